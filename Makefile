@@ -1,0 +1,50 @@
+# Everything runs from .venv, which is built on first use and rebuilt when pyproject.toml changes.
+PYTHON ?= python3
+# The torch release that the package is tested with, and the index to take it from. Empty means
+# pip's own settings; for a CUDA or a CPU build, give that build's PyTorch index (see README.md).
+TORCH ?= torch==2.13.0
+TORCH_INDEX ?=
+PROFILE ?= toy
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help setup reproduce test lab lint format clean
+help:
+	@echo "make reproduce   train the toy policies, run the notebooks, write out/$(PROFILE)/index.html"
+	@echo "make test        run the tests"
+	@echo "make lab         open the notebooks in JupyterLab"
+	@echo "make lint        check style       make format   mend it"
+
+setup: $(READY)
+
+# torch goes first and alone, so that no later package can replace it by another build of it.
+$(READY): pyproject.toml Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
+	    "Python %d.%d is too old: give one from 3.11 on, make PYTHON=python3.11" % sys.version_info[:2])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "setup 1/2: $(TORCH)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
+	@echo "setup 2/2: entropy_mech and what it needs"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[lab,dev]"
+	@touch $@
+
+reproduce: $(READY)
+	@$(BIN)/entropy-mech reproduce --profile $(PROFILE)
+
+test: $(READY)
+	@$(BIN)/python -m pytest
+
+lab: $(READY)
+	@$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache out

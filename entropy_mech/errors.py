@@ -1,0 +1,37 @@
+"""Errors that a user can act on, and the one place that finds the nearest known name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user gave cannot be used. The message is one line: field, value, fix.
+
+    The command line prints the message alone (no traceback) and exits with code 2.
+    """
+
+    exit_code = 2
+
+
+def bad_value(field: str, value: object, fix: str) -> UserError:
+    """Return the error for one bad value, so that every message has the same shape.
+
+    >>> str(bad_value("update.clip_fraction", 2, "give a fraction between 0 and 1"))
+    'update.clip_fraction = 2: give a fraction between 0 and 1'
+    """
+    shown = value if isinstance(value, str) and value else repr(value)
+    return UserError(f"{field} = {shown}: {fix}")
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """Return the error for a name that does not exist, with the nearest one that does.
+
+    >>> str(unknown_name("metric", "entropy_nat", ["entropy_nats", "reward"]))
+    "unknown metric 'entropy_nat': did you mean 'entropy_nats'? known: entropy_nats, reward"
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return UserError(f"unknown {kind} {name!r}: {hint}known: {', '.join(known)}")
