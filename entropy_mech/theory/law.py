@@ -1,0 +1,112 @@
+"""The law of section 2: performance against policy entropy, R = -a exp(H) + b (Eq. 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from entropy_mech.errors import UserError, bad_value
+
+_LARGEST_ENTROPY_NATS = 50.0  # log V is 12 for the largest vocabularies: beyond is a unit mistake
+
+
+@dataclass(frozen=True)
+class LawFit:
+    """Coefficients of R = -a exp(H) + b and how well they fit.
+
+    ``ceiling`` is the performance predicted at H = 0, b - a, when all entropy is spent. ``rmse`` is
+    the root mean squared residual (divided by n) in the units of the performance, ``r2`` the share
+    of its variance explained (NaN if the performance is constant).
+    """
+
+    a: float
+    b: float
+    ceiling: float
+    rmse: float
+    r2: float
+    n_points: int
+
+    def predict(self, entropy_nats: np.ndarray) -> np.ndarray:
+        """Return -a exp(H) + b, of the shape of ``entropy_nats``.
+
+        >>> LawFit(a=0.25, b=1.0, ceiling=0.75, rmse=0.0, r2=1.0, n_points=3).predict(0.0).item()
+        0.75
+        """
+        return -self.a * np.exp(np.asarray(entropy_nats, dtype=np.float64)) + self.b
+
+
+def fit_law(entropy_nats: np.ndarray, performance: np.ndarray) -> LawFit:
+    """Fit R = -a exp(H) + b by least squares, all points of equal weight (Eq. 6, Figs. 1, 3, 4).
+
+    ``entropy_nats`` and ``performance`` are ``(n,)``, n >= 3; performance in any one unit
+    (fractions or percent), which a, b, ceiling and rmse share. The form is linear in exp(H), so the
+    fit is closed-form. (The paper's takeaway box prints -a exp(H + b): a misprint for Eq. 6.)
+
+    Raises ``UserError`` for fewer than three points, unequal lengths, NaN, negative entropy or one
+    constant entropy.
+
+    >>> fit = fit_law(np.log([1.0, 2.0, 3.0]), [0.7, 0.4, 0.1])  # exp(H) = 1, 2, 3: slope -0.3
+    >>> [round(v, 9) for v in (fit.a, fit.b, fit.ceiling, fit.r2)]
+    [0.3, 1.0, 0.7, 1.0]
+    """
+    entropy, performance = checked_points(entropy_nats, performance)
+    growth = np.exp(entropy)
+    centre, level = growth.mean(), performance.mean()
+    spread = growth - centre
+    a = -float(spread @ (performance - level) / (spread @ spread))
+    b = float(level + a * centre)
+    residual = performance + a * growth - b
+    total = float(((performance - level) ** 2).sum())
+    unexplained = float(residual @ residual)
+    return LawFit(
+        a=a,
+        b=b,
+        ceiling=b - a,
+        rmse=float(np.sqrt(unexplained / len(residual))),
+        r2=1.0 - unexplained / total if total > 0.0 else float("nan"),
+        n_points=len(residual),
+    )
+
+
+def checked_points(
+    entropy_nats: np.ndarray, performance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return both columns as float64 ``(n,)``, or raise the one line that says what is wrong."""
+    entropy = _column("entropy_nats", entropy_nats)
+    scores = _column("performance", performance)
+    if len(entropy) != len(scores):
+        raise UserError(
+            f"entropy_nats has {len(entropy)} values, performance {len(scores)}: "
+            "give one performance for each entropy"
+        )
+    if len(entropy) < 3:
+        raise bad_value("points", len(entropy), "give at least 3: two always lie on the law")
+    if entropy.min() < 0.0:
+        raise bad_value("entropy_nats", float(entropy.min()), "give entropies of at least 0 nats")
+    if entropy.max() > _LARGEST_ENTROPY_NATS:
+        raise bad_value(
+            "entropy_nats",
+            float(entropy.max()),
+            "give token entropies in nats (is this a sum over tokens, or a perplexity?)",
+        )
+    if np.ptp(entropy) <= 1e-12 * max(1.0, entropy.max()):
+        raise bad_value(
+            "entropy_nats", f"{entropy[0]:.6g} everywhere", "give a run in which entropy moves"
+        )
+    return entropy, scores
+
+
+def _column(field: str, values: np.ndarray) -> np.ndarray:
+    try:
+        column = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f"{field}: not a column of numbers: give n numbers") from None
+    if column.ndim != 1:
+        raise bad_value(f"{field}.shape", column.shape, "give one column, (n,)")
+    bad = np.nonzero(~np.isfinite(column))[0]
+    if len(bad):
+        raise bad_value(
+            f"{field}[{bad[0]}]", float(column[bad[0]]), "drop the points without a finite value"
+        )
+    return column

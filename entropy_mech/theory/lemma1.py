@@ -1,0 +1,218 @@
+"""Lemma 1 over many random policies: one tidy row a policy and step size, and the error slopes."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from entropy_mech.errors import UserError, bad_value, unknown_name
+from entropy_mech.theory.dynamics import (
+    exact_change,
+    natural_gradient_step,
+    policy_gradient_step,
+)
+from entropy_mech.theory.softmax import as_rows, centred, expectation, softmax_policy
+
+UPDATES = ("policy_gradient", "natural_gradient", "random")
+LOGIT_DISTRIBUTIONS = ("normal", "uniform", "laplace")
+# Two decades where both laws are clean. Below about 1e-4 the third-order error of a flat policy
+# of 1,000 actions (its steps are eta / 1,000) nears 1e-16 of the first-order term, the rounding of
+# the exact change; above about 0.3 the next power of eta is no longer small and bends the line.
+DEFAULT_ETAS = tuple(np.logspace(-3.0, -1.0, 7).tolist())
+_CHUNK_ELEMENTS = 1 << 17  # a megabyte an array: stays in the cache
+
+
+def verify_lemma1(
+    *,
+    policies: int = 1000,
+    actions: tuple[int, int] = (2, 1000),
+    etas: tuple[float, ...] = DEFAULT_ETAS,
+    update: str = "policy_gradient",
+    logit_scale: float = 1.0,
+    logit_distribution: str = "normal",
+    logits: np.ndarray | None = None,
+    advantages: np.ndarray | None = None,
+    seed: int = 1,
+    threads: int = 1,
+) -> pd.DataFrame:
+    """Compare dH of one step with Lemma 1 on random policies, or on the policies given.
+
+    Each policy has a number of actions drawn log-uniformly from ``actions`` (both ends included),
+    logits of standard deviation ``logit_scale`` and normal advantages; policy i is a pure function
+    of (seed, i). ``update`` is the step: ``policy_gradient`` (Prop. 1), ``natural_gradient``
+    (Theorem 2) or ``random`` (normal logit changes, Lemma 1 alone). With ``logits`` and
+    ``advantages``, both ``(n, A)``, those are taken instead.
+
+    Returns one row a policy and eta: policy, actions, entropy_nats, eta, exact, first_order,
+    second_order (nats), first_order_error and second_order_error (absolute). ``error_slopes`` sums
+    it up. Raises ``UserError`` for a value out of range.
+
+    >>> frame = verify_lemma1(policies=3, actions=(2, 5))
+    >>> len(frame), bool(frame.first_order_error.gt(frame.second_order_error).all())
+    (21, True)
+    """
+    etas = _check(policies, actions, etas, update, logit_scale, logit_distribution)
+    if logits is not None or advantages is not None:
+        jobs = list(_given(logits, advantages))
+    else:
+        sizes = _sizes(seed, policies, actions)
+        jobs = [
+            (i, int(n)) for n in np.unique(sizes) for i in _chunks(np.nonzero(sizes == n)[0], n)
+        ]
+
+    def work(job):
+        index, source = job
+        if isinstance(source, int):
+            source = _draw(seed, index, source, logit_scale, logit_distribution)
+        return _measure(index, *source, etas, update)
+
+    if threads == 1:
+        parts = [work(job) for job in jobs]
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            parts = list(pool.map(work, jobs))
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    frame = pd.DataFrame(columns).sort_values(["policy", "eta"], ignore_index=True, kind="stable")
+    frame["first_order_error"] = (frame.exact - frame.first_order).abs()
+    frame["second_order_error"] = (frame.exact - frame.second_order).abs()
+    return frame
+
+
+def error_slopes(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the log-log slopes of the errors of ``verify_lemma1`` against eta.
+
+    One row an estimate, indexed ``first_order`` and ``second_order``: ``expected`` slope (2, 3),
+    ``slope`` (the mean over policies of each policy's least-squares slope, which is the slope of
+    the mean log error), its standard error, the 2.5 % and 97.5 % points over policies, and the
+    number of policies with no error of exactly 0. A policy whose quadratic coefficient happens to
+    be near 0 has a slope of its own: hence quantiles, not extremes.
+    """
+    log_eta = np.log(np.sort(frame["eta"].unique()))
+    if len(log_eta) < 2:
+        raise bad_value("etas", len(log_eta), "give at least two step sizes for a slope")
+    rows = {}
+    for name, expected in (("first_order", 2.0), ("second_order", 3.0)):
+        table = frame.pivot(index="policy", columns="eta", values=f"{name}_error").to_numpy()
+        table = np.log(table[(table > 0.0).all(axis=1)])
+        x = log_eta - log_eta.mean()
+        slopes = table @ x / (x @ x)
+        if not len(slopes):
+            raise UserError(f"{name}_error = 0 for every policy: give policies of unequal actions")
+        low, high = np.quantile(slopes, [0.025, 0.975])
+        rows[name] = {
+            "expected": expected,
+            "slope": slopes.mean(),
+            "standard_error": slopes.std(ddof=1) / np.sqrt(len(slopes))
+            if len(slopes) > 1
+            else np.nan,
+            "policy_low": low,
+            "policy_high": high,
+            "policies": len(slopes),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("estimate")
+
+
+def load_policies(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read ``logits`` and ``advantages``, both ``(n, A)``, from an .npz file.
+
+    Write one with ``numpy.savez("mine.npz", logits=..., advantages=...)``. A single policy may be
+    one-dimensional. Raises ``UserError`` if the file or one of the two arrays is missing.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            missing = {"logits", "advantages"} - set(arrays)
+            if missing:
+                raise bad_value(
+                    "policies_file", str(path), f"save {min(missing)}= in it too (.npz)"
+                )
+            return arrays["logits"], arrays["advantages"]
+    except (OSError, ValueError, AttributeError, TypeError, EOFError) as error:
+        raise bad_value(
+            "policies_file", str(path), f"give an .npz with logits and advantages ({error})"
+        ) from None
+
+
+def _measure(index, logits, advantages, etas, update) -> dict[str, np.ndarray]:
+    policy = softmax_policy(logits)
+    if update == "policy_gradient":
+        direction = policy_gradient_step(logits, advantages, 1.0)
+    elif update == "natural_gradient":
+        direction = natural_gradient_step(logits, advantages, 1.0)
+    else:
+        direction = advantages
+    c, g = centred(policy, direction), policy.centred_logp
+    first = -expectation(policy, c, g)
+    quadratic = -(expectation(policy, c, c) + expectation(policy, c, c, g)) / 2.0
+    exact = np.stack([exact_change(policy, eta * c, eta * first) for eta in etas], axis=-1)
+    first_order = etas * first[:, None]
+    shape = exact.shape
+    return {
+        "policy": np.repeat(index, len(etas)),
+        "actions": np.full(exact.size, logits.shape[-1]),
+        "entropy_nats": np.repeat(policy.entropy_nats, len(etas)),
+        "eta": np.broadcast_to(etas, shape).ravel(),
+        "exact": exact.ravel(),
+        "first_order": first_order.ravel(),
+        "second_order": (first_order + etas**2 * quadratic[:, None]).ravel(),
+    }
+
+
+def _sizes(seed, policies, actions) -> np.ndarray:
+    low, high = actions
+    u = np.random.default_rng([seed, 0]).random(policies)
+    return np.floor(np.exp(np.log(low) + u * np.log((high + 1) / low))).astype(int).clip(low, high)
+
+
+def _draw(seed, index, actions, scale, distribution) -> tuple[np.ndarray, np.ndarray]:
+    logits, advantages = np.empty((2, len(index), actions))
+    for row, policy in enumerate(index):
+        stream = np.random.default_rng([seed, 1, policy])
+        if distribution == "normal":
+            logits[row] = stream.standard_normal(actions)
+        elif distribution == "uniform":
+            logits[row] = stream.uniform(-np.sqrt(3.0), np.sqrt(3.0), actions)
+        else:
+            logits[row] = stream.laplace(scale=np.sqrt(0.5), size=actions)
+        advantages[row] = stream.standard_normal(actions)
+    return logits * scale, advantages
+
+
+def _given(logits, advantages):
+    if logits is None or advantages is None:
+        raise bad_value("logits, advantages", "only one of them", "give both, each (n, A)")
+    logits, advantages = (
+        np.atleast_2d(as_rows(name, rows))
+        for name, rows in (("logits", logits), ("advantages", advantages))
+    )
+    if logits.shape != advantages.shape or logits.ndim != 2 or not len(logits):
+        raise bad_value(
+            "advantages.shape", advantages.shape, f"give the shape of the logits, {logits.shape}"
+        )
+    for index in _chunks(np.arange(len(logits)), logits.shape[1]):
+        yield index, (logits[index], advantages[index])
+
+
+def _chunks(index: np.ndarray, actions: int) -> list[np.ndarray]:
+    rows = max(1, _CHUNK_ELEMENTS // int(actions))
+    return [index[start : start + rows] for start in range(0, len(index), rows)]
+
+
+def _check(policies, actions, etas, update, logit_scale, logit_distribution) -> np.ndarray:
+    if policies < 1:
+        raise bad_value("policies", policies, "give at least 1")
+    low, high = actions
+    if not 2 <= low <= high:
+        raise bad_value("actions", tuple(actions), "give (least, most) with 2 <= least <= most")
+    if update not in UPDATES:
+        raise unknown_name("update", update, UPDATES)
+    if logit_distribution not in LOGIT_DISTRIBUTIONS:
+        raise unknown_name("logit_distribution", logit_distribution, LOGIT_DISTRIBUTIONS)
+    if not 0.0 < logit_scale < np.inf:
+        raise bad_value("logit_scale", logit_scale, "give a positive standard deviation")
+    etas = np.asarray(etas, dtype=np.float64)
+    if etas.ndim != 1 or not len(etas) or not ((etas > 0) & (etas < np.inf)).all():
+        raise bad_value("etas", etas.tolist(), "give positive step sizes")
+    return np.unique(etas)
