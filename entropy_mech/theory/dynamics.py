@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from entropy_mech.errors import bad_value
+from entropy_mech.errors import bad_value, unknown_name
 from entropy_mech.theory.softmax import (
     Policy,
     as_rows,
@@ -76,13 +76,25 @@ def entropy_change(logits: np.ndarray, delta_logits: np.ndarray) -> EntropyChang
     >>> round(float(change.exact), 9)
     -0.004975111
     """
-    policy = softmax_policy(logits)
-    delta = _finite_rows("delta_logits", delta_logits, policy.probs.shape[-1])
-    c, g = centred(policy, delta), policy.centred_logp
-    first = -expectation(policy, c, g)
-    quadratic = -(expectation(policy, c, c) + expectation(policy, c, c, g)) / 2.0
+    policy, c = centred_step(logits, delta_logits)
+    first, quadratic = taylor_terms(policy, c)
     return EntropyChange(
         exact=exact_change(policy, c, first), first_order=first, second_order=first + quadratic
+    )
+
+
+def centred_step(logits: np.ndarray, delta_logits: np.ndarray) -> tuple[Policy, np.ndarray]:
+    """Return the old policy and the centred change c ``(..., A)``, both checked."""
+    policy = softmax_policy(logits)
+    return policy, centred(policy, finite_rows("delta_logits", delta_logits, policy))
+
+
+def taylor_terms(policy: Policy, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first- and the second-order term of dH; for eta c they scale by eta, eta^2."""
+    g = policy.centred_logp
+    return (
+        -expectation(policy, c, g),
+        -(expectation(policy, c, c) + expectation(policy, c, c, g)) / 2.0,
     )
 
 
@@ -145,6 +157,16 @@ def natural_gradient_step(
     return _eta(eta) * _advantages(policy, advantages, centre_advantages)
 
 
+UPDATES = {"policy_gradient": policy_gradient_step, "natural_gradient": natural_gradient_step}
+
+
+def step_for(update: str):
+    """Return the step function of an update's name."""
+    if update not in UPDATES:
+        raise unknown_name("update", update, UPDATES)
+    return UPDATES[update]
+
+
 def _remainder(policy: Policy, c: np.ndarray, first_order: np.ndarray, largest) -> np.ndarray:
     """Return dH less its first-order term; every part a sum of terms of one sign but E[phi g]."""
     phi = _exp_less_line(c, largest)
@@ -172,12 +194,13 @@ def _horner(c: np.ndarray) -> np.ndarray:
 
 
 def _advantages(policy: Policy, advantages: np.ndarray, centre: bool) -> np.ndarray:
-    values = _finite_rows("advantages", advantages, policy.probs.shape[-1])
+    values = finite_rows("advantages", advantages, policy)
     return centred(policy, values) if centre else np.where(policy.logp > -np.inf, values, 0.0)
 
 
-def _finite_rows(field: str, values: np.ndarray, actions: int) -> np.ndarray:
-    rows = as_rows(field, values)
+def finite_rows(field: str, values: np.ndarray, policy: Policy) -> np.ndarray:
+    """Return ``values`` as float64 ``(..., A)`` for the policy's A, or raise ``UserError``."""
+    rows, actions = as_rows(field, values), policy.probs.shape[-1]
     if rows.shape[-1] != actions:
         raise bad_value(f"{field}.shape", rows.shape, f"the policy has {actions} actions: match it")
     if rows.size and not np.abs(rows).max() <= _LARGEST_INPUT:  # NaN fails the comparison too

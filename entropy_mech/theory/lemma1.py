@@ -1,4 +1,4 @@
-"""Lemma 1 over many random policies: one tidy row a policy and step size, and the error slopes."""
+"""Lemma 1 over many random policies: one tidy row a policy and step size."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from entropy_mech.errors import UserError, bad_value, unknown_name
-from entropy_mech.theory.dynamics import (
-    exact_change,
-    natural_gradient_step,
-    policy_gradient_step,
-)
-from entropy_mech.theory.softmax import as_rows, centred, expectation, softmax_policy
+from entropy_mech.errors import bad_value, unknown_name
+from entropy_mech.theory.dynamics import UPDATES as GRADIENT_UPDATES
+from entropy_mech.theory.dynamics import exact_change, step_for, taylor_terms
+from entropy_mech.theory.remainder import bound_for_scales
+from entropy_mech.theory.softmax import as_rows, centred, softmax_policy
 
-UPDATES = ("policy_gradient", "natural_gradient", "random")
+UPDATES = (*GRADIENT_UPDATES, "random")
 LOGIT_DISTRIBUTIONS = ("normal", "uniform", "laplace")
 # Two decades where both laws are clean. Below about 1e-4 the third-order error of a flat policy
 # of 1,000 actions (its steps are eta / 1,000) nears 1e-16 of the first-order term, the rounding of
@@ -35,6 +33,7 @@ def verify_lemma1(
     logit_distribution: str = "normal",
     logits: np.ndarray | None = None,
     advantages: np.ndarray | None = None,
+    policies_file: str | Path = "",
     seed: int = 1,
     threads: int = 1,
 ) -> pd.DataFrame:
@@ -43,18 +42,22 @@ def verify_lemma1(
     Each policy has a number of actions drawn log-uniformly from ``actions`` (both ends included),
     logits of standard deviation ``logit_scale`` and normal advantages; policy i is a pure function
     of (seed, i). ``update`` is the step: ``policy_gradient`` (Prop. 1), ``natural_gradient``
-    (Theorem 2) or ``random`` (normal logit changes, Lemma 1 alone). With ``logits`` and
-    ``advantages``, both ``(n, A)``, those are taken instead.
+    (Theorem 2) or ``random`` (the advantages are the change of the logits: Lemma 1 alone). With
+    ``logits`` and ``advantages``, both ``(n, A)``, or a ``policies_file`` (``load_policies``),
+    those are taken instead.
 
     Returns one row a policy and eta: policy, actions, entropy_nats, eta, exact, first_order,
-    second_order (nats), first_order_error and second_order_error (absolute). ``error_slopes`` sums
-    it up. Raises ``UserError`` for a value out of range.
+    second_order (nats), first_order_bound and second_order_bound (``remainder_bound``),
+    first_order_error and second_order_error (absolute). ``error_slopes`` and
+    ``lemma1_claims`` sum it up. Raises ``UserError`` for a value out of range.
 
     >>> frame = verify_lemma1(policies=3, actions=(2, 5))
     >>> len(frame), bool(frame.first_order_error.gt(frame.second_order_error).all())
     (21, True)
     """
     etas = _check(policies, actions, etas, update, logit_scale, logit_distribution)
+    if policies_file:
+        logits, advantages = load_policies(policies_file)
     if logits is not None or advantages is not None:
         jobs = list(_given(logits, advantages))
     else:
@@ -81,38 +84,17 @@ def verify_lemma1(
     return frame
 
 
-def error_slopes(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the log-log slopes of the errors of ``verify_lemma1`` against eta.
+def step_sizes(eta_min: float, eta_max: float, count: int) -> tuple[float, ...]:
+    """Return ``count`` step sizes from ``eta_min`` to ``eta_max``, evenly spaced in log eta.
 
-    One row an estimate, indexed ``first_order`` and ``second_order``: ``expected`` slope (2, 3),
-    ``slope`` (the mean over policies of each policy's least-squares slope, which is the slope of
-    the mean log error), its standard error, the 2.5 % and 97.5 % points over policies, and the
-    number of policies with no error of exactly 0. A policy whose quadratic coefficient happens to
-    be near 0 has a slope of its own: hence quantiles, not extremes.
+    >>> [round(eta, 6) for eta in step_sizes(0.001, 0.1, 3)]
+    [0.001, 0.01, 0.1]
     """
-    log_eta = np.log(np.sort(frame["eta"].unique()))
-    if len(log_eta) < 2:
-        raise bad_value("etas", len(log_eta), "give at least two step sizes for a slope")
-    rows = {}
-    for name, expected in (("first_order", 2.0), ("second_order", 3.0)):
-        table = frame.pivot(index="policy", columns="eta", values=f"{name}_error").to_numpy()
-        table = np.log(table[(table > 0.0).all(axis=1)])
-        x = log_eta - log_eta.mean()
-        slopes = table @ x / (x @ x)
-        if not len(slopes):
-            raise UserError(f"{name}_error = 0 for every policy: give policies of unequal actions")
-        low, high = np.quantile(slopes, [0.025, 0.975])
-        rows[name] = {
-            "expected": expected,
-            "slope": slopes.mean(),
-            "standard_error": slopes.std(ddof=1) / np.sqrt(len(slopes))
-            if len(slopes) > 1
-            else np.nan,
-            "policy_low": low,
-            "policy_high": high,
-            "policies": len(slopes),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("estimate")
+    if not 0.0 < eta_min < eta_max < np.inf:
+        raise bad_value("eta_min, eta_max", (eta_min, eta_max), "give 0 < eta_min < eta_max")
+    if count < 2:
+        raise bad_value("eta_count", count, "give at least 2: a slope needs two points")
+    return tuple(np.geomspace(eta_min, eta_max, count).tolist())
 
 
 def load_policies(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -137,15 +119,10 @@ def load_policies(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _measure(index, logits, advantages, etas, update) -> dict[str, np.ndarray]:
     policy = softmax_policy(logits)
-    if update == "policy_gradient":
-        direction = policy_gradient_step(logits, advantages, 1.0)
-    elif update == "natural_gradient":
-        direction = natural_gradient_step(logits, advantages, 1.0)
-    else:
-        direction = advantages
-    c, g = centred(policy, direction), policy.centred_logp
-    first = -expectation(policy, c, g)
-    quadratic = -(expectation(policy, c, c) + expectation(policy, c, c, g)) / 2.0
+    direction = advantages if update == "random" else step_for(update)(logits, advantages, 1.0)
+    c = centred(policy, direction)
+    first, quadratic = taylor_terms(policy, c)
+    bounds = bound_for_scales(policy, c, etas)
     exact = np.stack([exact_change(policy, eta * c, eta * first) for eta in etas], axis=-1)
     first_order = etas * first[:, None]
     shape = exact.shape
@@ -157,6 +134,8 @@ def _measure(index, logits, advantages, etas, update) -> dict[str, np.ndarray]:
         "exact": exact.ravel(),
         "first_order": first_order.ravel(),
         "second_order": (first_order + etas**2 * quadratic[:, None]).ravel(),
+        "first_order_bound": bounds.first_order.ravel(),
+        "second_order_bound": bounds.second_order.ravel(),
     }
 
 

@@ -1,0 +1,85 @@
+"""Pictures of the theory (section 3): tidy frame + Axes in, Axes out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import SymLogNorm
+
+ORDERS = (
+    ("first_order", "first order (Lemma 1)", 2, "C0", "o"),
+    ("second_order", "with the second-order term", 3, "C3", "s"),
+)
+QUADRANTS = {  # (likely, positive): what it is, what it does
+    (True, True): ("likely, reinforced", "entropy falls", 0.98, 0.97, "right", "top"),
+    (True, False): ("likely, suppressed", "entropy rises", 0.98, 0.03, "right", "bottom"),
+    (False, True): ("rare, reinforced", "entropy rises", 0.02, 0.97, "left", "top"),
+    (False, False): ("rare, suppressed", "entropy falls", 0.02, 0.03, "left", "bottom"),
+}
+
+
+def error_against_eta(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the error of Lemma 1 and of the second order against eta, log-log.
+
+    ``frame`` is ``verify_lemma1``'s. Line: median over policies; band: the middle 95 %; dotted: the
+    median of the a-priori bound; grey: exact powers of eta for the eye.
+    """
+    for name, label, power, colour, marker in ORDERS:
+        errors = frame.groupby("eta")[f"{name}_error"].quantile([0.025, 0.5, 0.975]).unstack()
+        etas = errors.index.to_numpy()
+        ax.fill_between(etas, errors[0.025], errors[0.975], color=colour, alpha=0.15, lw=0)
+        ax.plot(etas, errors[0.5], color=colour, marker=marker, ms=4, label=f"error, {label}")
+        bound = frame.groupby("eta")[f"{name}_bound"].median()
+        ax.plot(bound.index, bound, color=colour, ls=":", label="its a-priori bound")
+        if len(etas) > 1:
+            middle = len(etas) // 2
+            guide = errors[0.5].iloc[middle] * (etas / etas[middle]) ** power * 0.2
+            ax.plot(etas, guide, color="0.6", lw=1)
+            ax.annotate(
+                rf"$\propto\eta^{power}$", (etas[-1], guide[-1]), (3, -4), color="0.4",
+                textcoords="offset points", va="top", ha="left",
+            )  # fmt: skip
+    ax.set(xscale="log", yscale="log", xlabel=r"step size $\eta$")
+    ax.set_ylabel(r"$|$exact $\Delta H$ $-$ estimate$|$ (nats)")
+    ax.margins(x=0.12)
+    ax.legend(
+        frameon=False, fontsize="small", title="median; band: middle 95 % of policies",
+        title_fontsize="small",
+    )  # fmt: skip
+    return ax
+
+
+def quadrants(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw actions by log-probability and advantage, coloured by what each adds to dH.
+
+    ``frame`` has one row an action: centred_logp (nats), advantage (less its mean) and
+    contribution (nats per unit of eta), as ``theory.sample_actions`` gives them.
+    """
+    values = frame["contribution"].to_numpy()
+    size = np.abs(values).max() or 1.0
+    points = ax.scatter(
+        frame["centred_logp"], frame["advantage"], c=values, s=9, cmap="RdBu", lw=0, alpha=0.9,
+        norm=SymLogNorm(linthresh=size * 1e-3, vmin=-size, vmax=size),
+    )  # fmt: skip
+    ax.axhline(0.0, color="0.3", lw=0.8)
+    ax.axvline(0.0, color="0.3", lw=0.8)
+    low, high = ax.get_ylim()
+    ax.set_ylim(low - 0.15 * (high - low), high + 0.15 * (high - low))
+    likely, positive = frame["centred_logp"] > 0.0, frame["advantage"] > 0.0
+    for (is_likely, is_positive), (what, effect, x, y, ha, va) in QUADRANTS.items():
+        total = (
+            values[(likely == is_likely) & (positive == is_positive)].sum()
+            / frame.attrs["policies"]
+        )
+        ax.text(
+            x, y, f"{what}: {effect}\n{total:+.3f} nats/$\\eta$ a policy", ha=ha, va=va,
+            transform=ax.transAxes, fontsize="small",
+            bbox={"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 2},
+        )  # fmt: skip
+    ax.set_xlabel(r"$\log\pi(a) + H$ (nats): rare $\leftarrow 0 \rightarrow$ likely")
+    ax.set_ylabel(r"advantage $A(a) - \mathbb{E}_\pi[A]$")
+    bar = ax.figure.colorbar(points, ax=ax, label=r"share of $\Delta H/\eta$ (nats)")
+    ticks = [-size, -size * 1e-2, 0.0, size * 1e-2, size]
+    bar.set_ticks(ticks, labels=[f"{tick:.1g}" for tick in ticks])
+    return ax
