@@ -1,0 +1,109 @@
+"""Loaders: each returns a fresh pandas frame of one of the CSV files in data/."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import pandas as pd
+
+from entropy_mech.errors import unknown_name
+
+FIGURES = (
+    "fig01_left",
+    "fig01_right",
+    "fig08_left",
+    "fig08_right",
+    "fig11",
+    "fig11_accuracy_7b",
+)
+SIZES = ("0.5B", "1.5B", "3B", "7B", "32B")
+
+
+def load(figure: str) -> pd.DataFrame:
+    """Return the readings of one figure; they are readings of a plot, not the authors' logs.
+
+    - ``fig01_right``: model, entropy_nats, accuracy_pct, kind (``point`` or ``drawn_curve``),
+      visible_fraction and reading errors. No training step is shown in that panel.
+    - ``fig01_left``, ``fig08_left``, ``fig08_right``: series, step, value, reading_error.
+    - ``fig11``, ``fig11_accuracy_7b``: model, metric, method, step, value, reading_error.
+
+    Entropy is in nats, accuracy in percent, response length in tokens; ``reading_error`` has the
+    unit of its value and covers the reading alone. Raises ``UserError`` for an unknown figure.
+
+    >>> load("fig01_left").groupby("series")["value"].first().to_dict()
+    {'test_accuracy_pct': 21.4141, 'training_entropy': 0.5457}
+    """
+    if figure not in FIGURES:
+        raise unknown_name("published figure", figure, FIGURES)
+    return _read(figure)
+
+
+def scatter(model: str) -> tuple[pd.Series, pd.Series]:
+    """Return entropy (nats) and accuracy (fractions) of the points of Fig. 1 right for one size.
+
+    Points are in order of falling entropy, which is close to, but not known to be, training order.
+
+    >>> entropy, accuracy = scatter("32B")
+    >>> len(entropy), float(entropy.iloc[0]), float(accuracy.iloc[0].round(5))
+    (53, 0.61492, 0.2381)
+    """
+    if model not in SIZES:
+        raise unknown_name("model of Fig. 1 right", model, SIZES)
+    frame = load("fig01_right")
+    frame = frame[(frame["model"] == model) & (frame["kind"] == "point")]
+    frame = frame.sort_values("entropy_nats", ascending=False, ignore_index=True)
+    return frame["entropy_nats"], frame["accuracy_pct"] / 100.0
+
+
+def curve_coefficients() -> pd.DataFrame:
+    """Return the law's coefficients as drawn in Fig. 1 right, one row a Qwen2.5 size.
+
+    Columns: parameters_billion (non-embedding), a, b, ceiling = b - a; performance in fractions.
+    The drawn curves have exactly the form -a exp(H) + b and give (a, b) to about 0.3 %.
+
+    >>> curve_coefficients().loc["7B"].round(4).to_dict()
+    {'parameters_billion': 6.53, 'a': 0.2103, 'b': 0.5972, 'ceiling': 0.3869}
+    """
+    frame = _read("curve_coefficients").set_index("model")
+    frame["a"], frame["b"] = frame.pop("a_pct") / 100.0, frame.pop("b_pct") / 100.0
+    frame["ceiling"] = frame["b"] - frame["a"]
+    return frame
+
+
+def table1() -> pd.DataFrame:
+    """Return Table 1: mean token covariance of the top fractions of tokens, Qwen2.5-7B, step 1.
+
+    >>> table1().iloc[0].to_dict()
+    {'top_fraction': 0.0002, 'mean_covariance': 5.654}
+    """
+    return _read("tab01")
+
+
+def table2() -> pd.DataFrame:
+    """Return Table 2, percent, indexed by (model, method), with the mean of the seven benchmarks.
+
+    ``printed_average`` is the paper's column. It is not the mean of the seven benchmarks in any
+    row, so ``recomputed_average`` stands beside it.
+
+    >>> table2().loc[("32B", "KL_Cov"), ["printed_average", "recomputed_average"]].round(1).tolist()
+    [52.2, 51.6]
+    """
+    frame = _read("tab02").set_index(["model", "method"])
+    frame["recomputed_average"] = frame.drop(columns="printed_average").mean(axis="columns")
+    return frame
+
+
+def printed() -> pd.DataFrame:
+    """Return numbers that the text states: place, quantity, value, unit.
+
+    >>> printed().query("place == 'abstract'")["value"].tolist()
+    [2.0, 6.4]
+    """
+    return _read("printed")
+
+
+def _read(name: str) -> pd.DataFrame:
+    with (
+        resources.files(__package__).joinpath("data", f"{name}.csv").open(encoding="utf-8") as file
+    ):
+        return pd.read_csv(file)
