@@ -83,3 +83,60 @@ def quadrants(frame: pd.DataFrame, ax: Axes) -> Axes:
     ticks = [-size, -size * 1e-2, 0.0, size * 1e-2, size]
     bar.set_ticks(ticks, labels=[f"{tick:.1g}" for tick in ticks])
     return ax
+
+
+FAMILIES = {
+    "fork": ("fork: the first token decides the rest", "C3", "^"),
+    "token_tree": ("token tree, random", "C0", "o"),
+    "mixing": ("MDP that forgets its state", "C2", "s"),
+}
+
+
+def visitation_ratio(summary: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw how large the term is that Lemma 1 leaves out; ``summary`` as ``visitation_summary``."""
+    for family, rows in summary.groupby("family", sort=False):
+        label, colour, marker = FAMILIES.get(family, (family, None, "o"))
+        ax.plot(rows["horizon"], rows["ratio"], color=colour, marker=marker, ms=4, label=label)
+    ax.axhline(1.0, color="0.6", lw=1, ls="--")
+    ax.annotate(
+        "as large as Lemma 1's term", (summary["horizon"].max(), 1.0), (0, 3), color="0.4",
+        fontsize="small", textcoords="offset points", ha="right",
+    )  # fmt: skip
+    ax.set_ylim(bottom=0.0)
+    ax.set_xlabel("horizon (tokens a response)")
+    ax.set_ylabel("visitation term / policy term (rms)")
+    ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def group_scales(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the factor GRPO puts on Theorem 1's step; ``frame`` as ``scale_by_success``."""
+    sizes = sorted(frame["group_size"].unique())
+    for shade, size in zip(np.linspace(0.35, 1.0, len(sizes)), sizes, strict=True):
+        rows = frame[frame["group_size"] == size]
+        ax.plot(
+            rows["success_probability"], rows["scale"], color="C0", alpha=shade, label=f"K = {size}"
+        )
+    success = np.sort(frame["success_probability"].unique())
+    ax.plot(success, (success * (1 - success)) ** -0.5, color="k", ls=":", lw=1,
+            label=r"$K\to\infty$: $1/\sqrt{p(1-p)}$")  # fmt: skip
+    ax.set(xlabel="success probability p of the prompt", ylim=(0, 6))
+    ax.set_ylabel(r"scale s: $\mathbb{E}[\Delta z] = s\,\eta\,\pi\,(r-p)$")
+    ax.legend(frameon=False, fontsize="small", ncols=2, loc="upper center")
+    return ax
+
+
+def noise_changes(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw what sampling adds to Theorem 1; ``frame`` as ``sampled_against_expected``."""
+    for (estimator, rows), marker in zip(
+        frame.groupby("estimator", sort=False), "osd", strict=False
+    ):
+        ax.plot(rows["group_size"], rows["noise_change"], marker=marker, ms=4, label=estimator)
+    ax.axhline(0.0, color="0.6", lw=1)
+    ax.set_xscale("log", base=2)
+    sizes = sorted(frame["group_size"].unique())
+    ax.set_xticks(sizes, labels=[str(size) for size in sizes])
+    ax.set_xlabel("group size K")
+    ax.set_ylabel(r"$\mathbb{E}[\Delta H]$ $-$ Theorem 1 (nats)")
+    ax.legend(frameon=False, fontsize="small")
+    return ax
