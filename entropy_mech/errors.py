@@ -35,3 +35,13 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return UserError(f"unknown {kind} {name!r}: {hint}known: {', '.join(known)}")
+
+
+def fraction_fix(value: float) -> str:
+    """Say what to write instead of a share that is no fraction.
+
+    >>> fraction_fix(2)
+    'a share is a fraction between 0 and 1; for 2 percent write 0.02'
+    """
+    fix = "a share is a fraction between 0 and 1"
+    return f"{fix}; for {value:g} percent write {value / 100:g}" if value > 1 else fix

@@ -1,0 +1,75 @@
+"""The command line: ``entropy-mech train | reproduce | doctor``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import entropy_mech
+from entropy_mech.errors import UserError, bad_value, unknown_name
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says one line about a wrong argument, with the nearest right one, and exits with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            self.error(str(unknown_name(action.dest or "value", str(value), action.choices)))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 done, 1 failed, 2 unusable input."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="entropy-mech",
+        description="The entropy mechanism of RL for reasoning language models, reproduced.",
+        epilog="example: entropy-mech reproduce fig01",
+    )
+    parser.add_argument("--version", action="version", version=entropy_mech.__version__)
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", parser_class=_Parser
+    )
+    from entropy_mech.commands import doctor, reproduce, train
+
+    for module in (train, reproduce, doctor):
+        module.register(commands)
+    return parser
+
+
+def parse_assignments(pairs: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Return papermill-style ``-p NAME VALUE`` pairs, numbers and true/false as such."""
+    return {name: _literal(value) for name, value in pairs}
+
+
+def _literal(text: str) -> Any:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue  # not of this kind: try the next, else it is text
+    return text
+
+
+def positive(name: str, value: int) -> int:
+    """Return a count of at least 1, or raise the error that says so."""
+    if value < 1:
+        raise bad_value(name, value, "give 1 or more")
+    return value

@@ -1,0 +1,130 @@
+"""``entropy-mech doctor``: what this machine can run, and what mends the rest."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+
+_GIB = 2**30
+_NEEDED_DISK_GIB = 2.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: a subject, whether it is well, what was found, and what mends it."""
+
+    subject: str
+    well: bool | None  # None: missing, but only some uses need it
+    found: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        mark = {True: "ok  ", False: "BAD ", None: "-   "}[self.well]
+        return f"{mark}{self.subject:<12} {self.found}" + (f"; {self.mend}" if self.mend else "")
+
+
+def register(commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "doctor",
+        help="say what this machine can run",
+        description="Say what this machine can run, and the command that mends what is missing.",
+        epilog="example: entropy-mech doctor",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the findings; exit code 1 if something that every user needs is broken."""
+    findings = [check() for check in CHECKS]
+    print("\n".join(map(str, findings)))
+    return 1 if any(finding.well is False for finding in findings) else 0
+
+
+def _machine() -> Finding:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
+    found = f"Python {platform.python_version()}, {os.cpu_count()} cores, {memory:.0f} GiB memory"
+    return Finding("machine", True, found)
+
+
+def _disk() -> Finding:
+    from entropy_mech.runs.store import STORE_VARIABLE
+
+    here = Path(os.environ.get(STORE_VARIABLE, "."))
+    while not here.exists():
+        here = here.parent
+    free = shutil.disk_usage(here).free / _GIB
+    well = free >= _NEEDED_DISK_GIB
+    mend = "" if well else f"free some space or set {STORE_VARIABLE} to a folder elsewhere"
+    return Finding("disk", well, f"{free:.1f} GiB free for runs", mend)
+
+
+def _torch() -> Finding:
+    import torch
+
+    if not torch.cuda.is_available():
+        return Finding("torch", True, f"{torch.__version__}, CPU: profile toy")
+    names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    return Finding("torch", True, f"{torch.__version__}, {names}")
+
+
+def _transformers() -> Finding:
+    try:
+        from transformers import Qwen2ForCausalLM  # noqa: F401 (the import itself is the check)
+    except (ImportError, RuntimeError, OSError) as error:
+        # A torchvision built for another torch is imported by transformers and takes it down.
+        extra = [n for n in ("torchvision", "torchaudio", "torchcodec") if util.find_spec(n)]
+        mend = f"pip uninstall -y {' '.join(extra)}" if extra else "pip install 'transformers<5.20'"
+        return Finding("transformers", False, str(error).splitlines()[0], mend)
+    return Finding("transformers", True, metadata.version("transformers"))
+
+
+def _notebooks() -> Finding:
+    missing = [n for n in ("papermill", "ipykernel", "nbconvert") if not util.find_spec(n)]
+    if missing:
+        return Finding("notebooks", False, f"no {', '.join(missing)}", "pip install -e .")
+    if not util.find_spec("jupyterlab"):
+        return Finding(
+            "notebooks", None, "papermill only", "pip install -e '.[lab]' for JupyterLab"
+        )
+    return Finding("notebooks", True, f"JupyterLab {metadata.version('jupyterlab')}, papermill")
+
+
+def _optional(package: str, use: str) -> Callable[[], Finding]:
+    def check() -> Finding:
+        if util.find_spec(package) is None:
+            return Finding(package, None, f"not installed ({use})", "pip install -e '.[gpu]'")
+        try:
+            importlib.import_module(package)
+        except Exception as error:  # whatever a broken build raises is the finding
+            return Finding(
+                package, False, f"cannot be imported: {error}", "pip install -e '.[gpu]'"
+            )
+        return Finding(package, True, metadata.version(package))
+
+    return check
+
+
+def _bubblewrap() -> Finding:
+    if shutil.which("bwrap"):
+        return Finding("bubblewrap", True, "programs are graded in a sandbox without network")
+    return Finding("bubblewrap", None, "not installed (grading code)", "apt-get install bubblewrap")
+
+
+CHECKS: tuple[Callable[[], Finding], ...] = (
+    _machine,
+    _disk,
+    _torch,
+    _transformers,
+    _notebooks,
+    _optional("vllm", "sampling on GPUs"),
+    _optional("deepspeed", "training on several GPUs"),
+    _bubblewrap,
+)

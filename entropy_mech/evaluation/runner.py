@@ -1,0 +1,96 @@
+"""An evaluator is a value: problems and a sampler in, accuracy with every sample out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from entropy_mech.grading.verdict import Verdict
+from entropy_mech.problems.problem import Problem
+from entropy_mech.random_streams import stream_key
+from entropy_mech.rollout.sampler import Sampler, SamplingRequest
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One answered problem, kept for audit."""
+
+    problem: Problem
+    response: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """Responses to problems, each graded by the problem's own grader; problem by problem."""
+
+    samples: list[Sample]
+    samples_per_problem: int
+
+    @property
+    def rewards(self) -> NDArray[np.float64]:
+        """Rewards, problems x samples."""
+        flat = [sample.verdict.reward for sample in self.samples]
+        return np.array(flat).reshape(-1, self.samples_per_problem)
+
+    @property
+    def accuracy(self) -> float:
+        """Mean reward: avg@k for k samples a problem."""
+        return float(self.rewards.mean())
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of ``accuracy`` over problems; samples of one problem go together."""
+        by_problem = self.rewards.mean(axis=1)
+        return float(by_problem.std(ddof=1) / np.sqrt(len(by_problem)))
+
+    @property
+    def by_level(self) -> dict[str, float]:
+        """Accuracy of each level of difficulty."""
+        rewards = defaultdict(list)
+        for sample in self.samples:
+            rewards[sample.problem.level].append(sample.verdict.reward)
+        return {level: float(np.mean(values)) for level, values in sorted(rewards.items())}
+
+
+def evaluate(
+    sampler: Sampler,
+    tokenizer: PreTrainedTokenizerBase,
+    problems: Sequence[Problem],
+    *,
+    temperature: float,
+    samples: int,
+    max_new_tokens: int,
+    stream: tuple[int, ...],
+) -> EvalResult:
+    """Sample ``samples`` responses a problem and grade them.
+
+    ``temperature`` 0 is greedy. ``stream`` holds the integers that, with the places of problem
+    and sample, name the random numbers.
+    """
+    encoded = tokenizer([problem.prompt for problem in problems])["input_ids"]
+    problem = np.repeat(np.arange(len(problems)), samples)
+    sample = np.tile(np.arange(samples), len(problems))
+    keys = stream_key("evaluation", *stream, problem, sample)
+    out = sampler.sample(
+        [SamplingRequest(tuple(encoded[i]), int(k)) for i, k in zip(problem, keys, strict=True)],
+        temperature=temperature,
+        max_new_tokens=max_new_tokens,
+    )
+    texts = response_texts(tokenizer, out.tokens, out.response_mask)
+    answered = [(problems[i], text) for i, text in zip(problem, texts, strict=True)]
+    return EvalResult([Sample(p, text, p.grade(text)) for p, text in answered], samples)
+
+
+def response_texts(
+    tokenizer: PreTrainedTokenizerBase, tokens: Tensor, response_mask: Tensor
+) -> list[str]:
+    """Decode responses (B x T), without special tokens and padding."""
+    rows = [row[mask] for row, mask in zip(tokens, response_mask, strict=True)]
+    return tokenizer.batch_decode(rows, skip_special_tokens=True)

@@ -1,0 +1,182 @@
+"""Toy maths: sums of digits modulo m, answered at once or in steps.
+
+``6+0+4=`` may be answered at once, ``(0)``, or in steps, ``6+0=6;6+4=0;(0)``. Answering at once
+is a table look-up for two terms and a hard guess for five; steps make every sum easy but are
+rare in the base model. So a policy can gain by growing sure of what it knows, and by finding
+the rarer, longer way: the two things that the paper's section 2 is about.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from entropy_mech.errors import bad_value
+from entropy_mech.grading.verdict import Verdict
+from entropy_mech.random_streams import generator
+
+ALPHABET = "0123456789+=;()"
+# One problem text in five is held out, by a hash of the text alone: whatever the seed or the
+# size asked for, a held-out problem is never a training problem.
+_HELD_OUT_ONE_IN = 5
+_ANSWER = re.compile(r"\((\d)\)")
+
+
+@dataclass(frozen=True)
+class ToyProblem:
+    """One sum. ``terms`` are digits, the answer is their sum modulo ``modulus``.
+
+    >>> problem = ToyProblem((6, 0, 4), 10)
+    >>> problem.prompt, problem.reference, problem.grade("6+0=6;6+4=0;(0)").name
+    ('6+0+4=', '0', 'correct')
+    """
+
+    terms: tuple[int, ...]
+    modulus: int
+
+    @property
+    def prompt(self) -> str:
+        """The sum as text, ending in an equals sign."""
+        return "+".join(map(str, self.terms)) + "="
+
+    @property
+    def reference(self) -> str:
+        """The right digit."""
+        return str(sum(self.terms) % self.modulus)
+
+    @property
+    def level(self) -> str:
+        """How many terms the sum has."""
+        return f"{len(self.terms)} terms"
+
+    @property
+    def held_out(self) -> bool:
+        """Whether this text belongs to validation, whatever the seed."""
+        return zlib.crc32(self.prompt.encode()) % _HELD_OUT_ONE_IN == 0
+
+    def grade(self, response: str) -> Verdict:
+        """Judge the last ``(digit)``; what stands before it is not looked at (paper, section 2.1)."""
+        answers = _ANSWER.findall(response)
+        if not answers:
+            return Verdict("no_answer", "no (digit) in the response")
+        if answers[-1] != self.reference:
+            return Verdict("wrong", f"answered {answers[-1]}, not {self.reference}")
+        return Verdict("correct", passed=1)
+
+
+@dataclass(frozen=True)
+class ModularSums:
+    """The family of toy sums modulo ``modulus`` (2 to 10, so that an answer is one digit)."""
+
+    modulus: int = 10
+
+    def __post_init__(self):
+        if not 2 <= self.modulus <= 10:
+            raise bad_value("problems.modulus", self.modulus, "give a whole number from 2 to 10")
+
+    def _draw(self, rng: np.random.Generator, terms: int, *, held_out: bool) -> ToyProblem:
+        while True:
+            candidate = ToyProblem(
+                tuple(rng.integers(0, self.modulus, terms).tolist()), self.modulus
+            )
+            if candidate.held_out == held_out:
+                return candidate
+
+    def stream(self, seed: int, level_shares: Mapping[int, float]) -> Iterator[ToyProblem]:
+        """Yield training problems without end, each level (number of terms) with its share.
+
+        Short sums are few, so they recur; held-out ones never come.
+        """
+        levels, shares = _checked_shares(level_shares)
+        rng = generator("toy problems", seed, self.modulus)
+        while True:
+            yield self._draw(rng, int(levels[rng.choice(len(levels), p=shares)]), held_out=False)
+
+    def training_set(
+        self, seed: int, size: int, level_shares: Mapping[int, float]
+    ) -> list[ToyProblem]:
+        """Return the first ``size`` problems of ``stream``."""
+        if size < 1:
+            raise bad_value(
+                "problems.train_size", size, "the training set is empty; give 1 or more"
+            )
+        stream = self.stream(seed, level_shares)
+        return [next(stream) for _ in range(size)]
+
+    def validation_set(self, seed: int, level_counts: Mapping[int, int]) -> list[ToyProblem]:
+        """Return distinct held-out problems, ``level_counts[terms]`` of each level."""
+        rng = generator("toy validation", seed, self.modulus)
+        chosen: list[ToyProblem] = []
+        for terms, count in sorted(level_counts.items()):
+            chosen += self._distinct_held_out(rng, terms, count)
+        if not chosen:
+            raise bad_value("problems.validation_counts", dict(level_counts), "no problem is asked")
+        return chosen
+
+    def _distinct_held_out(self, rng, terms: int, count: int) -> list[ToyProblem]:
+        field = f"problems.validation_counts.{terms}"
+        if terms < 2:
+            raise bad_value(field, count, "a sum has at least 2 terms")
+        if terms <= 4:  # at most 10,000 texts: list them all, then choose
+            every = (ToyProblem(t, self.modulus) for t in np.ndindex(*[self.modulus] * terms))
+            pool = [problem for problem in every if problem.held_out]
+            if count > len(pool):
+                raise bad_value(
+                    field, count, f"only {len(pool)} held-out problems have {terms} terms"
+                )
+            return [pool[i] for i in rng.permutation(len(pool))[:count]]
+        found: dict[ToyProblem, None] = {}
+        while len(found) < count:
+            found[self._draw(rng, terms, held_out=True)] = None
+        return list(found)
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """How the base model's teacher answers: seldom in steps, and not always right."""
+
+    step_fraction: float = 0.08
+    step_error_fraction: float = 0.08
+    direct_error_fraction: float = 0.15
+
+    def answer(self, problem: ToyProblem, rng: np.random.Generator) -> str:
+        """Return one demonstration for a problem.
+
+        >>> rng = np.random.default_rng(0)
+        >>> Demonstrations(1.0, 0.0, 0.0).answer(ToyProblem((6, 0, 4), 10), rng)
+        '6+0=6;6+4=0;(0)'
+        """
+        modulus = problem.modulus
+        # A sum of two terms is a single step: there is nothing to take apart.
+        if len(problem.terms) == 2 or rng.random() >= self.step_fraction:
+            wrong = rng.random() < self.direct_error_fraction
+            value = _other_digit(rng, sum(problem.terms) % modulus, modulus, wrong)
+            return f"({value})"
+        steps, value = [], problem.terms[0]
+        for term in problem.terms[1:]:
+            wrong = rng.random() < self.step_error_fraction
+            total = _other_digit(rng, (value + term) % modulus, modulus, wrong)
+            steps.append(f"{value}+{term}={total};")
+            value = total
+        return "".join(steps) + f"({value})"
+
+
+def _other_digit(rng: np.random.Generator, value: int, modulus: int, wrong: bool) -> int:
+    """Return ``value``, or where ``wrong`` one of the other digits, all equally likely."""
+    return (value + int(rng.integers(1, modulus))) % modulus if wrong else value
+
+
+def _checked_shares(level_shares: Mapping[int, float]) -> tuple[Sequence[int], np.ndarray]:
+    levels = sorted(level_shares)
+    shares = np.array([level_shares[level] for level in levels], dtype=float)
+    if not levels or shares.min() < 0 or shares.sum() <= 0:
+        raise bad_value(
+            "problems.level_shares", dict(level_shares), "give a positive share a level"
+        )
+    if min(levels) < 2:
+        raise bad_value("problems.level_shares", dict(level_shares), "a sum has at least 2 terms")
+    return levels, shares / shares.sum()

@@ -1,0 +1,100 @@
+"""Claims that could fail, and what a measurement says of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+REPRODUCED = "reproduced at this scale"
+NOT_AT_THIS_SCALE = "not at this scale"
+CONTRADICTED = "contradicted"
+NO_VERDICT = "no verdict"
+# With fewer replicates the interval over seeds says too little to judge by.
+MIN_REPLICATES = 3
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement, the paper's number for it, ours with an interval, and what would satisfy it.
+
+    Attributes:
+        statement: what is claimed, in a sentence, with the unit of the number.
+        paper: the paper's number, in words.
+        estimate: ours.
+        low: lower end of its 95 % interval.
+        high: upper end.
+        replicates: how many independent values stand behind the interval.
+        holds: (least, most): the claim is reproduced if the whole interval lies in this range.
+        contradicted: (least, most) or None: contradicted if the whole interval lies in this one.
+        of: what the replicates are.
+
+    """
+
+    statement: str
+    paper: str
+    estimate: float
+    low: float
+    high: float
+    replicates: int
+    holds: tuple[float, float]
+    contradicted: tuple[float, float] | None = None
+    of: str = "seeds"
+
+    @property
+    def verdict(self) -> str:
+        """One of the four verdicts; none is given on fewer than ``MIN_REPLICATES`` values."""
+        if self.replicates < MIN_REPLICATES or not math.isfinite(self.low + self.high):
+            return NO_VERDICT
+        if _inside(self.low, self.high, self.holds):
+            return REPRODUCED
+        if self.contradicted is not None and _inside(self.low, self.high, self.contradicted):
+            return CONTRADICTED
+        return NOT_AT_THIS_SCALE
+
+    @property
+    def ours(self) -> str:
+        """Our number with its interval, in words."""
+        number = f"{self.estimate:.3g}"
+        if self.replicates < 2:
+            return f"{number} (one of the {self.of}: no interval)"
+        return f"{number} [{self.low:.3g}, {self.high:.3g}], 95 %, {self.replicates} {self.of}"
+
+    def row(self) -> dict[str, Any]:
+        """Return the claim as a table row."""
+        return {
+            "claim": self.statement,
+            "paper": self.paper,
+            "ours": self.ours,
+            "verdict": self.verdict,
+        }
+
+
+def over_replicates(
+    statement: str,
+    paper: str,
+    values: Sequence[float],
+    *,
+    holds: tuple[float, float],
+    contradicted: tuple[float, float] | None = None,
+    of: str = "seeds",
+) -> Claim:
+    """Make a claim from one value a replicate: their mean and its 95 % t-interval.
+
+    >>> over_replicates("x is 2", "2", [1.9, 2.0, 2.1], holds=(1.5, 2.5)).verdict
+    'reproduced at this scale'
+    """
+    values = np.asarray(values, dtype=float)
+    mean, n = float(values.mean()), len(values)
+    half = math.nan
+    if n > 1:
+        half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n))
+    return Claim(statement, paper, mean, mean - half, mean + half, n, holds, contradicted, of)
+
+
+def _inside(low: float, high: float, bounds: tuple[float, float]) -> bool:
+    return bounds[0] <= low and high <= bounds[1]

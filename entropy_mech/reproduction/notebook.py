@@ -1,0 +1,50 @@
+"""The child process that executes one notebook and leaves it beside its HTML."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from entropy_mech.runs.manifest import write_json
+
+
+def execute(source: Path, output: Path, parameters: dict[str, Any], stamp: Path, key: str) -> None:
+    """Execute a notebook with papermill; the output appears whole, as .ipynb and .html.
+
+    ``key`` names all that the result depends on; it is written to ``stamp`` last, so that a
+    stamp with the right key means a result that is there. The source is never written to.
+    """
+    import nbconvert
+    import papermill
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    running = output.with_name(f"running-{output.name}")
+    papermill.execute_notebook(
+        str(source), str(running), parameters=parameters, progress_bar=False, log_output=False
+    )
+    html, _ = nbconvert.HTMLExporter(exclude_input_prompt=True).from_filename(str(running))
+    temporary = output.with_name(f"running-{output.stem}.html")
+    temporary.write_text(html)
+    os.replace(temporary, output.with_suffix(".html"))
+    os.replace(running, output)
+    write_json(stamp, {"key": key})
+
+
+def main() -> int:
+    """Read what to execute as JSON from stdin."""
+    order = json.load(sys.stdin)
+    execute(
+        Path(order["source"]),
+        Path(order["output"]),
+        order["parameters"],
+        Path(order["stamp"]),
+        order["key"],
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

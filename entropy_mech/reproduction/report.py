@@ -1,0 +1,155 @@
+"""What a notebook works with: its target's runs in, figures and verdicts out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from entropy_mech.reproduction.claims import MIN_REPLICATES, NO_VERDICT, Claim
+from entropy_mech.reproduction.targets import Target, check_profile, find_target
+from entropy_mech.runs.launch import ensure_runs
+from entropy_mech.runs.manifest import environment, now, write_json
+from entropy_mech.runs.store import Run, default_store, project_root
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def open_report(
+    target: str, *, profile: str = "toy", seed: int = 1, seeds: int = 3, steps: int = 0,
+    out_dir: str = "",
+) -> Report:  # fmt: skip
+    """Open a target's report.
+
+    Args:
+        target: a name in ``reproduce/targets.toml``.
+        profile: where the runs come from; ``toy`` trains tiny transformers on this CPU.
+        seed: the first seed.
+        seeds: how many, counting up; verdicts need three.
+        steps: rollouts of each run; 0 takes the run file's own number.
+        out_dir: where figures and results go; empty for ``out/<profile>`` in the project folder.
+
+    Raises:
+        UserError: no such target or profile, or a seed or step count below 0.
+
+    """
+    check_profile(profile)
+    folder = Path(out_dir) if out_dir else project_root() / "out" / profile
+    return Report(find_target(target), folder, seed=seed, seeds=seeds, steps=steps)
+
+
+class Report:
+    """One target being reproduced."""
+
+    def __init__(self, target: Target, folder: Path, *, seed: int, seeds: int, steps: int):
+        self.target, self.folder = target, folder
+        self.configs = target.configs(seed=seed, seeds=seeds, steps=steps)
+        self.names = [name for name in target.runs for _ in range(seeds)]
+        self.figures: list[str] = []
+        self._runs: list[Run] | None = None
+
+    @property
+    def runs(self) -> list[Run]:
+        """The target's runs; the first use trains those that are missing, with progress."""
+        if self._runs is None:
+            self._runs = ensure_runs(self.configs, default_store())
+        return self._runs
+
+    def metrics(self) -> pd.DataFrame:
+        """Return the metrics of all runs, tidy: a row a step; columns run (its file's name), seed."""
+        frames = [
+            run.metrics().assign(run=name, seed=run.config.seed)
+            for name, run in zip(self.names, self.runs, strict=True)
+        ]
+        return pd.concat(frames, ignore_index=True)
+
+    def tokens(self, step: int) -> pd.DataFrame:
+        """Return the response tokens recorded at a step: a row a token; columns run, seed, ..."""
+        return pd.concat(
+            [
+                _token_frame(run, step).assign(run=name, seed=run.config.seed)
+                for name, run in zip(self.names, self.runs, strict=True)
+            ],
+            ignore_index=True,
+        )
+
+    def settings(self) -> pd.DataFrame:
+        """Return what the runs are, a row each: for the reader, and for the caption."""
+        rows = []
+        for name, run in zip(self.names, self.runs, strict=True):
+            c = run.config
+            loss = c.loss.model_dump(exclude={"method"})
+            rows.append(
+                {
+                    "run": name,
+                    "seed": c.seed,
+                    "method": c.loss.method,
+                    "rollouts": c.steps,
+                    "prompts x responses": f"{c.rollout.prompts} x {c.rollout.responses}",
+                    "updates a rollout": c.update.updates_per_rollout,
+                    "learning rate": c.update.learning_rate,
+                    "loss settings": ", ".join(f"{k} = {v}" for k, v in loss.items()),
+                    "folder": run.path.name,
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def save(self, figure: Figure, name: str = "") -> None:
+        """Write a figure as SVG and PNG under ``figures/``; ``name`` defaults to the target's."""
+        stem = name or self.target.name
+        folder = self.folder / "figures"
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix, options in ((".svg", {}), (".png", {"dpi": 150})):
+            temporary = folder / f"tmp-{os.getpid()}-{stem}{suffix}"
+            figure.savefig(temporary, **options)
+            os.replace(temporary, folder / f"{stem}{suffix}")
+        if stem not in self.figures:
+            self.figures.append(stem)
+
+    def verdict(self, claims: Sequence[Claim]) -> pd.DataFrame:
+        """Write ``results/<target>.json`` for the gallery and return the claims as a table."""
+        folder = self.folder / "results"
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = [claim.row() for claim in claims]
+        runs = [] if self._runs is None else self._runs
+        write_json(
+            folder / f"{self.target.name}.json",
+            {
+                "target": self.target.name,
+                "claims": rows,
+                "figures": self.figures,
+                "runs": [_provenance(run) for run in runs],
+                "made": now(),
+                **environment(),
+            },
+        )
+        table = pd.DataFrame(rows)
+        if any(row["verdict"] == NO_VERDICT for row in rows):
+            table.attrs["note"] = f"a verdict needs {MIN_REPLICATES} seeds"
+        return table
+
+
+def _provenance(run: Run) -> dict[str, Any]:
+    manifest = run.manifest()
+    return {
+        "run": run.path.name,
+        "method": run.config.loss.method,
+        "seed": run.config.seed,
+        "steps": run.config.steps,
+        "wall_time_s": manifest.get("wall_time_s"),
+        "commit": manifest.get("commit"),
+    }
+
+
+def _token_frame(run: Run, step: int) -> pd.DataFrame:
+    record = run.tokens(step)
+    mask = record["response_mask"]
+    row, position = mask.nonzero()
+    per_token = {name: v[mask] for name, v in record.items() if v.shape == mask.shape}
+    per_row = {name: v[row] for name, v in record.items() if v.shape == mask.shape[:1]}
+    del per_token["response_mask"]
+    return pd.DataFrame({"row": row, "position": position, **per_row, **per_token})

@@ -1,0 +1,99 @@
+"""``reproduce/targets.toml``: one entry a figure or table, and the runs behind it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from entropy_mech.errors import UserError, bad_value, unknown_name
+from entropy_mech.runs.store import project_root
+from entropy_mech.train.config import TrainConfig
+from entropy_mech.train.config_io import load_config
+
+PROFILES = ("toy",)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure, table or check: what the paper says, which notebook shows it, from which runs."""
+
+    name: str
+    item: str
+    title: str
+    claim: str
+    notebook: str
+    runs: tuple[str, ...] = ()
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def notebook_path(self) -> Path:
+        """The source notebook."""
+        return project_root() / "notebooks" / f"{self.notebook}.ipynb"
+
+    def configs(self, *, seed: int, seeds: int, steps: int = 0) -> list[TrainConfig]:
+        """Return the configurations of its runs, method by method, ``seeds`` from ``seed`` on."""
+        return [
+            run_config(name, seed=seed + offset, steps=steps)
+            for name in self.runs
+            for offset in range(seeds)
+        ]
+
+
+def check_profile(profile: str) -> None:
+    """Refuse a profile that cannot be run yet."""
+    if profile not in PROFILES:
+        raise unknown_name("profile", profile, PROFILES)
+
+
+def load_targets() -> dict[str, Target]:
+    """Return every target, in the order of the file, which is that of the gallery."""
+    table = tomllib.loads((project_root() / "reproduce" / "targets.toml").read_text())
+    return {
+        name: Target(name=name, **{**entry, "runs": tuple(entry.get("runs", ()))})
+        for name, entry in table.items()
+    }
+
+
+def find_target(name: str) -> Target:
+    """Return one target; an unknown name is an error that says the nearest."""
+    targets = load_targets()
+    if name not in targets:
+        raise unknown_name("target", name, targets)
+    return targets[name]
+
+
+def run_config(name: str, *, seed: int, steps: int = 0) -> TrainConfig:
+    """Return the configuration ``reproduce/runs/<name>.toml`` for one seed.
+
+    ``steps`` 0 keeps the file's own.
+    """
+    if seed < 0:
+        raise bad_value("seed", seed, "give a whole number from 0 on")
+    path = project_root() / "reproduce" / "runs" / f"{name}.toml"
+    return load_config(path, [f"seed={seed}", *([f"steps={steps}"] if steps else [])])
+
+
+def notebook_parameters(path: Path) -> dict[str, str]:
+    """Return the names that a notebook's parameters cell assigns, with the values' source text."""
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except FileNotFoundError:
+        raise UserError(f"notebook = {path}: no such file") from None
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            pairs = (line.partition("=") for line in cell.source.splitlines() if "=" in line)
+            return {name.strip(): value.strip() for name, _, value in pairs}
+    raise UserError(f"notebook = {path}: no cell is tagged 'parameters'")
+
+
+def check_parameters(target: Target, names: Iterable[str]) -> None:
+    """Refuse a parameter that the target's notebook does not have; papermill would only warn."""
+    known = notebook_parameters(target.notebook_path)
+    for name in names:
+        if name not in known:
+            raise unknown_name(f"parameter of {target.notebook}.ipynb", name, known)

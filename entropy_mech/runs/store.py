@@ -1,0 +1,124 @@
+"""The run store: a run is found by what it is, not by a name somebody gave it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from entropy_mech.errors import UserError, unknown_name
+from entropy_mech.runs.manifest import write_json
+from entropy_mech.runs.metrics import MetricsFile
+from entropy_mech.train.config import TrainConfig
+from entropy_mech.train.config_io import run_id
+
+STORE_VARIABLE = "ENTROPY_MECH_RUNS"
+
+
+def project_root() -> Path:
+    """Return the folder that holds ``notebooks/`` and ``reproduce/``.
+
+    That is the source tree that this package was installed from (editable), or the current
+    folder or one above it.
+    """
+    for folder in (Path(__file__).resolve().parents[2], Path.cwd(), *Path.cwd().parents):
+        if (folder / "reproduce" / "targets.toml").is_file():
+            return folder
+    raise UserError(
+        f"project folder = {Path.cwd()}: no reproduce/targets.toml here or above; "
+        "change into a clone of entropy_mech"
+    )
+
+
+def default_store() -> RunStore:
+    """Return the store named by ``ENTROPY_MECH_RUNS``, else ``runs/`` in the project folder."""
+    named = os.environ.get(STORE_VARIABLE)
+    return RunStore(Path(named) if named else project_root() / "runs")
+
+
+class RunStore:
+    """A folder of runs and of the base models that they share."""
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root)
+
+    def run(self, config: TrainConfig) -> Run:
+        """Return the run of a configuration, whether or not it has been trained yet."""
+        return Run(self.root / run_id(config), config)
+
+
+class Run:
+    """One run's folder.
+
+    ``config.json`` (resolved), ``metrics.jsonl`` (the same bytes each time on one thread),
+    ``timings.jsonl``, ``manifest.json``, ``status.json``, ``checkpoints/``, ``tokens/``.
+    """
+
+    def __init__(self, path: Path, config: TrainConfig):
+        self.path, self.config = path, config
+        self.metrics_file = MetricsFile(path / "metrics.jsonl")
+        self.timings_file = MetricsFile(path / "timings.jsonl")
+        self.checkpoints = path / "checkpoints"
+
+    def __repr__(self) -> str:
+        return f"Run({self.path.name}, {self.config.loss.method}, seed {self.config.seed})"
+
+    @property
+    def steps_done(self) -> int:
+        """Steps with a whole line of metrics."""
+        return len(self.metrics_file.lines())
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run has gone as far as its configuration asks, and said so."""
+        return self.manifest().get("steps", 0) >= self.config.steps
+
+    def metrics(self, *columns: str) -> pd.DataFrame:
+        """Return the metrics up to the configuration's last step, all columns or those named.
+
+        Raises:
+            UserError: a column that the run does not have (names the nearest).
+
+        """
+        frame = self.metrics_file.frame().head(self.config.steps)
+        for column in columns:
+            if column not in frame:
+                raise unknown_name("metric", column, frame.columns)
+        return frame[list(columns)] if columns else frame
+
+    def tokens(self, step: int) -> dict[str, np.ndarray]:
+        """Return the token record of a step: B x T arrays of what was sampled and measured."""
+        path = self.token_path(step)
+        if not path.is_file():
+            have = sorted(int(p.stem.removeprefix("step_")) for p in path.parent.glob("step_*.npz"))
+            raise UserError(f"step = {step}: no token record; there are {have}")
+        with np.load(path) as record:
+            return dict(record)
+
+    def token_path(self, step: int) -> Path:
+        """Return where a step's token record lies."""
+        return self.path / "tokens" / f"step_{step:06d}.npz"
+
+    def manifest(self) -> dict[str, Any]:
+        """Return the manifest, empty before the first session of the run ended or checkpointed."""
+        return read_json(self.path / "manifest.json")
+
+    def status(self) -> dict[str, Any]:
+        """Return what the run last said of itself: stage, done, total, updated (Unix time)."""
+        return read_json(self.path / "status.json")
+
+    def write(self, name: str, value: Any) -> None:
+        """Replace one of the run's JSON files."""
+        write_json(self.path / name, value)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON file's table, empty where there is no such file."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}

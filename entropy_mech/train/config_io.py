@@ -1,0 +1,139 @@
+"""Configurations from TOML files and ``--set``, and the hash that names a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from entropy_mech.errors import UserError, bad_value, fraction_fix, unknown_name
+from entropy_mech.train.config import LossConfig, TrainConfig
+
+# Raised by one whenever the trainer's results change for the same configuration, so that runs
+# stored by an older version are not taken for new ones.
+TRAINER_REVISION = 1
+
+# What may differ between two runs that are the same run: how far it went, how often it was saved.
+_NOT_IDENTITY = {"steps": True, "checkpoint": True}
+
+_LOSSES = {arm.model_fields["method"].default: arm for arm in get_args(get_args(LossConfig)[0])}
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
+    """Read a TOML file, which may start from another one (``extends = "base.toml"``).
+
+    ``overrides`` are ``section.key=value`` with a TOML value (a bare word is a string).
+
+    Raises:
+        UserError: unreadable file, unknown key (names the nearest), value out of range.
+
+    """
+    table = _read_table(Path(path))
+    for override in overrides:
+        _apply(table, override)
+    return make_config(table)
+
+
+def make_config(table: Mapping[str, Any]) -> TrainConfig:
+    """Build a configuration from nested tables; every fault is one UserError."""
+    try:
+        return TrainConfig.model_validate(table)
+    except ValidationError as error:
+        raise _user_error(error) from None
+
+
+def run_id(config: TrainConfig) -> str:
+    """Return 16 hex digits that name the run: the hash of all that its results depend on."""
+    identity = config.model_dump(mode="json", exclude=_NOT_IDENTITY)
+    return _digest({"trainer_revision": TRAINER_REVISION, **identity})
+
+
+def base_model_id(config: TrainConfig) -> str:
+    """Return 16 hex digits that name the base model, shared by all runs that start from it."""
+    parts = config.model_dump(mode="json", include={"model", "base"})
+    modulus = config.problems.modulus
+    return _digest({"trainer_revision": TRAINER_REVISION, "modulus": modulus, **parts})
+
+
+def _digest(table: Mapping[str, Any]) -> str:
+    text = json.dumps(table, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _read_table(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"config = {path}: no such file; give the path of a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"config = {path}: cannot be read as TOML ({error})") from None
+    parent = table.pop("extends", None)
+    if parent is None:
+        return table
+    parent_path = (path.parent / parent).resolve()
+    if parent_path in seen:
+        raise bad_value("extends", parent, f"the files extend each other in a circle ({path})")
+    return _merged(_read_table(parent_path, (*seen, path.resolve())), table)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Lay ``above`` over ``below``; a loss of another method replaces the whole table."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        both_tables = isinstance(old, dict) and isinstance(value, dict)
+        whole = key in ("level_shares", "validation_counts") or (
+            key == "loss" and value.get("method", None) not in (None, (old or {}).get("method"))
+        )
+        merged[key] = _merged(old, value) if both_tables and not whole else value
+    return merged
+
+
+def _apply(table: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals or not name.strip():
+        raise bad_value("--set", override, "write it as section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *sections, key = name.strip().split(".")
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise bad_value("--set", override, f"{section} is a value, not a section")
+    table[key] = value
+
+
+def _user_error(error: ValidationError) -> UserError:
+    first = error.errors()[0]
+    # pydantic puts the loss's method into the path of the field; users do not write it.
+    path = [str(part) for part in first["loc"] if part not in _LOSSES]
+    field, value = ".".join(path) or "config", first.get("input")
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(path[:-1], first["loc"])
+        prefix = ".".join(path[:-1])
+        return unknown_name(
+            "configuration key", field, [f"{prefix}.{k}" if prefix else k for k in known]
+        )
+    if first["type"] == "less_than_equal" and path[-1].endswith("_fraction"):
+        return bad_value(field, value, fraction_fix(value))
+    if first["type"] == "value_error":  # raised by our own validators, which name the field
+        text = str(first["ctx"]["error"])
+        return UserError(f"{field}.{text}" if path else text)
+    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        method = value.get("method") if isinstance(value, dict) else value
+        return unknown_name("loss.method", str(method), _LOSSES)
+    return bad_value(field, value, first["msg"][:1].lower() + first["msg"][1:])
+
+
+def _known_keys(path: list[str], loc: tuple) -> list[str]:
+    section: type[BaseModel] = TrainConfig
+    for part in path:
+        section = _LOSSES[str(loc[1])] if part == "loss" else section.model_fields[part].annotation
+    return list(section.model_fields)
