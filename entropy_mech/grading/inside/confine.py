@@ -1,0 +1,178 @@
+"""Take rights away from the calling process: namespaces, Landlock, another user, limits.
+
+Linux offers each of these to a process about itself, and none can be taken back. Everything
+here says what it obtained and raises nothing when the kernel refuses, except where going on
+would be unsafe (a user that could not be dropped, a limit that could not be set).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import struct
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUTS = 0x00020000, 0x08000000, 0x04000000
+CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
+_PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 4, 36, 38
+# Landlock has the same system call numbers on every architecture.
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_READ_FILE, _READ_DIR, _EXECUTE = 1 << 2, 1 << 3, 1 << 0
+_ALL_RIGHTS_BY_ABI = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # number of file rights each ABI knows
+_IOCTL_DEV = 1 << 15
+_FILE_RIGHTS = _EXECUTE | 1 << 1 | _READ_FILE | 1 << 14 | _IOCTL_DEV
+
+
+def _prctl(option: int, value: int) -> bool:
+    try:
+        return _LIBC.prctl(option, value, 0, 0, 0) == 0
+    except AttributeError:  # not Linux
+        return False
+
+
+def no_new_privileges() -> bool:
+    """Forbid this process and its children to gain rights through set-uid programs."""
+    return _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def hide_memory(hidden: bool = True) -> bool:
+    """Forbid processes of the same user to trace this one or to read its memory and environment."""
+    return _prctl(_PR_SET_DUMPABLE, 0 if hidden else 1)
+
+
+def adopt_orphans() -> bool:
+    """Become the parent of every descendant whose own parent ends, so that none gets away."""
+    return _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def own_namespaces() -> list[str]:
+    """Leave the machine's process, network and IPC namespaces; return those really left.
+
+    The process namespace begins with the next child. Without root a user namespace comes first.
+    """
+    unshare = getattr(_LIBC, "unshare", None)
+    if unshare is None:
+        return []
+    uid, gid = os.getuid(), os.getgid()
+    flags = CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS
+    if unshare(flags if uid == 0 else flags | CLONE_NEWUSER) != 0:
+        return []
+    if uid != 0:
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1")):
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(text)
+        with open("/proc/self/gid_map", "w") as file:
+            file.write(f"{gid} {gid} 1")
+    return ["processes", "network", "ipc"]
+
+
+def landlock_abi() -> int:
+    """The version of Landlock that this kernel offers; 0 where there is none."""
+    if not hasattr(_LIBC, "syscall"):
+        return 0
+    return max(0, _LIBC.syscall(_CREATE_RULESET, None, 0, 1))
+
+
+def landlock(read_paths: list[str], write_paths: list[str]) -> list[str]:
+    """Confine this process for good to reading and writing below the given paths.
+
+    From ABI 4 on TCP is forbidden too, from ABI 6 on signals to processes outside.
+    """
+    abi = landlock_abi()
+    if abi == 0:
+        return []
+    every = (1 << _ALL_RIGHTS_BY_ABI.get(abi, 16)) - 1
+    tcp, scope = (3 if abi >= 4 else 0), (3 if abi >= 6 else 0)
+    attributes = struct.pack("=QQQ", every, tcp, scope)
+    size = 24 if abi >= 6 else 16 if abi >= 4 else 8
+    ruleset = _LIBC.syscall(_CREATE_RULESET, attributes, size, 0)
+    if ruleset < 0:
+        return []
+    try:
+        for paths, rights in (
+            (read_paths, _READ_FILE | _READ_DIR | _EXECUTE),
+            (write_paths, every),
+        ):
+            for path in paths:
+                if os.path.exists(path):
+                    _allow(ruleset, path, rights & every)
+        no_new_privileges()
+        if _LIBC.syscall(_RESTRICT_SELF, ruleset, 0) != 0:
+            return []
+    finally:
+        os.close(ruleset)
+    return ["files"] + ["tcp"] * (abi >= 4) + ["signals"] * (abi >= 6)
+
+
+def _allow(ruleset: int, path: str, rights: int) -> None:
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if not os.path.isdir(path):
+            rights &= _FILE_RIGHTS
+        rule = struct.pack("=Qi", rights, fd)
+        if _LIBC.syscall(_ADD_RULE, ruleset, 1, rule, 0) != 0:
+            raise OSError(ctypes.get_errno(), "landlock_add_rule", path)
+    finally:
+        os.close(fd)
+
+
+def become_user(uid: int, keep_reading: bool = False) -> None:
+    """Give up root for good; the numbers need no entry in /etc/passwd.
+
+    With ``keep_reading`` the process may still read every file, which is for kernels where
+    Landlock then narrows it to the interpreter's own folders. Raises OSError if still root.
+    """
+    if keep_reading:
+        _prctl(8, 1)  # PR_SET_KEEPCAPS
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    if keep_reading:
+        _only_capability(2)  # CAP_DAC_READ_SEARCH
+    if os.getuid() == 0 or os.geteuid() == 0:
+        raise PermissionError("still root after giving it up")
+
+
+def _only_capability(number: int) -> None:
+    header = struct.pack("=Ii", 0x20080522, 0)
+    data = struct.pack("=6I", 1 << number, 1 << number, 0, 0, 0, 0)
+    if _LIBC.capset(header, data) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
+
+
+def set_limits(limits: dict, processes_already: int = 0) -> None:
+    """Set the kernel's own limits on the calling process, before it runs anything untrusted."""
+    gib, mib = 1 << 30, 1 << 20
+    seconds = int(limits["timeout_s"]) + 2  # the clock on the wall strikes first
+    for name, value in (
+        ("RLIMIT_CORE", 0),
+        ("RLIMIT_CPU", seconds),
+        ("RLIMIT_FSIZE", int(limits["file_mib"] * mib)),
+        ("RLIMIT_NOFILE", 256),
+        ("RLIMIT_AS", int(limits["memory_gib"] * gib)),
+        ("RLIMIT_NPROC", limits["processes"] + processes_already),
+        ("RLIMIT_STACK", 64 * mib),
+        ("RLIMIT_MEMLOCK", 0),
+        ("RLIMIT_MSGQUEUE", 0),
+    ):
+        kind = getattr(resource, name, None)
+        if kind is None:
+            continue
+        hard = resource.getrlimit(kind)[1]
+        if hard != resource.RLIM_INFINITY:
+            value = min(value, hard)
+        resource.setrlimit(kind, (value, value))
+
+
+def processes_of(uid: int) -> int:
+    """Count the processes and threads of a user, which RLIMIT_NPROC counts as well."""
+    total = 0
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        if name.isdigit():
+            try:
+                if os.stat(f"/proc/{name}").st_uid == uid:
+                    total += len(os.listdir(f"/proc/{name}/task"))
+            except OSError:
+                continue  # it has just ended
+    return total

@@ -1,0 +1,167 @@
+"""The sandbox's first process: waits for programs and forks a fresh process for each.
+
+Started once and kept warm, since a fork costs a millisecond and an interpreter thirty. It never
+runs untrusted code itself, and it never holds an expected answer: whatever it has in memory,
+the programs that it forks have too. Tests travel past it, straight into the tests' process.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import socket
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import checker
+import confine
+import frames
+import program
+import remote
+from children import Child, fork, kill_everything, sweep, watch
+
+STDERR_BYTES = 1 << 16
+HEAVY_MODULES = ("numpy", "scipy", "pandas", "sympy", "networkx")
+
+
+class Server:
+    def __init__(self, config: dict, control_in: int, control_out: int):
+        self.config, self.control_in, self.control_out = config, control_in, control_out
+        self.folder = config["folder"]
+
+    def serve(self) -> None:
+        while (job := frames.receive(self.control_in)) is not None:
+            self.load_heavy_modules(job["program"])
+            start_s = time.monotonic()
+            self.deadline_s = start_s + job["limits"]["timeout_s"]
+            reply = self.stdin_job(job) if job["kind"] == "stdin" else self.tests_job(job)
+            reply["seconds"] = time.monotonic() - start_s
+            frames.send(self.control_out, reply)
+
+    def load_heavy_modules(self, text: str) -> None:
+        """Import an installed library once for all, when the first program mentions it."""
+        for name in HEAVY_MODULES:
+            if name in text and name not in sys.modules:
+                try:
+                    __import__(name)
+                except Exception:
+                    sys.modules.pop(name, None)  # the program will see its own ImportError
+
+    def limits(self, job: dict) -> tuple[dict, int]:
+        already = 0 if os.getpid() == 1 else confine.processes_of(os.getuid())
+        return job["limits"], already
+
+    def finish(self, children: list[Child]) -> None:
+        kill_everything(children)
+        for child in children:
+            for fd in child.output:
+                os.close(fd)
+        sweep(self.folder)
+
+    def stdin_job(self, job: dict) -> dict:
+        """Run the program once for each input, each time in a fresh process."""
+        cases = []
+        limits, already = self.limits(job)
+        cap = int(limits["output_mib"] * (1 << 20))
+        for text in job["inputs"]:
+            if time.monotonic() >= self.deadline_s:
+                cases.append({"ended": "timeout", "stdout": "", "stderr": "", "exit": None})
+                continue
+
+            def run(ends, text=text):
+                confine.set_limits(limits, already)
+                program.run_as_main(job["program"], text, ends, self.folder)
+
+            child, fds = fork(run, {"stdout": cap, "stderr": cap})
+            ended = watch(child, self.deadline_s)
+            if ended == "exit" and child.status is None:
+                child.poll()
+            self.finish([child])
+            stderr = bytes(child.output[fds["stderr"]][-STDERR_BYTES:])
+            cases.append(
+                {
+                    "ended": ended,
+                    "exit": child.status,
+                    "stdout": bytes(child.output[fds["stdout"]]).decode(errors="replace"),
+                    "stderr": stderr.decode(errors="replace"),
+                }
+            )
+        return {"cases": cases}
+
+    def tests_job(self, job: dict) -> dict:
+        """Run the program in one process and its tests in another that talks to it."""
+        limits, already = self.limits(job)
+        cap = int(limits["output_mib"] * (1 << 20))
+        ours, theirs = socket.socketpair()
+
+        def run_program(_ends):
+            ours.close()
+            confine.set_limits(limits, already)
+            program.serve_functions(job["program"], theirs, self.folder)
+
+        def run_tests(ends):
+            theirs.close()
+            tests = frames.receive(self.control_in)
+            os.write(ends["result"], b"!")  # the tests have left the control pipe
+            checker.run(tests, remote.Peer(ours), ends["result"], self.folder, (limits, already))
+
+        solution, _ = fork(run_program, {})
+        tests, fds = fork(run_tests, {"result": cap})
+        ours.close()
+        theirs.close()
+        ended = watch(tests, self.deadline_s)
+        self.finish([tests, solution])
+        text = bytes(tests.output[fds["result"]])
+        if text[:1] != b"!":
+            os._exit(4)  # the control pipe may still hold the tests: start afresh
+        return {"ended": ended, "exit": tests.status, "result": text[1:].decode(errors="replace")}
+
+
+def enter(config: dict) -> list[str]:
+    """Give up what this process does not need, before it reads the first program."""
+    gained = ["files", "processes", "network", "ipc"] if config["mode"] == "bubblewrap" else []
+    if config["mode"] == "kernel":
+        gained = confine.own_namespaces()
+        if gained:
+            pid = os.fork()
+            if pid:  # the namespace's outside: wait, and end with what is inside
+                for fd in (0, 1):
+                    os.close(fd)
+                os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 0x7F)
+        else:
+            confine.adopt_orphans()
+    if config["user"] is not None:
+        confine.become_user(config["user"], keep_reading=config["keep_reading"])
+    if config["mode"] == "kernel":
+        gained += confine.landlock(
+            config["read_paths"], [config["folder"], "/dev/null", "/dev/urandom"]
+        )
+    confine.no_new_privileges()
+    confine.hide_memory()
+    return gained
+
+
+def main() -> None:
+    config = json.loads(sys.argv[1])
+    gained = enter(config)
+    control_in, control_out = os.dup(0), os.dup(1)
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in (0, 1):
+        os.dup2(null, fd)
+    os.chdir(config["folder"])
+    tempfile.tempdir = config["folder"]
+    os.environ.update(HOME=config["folder"], TMPDIR=config["folder"])
+    sys.path[:] = [p for p in sys.path if p.startswith(tuple(config["import_paths"]))]
+    program.preload()
+    gc.collect()
+    gc.freeze()  # a collection in a fork would copy every page
+    frames.send(control_out, {"ready": True, "protections": gained, "pid": os.getpid()})
+    Server(config, control_in, control_out).serve()
+
+
+if __name__ == "__main__":
+    main()

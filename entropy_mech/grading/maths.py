@@ -1,0 +1,166 @@
+"""Grade an answer to a maths problem: find it, read it, compare it.
+
+Most answers are numbers and never leave the caller's process; what needs algebra goes to
+math-verify in a worker process that is killed at the time limit.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from entropy_mech.errors import bad_value, unknown_name
+from entropy_mech.grading.mathematics import extract
+from entropy_mech.grading.mathematics.normal import normal
+from entropy_mech.grading.mathematics.structure import Closeness, Comparison, NeedsAlgebra
+from entropy_mech.grading.process import ChildGone, ChildServer, ChildTimeout
+from entropy_mech.grading.verdict import Verdict
+
+ANSWER_FROM = ("box", "box_or_bare", "anywhere")
+MAX_BRACE_DEPTH = 60
+
+
+@dataclass(frozen=True)
+class MathRules:
+    r"""What counts as an answer and as the same answer; part of a benchmark's protocol.
+
+    ``answer_from``: ``box`` wants a ``\\boxed{}``; ``box_or_bare`` (default) also takes a response
+    that is nothing but one line of mathematics; ``anywhere`` lets math-verify search the text.
+    ``relative_tolerance`` and ``absolute_tolerance`` apply to numbers (0: equal exactly).
+    """
+
+    timeout_s: float = 5.0
+    answer_from: str = "box_or_bare"
+    relative_tolerance: float = 0.0
+    absolute_tolerance: float = 0.0
+    reasoning_end_marks: tuple[str, ...] = ("</think>",)
+
+    def __post_init__(self):
+        if not self.timeout_s > 0:
+            raise bad_value("timeout_s", self.timeout_s, "give a number of seconds above 0")
+        if self.answer_from not in ANSWER_FROM:
+            raise unknown_name("answer_from", self.answer_from, ANSWER_FROM)
+        for name in ("relative_tolerance", "absolute_tolerance"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise bad_value(name, getattr(self, name), "give a number of at least 0")
+
+
+class MathWorker:
+    """A warm process for comparisons that need algebra; starts with the first of them."""
+
+    def __init__(self):
+        package = Path(__file__).resolve().parents[2]
+        command = [sys.executable, "-s", "-m", "entropy_mech.grading.mathematics.worker"]
+        keep = {
+            k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "HOME", "LD_LIBRARY_PATH")
+        }
+        self._server = ChildServer(
+            command, env={**keep, "PYTHONPATH": str(package), "PYTHONHASHSEED": "0"}
+        )
+
+    def compare(self, answers: list[str], references: list[str], rules: MathRules) -> dict:
+        """``{"same": bool}``, ``{"late": True}`` or ``{"died": True}``."""
+        job = {
+            "answers": answers,
+            "references": references,
+            "timeout_s": rules.timeout_s,
+            "relative_tolerance": rules.relative_tolerance,
+            "absolute_tolerance": rules.absolute_tolerance,
+        }
+        try:
+            return self._server.ask(job, timeout_s=rules.timeout_s + 0.5)
+        except ChildTimeout:
+            return {"late": True}
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the running worker, None before the first use."""
+        return self._server.pid
+
+    def close(self) -> None:
+        """End the worker."""
+        self._server.close()
+
+
+def grade_answer(
+    response: str, reference: str | Sequence[str], rules: MathRules, worker: MathWorker
+) -> Verdict:
+    """Grade with a given worker; :func:`entropy_mech.grading.grade_math` finds one by itself."""
+    references = read_references(reference)
+    if not references:
+        return Verdict("error", f"the reference is empty: {reference!r:.80}")
+    answers = find_answers(response, rules)
+    if not answers:
+        return Verdict("no_answer", "no \\boxed{} in the response")
+    answers = [normal(a) for a in answers if len(a) <= extract.MAX_ANSWER_CHARACTERS]
+    if not answers:
+        return Verdict(
+            "wrong", f"the answer is longer than {extract.MAX_ANSWER_CHARACTERS} characters"
+        )
+    if not any(answers):
+        return Verdict("no_answer", "the box is empty")
+    if any(answer == wanted for answer in answers for wanted in references):
+        return Verdict("correct", "", 1)
+    if any(_depth(text) > MAX_BRACE_DEPTH for text in answers):
+        return Verdict("wrong", f"braces are nested deeper than {MAX_BRACE_DEPTH}")
+    why = f"{answers[0]:.80} is not {references[0]:.80}"
+    quick = Comparison(Closeness(rules.relative_tolerance, rules.absolute_tolerance))
+    try:
+        same = [quick.same(a, r) for r in references for a in answers]
+        return Verdict("correct", "", 1) if any(same) else Verdict("wrong", why)
+    except NeedsAlgebra:
+        return _with_algebra(answers, references, rules, worker, why)
+
+
+def _with_algebra(answers, references, rules, worker, why) -> Verdict:
+    try:
+        result = worker.compare(answers, references, rules)
+    except ChildGone as gone:
+        return Verdict("error", f"the maths worker: {gone}")
+    if result.get("late"):
+        return Verdict("timeout", f"over {rules.timeout_s:g} s: {why}")
+    if result.get("died"):
+        return Verdict("wrong", f"more memory than a comparison may take: {why}")
+    if result["same"]:
+        return Verdict("correct", "", 1)
+    problem = result.get("problem")
+    return Verdict("wrong", why + (f" (cannot be compared: {problem})" if problem else ""))
+
+
+def find_answers(response: str, rules: MathRules) -> list[str]:
+    r"""What the response gives as its answer, most literal reading first; [] if nothing.
+
+    >>> find_answers(r"Thus \\boxed{42}. Check: fine.", MathRules())
+    ['42']
+    """
+    if not isinstance(response, str):
+        return []
+    text = extract.after_reasoning(response, rules.reasoning_end_marks)
+    answers = extract.boxed_answers(text)
+    if answers or rules.answer_from == "box":
+        return answers
+    bare = extract.bare_answer(text)
+    if bare is not None:
+        return [bare]
+    return [text.strip()] if rules.answer_from == "anywhere" and text.strip() else []
+
+
+def read_references(reference: str | Sequence[str]) -> list[str]:
+    """Normalised references; each may be boxed, in dollar signs, a number or a list of forms."""
+    several = [reference] if isinstance(reference, (str, int, float)) else list(reference)
+    found = []
+    for one in several:
+        boxed = extract.boxed_answers(str(one))
+        found += [normal(text) for text in (boxed[-1:] or [str(one)])]
+    return [text for text in found if text]
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for character in text:
+        depth += (character in "{([") - (character in "})]")
+        deepest = max(deepest, depth)
+    return deepest

@@ -1,0 +1,198 @@
+"""Grade lists in order on several workers, count the verdicts, and cry out when graders fail."""
+
+from __future__ import annotations
+
+import atexit
+import collections
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from entropy_mech.errors import bad_value
+from entropy_mech.grading.code import grade_program
+from entropy_mech.grading.maths import MathRules, MathWorker, grade_answer
+from entropy_mech.grading.sandbox import Limits, Sandbox
+from entropy_mech.grading.verdict import VERDICT_NAMES, Verdict
+
+
+class GraderAlarm(RuntimeError):
+    """Too many verdicts are ``error``: the graders or the references are broken, not the policy.
+
+    ``verdicts`` holds the batch that raised it, so that nothing graded is lost.
+    """
+
+    def __init__(self, message: str, verdicts: list[Verdict]):
+        super().__init__(message)
+        self.verdicts = verdicts
+
+
+class _Worker:
+    """One warm maths process and one sandbox, each started when first needed."""
+
+    def __init__(self, sandbox_mode: str):
+        self.maths = MathWorker()
+        self.sandbox = Sandbox(sandbox_mode)
+
+    def close(self) -> None:
+        self.maths.close()
+        self.sandbox.close()
+
+
+class GradingPool:
+    r"""``workers`` warm graders that are killed and replaced when a grade runs over its limit.
+
+    Verdicts come back in the order asked. Any thread may call any method, a notebook too: the
+    workers are separate programs, nothing is forked from or imported into the caller. ``counts``
+    holds how many verdicts of each name were given. When the share of ``error`` among the last
+    ``alarm_window`` verdicts (all, while there are fewer, but at least 20) is above
+    ``error_limit_fraction``, the call that saw it raises :class:`GraderAlarm`.
+
+    >>> with GradingPool(workers=1) as pool:
+    ...     [v.name for v in pool.grade_math_many([(r"So \\boxed{7}.", "7"), ("no idea", "7")])]
+    ['correct', 'no_answer']
+    """
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        sandbox_mode: str = "auto",
+        error_limit_fraction: float = 0.1,
+        alarm_window: int = 1000,
+    ):
+        if workers is None:
+            workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        if not (isinstance(workers, int) and workers >= 1):
+            raise bad_value("workers", workers, "give a whole number of at least 1")
+        if not 0 <= error_limit_fraction <= 1:
+            raise bad_value(
+                "error_limit_fraction", error_limit_fraction, "give a fraction in [0, 1]"
+            )
+        if not (isinstance(alarm_window, int) and alarm_window >= 20):
+            raise bad_value("alarm_window", alarm_window, "give a whole number of at least 20")
+        self.workers = workers
+        self.error_limit_fraction = error_limit_fraction
+        self.counts: collections.Counter[str] = collections.Counter(dict.fromkeys(VERDICT_NAMES, 0))
+        self._recent: collections.deque[Verdict] = collections.deque(maxlen=alarm_window)
+        self._all = [_Worker(sandbox_mode) for _ in range(workers)]
+        self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        for worker in self._all:
+            self._free.put(worker)
+        self._lock = threading.Lock()
+        self._closed = False
+
+    # -- one at a time ------------------------------------------------------------------------
+    def grade_math(
+        self, response: str, reference: str | Sequence[str], *, timeout_s: float = 5.0, **rules
+    ) -> Verdict:
+        """Grade one response to a maths problem; see :func:`entropy_mech.grading.grade_math`."""
+        return self.grade_math_many([(response, reference)], timeout_s=timeout_s, **rules)[0]
+
+    def grade_code(self, program: str, tests, *, timeout_s: float = 10.0, **limits) -> Verdict:
+        """Grade one program; see :func:`entropy_mech.grading.grade_code`."""
+        return self.grade_code_many([(program, tests)], timeout_s=timeout_s, **limits)[0]
+
+    # -- lists --------------------------------------------------------------------------------
+    def grade_math_many(
+        self, pairs: Iterable[tuple[str, str | Sequence[str]]], *, timeout_s: float = 5.0, **rules
+    ) -> list[Verdict]:
+        """Grade (response, reference) pairs; ``timeout_s`` is for each pair."""
+        settings = MathRules(timeout_s=timeout_s, **rules)
+        return self._grade(
+            list(pairs), lambda pair, worker: grade_answer(*pair, settings, worker.maths)
+        )
+
+    def grade_code_many(
+        self, pairs: Iterable[tuple[str, object]], *, timeout_s: float = 10.0, **limits
+    ) -> list[Verdict]:
+        """Grade (program, tests) pairs; ``timeout_s`` is for all tests of one program."""
+        settings = Limits(timeout_s=timeout_s, **limits)
+        return self._grade(
+            list(pairs), lambda pair, worker: grade_program(*pair, worker.sandbox, settings)
+        )
+
+    def _grade(self, tasks: list, grade: Callable[[tuple, _Worker], Verdict]) -> list[Verdict]:
+        if self._closed:
+            raise RuntimeError("this grading pool was closed")
+        verdicts: list[Verdict | None] = [None] * len(tasks)
+        positions = iter(range(len(tasks)))
+        next_lock = threading.Lock()
+
+        def work() -> None:
+            while True:
+                with next_lock:
+                    position = next(positions, None)
+                if position is None or self._closed:
+                    return
+                with self._borrowed() as worker:  # anew for each, so that callers take turns
+                    verdicts[position] = grade(tasks[position], worker)
+
+        threads = min(self.workers, len(tasks))
+        if threads <= 1:
+            work()
+        else:
+            with ThreadPoolExecutor(threads, thread_name_prefix="grading") as executor:
+                for future in [executor.submit(work) for _ in range(threads)]:
+                    future.result()
+        if None in verdicts:
+            raise RuntimeError("this grading pool was closed while it graded")
+        self._count(verdicts)
+        return verdicts
+
+    @contextmanager
+    def _borrowed(self):
+        worker = None
+        while worker is None:  # every holder gives it back within its limit
+            try:
+                worker = self._free.get(timeout=1.0)
+            except queue.Empty:
+                if self._closed:
+                    raise RuntimeError("this grading pool was closed") from None
+        try:
+            yield worker
+        finally:
+            self._free.put(worker)
+
+    def _count(self, verdicts: list[Verdict]) -> None:
+        with self._lock:
+            self.counts.update(v.name for v in verdicts)
+            self._recent.extend(verdicts)
+            errors = [v for v in self._recent if v.name == "error"]
+            seen = len(self._recent)
+        if seen >= 20 and len(errors) > self.error_limit_fraction * seen:
+            common = collections.Counter(v.reason for v in errors).most_common(1)[0][0]
+            raise GraderAlarm(
+                f"{len(errors)} of the last {seen} verdicts are 'error', more than the limit of "
+                f"{self.error_limit_fraction:.0%}; the most frequent reason: {common}",
+                verdicts,
+            )
+
+    def close(self) -> None:
+        """End all workers; grades still under way end as errors of their callers."""
+        self._closed = True
+        for worker in self._all:
+            worker.close()
+
+    def __enter__(self) -> GradingPool:
+        return self
+
+    def __exit__(self, *_error) -> None:
+        self.close()
+
+
+_default: GradingPool | None = None
+_default_owner = 0
+_default_lock = threading.Lock()
+
+
+def default_pool() -> GradingPool:
+    """The pool behind ``grade_math`` and ``grade_code``: made on first use, one for a process."""
+    global _default, _default_owner
+    with _default_lock:
+        if _default is None or _default_owner != os.getpid():  # a fork must not share its parent's
+            _default, _default_owner = GradingPool(error_limit_fraction=1.0), os.getpid()
+            atexit.register(_default.close)
+        return _default
