@@ -139,7 +139,7 @@ class ModularSums:
 class Demonstrations:
     """How the base model's teacher answers: seldom in steps, and not always right."""
 
-    step_fraction: float = 0.08
+    step_fraction: float = 0.15
     step_error_fraction: float = 0.08
     direct_error_fraction: float = 0.15
 

@@ -212,7 +212,7 @@ class _Loop:
                 changes, touched = update_policy(self.engine, batch, self.config, step)
             if self.config.update.measure_entropy_change:
                 metrics["entropy_change_nats"] = self._entropy_change(batch)
-        if step % self.config.record_tokens_every == 0 and len(batch):
+        if step % self.config.record_tokens_every == 0:
             self._record(step, token_record(batch, touched))
         return metrics | changes
 

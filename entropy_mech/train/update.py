@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -87,6 +88,11 @@ def _optimizer_step(
         fixed = None if chosen is None else chosen[rows][:, : logp_new.shape[1]]
         if fixed is None and isinstance(config.loss, ClipCov | KLCov):
             fixed = _select(config.loss, logp_new.detach(), micro, config.seed, step)
+        if number == 0:
+            # The policy has not moved since the old values were taken, so the ratio is 1. Said
+            # so, and not left to rounding: |log ratio| has its corner there, and a difference
+            # of 1e-8 between two ways to batch would become a gradient of full size.
+            micro = replace(micro, logp_old=logp_new.detach())
         out = _loss(config, micro, logp_new, fixed, token_count, first=number == 0)
         out.loss.backward()
         selected[rows, : logp_new.shape[1]] = out.selected_mask

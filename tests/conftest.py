@@ -1,0 +1,49 @@
+"""Shared by all tests: one thread, and a tiny run that is trained once a session."""
+
+from pathlib import Path
+
+import pytest
+
+# Small enough that a run takes seconds; large enough that every phase does something.
+TINY = {
+    "steps": 6,
+    "record_tokens_every": 2,
+    "model": {"layers": 1, "hidden_size": 16, "intermediate_size": 32, "heads": 2, "kv_heads": 1},
+    "problems": {"train_size": 40, "level_shares": {2: 0.6, 3: 0.4}, "validation_counts": {2: 9}},
+    "base": {"steps": 60, "batch_size": 32, "level_shares": {2: 0.6, 3: 0.4}},
+    "rollout": {"prompts": 6, "responses": 4, "max_new_tokens": 12},
+    "update": {"updates_per_rollout": 2, "micro_batch_size": 8},
+    "validation": {"every": 2},
+    "checkpoint": {"every": 2},
+}
+
+KL_COV = {"method": "kl_cov", "penalty_fraction": 0.2}
+CLIP_COV = {"method": "clip_cov", "clip_fraction": 0.1, "cov_low": 0.05}
+
+
+def tiny(**changes):
+    """Return the tiny configuration with whole sections merged and plain keys replaced."""
+    from entropy_mech.train.config_io import make_config
+
+    table = dict(TINY)
+    for key, value in changes.items():
+        merge = isinstance(value, dict) and key in table
+        table[key] = {**table[key], **value} if merge else value
+    return make_config(table)
+
+
+@pytest.fixture(scope="session")
+def session_store(tmp_path_factory) -> Path:
+    """A run store that all tests may add runs to; its base model is trained once."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture
+def store(session_store):
+    """The session's store, opened; torch on one thread."""
+    import torch
+
+    from entropy_mech.runs import RunStore
+
+    torch.set_num_threads(1)
+    return RunStore(session_store)
