@@ -10,6 +10,17 @@ from entropy_mech.theory.dynamics import (
     policy_gradient_step,
 )
 from entropy_mech.theory.law import LawFit, fit_law
+from entropy_mech.theory.law_diagnostics import (
+    ResidualDiagnostics,
+    law_warnings,
+    residual_diagnostics,
+)
+from entropy_mech.theory.law_forecast import LawForecast, forecast_law
+from entropy_mech.theory.law_forms import FormFit, compare_forms, fit_form
+from entropy_mech.theory.law_intervals import law_intervals
+from entropy_mech.theory.law_log import RunLog, read_log
+from entropy_mech.theory.law_report import LawReport, analyse_log, analyse_run
+from entropy_mech.theory.law_sizes import SizeFit, extrapolate_largest, fit_sizes
 from entropy_mech.theory.lemma1 import load_policies, step_sizes, verify_lemma1
 from entropy_mech.theory.lemma1_summary import bound_violations, error_slopes, lemma1_claims
 from entropy_mech.theory.mdp import (
@@ -45,20 +56,35 @@ from entropy_mech.theory.theorems import fisher_matrix, theorem1, theorem2
 
 __all__ = [
     "EntropyChange",
+    "FormFit",
     "LawFit",
+    "LawForecast",
+    "LawReport",
     "Mdp",
     "MdpEntropyChange",
     "Quadrants",
     "RemainderBound",
+    "ResidualDiagnostics",
+    "RunLog",
     "SampledStep",
+    "SizeFit",
     "action_contributions",
+    "analyse_log",
+    "analyse_run",
     "bound_violations",
+    "compare_forms",
     "entropy_change",
     "enumerate_steps",
     "error_slopes",
+    "extrapolate_largest",
     "fisher_matrix",
+    "fit_form",
     "fit_law",
+    "fit_sizes",
+    "forecast_law",
     "group_scale",
+    "law_intervals",
+    "law_warnings",
     "lemma1_claims",
     "load_policies",
     "log_softmax",
@@ -68,7 +94,9 @@ __all__ = [
     "natural_gradient_step",
     "policy_gradient_step",
     "quadrant_rule",
+    "read_log",
     "remainder_bound",
+    "residual_diagnostics",
     "sample_actions",
     "sampled_against_expected",
     "scale_by_success",

@@ -20,6 +20,7 @@ def test_points_on_the_law_give_back_its_coefficients(a, b, entropy):
     assert fit.b == pytest.approx(b, abs=1e-7)
     assert fit.ceiling == pytest.approx(b - a, abs=1e-7)
     assert fit.rmse <= 1e-7
+    assert fit.predict(entropy) == pytest.approx(-a * np.exp(entropy) + b, abs=1e-6)
 
 
 def test_least_squares_by_hand():

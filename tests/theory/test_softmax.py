@@ -31,7 +31,7 @@ def entropy_by_mpmath(logits, digits=400):
 def test_probabilities_sum_to_one_and_agree_with_their_logarithms(logits):
     policy = softmax_policy(logits)
     assert np.allclose(policy.probs.sum(axis=-1), 1.0, rtol=0, atol=1e-14)
-    assert np.allclose(np.exp(policy.logp), policy.probs, rtol=1e-12, atol=0)
+    assert np.allclose(np.exp(policy.logp), policy.probs, rtol=1e-12, atol=1e-300)
     assert (
         (policy.entropy_nats >= 0) & (policy.entropy_nats <= np.log(logits.shape[-1]) + 1e-12)
     ).all()

@@ -1,0 +1,174 @@
+"""Everything the law says about one run, as an object and as text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from entropy_mech.errors import UserError, bad_value
+from entropy_mech.theory.law import LawFit, checked_points, fit_law
+from entropy_mech.theory.law_diagnostics import (
+    ResidualDiagnostics,
+    law_warnings,
+    residual_diagnostics,
+)
+from entropy_mech.theory.law_forms import compare_forms
+from entropy_mech.theory.law_intervals import law_intervals
+from entropy_mech.theory.law_log import RunLog, read_log
+
+_FORECAST_SHARES = (0.5, 0.25, 0.1)  # of the lowest entropy reached
+
+
+@dataclass(frozen=True)
+class LawReport:
+    """The law on one run. ``points``: step, entropy_nats, performance, in training order.
+
+    ``intervals`` is ``law_intervals`` with rows ``law`` at lower entropies, None below five points;
+    ``forms`` is ``compare_forms``, likewise; ``unit`` is fraction, percent or reward.
+    """
+
+    points: pd.DataFrame
+    fit: LawFit
+    intervals: pd.DataFrame | None
+    forms: pd.DataFrame | None
+    diagnostics: ResidualDiagnostics
+    warnings: list[str]
+    unit: str
+
+    def text(self) -> str:
+        """Return the report as a few lines for a terminal."""
+        fit, entropy = self.fit, self.points["entropy_nats"]
+        lines = [
+            f"{fit.n_points} points, entropy {entropy.iloc[0]:.3g} -> {entropy.iloc[-1]:.3g} nats; "
+            f"performance in {_UNITS[self.unit]}",
+            "R = -a exp(H) + b"
+            f"    R^2 {fit.r2:.3f}, RMSE {fit.rmse:.3g}, residual autocorrelation "
+            f"{self.diagnostics.lag1_autocorrelation:.2f}",
+        ]
+        if self.intervals is None:
+            lines += [f"  a {fit.a:.4g}   b {fit.b:.4g}   ceiling (H = 0) {fit.ceiling:.4g}"]
+        else:
+            lines += [_line(row) for row in self.intervals.itertuples()]
+        lines += [f"warning: {warning}" for warning in self.warnings]
+        return "\n".join(lines)
+
+
+def analyse_run(
+    entropy_nats: np.ndarray,
+    performance: np.ndarray,
+    *,
+    step: np.ndarray | None = None,
+    at_entropy_nats: np.ndarray | None = None,
+) -> LawReport:
+    """Fit the law to one run and say how far it can be trusted.
+
+    Points in training order. ``at_entropy_nats`` are entropies to forecast at; by default a half, a
+    quarter and a tenth of the lowest reached. Raises ``UserError`` for what ``fit_law`` refuses and
+    for performance that mixes percent with fractions.
+
+    >>> entropy = np.linspace(1.0, 0.1, 30)
+    >>> noise = 0.01 * np.random.default_rng(0).standard_normal(30)
+    >>> report = analyse_run(entropy, 0.9 - 0.2 * np.exp(entropy) + noise)
+    >>> round(report.fit.ceiling, 1), report.unit, report.warnings
+    (0.7, 'fraction', [])
+    """
+    entropy, scores = checked_points(entropy_nats, performance)
+    unit = performance_unit(scores)
+    at = entropy.min() * np.array(_FORECAST_SHARES) if at_entropy_nats is None else at_entropy_nats
+    enough = len(entropy) >= 5
+    forms = compare_forms(entropy, scores) if len(entropy) >= 8 else None
+    intervals = law_intervals(entropy, scores, at_entropy_nats=at) if enough else None
+    warnings = law_warnings(entropy, scores, forms)
+    best = {"fraction": 1.0, "percent": 100.0, "reward": np.inf}[unit]
+    if intervals is not None and intervals.loc[2, "high"] > best:
+        warnings.append(f"the interval of the ceiling reaches beyond {best:g}, which cannot be")
+    return LawReport(
+        points=pd.DataFrame(
+            {
+                "step": np.arange(len(entropy)) if step is None else np.asarray(step),
+                "entropy_nats": entropy,
+                "performance": scores,
+            }
+        ),
+        fit=fit_law(entropy, scores),
+        intervals=intervals,
+        forms=forms,
+        diagnostics=residual_diagnostics(entropy, scores),
+        warnings=warnings,
+        unit=unit,
+    )
+
+
+def analyse_log(
+    path: str | Path,
+    *,
+    entropy: str = "",
+    performance: str = "",
+    step: str = "",
+    at_entropy_nats: np.ndarray | None = None,
+) -> tuple[LawReport, RunLog]:
+    """Read a log (``read_log``) and analyse it (``analyse_run``)."""
+    log = read_log(path, entropy=entropy, performance=performance, step=step)
+    report = analyse_run(
+        log.frame["entropy_nats"],
+        log.frame["performance"],
+        step=log.frame["step"],
+        at_entropy_nats=at_entropy_nats,
+    )
+    if log.on_training_data:
+        report.warnings.append(
+            f"{log.performance_column!r} is measured on training prompts: the paper's law is about "
+            "held-out accuracy"
+        )
+    return report, log
+
+
+def performance_unit(performance: np.ndarray) -> str:
+    """Return ``fraction``, ``percent`` or ``reward``; refuse fractions and percent mixed.
+
+    Mixed means: some values are at most 1, others above 1.5, and reading the former as fractions of
+    100 makes the series clearly smoother (the sum of its steps smaller by a quarter).
+
+    >>> performance_unit(np.array([0.2, 0.4])), performance_unit(np.array([0.4, 21.0, 38.0]))
+    ('fraction', 'percent')
+    """
+    scores = np.asarray(performance, dtype=np.float64)
+    if scores.min() < 0.0 or scores.max() > 100.0:
+        return "reward"
+    if scores.max() <= 1.0:
+        return "fraction"
+    small = (scores > 0.0) & (scores <= 1.0)
+    if small.any() and scores.max() > 1.5:
+        scaled = np.where(small, 100.0 * scores, scores)
+        if np.abs(np.diff(scaled)).sum() < 0.75 * np.abs(np.diff(scores)).sum():
+            raise bad_value(
+                "performance",
+                f"{scores[small][0]:g} beside {scores.max():g}",
+                "percent mixed with fractions: give one of the two",
+            )
+    return "percent" if scores.max() > 1.5 else "reward"
+
+
+def check_forecast_entropies(values: list[float]) -> np.ndarray | None:
+    """Return entropies to forecast at, or None for the default ones; refuse negative ones.
+
+    >>> check_forecast_entropies([]) is None
+    True
+    """
+    if not values:
+        return None
+    if not all(0.0 <= value <= 50.0 for value in values):
+        raise UserError(f"--at {min(values):g}: give entropies in nats, 0 or more")
+    return np.array(values)
+
+
+_UNITS = {"fraction": "fractions", "percent": "percent", "reward": "units of the reward"}
+
+
+def _line(row) -> str:
+    names = {"a": "a", "b": "b", "ceiling": "ceiling (H = 0)"}
+    name = names.get(row.quantity) or f"at H = {row.entropy_nats:.3g} nats"
+    return f"  {name:20} {row.estimate:8.4g}   95 % interval {row.low:.4g} to {row.high:.4g}"
