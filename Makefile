@@ -5,6 +5,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 PROFILE ?= toy
+SEEDS ?= 3
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -30,7 +31,7 @@ $(READY): pyproject.toml Makefile
 	@touch $@
 
 reproduce: $(READY)
-	@$(BIN)/entropy-mech reproduce --profile $(PROFILE)
+	@$(BIN)/entropy-mech reproduce --profile $(PROFILE) --seeds $(SEEDS)
 
 test: $(READY)
 	@$(BIN)/python -m pytest

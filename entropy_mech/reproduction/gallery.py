@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from entropy_mech.reproduction.claims import (
+from entropy_mech.findings.claims import (
     CONTRADICTED,
     NO_VERDICT,
     NOT_AT_THIS_SCALE,
@@ -46,8 +46,8 @@ def write_gallery(folder: Path, targets: Sequence[Target], profile: str) -> Path
     results = {t.name: read_json(folder / "results" / f"{t.name}.json") for t in targets}
     body = [
         f"<h1>The entropy mechanism, reproduced: profile {escape(profile)}</h1>",
-        '<p>Every item of <a href="https://arxiv.org/abs/2505.22617">arXiv 2505.22617</a> that this '
-        "package reproduces so far, with the paper's claim, its number, ours, and a verdict that "
+        '<p>Every item of <a href="https://arxiv.org/abs/2505.22617">arXiv 2505.22617</a> that '
+        "this package reproduces so far, with the paper's claim, its number, ours, and a verdict that "
         "could have failed. Intervals are 95 % over seeds; a verdict needs three.</p>",
         _summary(targets, results),
         *(_item(folder, target, results[target.name]) for target in targets),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from entropy_mech.reproduction.claims import MIN_REPLICATES, NO_VERDICT, Claim
+from entropy_mech.findings.claims import MIN_REPLICATES, NO_VERDICT, Claim
 from entropy_mech.reproduction.targets import Target, check_profile, find_target
 from entropy_mech.runs.launch import ensure_runs
 from entropy_mech.runs.manifest import environment, now, write_json
@@ -60,7 +60,7 @@ class Report:
         return self._runs
 
     def metrics(self) -> pd.DataFrame:
-        """Return the metrics of all runs, tidy: a row a step; columns run (its file's name), seed."""
+        """Return the metrics of all runs, a row a step, with columns run (its file) and seed."""
         frames = [
             run.metrics().assign(run=name, seed=run.config.seed)
             for name, run in zip(self.names, self.runs, strict=True)

@@ -18,7 +18,7 @@ _TERMINATE_WAIT_S = 10.0
 _QUIET_LINE_EVERY_S = 15.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
     """A command, what must be done before it, and how far it says it is.
 

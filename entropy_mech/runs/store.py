@@ -17,15 +17,18 @@ from entropy_mech.train.config import TrainConfig
 from entropy_mech.train.config_io import run_id
 
 STORE_VARIABLE = "ENTROPY_MECH_RUNS"
+PROJECT_VARIABLE = "ENTROPY_MECH_PROJECT"
 
 
 def project_root() -> Path:
     """Return the folder that holds ``notebooks/`` and ``reproduce/``.
 
-    That is the source tree that this package was installed from (editable), or the current
-    folder or one above it.
+    That is the one named by ``ENTROPY_MECH_PROJECT``, or the source tree that this package was
+    installed from (editable), or the current folder or one above it.
     """
-    for folder in (Path(__file__).resolve().parents[2], Path.cwd(), *Path.cwd().parents):
+    named = os.environ.get(PROJECT_VARIABLE)
+    places = (Path(__file__).resolve().parents[2], Path.cwd(), *Path.cwd().parents)
+    for folder in (Path(named),) if named else places:
         if (folder / "reproduce" / "targets.toml").is_file():
             return folder
     raise UserError(

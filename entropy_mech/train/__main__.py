@@ -1,4 +1,4 @@
-"""The child process that trains: ``python -m entropy_mech.train``, a configuration as JSON on stdin.
+"""The child process that trains: ``python -m entropy_mech.train``, a JSON configuration on stdin.
 
 Notebooks and the runner start training this way, so that it never runs inside a kernel and a
 crash or an interrupt of either leaves the other alone. ``--base-model`` stops before the

@@ -14,22 +14,20 @@ import numpy as np
 import torch
 
 from entropy_mech.errors import UserError
-from entropy_mech.evaluation.runner import EvalResult, evaluate, response_texts
-from entropy_mech.grading.verdict import Verdict
-from entropy_mech.objectives import group_advantages, mixed_outcome_groups
+from entropy_mech.evaluation.runner import EvalResult, evaluate
+from entropy_mech.objectives import mixed_outcome_groups
 from entropy_mech.problems.toy import ModularSums
-from entropy_mech.random_streams import generator, stream_key
-from entropy_mech.rollout.sampler import SamplingRequest
 from entropy_mech.rollout.torch_sampler import TorchSampler
 from entropy_mech.runs.locks import folder_lock
 from entropy_mech.runs.manifest import environment, now
 from entropy_mech.runs.store import Run, RunStore
-from entropy_mech.train.batch import RolloutBatch, join
+from entropy_mech.train.batch import RolloutBatch
 from entropy_mech.train.checkpoint import load_latest_checkpoint, save_checkpoint
 from entropy_mech.train.config import TrainConfig
 from entropy_mech.train.engine_torch import TorchEngine
 from entropy_mech.train.measurements import covariance_metrics, rollout_metrics, token_record
 from entropy_mech.train.pretrain import base_model
+from entropy_mech.train.rollouts import RolloutMaker
 from entropy_mech.train.update import update_policy
 
 
@@ -83,17 +81,6 @@ def _check_problems(config: TrainConfig) -> None:
     family.validation_set(0, config.problems.validation_counts)
 
 
-def training_order(seed: int, step: int, size: int, prompts: int) -> np.ndarray:
-    """Return the problems of a step: a window of one permutation an epoch, laid end to end.
-
-    >>> sorted(int(i) for s in range(3) for i in training_order(1, s, 6, 2))
-    [0, 1, 2, 3, 4, 5]
-    """
-    places = np.arange(step * prompts, (step + 1) * prompts)
-    epochs = {e: generator("order", seed, int(e)).permutation(size) for e in set(places // size)}
-    return np.array([epochs[place // size][place % size] for place in places])
-
-
 class _Loop:
     """One session of a run."""
 
@@ -108,14 +95,13 @@ class _Loop:
         # The same held-out problems for every seed, so that seeds compare like with like.
         self.held_out = family.validation_set(0, config.problems.validation_counts)
         self.model, self.tokenizer = base_model(store.root, config)
-        encoded = self.tokenizer([problem.prompt for problem in self.problems])
-        self.prompts = [tuple(ids) for ids in encoded["input_ids"]]
         self.engine = TorchEngine(self.model, config.update, temperature=config.rollout.temperature)
         self.sampler = TorchSampler(
             self.model,
             pad_token=self.tokenizer.pad_token_id,
             eos_token=self.tokenizer.eos_token_id,
         )
+        self.rollouts = RolloutMaker(config, self.problems, self.tokenizer, self.sampler)
         self.seconds: dict[str, float] = {}
 
     def go(self) -> None:
@@ -133,9 +119,9 @@ class _Loop:
 
     def _step(self, step: int) -> dict[str, Any]:
         with self._phase("sample"):
-            batch, finished = self._sample(step)
+            batch, finished = self.rollouts.sample(step)
         with self._phase("grade"):
-            batch, verdicts = self._grade(batch)
+            batch, verdicts = self.rollouts.grade(batch)
         with self._phase("measure"):
             logp, entropy = self.engine.measure(batch)
             batch = replace(batch, logp_old=logp, entropy=entropy)
@@ -143,52 +129,6 @@ class _Loop:
         with self._phase("validate"):
             metrics |= self._validate(step)
         return metrics | self._update(self._filtered(batch), len(batch), step)
-
-    def _sample(self, step: int) -> tuple[RolloutBatch, torch.Tensor]:
-        rollout, seed = self.config.rollout, self.config.seed
-        chosen = training_order(seed, step, len(self.problems), rollout.prompts)
-        problem = np.repeat(chosen, rollout.responses)
-        sample = np.tile(np.arange(rollout.responses), rollout.prompts)
-        keys = stream_key("sampling", seed, step, problem, sample)
-        prompts = [self.prompts[i] for i in problem]
-        out = self.sampler.sample(
-            [SamplingRequest(p, int(key)) for p, key in zip(prompts, keys, strict=True)],
-            temperature=rollout.temperature,
-            max_new_tokens=rollout.max_new_tokens,
-            policy_version=step * self.config.update.updates_per_rollout,
-        )
-        input_ids, prompt_length = join(
-            prompts, out.tokens, out.response_mask, self.tokenizer.pad_token_id
-        )
-        blank = torch.zeros_like(out.logp_sampler)
-        batch = RolloutBatch(
-            input_ids=input_ids,
-            prompt_length=prompt_length,
-            tokens=out.tokens,
-            response_mask=out.response_mask,
-            problem=torch.from_numpy(problem),
-            sample=torch.from_numpy(sample),
-            rewards=torch.zeros(len(prompts)),
-            advantages=blank,
-            logp_sampler=out.logp_sampler,
-            logp_old=blank,
-            entropy=blank,
-        )
-        return batch, out.finished
-
-    def _grade(self, batch: RolloutBatch) -> tuple[RolloutBatch, list[Verdict]]:
-        texts = response_texts(self.tokenizer, batch.tokens, batch.response_mask)
-        verdicts = [
-            self.problems[i].grade(text)
-            for i, text in zip(batch.problem.tolist(), texts, strict=True)
-        ]
-        rewards = torch.tensor([verdict.reward for verdict in verdicts])
-        by_row = group_advantages(
-            rewards.view(-1, self.config.rollout.responses),
-            correction=self.config.update.std_correction,
-        ).flatten()
-        advantages = torch.where(batch.response_mask, by_row.unsqueeze(1), 0.0)
-        return replace(batch, rewards=rewards, advantages=advantages), verdicts
 
     def _filtered(self, batch: RolloutBatch) -> RolloutBatch:
         """Drop prompts whose responses all fared alike; their advantages are 0 in any case."""

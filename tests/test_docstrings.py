@@ -1,0 +1,35 @@
+"""The examples in docstrings are true."""
+
+import doctest
+import importlib
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import entropy_mech
+
+# theory/ and grading/ check their own examples beside their other tests.
+ELSEWHERE = ("entropy_mech.theory", "entropy_mech.grading", "entropy_mech.published")
+# Runs in the grader's sandbox or on import as a program: nothing to import here.
+PROGRAMS = (".__main__",)
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(entropy_mech.__path__, "entropy_mech.")
+    if not module.name.startswith(ELSEWHERE) and not module.name.endswith(PROGRAMS)
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    module = importlib.import_module(name)
+    names = {**vars(module), "torch": importlib.import_module("torch")}
+    names["np"] = importlib.import_module("numpy")
+    result = doctest.testmod(module, extraglobs=names)
+    assert result.failed == 0
+
+
+def test_files_are_read_in_one_sitting():
+    root = Path(entropy_mech.__file__).parent
+    long = {p.name: n for p in root.rglob("*.py") if (n := p.read_text().count("\n")) > 300}
+    assert not long

@@ -1,0 +1,60 @@
+"""The two lists of pins say the same, and the package imports light."""
+
+import itertools
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def _project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def _environment(commented: bool) -> set[str]:
+    """The pip requirements of environment.yml: the active ones, or those commented out."""
+    lines = (ROOT / "environment.yml").read_text().split("- pip:")[1].splitlines()
+    mark = r"\s*# - (.*)" if commented else r"\s*- (.*)"
+    return {m.group(1).strip() for line in lines if (m := re.fullmatch(mark, line))}
+
+
+def test_environment_has_the_pins_of_pyproject():
+    project = _project()
+    extras = project["optional-dependencies"]
+    assert _environment(commented=False) == {
+        *project["dependencies"],
+        *extras["lab"],
+        *extras["dev"],
+    }
+    assert _environment(commented=True) == set(extras["gpu"])
+
+
+def test_every_pin_is_a_range():
+    project = _project()
+    every = [
+        *project["dependencies"],
+        *itertools.chain.from_iterable(project["optional-dependencies"].values()),
+    ]
+    for requirement in every:
+        assert re.fullmatch(r"[a-z0-9-]+>=[\d.]+,<[\d.]+", requirement), requirement
+
+
+@pytest.mark.parametrize("module", ["entropy_mech", "entropy_mech.cli", "entropy_mech.runs.launch"])
+def test_imports_stay_light(module):
+    code = (
+        f"import sys, {module}; "
+        "print([m for m in ('torch', 'vllm', 'deepspeed', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_version_is_that_of_pyproject():
+    import entropy_mech
+
+    assert entropy_mech.__version__ == _project()["version"]
