@@ -42,7 +42,7 @@ def grade_math(
     >>> grade_math(r"Hence $x = \\boxed{\\frac{1}{2}}$.", "0.5").name
     'correct'
     >>> grade_math(r"\\boxed{(2, 1)}", "(1, 2)").reason
-    '(2,1) is not (1,2)'
+    '(2, 1) is not (1, 2)'
     """
     return default_pool().grade_math(response, reference, timeout_s=timeout_s, **rules)
 

@@ -21,6 +21,7 @@ from entropy_mech.grading.verdict import Verdict
 
 ANSWER_FROM = ("box", "box_or_bare", "anywhere")
 MAX_BRACE_DEPTH = 60
+LONGEST_TEXT = 100_000
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,14 @@ class MathWorker:
             command, env={**keep, "PYTHONPATH": str(package), "PYTHONHASHSEED": "0"}
         )
 
-    def compare(self, answers: list[str], references: list[str], rules: MathRules) -> dict:
+    def compare(
+        self, answers: list[str], references: list[str], prose: list, rules: MathRules
+    ) -> dict:
         """``{"same": bool}``, ``{"late": True}`` or ``{"died": True}``."""
         job = {
             "answers": answers,
             "references": references,
+            "prose": prose,
             "timeout_s": rules.timeout_s,
             "relative_tolerance": rules.relative_tolerance,
             "absolute_tolerance": rules.absolute_tolerance,
@@ -89,17 +93,18 @@ def grade_answer(
     response: str, reference: str | Sequence[str], rules: MathRules, worker: MathWorker
 ) -> Verdict:
     """Grade with a given worker; :func:`entropy_mech.grading.grade_math` finds one by itself."""
-    references = read_references(reference)
+    raw_references = read_references(reference)
+    references = [text for text in map(normal, raw_references) if text]
     if not references:
         return Verdict("error", f"the reference is empty: {reference!r:.80}")
-    answers = find_answers(response, rules)
-    if not answers:
+    raw_answers = find_answers(response, rules)
+    if not raw_answers:
         return Verdict("no_answer", "no \\boxed{} in the response")
-    answers = [normal(a) for a in answers if len(a) <= extract.MAX_ANSWER_CHARACTERS]
-    if not answers:
-        return Verdict(
-            "wrong", f"the answer is longer than {extract.MAX_ANSWER_CHARACTERS} characters"
-        )
+    limit = LONGEST_TEXT if rules.answer_from == "anywhere" else extract.MAX_ANSWER_CHARACTERS
+    raw_answers = [text for text in raw_answers if len(text) <= limit]
+    if not raw_answers:
+        return Verdict("wrong", f"the answer is longer than {limit} characters")
+    answers = [normal(text) for text in raw_answers]
     if not any(answers):
         return Verdict("no_answer", "the box is empty")
     if any(answer == wanted for answer in answers for wanted in references):
@@ -107,17 +112,26 @@ def grade_answer(
     if any(_depth(text) > MAX_BRACE_DEPTH for text in answers):
         return Verdict("wrong", f"braces are nested deeper than {MAX_BRACE_DEPTH}")
     why = f"{answers[0]:.80} is not {references[0]:.80}"
+    prose = [
+        (mine, theirs)
+        for mine in raw_answers[:1]
+        for theirs in raw_references
+        if extract.is_prose(mine) or extract.is_prose(theirs)
+    ]
     quick = Comparison(Closeness(rules.relative_tolerance, rules.absolute_tolerance))
     try:
-        same = [quick.same(a, r) for r in references for a in answers]
-        return Verdict("correct", "", 1) if any(same) else Verdict("wrong", why)
+        if any(quick.same(mine, theirs) for theirs in references for mine in answers):
+            return Verdict("correct", "", 1)
+        if not prose:
+            return Verdict("wrong", why)
     except NeedsAlgebra:
-        return _with_algebra(answers, references, rules, worker, why)
+        pass  # decided by the worker
+    return _with_algebra(answers, references, prose, rules, worker, why)
 
 
-def _with_algebra(answers, references, rules, worker, why) -> Verdict:
+def _with_algebra(answers, references, prose, rules, worker, why) -> Verdict:
     try:
-        result = worker.compare(answers, references, rules)
+        result = worker.compare(answers, references, prose, rules)
     except ChildGone as gone:
         return Verdict("error", f"the maths worker: {gone}")
     if result.get("late"):
@@ -149,13 +163,13 @@ def find_answers(response: str, rules: MathRules) -> list[str]:
 
 
 def read_references(reference: str | Sequence[str]) -> list[str]:
-    """Normalised references; each may be boxed, in dollar signs, a number or a list of forms."""
+    """The forms of a reference; each may be boxed, in dollar signs, a number or a whole text."""
     several = [reference] if isinstance(reference, (str, int, float)) else list(reference)
     found = []
     for one in several:
         boxed = extract.boxed_answers(str(one))
-        found += [normal(text) for text in (boxed[-1:] or [str(one)])]
-    return [text for text in found if text]
+        found += boxed[-1:] or [str(one)]
+    return found
 
 
 def _depth(text: str) -> int:

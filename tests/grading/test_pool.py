@@ -80,7 +80,7 @@ def test_too_many_errors_raise_and_keep_the_verdicts():
     with GradingPool(workers=1, error_limit_fraction=0.25) as pool:
         pool.grade_math_many([(r"\boxed{1}", "1")] * 30 + [(r"\boxed{1}", "")] * 10)
         with pytest.raises(
-            GraderAlarm, match="11 of the last 41 verdicts are 'error'.*is empty"
+            GraderAlarm, match=r"11 of the last 41 verdicts are 'error'.*is empty"
         ) as alarm:
             pool.grade_math(r"\boxed{1}", "")
         assert [v.name for v in alarm.value.verdicts] == ["error"]

@@ -5,10 +5,16 @@ from __future__ import annotations
 import re
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(\{)?")
-_BETWEEN_BOXES = re.compile(
-    r"(?:[\s,;.$]|\\[,;!]|\\quad|\\qquad|\\\(|\\\)|and|or|\\text\{\s*(?:and|or)\s*\})*"
-)
+MAX_BETWEEN_BOXES = 80
 _BARE_WORDS = re.compile(r"\\[a-zA-Z]+|\\.|[A-Za-z]{2,}")
+_NO_WORDS = re.compile(
+    r"\\(?:text|mbox|mathrm|begin|end)[a-z]*\s*\{[^{}]*\}|\\[a-zA-Z]+|_\{[^{}]*\}"
+)
+_WORD = re.compile(r"(?!and\b)[A-Za-z]{3,}|\b(?:is|it)\b")
+# How base models close an answer that they learned from the Minerva prompt.
+_CLOSING = re.compile(
+    r"[Ff]inal [Aa]nswer:?\s*The final answer is:?\s*(.{1,400}?)\.?\s*I hope it is correct"
+)
 MAX_ANSWER_CHARACTERS = 4000
 
 
@@ -57,34 +63,47 @@ def _matching_braces(text: str) -> dict[int, int]:
 
 
 def boxed_answers(text: str) -> list[str]:
-    r"""The last boxed answer and, where several boxes make one list, that list as well.
+    r"""The last boxed answer and, where boxes follow each other closely, the list of them.
 
-    Boxes make one list if nothing but commas, "and" or "or" stands between them.
+    The list can only match a reference that is a list; the last box counts for all others.
+    The closing sentence of the Minerva prompt ("Final Answer: The final answer is ... I hope it
+    is correct.") counts as a box.
 
-    >>> boxed_answers(r"first \boxed{1}; so \boxed{2}")
-    ['2']
     >>> boxed_answers(r"\boxed{1} and \boxed{2}")
     ['2', '1, 2']
     """
     found = boxes(text)
+    closing = list(_CLOSING.finditer(text, found[-1][1] if found else 0))
+    if closing:
+        return [_innermost(closing[-1].group(1))]
     if not found:
         return []
     last = _innermost(found[-1][2])
     run = [last]
     for (_, end, content), (start, _, _) in zip(found[-2::-1], found[:0:-1], strict=False):
-        if not _BETWEEN_BOXES.fullmatch(text, end, start):
+        if start - end > MAX_BETWEEN_BOXES or "\n\n" in text[end:start]:
             break
         run.insert(0, _innermost(content))
     return [last] if len(run) == 1 else [last, ", ".join(run)]
 
 
 def _innermost(content: str) -> str:
-    r"""A box inside the box is the answer proper, as in ``\boxed{x = \boxed{5}}``."""
+    r"""Open boxes inside a box: alone or among words it is the answer, else a part of it.
+
+    >>> _innermost(r"thus \boxed{5}."), _innermost(r"-\boxed{a+b}")
+    ('5', '-(a+b)')
+    """
     for _ in range(5):
         inner = boxes(content)
         if not inner:
             return content
-        content = inner[-1][2]
+        start, end, inside = inner[-1]
+        around = content[:start] + " " + content[end:]
+        worded = _WORD.search(_NO_WORDS.sub(" ", around))
+        if worded or not re.sub(r"\\[\[\]()]|[\s$.]", "", around):
+            content = inside
+        else:
+            content = f"{content[:start]}({inside}){content[end:]}"
     return content
 
 
@@ -101,6 +120,17 @@ def bare_answer(text: str) -> str | None:
         return None
     words = [w for w in _BARE_WORDS.findall(text) if not w.startswith("\\")]
     return None if words else text
+
+
+def is_prose(text: str) -> bool:
+    r"""Whether words stand around the mathematics, which then has to be searched for.
+
+    >>> is_prose("it is $5$"), is_prose(r"\sin x \text{ degrees}"), is_prose(r"$1$ or $2$")
+    (True, False, False)
+    """
+    words = _WORD.findall(_NO_WORDS.sub(" ", text))
+    marked = "$" in text or "\\(" in text or "\\[" in text
+    return len(words) > (0 if marked else 1) or "boxed{" in text
 
 
 def after_reasoning(text: str, end_marks: tuple[str, ...] = ("</think>",)) -> str:

@@ -9,33 +9,49 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from entropy_mech.grading.mathematics.extract import is_prose
+
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
-_REPLACED = (
-    (re.compile(r"\\(?:left|right|big[lrm]?|Big[lrm]?|bigg[lrm]?|Bigg[lrm]?)(?![a-zA-Z])\s*\.?"), ""),
-    (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
-    (re.compile(r"\\(?:displaystyle|textstyle|limits|nolimits|mathopen|mathclose)(?![a-zA-Z])"), ""),
-    (re.compile(r"(?<!\\)\\(?:!|,|;|:|>|/|@)"), ""),
-    (re.compile(r"\\(?:quad|qquad|hspace\*?\{[^{}]*\}|hskip)(?![a-zA-Z])"), " "),
-    (re.compile(r"~|(?<!\\)\\ |\u00a0|\u2009|\u202f"), " "),
-    (re.compile(r"[\u2212\u2013\u2012]"), "-"),
-    (re.compile(r"\\geqslant|\\geq(?![a-z])|\\ge(?![a-zA-Z])|\u2265|>="), r"\\geq "),
-    (re.compile(r"\\leqslant|\\leq(?![a-z])|\\le(?![a-zA-Z])|\u2264|<="), r"\\leq "),
-    (re.compile(r"\\lt(?![a-zA-Z])"), "<"),
-    (re.compile(r"\\gt(?![a-zA-Z])"), ">"),
-    (re.compile(r"\\neq(?![a-zA-Z])"), r"\\ne "),
-    (re.compile(r"\u221e"), r"\\infty "),
-    (re.compile(r"\u03c0"), r"\\pi "),
-    (re.compile(r"\u00d7"), r"\\times "),
-    (re.compile(r"\u00b7|\u22c5"), r"\\cdot "),
-    (re.compile(r"\^\s*\{?\s*\\+circ\s*\}?|\\degree(?![a-zA-Z])|\u00b0"), r"^\\circ "),
-    (re.compile(r"\\(?:textbf|textit|textnormal|textrm|mbox|mathrm|mathbf|mathit|mathsf|operatorname|rm)\s*(?=\{)"), r"\\text"),
-    (re.compile(r"\\\\text|\\text\s+(?=\{)"), r"\\text"),
-    (re.compile(r"\{,\}"), ","),
-    (re.compile(r"\{\\+%\}|\\+%"), "%"),
-    (re.compile(r"\\+\$"), "\\\\$"),
-)  # fmt: skip
+_END = r"(?![a-zA-Z])"  # the end of a command's name
+_STYLES = "textbf|textit|textnormal|textrm|mbox|mathrm|mathbf|mathit|mathsf|operatorname|rm"
+_REPLACED = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (rf"\\(?:left|right|[bB]ig[lrm]?|[bB]igg[lrm]?){_END}\s*\.?", ""),
+        (rf"\\[dtc]frac{_END}", r"\\frac"),
+        (rf"\\(?:displaystyle|textstyle|limits|nolimits|mathopen|mathclose){_END}", ""),
+        (r"(?<!\\)\\(?:!|,|;|:|>|/|@)\s*", ""),
+        (rf"\\(?:quad|qquad|hspace\*?\{{[^{{}}]*\}}|hskip){_END}", " "),
+        (r"~|(?<!\\)\\ |\u00a0|\u2009|\u202f", " "),
+        (r"[\u2212\u2013\u2012]", "-"),
+        (rf"\\geqslant|\\geq{_END}|\\ge{_END}|\u2265|>=", r"\\geq "),
+        (rf"\\leqslant|\\leq{_END}|\\le{_END}|\u2264|<=", r"\\leq "),
+        (rf"\\lt{_END}", "<"),
+        (rf"\\gt{_END}", ">"),
+        (rf"\\neq{_END}", r"\\ne "),
+        (r"\u221e", r"\\infty "),
+        (r"\u03c0", r"\\pi "),
+        (r"\u00d7", r"\\times "),
+        (r"\u00b7|\u22c5", r"\\cdot "),
+        (rf"\^\s*\{{?\s*\\+circ\s*\}}?|\\degree{_END}|\u00b0", r"^\\circ "),
+        (r"\u00b2", "^2"),
+        (rf"\\(?:{_STYLES})\s*(?=\{{)", r"\\text"),
+        (r"\\\\text|\\text\s+(?=\{)", r"\\text"),
+        (r"\{,\}", ","),
+        (r"\{\\+%\}|\\+%", "%"),
+        (r"\\+\$", "\\\\$"),
+    )
+)
 _SPACE = re.compile(r"\s+")
-_TIGHT = re.compile(r" ?([-+*/=<>(){}\[\]^_|,:;!&%]) ?")
+# No space stays around these, but for the one that tells "32, 349" from "32,349".
+_TIGHT = re.compile(r" ?([-+*/=<>(){}\[\]^_|:;!&%]|,(?! ?\d)|(?<!\d),) ?")
+_SHORTENED = (
+    (re.compile(r"(?<![\w})\]])\+(?=\\infty)"), ""),
+    (re.compile(r" (?=\\[a-zA-Z])"), ""),
+    (re.compile(r"(?<![a-zA-Z\\])([a-zA-Z0-9]) (?=[a-zA-Z](?![a-zA-Z]))"), r"\1"),  # 4 a x
+    (re.compile(r"\^(?:\{((?:\\prime ?)+)\}|(\\prime))"), lambda m: "'" * m.group().count("prime")),
+    (re.compile(r"([_^])\{(\w)\}"), r"\1\2"),
+)
 _TEXT_ONLY = re.compile(r"\\text\{([^{}]*)\}")
 
 
@@ -46,12 +62,64 @@ def normal(text: str) -> str:
     '(3,\\frac{\\pi}{2})'
     """
     text = strip_delimiters(text)
+    if not is_prose(text):  # dollar signs in the middle, as in "$1$ or $2$"
+        text = re.sub(r"(?<!\\)\\[\[\]()]", " ", text)
+        if len(marks := re.findall(r"(?<!\\)\$", text)) > 1 and len(marks) % 2 == 0:
+            text = re.sub(r"(?<!\\)\$", " ", text)
+    if text.count("$") == 1 and "\\$" not in text:  # a price, not a delimiter
+        text = "\\$" + text.strip("$") if text[:1] == "$" or text[-1:] == "$" else text
     for pattern, replacement in _REPLACED:
         text = pattern.sub(replacement, text)
     text = _SPACE.sub(" ", text).strip()
     text = _TIGHT.sub(r"\1", _TIGHT.sub(r"\1", text))
     text = re.sub(r"(\\[a-zA-Z]+) (?![a-zA-Z])", r"\1", text)
-    return _outer_braces(text)
+    text = re.sub(r"_\{\\text\{ ?([^{}]*?) ?\}\}", r"_{\1}", text)
+    for pattern, replacement in _SHORTENED:
+        text = pattern.sub(replacement, text)
+    return _outer_braces(_braced_arguments(text))
+
+
+_COMMANDS = re.compile(r"\\(frac|binom|sqrt)(?![a-zA-Z])")
+_ARGUMENT = re.compile(r" ?(\\[a-zA-Z]+|[^\\{}\s])")
+
+
+def _braced_arguments(text: str) -> str:
+    r"""Put braces around the arguments of fractions and roots that have none.
+
+    >>> _braced_arguments(r"\frac n2+\frac{n^2}4+\sqrt3")
+    '\\frac{n}{2}+\\frac{n^2}{4}+\\sqrt{3}'
+    """
+    pieces, position = [], 0
+    for match in _COMMANDS.finditer(text):
+        if match.start() < position:
+            continue
+        pieces.append(text[position : match.end()])
+        position = match.end()
+        for _ in range(1 if match.group(1) == "sqrt" else 2):
+            argument = _ARGUMENT.match(text, position)
+            if argument is None or (match.group(1) == "sqrt" and argument.group(1) == "["):
+                end = _group_end(text, position)
+                if end is None:
+                    break
+                # a group may hold fractions of its own
+                inside = _braced_arguments(text[position + 1 : end])
+                pieces.append("{" + inside + "}")
+                position = end + 1
+            else:
+                pieces.append("{" + argument.group(1) + "}")
+                position = argument.end()
+    return "".join(pieces) + text[position:]
+
+
+def _group_end(text: str, start: int) -> int | None:
+    if text[start : start + 1] != "{":
+        return None
+    depth = 0
+    for i in range(start, len(text)):
+        depth += (text[i] == "{") - (text[i] == "}")
+        if depth == 0:
+            return i
+    return None
 
 
 def strip_delimiters(text: str) -> str:
@@ -63,13 +131,9 @@ def strip_delimiters(text: str) -> str:
             text = text[:-1].rstrip()
         for left, right in _DELIMITERS:
             inside = text[len(left) : -len(right)]
-            if (
-                text.startswith(left)
-                and text.endswith(right)
-                and len(text) > len(left) + len(right) - 1
-            ):
-                if left not in inside and right not in inside and not inside.endswith("\\"):
-                    text = inside.strip()
+            whole = text.startswith(left) and text.endswith(right) and len(text) > len(left + right)
+            if whole and left not in inside and right not in inside and inside[-1] != "\\":
+                text = inside.strip()
         if text == before:
             return text
 
@@ -104,10 +168,14 @@ def as_words(text: str) -> str | None:
 
 @dataclass(frozen=True)
 class Number:
-    """An exact rational with the unit that stood beside it ("" for none)."""
+    """An exact rational with the unit that stood beside it ("" for none).
+
+    ``decimals`` counts the digits after the point of a plain decimal, None for other forms.
+    """
 
     value: Fraction
     unit: str = ""
+    decimals: int | None = None
 
 
 _UNSIGNED = r"(?:\d+(?:\.\d*)?|\.\d+)"
@@ -133,11 +201,15 @@ def number(text: str) -> Number | None:
     if len(text) > MAX_DIGITS:
         return None
     text, unit = split_unit(text)
-    plain = _THOUSANDS.sub(lambda m: re.sub(r"[, ]", "", m.group()), text).strip()
+    plain = re.sub(r"^([-+]?0),(\d+)$", r"\1.\2", text)  # a decimal comma: no list starts so
+    plain = _THOUSANDS.sub(lambda m: re.sub(r"[, ]", "", m.group()), plain).strip()
     if plain.startswith("(") and plain.endswith(")") and "," not in plain:
         plain = plain[1:-1]
     value = _rational(plain)
-    return None if value is None else Number(value, unit)
+    if value is None:
+        return None
+    point = re.fullmatch(r"[-+]?\d*\.(\d*)", plain)
+    return Number(value, unit, len(point.group(1)) if point else None)
 
 
 def _rational(text: str) -> Fraction | None:
@@ -186,9 +258,13 @@ _UNIT_NAMES = {
     "g": ("g", "grams"), "kg": ("kg", "kilograms"), "unit": ("units", "unit"),
 }  # fmt: skip
 _UNITS = {spelling: name for name, spellings in _UNIT_NAMES.items() for spelling in spellings}
+_POWER_OF_UNIT = r"(?:\^\{?-?\d\}?)?"
+_TEXT_UNIT = rf"\\text\{{[^{{}}]*\}}{_POWER_OF_UNIT}"
 _TRAILING_UNIT = re.compile(
-    r"(?: ?\\text\{[^{}]*\}(?:\^\{?-?\d\}?)?(?:/\\text\{[^{}]*\}(?:\^\{?-?\d\}?)?)?| ?\^\\circ ?(?:C|F|\\text\{ ?[CF] ?\})?| ?%"
-    r"| ?\\\$| [a-zA-Z]{1,12}(?:/[a-zA-Z]{1,6})?(?:\^\{?\d\}?)?|(?<=\d)(?:cm|mm|km|m|kg|g|s|h|pct|percent)(?:\^\{?\d\}?)?)$"
+    rf"(?: ?{_TEXT_UNIT}(?:/{_TEXT_UNIT})?"
+    r"| ?\^\\circ ?(?:C|F|\\text\{ ?[CF] ?\})?| ?%| ?\\\$"
+    r"| [a-zA-Z]{1,12}(?:/[a-zA-Z]{1,6})?(?:\^\{?\d\}?)?"
+    r"|(?<=\d)(?:cm|mm|km|m|kg|g|s|h|pct|percent)(?:\^\{?\d\}?)?)$"
 )
 
 

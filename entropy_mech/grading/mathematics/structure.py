@@ -11,19 +11,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from entropy_mech.grading.mathematics.normal import as_words, normal, number, split_unit
+from entropy_mech.grading.mathematics.normal import Number, as_words, normal, number, split_unit
 
 _AND = re.compile(
     r",?\\text\{ ?(?:and|or) ?\},?|,? (?:and|or) |\\(?:text)?\{ ?,? ?(?:and|or) ?\}|\\lor|\\vee"
 )
-_NAMED = re.compile(
-    r"([A-Za-z](?:_\{?\w+\}?)?(?:\([\w, ]{1,12}\))?|\\[a-z]+(?:_\{?\w+\}?)?)=(.+)", re.DOTALL
-)
+_NAME = r"(?:[A-Za-z]|\\[a-z]+)(?:_\w|_\{[^{}]*\}|_\\[a-z]+)?"
+_NAMED = re.compile(rf"({_NAME}(?:\([\w, ]{{1,12}}\))?|\({_NAME}(?:, ?{_NAME})+\))=(.+)", re.DOTALL)
 _MEMBER = re.compile(r"[A-Za-z](?:_\{?\w\}?)?\\in ?(.+)", re.DOTALL)
 _BASE = re.compile(r"\(?([0-9A-Za-z]*\d[0-9A-Za-z]*)\)?_\{?(-?\d+)\}?")
 _MATRIX = re.compile(
     r"\\begin\{([a-z]*(?:matrix|array))\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL
 )
+_COMMA = re.compile(r"-?\d+,(?:\d{1,2}|\d{4,})")
 _RATIO = re.compile(r"[\d.]+(?::[\d.]+)+")
 MAX_DEPTH = 40
 
@@ -115,24 +115,20 @@ class Comparison:
 
     def _numbers(self, answer: str, reference: str) -> bool | None:
         mine, theirs = number(answer), number(reference)
+        if mine is None and theirs is not None and theirs.decimals and _COMMA.fullmatch(answer):
+            mine = number(answer.replace(",", "."))
+        if theirs is None and mine is not None and mine.decimals and _COMMA.fullmatch(reference):
+            theirs = number(reference.replace(",", "."))
         if mine is None or theirs is None:
-            if (
-                theirs is not None
-                and mine is None
-                and re.fullmatch(r"-?\d+,\d{1,2}|-?\d+,\d{4,}", answer)
-            ):
-                if "." in reference:  # a decimal comma
-                    return self._numbers(answer.replace(",", "."), reference)
             return None
         if mine.unit and theirs.unit and mine.unit != theirs.unit:
             return False
-        if self.closeness.same(mine.value, theirs.value):
+        if self.closeness.same(mine.value, theirs.value) or _is_rounded(mine, theirs):
             return True
         if {mine.unit, theirs.unit} == {"percent", ""}:
             scale = {"percent": Fraction(1, 100), "": Fraction(1)}
-            return self.closeness.same(
-                mine.value * scale[mine.unit], theirs.value * scale[theirs.unit]
-            )
+            values = [n.value * scale[n.unit] for n in (mine, theirs)]
+            return self.closeness.same(*values)
         return False
 
     def _leaves(self, answer: str, reference: str) -> bool:
@@ -142,8 +138,9 @@ class Comparison:
         mine, theirs = _BASE.fullmatch(answer), _BASE.fullmatch(reference)
         if mine and theirs:
             return _digits(mine) == _digits(theirs)
-        if theirs and number(answer) is not None:
-            return False  # digits without the base are another number
+        if (mine and number(reference)) or (theirs and number(answer)):
+            digits, plain = (mine, reference) if mine else (theirs, answer)
+            return digits.group(1).lstrip("0") == plain.lstrip("0")  # the base left out
         (mine, unit), (theirs, expected_unit) = split_unit(answer), split_unit(reference)
         if (
             unit
@@ -160,6 +157,26 @@ class Comparison:
         if self.same_algebra is None:
             raise NeedsAlgebra
         return self.same_algebra(answer, reference)
+
+
+def _is_rounded(answer: Number, reference: Number) -> bool:
+    """Whether a decimal is a fraction, rounded or cut off."""
+    return reference.decimals is None and rounds_to(answer, reference.value)
+
+
+def rounds_to(answer: Number, exact: Fraction) -> bool:
+    """Whether a decimal of five digits or more is what rounding or cutting off ``exact`` gives.
+
+    >>> rounds_to(number("2.6667"), Fraction(8, 3)), rounds_to(number("2.67"), Fraction(8, 3))
+    (True, False)
+    """
+    if answer.decimals is None:
+        return False
+    unit = Fraction(1, 10**answer.decimals)
+    if abs(answer.value) < 10**4 * unit:
+        return False
+    cut_off = abs(answer.value) <= abs(exact)
+    return abs(answer.value - exact) * (1 if cut_off else 2) < unit
 
 
 def _digits(match) -> tuple[str, int]:
@@ -238,14 +255,14 @@ def parts(text: str) -> tuple[str, str, list[str]]:
     items = [item for item in map(normal, items) if item]
     if len(items) > 1:
         return "list", "", _shared_name([i for item in items for i in plus_minus(item)])
+    if text.startswith("\\{") and text.endswith("\\}") and len(split_top(text, ",")) == 1:
+        inside = [i for item in split_top(text[2:-2], ",") for i in plus_minus(normal(item))]
+        return "list", "", inside
     if len(both := plus_minus(text)) > 1:
         return "list", "", both
     union = split_top(text, "\\cup")
     if len(union) > 1:
         return "union", "", [normal(part) for part in union]
-    if text.startswith("\\{") and text.endswith("\\}") and len(split_top(text, ",")) == 1:
-        inside = [i for item in split_top(text[2:-2], ",") for i in plus_minus(normal(item))]
-        return "list", "", inside
     if text[:1] in "([" and text[-1:] in ")]" and len(split_top(text[1:-1], ",")) > 1:
         return "tuple", text[0] + text[-1], [normal(i) for i in split_top(text[1:-1], ",")]
     return "leaf", "", []

@@ -18,7 +18,7 @@ import time
 import traceback
 
 from entropy_mech.grading.inside import confine, frames
-from entropy_mech.grading.mathematics.algebra import same_algebra
+from entropy_mech.grading.mathematics.algebra import same_algebra, same_in_prose
 from entropy_mech.grading.mathematics.structure import Closeness, Comparison
 
 MEMORY_GIB = 4
@@ -36,6 +36,12 @@ def compare(job: dict) -> dict:
                     return {"same": True}
             except (MemoryError, RecursionError, Exception) as error:
                 problem = f"{type(error).__name__}: {error}"[:200]
+    for answer, reference in job["prose"]:
+        try:
+            if same_in_prose(answer, reference):
+                return {"same": True}
+        except (MemoryError, RecursionError, Exception) as error:
+            problem = f"{type(error).__name__}: {error}"[:200]
     return {"same": False, "problem": problem}
 
 
