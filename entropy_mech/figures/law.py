@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from entropy_mech import published
 from entropy_mech.theory.law_forecast import LawForecast
 from entropy_mech.theory.law_forms import FORMS, fit_form
 from entropy_mech.theory.law_intervals import law_intervals
@@ -129,3 +132,9 @@ def _log_entropy_axis(ax: Axes) -> None:
     ticks = [tick for tick in ticks if low <= tick <= high]
     ax.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
     ax.set_xticks([], minor=True)
+
+
+def published_rivals(sizes: list[str], axes: Sequence[Axes]) -> None:
+    """Draw ``rival_forms`` of the paper's points, one Axes a size."""
+    for size, ax in zip(sizes, axes, strict=True):
+        rival_forms(*published.scatter(size), ax).set_title(f"Qwen2.5-{size}")

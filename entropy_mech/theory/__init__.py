@@ -19,7 +19,13 @@ from entropy_mech.theory.law_forecast import LawForecast, forecast_law
 from entropy_mech.theory.law_forms import FormFit, compare_forms, fit_form
 from entropy_mech.theory.law_intervals import law_intervals
 from entropy_mech.theory.law_log import RunLog, read_log
-from entropy_mech.theory.law_report import LawReport, analyse_log, analyse_run
+from entropy_mech.theory.law_published import (
+    published_fits,
+    published_forms,
+    published_law_claims,
+    published_run,
+)
+from entropy_mech.theory.law_report import LawReport, analyse_log, analyse_run, law_of
 from entropy_mech.theory.law_sizes import SizeFit, extrapolate_largest, fit_sizes
 from entropy_mech.theory.lemma1 import load_policies, step_sizes, verify_lemma1
 from entropy_mech.theory.lemma1_summary import bound_violations, error_slopes, lemma1_claims
@@ -84,6 +90,7 @@ __all__ = [
     "forecast_law",
     "group_scale",
     "law_intervals",
+    "law_of",
     "law_warnings",
     "lemma1_claims",
     "load_policies",
@@ -93,6 +100,10 @@ __all__ = [
     "mdp_policy_gradient",
     "natural_gradient_step",
     "policy_gradient_step",
+    "published_fits",
+    "published_forms",
+    "published_law_claims",
+    "published_run",
     "quadrant_rule",
     "read_log",
     "remainder_bound",

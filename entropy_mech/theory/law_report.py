@@ -15,9 +15,11 @@ from entropy_mech.theory.law_diagnostics import (
     law_warnings,
     residual_diagnostics,
 )
+from entropy_mech.theory.law_forecast import LawForecast, forecast_law
 from entropy_mech.theory.law_forms import compare_forms
 from entropy_mech.theory.law_intervals import law_intervals
 from entropy_mech.theory.law_log import RunLog, read_log
+from entropy_mech.theory.law_published import published_run
 
 _FORECAST_SHARES = (0.5, 0.25, 0.1)  # of the lowest entropy reached
 
@@ -54,6 +56,30 @@ class LawReport:
             lines += [_line(row) for row in self.intervals.itertuples()]
         lines += [f"warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
+
+    def forecast(self, fraction: float = 0.15) -> LawForecast:
+        """Fit the first ``fraction`` of the points and forecast the rest (Fig. 5)."""
+        points = self.points
+        return forecast_law(points["entropy_nats"], points["performance"], fraction=fraction)
+
+    def checks(self) -> pd.DataFrame:
+        """Return, a row each, what the law claims of this run: claim, measured, holds."""
+        rows = [
+            ("R^2 of the law is at least 0.9", f"{self.fit.r2:.3f}", self.fit.r2 >= 0.9),
+            ("nothing speaks against the law", "; ".join(self.warnings) or "no warning",
+             not self.warnings),
+        ]  # fmt: skip
+        if self.intervals is not None:
+            a = self.intervals.set_index("quantity").loc["a"]
+            measured = f"{a['estimate']:.3g} [{a['low']:.3g}, {a['high']:.3g}]"
+            rows.insert(0, ("a is positive: entropy buys performance", measured, a["low"] > 0.0))
+            later = self.forecast().points.query("forecast and low == low")
+            inside = later["performance"].between(later["low"], later["high"]).mean()
+            if len(later):
+                claim = "the first 15 % forecast the rest: 90 % of it in the 95 % intervals"
+                rows.append((claim, f"{100 * inside:.0f} %", inside >= 0.9))
+        frame = pd.DataFrame(rows, columns=["claim", "measured", "holds"])
+        return frame.astype({"holds": bool})
 
 
 def analyse_run(
@@ -124,6 +150,20 @@ def analyse_log(
             "held-out accuracy"
         )
     return report, log
+
+
+def law_of(log: str | Path = "", **columns) -> LawReport:
+    """Return the report of a log, or, for an empty name, of the paper's own 7B run (Fig. 1 left).
+
+    ``columns`` as in ``analyse_log``: entropy, performance, step, at_entropy_nats.
+
+    >>> law_of().unit
+    'percent'
+    """
+    if log:
+        return analyse_log(log, **columns)[0]
+    run = published_run()
+    return analyse_run(run["entropy_nats"], run["performance"], step=run["step"])
 
 
 def performance_unit(performance: np.ndarray) -> str:
