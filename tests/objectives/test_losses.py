@@ -187,7 +187,7 @@ def test_parts_add_up_to_the_whole(name):
 def test_percent_instead_of_fraction_is_named():
     with pytest.raises(UserError, match=r"loss.penalty_fraction = 2: .*for 2 percent write 0.02"):
         kl_cov_loss(*ALL, penalty_fraction=2)
-    with pytest.raises(UserError, match="loss.cov_low = 3: must not exceed cov_high = 1"):
+    with pytest.raises(UserError, match=r"loss\.cov_low = 3: must not exceed cov_high = 1"):
         clip_cov_loss(*ALL, cov_low=3, cov_high=1)
     with pytest.raises(UserError, match="kl_estimator"):
         kl_cov_loss(*ALL, kl_estimator="k2")

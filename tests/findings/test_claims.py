@@ -1,0 +1,164 @@
+"""Verdicts follow from intervals, and the claims of each figure can fail."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from entropy_mech.findings import collapse, control, covariance
+from entropy_mech.findings.claims import Claim, over_replicates
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ([2.0, 2.1, 2.2], "reproduced at this scale"),
+        ([0.5, 0.6, 0.55], "contradicted"),
+        ([1.2, 1.3, 1.25], "not at this scale"),  # right direction, too small
+        ([1.0, 3.0, 2.5], "not at this scale"),  # too uncertain
+        ([2.0, 2.1], "no verdict"),
+        ([2.0], "no verdict"),
+        ([2.0, float("nan"), 2.1], "no verdict"),
+    ],
+)
+def test_verdict(values, verdict):
+    claim = over_replicates("at least 1.5", "", values, holds=(1.5, 9), contradicted=(-9, 1.0))
+    assert claim.verdict == verdict
+
+
+def test_interval_is_students():
+    # n = 3, mean 2, sd 1: 2 -+ 4.302653 / sqrt(3)
+    claim = over_replicates("", "", [1.0, 2.0, 3.0], holds=(0, 1))
+    assert claim.low == pytest.approx(2 - 4.302653 / np.sqrt(3), rel=1e-6)
+    assert "95 %, 3 seeds" in claim.ours
+
+
+def test_one_value_has_no_interval():
+    assert "no interval" in Claim("", "", 1.0, np.nan, np.nan, 1, (0, 2)).ours
+
+
+def _runs(law, names=("grpo",), seeds=3, steps=40):
+    """Frames with given entropy and accuracy as functions of (share of steps, seed)."""
+    frames = []
+    for name in names:
+        for seed in range(1, seeds + 1):
+            step = np.arange(steps)
+            entropy, accuracy = law(step / steps, seed, name)
+            every4 = np.where(step % 4 == 0, accuracy, np.nan)
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "run": name,
+                        "seed": seed,
+                        "step": step,
+                        "entropy_nats": entropy,
+                        "validation_accuracy": every4,
+                        "validation_greedy_accuracy": every4,
+                        "response_length_mean": 10.0,
+                    }
+                )
+            )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _exact_law(t, seed, name):
+    entropy = (0.5 + 0.01 * seed) * np.exp(-12 * t)
+    return entropy, -np.exp(entropy) + 1.9
+
+
+def test_collapse_claims_hold_on_an_exact_law():
+    frame = _runs(_exact_law, steps=120)
+    fits = collapse.law_by_run(frame)
+    np.testing.assert_allclose(fits["a"], 1.0)
+    np.testing.assert_allclose(fits["ceiling"], 0.9)
+    assert {c.verdict for c in collapse.collapse_claims(frame)} == {"reproduced at this scale"}
+
+
+def test_collapse_claims_fail_where_entropy_rises():
+    def rising(t, seed, name):
+        return 0.1 + 0.3 * t + 0.001 * seed, 0.5 + 0.1 * np.sin(40 * t)
+
+    verdicts = [c.verdict for c in collapse.collapse_claims(_runs(rising))]
+    assert verdicts[0] == "contradicted"
+    assert verdicts[2] != "reproduced at this scale"
+
+
+def test_spent_by_hand():
+    # Entropy 1, 0.2, 0.1, 0, 0, 0, ... at validations 0, 4, 8, ...: one third is steps 0 to 12.
+    def steps(t, seed, name):
+        entropy = np.select([t < 0.1, t < 0.2, t < 0.3], [1.0, 0.2, 0.1], 0.0)
+        return entropy, 1 - entropy
+
+    row = collapse.spent(_runs(steps, seeds=1), at=1 / 3).iloc[0]
+    # The last three validations up to a third: 0.2, 0.1, 0.0.
+    assert row["entropy_share"] == pytest.approx(0.9)
+    assert row["accuracy_share"] == pytest.approx(0.9)
+    assert row["entropy_move"] == pytest.approx(-1.0)
+
+
+def test_control_claims_compare_seed_by_seed():
+    def by_method(t, seed, name):
+        factor = {"grpo": 1, "clip_higher": 1.5, "clip_cov": 3, "kl_cov": 0.5}[name]
+        entropy = np.full_like(t, factor * 0.1 * seed)
+        return entropy, np.full_like(t, {"clip_cov": 0.6}.get(name, 0.5) + 0.01 * seed)
+
+    claims = control.control_claims(_runs(by_method, names=tuple(control.METHODS)))
+    entropy = [c for c in claims if "entropy" in c.statement]
+    assert [c.estimate for c in entropy] == pytest.approx([3.0, 0.5, 1.5])
+    assert [c.verdict for c in entropy] == [
+        "reproduced at this scale",
+        "contradicted",
+        "not at this scale",
+    ]
+    accuracy = [c for c in claims if "accuracy" in c.statement]
+    assert accuracy[0].estimate == pytest.approx(0.1)
+
+
+def test_covariance_tail_by_hand():
+    tokens = pd.DataFrame({"seed": 1, "covariance": np.arange(1000.0)})
+    tail = covariance.covariance_tail(tokens).set_index("top_fraction")
+    assert tail.loc[0.0002, ["mean_covariance", "tokens"]].tolist() == [999.0, 1]
+    assert tail.loc[0.002, "mean_covariance"] == pytest.approx(998.5)
+    assert tail.loc[1.0, "mean_covariance"] == pytest.approx(499.5)
+    beside = covariance.tail_beside_paper(covariance.covariance_tail(tokens))
+    assert beside.loc[0.0002, "paper"] == 5.654
+
+
+def _covariance_runs(slope):
+    rng = np.random.default_rng(0)
+    frames = []
+    for seed in range(1, 4):
+        step = np.arange(100)
+        c = np.exp(-step / 30) + 0.02 * rng.normal(size=100)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "run": "on_policy",
+                    "seed": seed,
+                    "step": step,
+                    "group_covariance_theorem1": c,
+                    "entropy_change_nats": -slope * c + 0.02 * rng.normal(size=100),
+                    "group_covariance_theorem1_accuracy_1_of_8": 0.1 * c,
+                    "group_covariance_theorem1_accuracy_4_of_8": 0.2 * c,
+                    "group_covariance_theorem1_accuracy_7_of_8": 0.3 * c,
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def test_covariance_claims_follow_the_sign_of_theorem_1():
+    right = covariance.covariance_claims(_covariance_runs(slope=0.5))
+    assert right[1].verdict == "reproduced at this scale"
+    wrong = covariance.covariance_claims(_covariance_runs(slope=-0.5))
+    assert wrong[1].verdict == "contradicted"
+    assert right[2].verdict == right[3].verdict == "reproduced at this scale"
+
+
+def test_paper_numbers_come_from_the_digitised_figures():
+    claims = collapse.collapse_claims(_runs(_exact_law))
+    assert claims[0].paper.startswith("0.9")
+    assert claims[2].paper.startswith("0.97")
+    ratio = control.entropy_claim(
+        _runs(lambda t, s, n: (t * 0 + 0.1, t * 0 + 0.5), names=("grpo", "kl_cov")), "kl_cov"
+    )
+    assert 8 < float(ratio.paper.split()[0]) < 14
