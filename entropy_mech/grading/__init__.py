@@ -39,9 +39,9 @@ def grade_math(
     ``no_answer``, an endless one ``timeout`` within ``timeout_s`` + 1 s; ``error`` means that
     the reference cannot be used. Safe to call from any thread.
 
-    >>> grade_math(r"Hence $x = \\boxed{\\frac{1}{2}}$.", "0.5").name
+    >>> grade_math(r"Hence $x = \boxed{\frac{1}{2}}$.", "0.5").name
     'correct'
-    >>> grade_math(r"\\boxed{(2, 1)}", "(1, 2)").reason
+    >>> grade_math(r"\boxed{(2, 1)}", "(1, 2)").reason
     '(2, 1) is not (1, 2)'
     """
     return default_pool().grade_math(response, reference, timeout_s=timeout_s, **rules)

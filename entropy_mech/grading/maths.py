@@ -28,7 +28,7 @@ LONGEST_TEXT = 100_000
 class MathRules:
     r"""What counts as an answer and as the same answer; part of a benchmark's protocol.
 
-    ``answer_from``: ``box`` wants a ``\\boxed{}``; ``box_or_bare`` (default) also takes a response
+    ``answer_from``: ``box`` wants a ``\boxed{}``; ``box_or_bare`` (default) also takes a response
     that is nothing but one line of mathematics; ``anywhere`` lets math-verify search the text.
     ``relative_tolerance`` and ``absolute_tolerance`` apply to numbers (0: equal exactly).
     """
@@ -147,7 +147,7 @@ def _with_algebra(answers, references, prose, rules, worker, why) -> Verdict:
 def find_answers(response: str, rules: MathRules) -> list[str]:
     r"""What the response gives as its answer, most literal reading first; [] if nothing.
 
-    >>> find_answers(r"Thus \\boxed{42}. Check: fine.", MathRules())
+    >>> find_answers(r"Thus \boxed{42}. Check: fine.", MathRules())
     ['42']
     """
     if not isinstance(response, str):

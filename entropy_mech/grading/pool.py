@@ -51,7 +51,7 @@ class GradingPool:
     ``error_limit_fraction``, the call that saw it raises :class:`GraderAlarm`.
 
     >>> with GradingPool(workers=1) as pool:
-    ...     [v.name for v in pool.grade_math_many([(r"So \\boxed{7}.", "7"), ("no idea", "7")])]
+    ...     [v.name for v in pool.grade_math_many([(r"So \boxed{7}.", "7"), ("no idea", "7")])]
     ['correct', 'no_answer']
     """
 
