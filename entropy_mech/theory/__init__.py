@@ -28,7 +28,7 @@ from entropy_mech.theory.law_published import (
 from entropy_mech.theory.law_report import LawReport, analyse_log, analyse_run, law_of
 from entropy_mech.theory.law_sizes import SizeFit, extrapolate_largest, fit_sizes
 from entropy_mech.theory.lemma1 import load_policies, step_sizes, verify_lemma1
-from entropy_mech.theory.lemma1_summary import bound_violations, error_slopes, lemma1_claims
+from entropy_mech.theory.lemma1_summary import bound_violations, error_slopes
 from entropy_mech.theory.mdp import (
     Mdp,
     MdpEntropyChange,
@@ -92,7 +92,6 @@ __all__ = [
     "law_intervals",
     "law_of",
     "law_warnings",
-    "lemma1_claims",
     "load_policies",
     "log_softmax",
     "mdp_entropy",

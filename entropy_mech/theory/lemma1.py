@@ -49,7 +49,7 @@ def verify_lemma1(
     Returns one row a policy and eta: policy, actions, entropy_nats, eta, exact, first_order,
     second_order (nats), first_order_bound and second_order_bound (``remainder_bound``),
     first_order_error and second_order_error (absolute). ``error_slopes`` and
-    ``lemma1_claims`` sum it up. Raises ``UserError`` for a value out of range.
+    ``bound_violations`` sum it up. Raises ``UserError`` for a value out of range.
 
     >>> frame = verify_lemma1(policies=3, actions=(2, 5))
     >>> len(frame), bool(frame.first_order_error.gt(frame.second_order_error).all())

@@ -1,4 +1,4 @@
-"""What a frame of ``verify_lemma1`` says: slopes of the errors, bounds, claims."""
+"""What a frame of ``verify_lemma1`` says: slopes of the errors, bounds exceeded."""
 
 from __future__ import annotations
 
@@ -44,46 +44,6 @@ def error_slopes(frame: pd.DataFrame) -> pd.DataFrame:
             "policies": len(slopes),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("estimate")
-
-
-def lemma1_claims(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return what Lemma 1 predicts, what was measured, and whether it holds, one row a claim.
-
-    ``frames`` maps a name to a ``verify_lemma1`` frame. Columns: update, claim, expected,
-    tolerance, measured, low, high (95 % interval of the mean slope), holds. A slope holds if it is
-    within the tolerance; the bound holds if no row exceeds it.
-    """
-    rows = []
-    for update, frame in frames.items():
-        slopes = error_slopes(frame)
-        for (name, row), tolerance in zip(slopes.iterrows(), (0.05, 0.1), strict=True):
-            margin = 1.96 * row["standard_error"]
-            rows.append(
-                {
-                    "update": update,
-                    "claim": f"slope of |exact - {name.replace('_', ' ')}| against eta, log-log",
-                    "expected": row["expected"],
-                    "tolerance": tolerance,
-                    "measured": row["slope"],
-                    "low": row["slope"] - margin,
-                    "high": row["slope"] + margin,
-                    "holds": bool(abs(row["slope"] - row["expected"]) <= tolerance),
-                }
-            )
-        broken = int(bound_violations(frame).sum())
-        rows.append(
-            {
-                "update": update,
-                "claim": f"a-priori bounds exceeded, of {2 * len(frame):,}",
-                "expected": 0.0,
-                "tolerance": 0.0,
-                "measured": float(broken),
-                "low": np.nan,
-                "high": np.nan,
-                "holds": broken == 0,
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def bound_violations(frame: pd.DataFrame) -> pd.Series:
