@@ -63,7 +63,9 @@ def rival_forms(
     entropy = np.asarray(entropy_nats, dtype=float)
     ax.plot(entropy, performance, "o", color="0.55", ms=4, label="evaluations")
     grid = np.geomspace(entropy[entropy > 0].min(), entropy.max(), 200)
-    for number, form in enumerate(FORMS):
+    for number, (form, spec) in enumerate(FORMS.items()):
+        if spec.positive_entropy and entropy.min() <= 0.0:
+            continue
         fit = fit_form(form, entropy, performance)
         rate = "" if np.isnan(fit.c) else f", c = {fit.c:.2f}"
         ax.plot(grid, fit.predict(grid), color=f"C{number}", lw=1.4,

@@ -23,6 +23,8 @@ from scipy.optimize import minimize_scalar
 from entropy_mech.errors import UserError, bad_value, unknown_name
 from entropy_mech.theory.law import checked_points
 
+_SMALLEST = 1e-300  # residuals of points exactly on a curve: their logarithm must stay finite
+
 
 def _free_rate(entropy: np.ndarray, rate: float) -> np.ndarray:
     return entropy if abs(rate) < 1e-8 else np.expm1(rate * entropy) / rate
@@ -72,9 +74,8 @@ class FormFit:
         n log(RSS / n) + 2 k + 2 k (k + 1) / (n - k - 1), with k one more than ``parameters``, for
         the variance. NaN where n is too small for it.
         """
-        return _aicc(
-            self.n_points * np.log(self.rss / self.n_points), self.parameters + 1, self.n_points
-        )
+        deviance = self.n_points * np.log(max(self.rss, _SMALLEST) / self.n_points)
+        return _aicc(deviance, self.parameters + 1, self.n_points)
 
     def predict(self, entropy_nats: np.ndarray) -> np.ndarray:
         """Return -a phi(H; c) + b."""
@@ -197,5 +198,5 @@ def _aicc_ar1(fit: FormFit, entropy: np.ndarray, scores: np.ndarray) -> float:
     beta = np.linalg.solve(products[:, :2, :2], products[:, :2, 2:])[..., 0]
     rss = products[:, 2, 2] - (beta * products[:, :2, 2]).sum(axis=1)
     n = len(scores)
-    deviance = n * np.log(np.maximum(rss, 1e-300) / n) - np.log1p(-(phi[:, 0, 0] ** 2))
+    deviance = n * np.log(np.maximum(rss, _SMALLEST) / n) - np.log1p(-(phi[:, 0, 0] ** 2))
     return _aicc(float(deviance.min()), fit.parameters + 2, n)

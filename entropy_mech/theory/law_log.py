@@ -134,7 +134,7 @@ def _parse(path: Path, suffix: str) -> pd.DataFrame:
         texts = table.select_dtypes(exclude="number")
         texts = texts.astype(object).where(texts.notna(), None)
         return table.assign(**{name: texts[name] for name in texts})
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8-sig")
     if suffix == ".json":
         records = json.loads(text)
         records = records.get("log_history", records) if isinstance(records, dict) else records

@@ -92,8 +92,8 @@ def analyse_run(
     """Fit the law to one run and say how far it can be trusted.
 
     Points in training order. ``at_entropy_nats`` are entropies to forecast at; by default a half, a
-    quarter and a tenth of the lowest reached. Raises ``UserError`` for what ``fit_law`` refuses and
-    for performance that mixes percent with fractions.
+    quarter and a tenth of the lowest reached. Raises ``UserError`` for what ``fit_law`` refuses,
+    for performance that never moves and for percent mixed with fractions.
 
     >>> entropy = np.linspace(1.0, 0.1, 30)
     >>> noise = 0.01 * np.random.default_rng(0).standard_normal(30)
@@ -103,6 +103,10 @@ def analyse_run(
     """
     entropy, scores = checked_points(entropy_nats, performance)
     unit = performance_unit(scores)
+    if np.ptp(scores) == 0.0:
+        raise bad_value(
+            "performance", f"{scores[0]:g} everywhere", "give a run in which performance moves"
+        )
     at = entropy.min() * np.array(_FORECAST_SHARES) if at_entropy_nats is None else at_entropy_nats
     enough = len(entropy) >= 5
     forms = compare_forms(entropy, scores) if len(entropy) >= 8 else None

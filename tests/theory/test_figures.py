@@ -54,6 +54,13 @@ def test_a_run_of_three_points_can_be_drawn(ax):
     assert "95 % interval of the law" not in legend_texts(ax)
 
 
+def test_an_entropy_of_zero_leaves_out_the_logarithm(ax):
+    entropy = np.linspace(1.0, 0.0, 20)
+    law_figures.rival_forms(entropy, 0.9 - 0.2 * np.exp(entropy), ax)
+    assert not any("logarithm" in text for text in legend_texts(ax))
+    assert len(legend_texts(ax)) == 5
+
+
 def test_rival_forms_forecast_sizes_and_residuals_have_a_legend(ax):
     entropy, accuracy = published.scatter("7B")
     law_figures.rival_forms(entropy, accuracy, ax)

@@ -118,6 +118,7 @@ TWO_TASKS = "entropy,val-core/x/acc/mean@1,val-core/y/acc/mean@1\n1,0,0\n"
         (GOOD.replace("0.3,0.3", "0.3,yes"), {}, "'accuracy' row 3: 'yes' is not a number"),
         ("entropy,accuracy\n.2,.5\n.2,.4\n.2,.3\n", {}, "entropy_nats = 0.2 everywhere"),
         ("entropy,accuracy\n0.3,0.5\n0.2,0.4\n", {}, "points = 2: give at least 3"),
+        ("entropy,accuracy\n.4,.5\n.3,.5\n.2,.5\n", {}, "performance = 0.5 everywhere: give a"),
         (GOOD.replace(",0.2\n", ",20\n"), {}, "0.1 beside 20: percent mixed with fractions"),
         ("entropy,accuracy\n", {}, "has no rows"),
         ("", {}, "cannot be read"),
