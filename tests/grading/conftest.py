@@ -1,22 +1,9 @@
-import json
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
 from entropy_mech.grading import GradingPool, Sandbox
-
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "benchmarks"
-
-
-def rows(name):
-    """Rows of a real data set, or skip where the data are not at hand."""
-    path = DATA / f"{name}.jsonl"
-    if not path.exists():
-        pytest.skip(f"the real rows are not here: {path.name}")
-    with open(path, encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
 
 
 @pytest.fixture(scope="session", params=["bubblewrap", "kernel"])

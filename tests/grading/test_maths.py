@@ -7,9 +7,9 @@ import random
 import time
 
 import pytest
-from conftest import rows
 from math_pairs import DIFFERENT, SAME
 from perturbations import perturbations
+from real_rows import rows
 
 from entropy_mech.grading import grade_math
 from entropy_mech.grading.mathematics.extract import boxed_answers, boxes

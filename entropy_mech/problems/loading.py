@@ -1,0 +1,253 @@
+"""Read a data set from the hub or from local files into problems, without repeats."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlparse
+
+from entropy_mech.errors import UserError, bad_value
+from entropy_mech.grading.mathematics.extract import boxed_answers
+from entropy_mech.problems.sources import DataSource
+from entropy_mech.problems.text_problems import CodeProblem, MathProblem
+
+HELD_OUT_ONE_IN = 50  # of KodCode, which has no test split
+HUB = "huggingface.co"
+_DAPO_WRAPPER = re.compile(
+    r"^Solve the following math problem.*?\n\n(.*?)\n\nRemember to put your answer.*$", re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class LoadedSet:
+    """Problems, and how they came about: ``rows`` read, how many dropped and why."""
+
+    name: str
+    problems: tuple[MathProblem | CodeProblem, ...]
+    origin: str  # a file, or hub id and commit
+    rows: int
+    repeats: int
+    contradictions: int  # rows of texts that occur with different answers
+
+    def __len__(self) -> int:
+        return len(self.problems)
+
+
+def load(
+    source: DataSource, data_dir: str | Path | None = None, *, tolerances: dict | None = None
+) -> LoadedSet:
+    """Load a set: from ``data_dir`` if given (NAME.jsonl, .json or .parquet), else from the hub.
+
+    A text that occurs twice is kept once; one that occurs with different answers is dropped,
+    since no policy can be right about it. Raises UserError, in one line that names both ways
+    out, if the hub cannot be reached, a file is missing or a column has changed.
+    """
+    if data_dir is None:
+        rows, origin = _from_hub(source)
+        if source.name in ("kodcode", "kodcode_test"):
+            wanted = source.name == "kodcode_test"
+            rows = [r for r in rows if _is_held_out(_text(source, r)) == wanted]
+    else:
+        rows, origin = _from_folder(source, Path(data_dir))
+    rows = [row for row in rows if _is_kept(source, row)]
+    if not rows:
+        raise bad_value(source.name, origin, "no row is left; check the file and its columns")
+    problems = [_problem(source, row, i, tolerances or {}) for i, row in enumerate(rows)]
+    return _without_repeats(source, problems, origin)
+
+
+def same_text(text: str) -> str:
+    """What two texts must share to be the same problem: words, case and spacing aside."""
+    return " ".join(text.casefold().split())
+
+
+def _without_repeats(source, problems, origin) -> LoadedSet:
+    answers: dict[str, set[str]] = {}
+    for problem in problems:
+        answers.setdefault(same_text(problem.text), set()).add(_answer_key(problem))
+    kept, seen, contradictions = [], set(), 0
+    for problem in problems:
+        text = same_text(problem.text)
+        if len(answers[text]) > 1:
+            contradictions += 1
+        elif text not in seen:
+            seen.add(text)
+            kept.append(problem)
+    repeats = len(problems) - len(kept) - contradictions
+    return LoadedSet(source.name, tuple(kept), origin, len(problems), repeats, contradictions)
+
+
+def _answer_key(problem) -> str:
+    # Different tests of one text do not contradict each other; different answers do.
+    return "" if isinstance(problem, CodeProblem) else same_text(problem.reference)
+
+
+def _is_held_out(text: str) -> bool:
+    return zlib.crc32(same_text(text).encode()) % HELD_OUT_ONE_IN == 0
+
+
+def _is_kept(source: DataSource, row: dict) -> bool:
+    return all(
+        str(row[column]).startswith(beginnings)
+        for column, beginnings in source.keep.items()
+        if column in row
+    )
+
+
+# -- where rows come from -----------------------------------------------------------------------
+def _from_folder(source: DataSource, folder: Path) -> tuple[list[dict], str]:
+    if not folder.is_dir():
+        raise bad_value("data_dir", str(folder), "no such folder; give one with the data files")
+    for name in (source.name, *source.files):
+        for suffix in (".jsonl", ".json", ".parquet"):
+            if (path := folder / f"{name}{suffix}").exists():
+                return _read_file(path), str(path)
+    raise bad_value(
+        "data_dir", str(folder),
+        f"no {source.name}.jsonl, .json or .parquet there; add it, or leave data_dir out to load "
+        f"{source.hub_id} from the hub",
+    )  # fmt: skip
+
+
+def _read_file(path: Path) -> list[dict]:
+    try:
+        if path.suffix == ".parquet":
+            import pandas
+
+            return pandas.read_parquet(path).to_dict("records")
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            rows = json.loads(text)
+        else:
+            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+    except (ValueError, OSError) as error:
+        raise bad_value("data_dir", str(path), f"cannot be read ({error})") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise bad_value("data_dir", str(path), "give one JSON object a row")
+    return rows
+
+
+def _from_hub(source: DataSource) -> tuple[list[dict], str]:
+    """Rows from the hub, or from the local cache of an earlier download."""
+    import datasets
+
+    offline = not _hub_answers()
+    try:
+        revision = source.revision
+        if revision == "main" and not offline:
+            from huggingface_hub import HfApi
+
+            revision = HfApi().dataset_info(source.hub_id, timeout=30).sha
+        with _cache_only() if offline else contextlib.nullcontext():
+            rows = datasets.load_dataset(
+                source.hub_id, source.config, split=source.split, revision=revision
+            )
+        return list(_distinct(rows)), f"{source.hub_id}@{revision}"
+    except Exception as error:
+        why = "the hub cannot be reached" if offline else f"{type(error).__name__}: {error}"
+        why = " ".join(why.split())[:300]
+        raise UserError(
+            f"{source.name}: {source.hub_id} cannot be loaded ({why}): go online, or set "
+            f"HF_ENDPOINT to a mirror, or give --data-dir FOLDER with {source.name}.jsonl or .parquet"
+        ) from error
+
+
+@contextlib.contextmanager
+def _cache_only():
+    """Tell the libraries not to try the hub, which they do for minutes."""
+    import datasets.config
+    import huggingface_hub.constants
+
+    modules = (datasets.config, huggingface_hub.constants)
+    before = [module.HF_HUB_OFFLINE for module in modules]
+    for module in modules:
+        module.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        for module, value in zip(modules, before, strict=True):
+            module.HF_HUB_OFFLINE = value
+
+
+def _hub_answers(timeout_s: float = 3.0) -> bool:
+    """Whether a connection to the hub opens; retries inside libraries take minutes."""
+    if os.environ.get("HF_HUB_OFFLINE", "0") not in ("0", ""):
+        return False
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")):
+        return True  # a proxy resolves the name, not this machine
+    url = urlparse(os.environ.get("HF_ENDPOINT") or f"https://{HUB}")
+    try:
+        with socket.create_connection((url.hostname, url.port or 443), timeout_s):
+            return True
+    except OSError:
+        return False
+
+
+def _distinct(rows: Iterable[dict]) -> Iterable[dict]:
+    """Rows without exact repeats (DAPO-Math has every row a hundred times)."""
+    seen = set()
+    for row in rows:
+        key = hash(json.dumps(row, sort_keys=True, default=str))
+        if key not in seen:
+            seen.add(key)
+            yield row
+
+
+# -- what rows mean -------------------------------------------------------------------------------
+def _column(source: DataSource, row: dict, columns: tuple[str, ...], needed: bool = True):
+    for column in columns:
+        value = row
+        for part in column.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is not None:
+            return value
+    if needed:
+        raise UserError(
+            f"{source.name}: a row has none of the columns {', '.join(columns)} (it has "
+            f"{', '.join(map(str, row))}): load {source.hub_id} at the revision in "
+            "sources.py, or give --data-dir FOLDER with a file that has them"
+        )
+    return None
+
+
+def _text(source: DataSource, row: dict) -> str:
+    value = _column(source, row, source.text)
+    if not isinstance(value, str):  # a list of messages; the last one is the user's
+        value = list(value)[-1]["content"]
+    match = _DAPO_WRAPPER.match(value)
+    return match.group(1) if match else value
+
+
+def _problem(source: DataSource, row: dict, number: int, tolerances: dict):
+    # OlympiadBench's own ids are numbers; AMC's repeat, so that the row number is safer.
+    name = str(row.get("id") if isinstance(row.get("id"), str) else f"{source.name}-{number}")
+    level = str(_column(source, row, source.level, needed=False) or "")
+    text = _text(source, row)
+    value = _column(source, row, source.answer)
+    if source.kind == "code":
+        tests = value.tolist() if hasattr(value, "tolist") else value
+        return CodeProblem(name, text, tests, str(row.get("solution") or ""), level)
+    answer = _answer(source, value)
+    if error := row.get("error"):
+        tolerances = {**tolerances, "absolute_tolerance": abs(float(error))}
+    return MathProblem(name, text, answer, level, **tolerances)
+
+
+def _answer(source: DataSource, value) -> str:
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if not isinstance(value, (str, int, float)):  # a list of answers, all of them wanted
+        return ", ".join(str(item).strip().rstrip(".").strip("$") for item in value)
+    text = str(value)
+    if source.answer_is == "hashes" and "####" in text:
+        return text.rpartition("####")[2].strip().replace(",", "")
+    if source.answer_is == "boxed" and (found := boxed_answers(text)):
+        return found[0]
+    return text

@@ -1,0 +1,275 @@
+# ruff: noqa: E501 (rows are easier to read on their own lines)
+"""Data sets: columns of every source, repeats, errors with both ways out, contamination."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from entropy_mech.errors import UserError
+from entropy_mech.grading import GradingPool
+from entropy_mech.problems import loading
+from entropy_mech.problems.benchmarks import BENCHMARKS, load_benchmark, protocol
+from entropy_mech.problems.contamination import contamination_report, overlaps
+from entropy_mech.problems.datasets import TRAINING_SETS, load_training_set
+from entropy_mech.problems.loading import LoadedSet
+from entropy_mech.problems.sources import SOURCES
+from entropy_mech.problems.text_problems import CodeProblem, MathProblem, grade_responses
+
+DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "benchmarks"
+SIZES = {
+    "math500": (500, 500), "aime24": (30, 30), "aime25": (30, 30), "amc": (83, 83),
+    "olympiadbench": (675, 675), "omni_math": (2821, 2816), "minerva_math": (272, 272),
+    "kodcode": (232, 231),
+}  # fmt: skip
+needs_rows = pytest.mark.skipif(not DATA.is_dir(), reason="the real rows are not here")
+
+
+def write(folder, name, rows):
+    text = "\n".join(json.dumps(row) for row in rows)
+    (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    return folder
+
+
+@needs_rows
+@pytest.mark.parametrize("name", SIZES)
+def test_real_benchmarks_load_from_files(name):
+    loaded = load_benchmark(name, DATA)
+    assert (loaded.rows, len(loaded)) == SIZES[name]
+    assert loaded.repeats == loaded.rows - len(loaded)
+    assert len({p.id for p in loaded.problems}) == len(loaded)
+    assert all(p.text and p.text in p.prompt for p in loaded.problems)
+
+
+@needs_rows
+def test_real_training_sets_load_without_repeats():
+    gsm8k, dapo = (load_training_set(name, DATA) for name in ("gsm8k", "dapo_math"))
+    assert (len(gsm8k), gsm8k.repeats) == (2000, 0)
+    assert (dapo.rows, len(dapo), dapo.repeats, dapo.contradictions) == (3000, 2948, 50, 2)
+
+
+HUB_ROWS = {
+    "dapo_math": (
+        {"prompt": [{"role": "user", "content": "Solve the following math problem step by step. The "
+                     "last line ... Answer: $Answer.\n\nWhat is 6*7?\n\nRemember to put your answer on "
+                     "its own line after \"Answer:\"."}],
+         "reward_model": {"ground_truth": "42"}, "data_source": "math_dapo"},
+        "What is 6*7?", "42",
+    ),
+    "gsm8k": ({"question": "How many?", "answer": "So 2*3.\n#### 1,006"}, "How many?", "1006"),
+    "eurus_math": (
+        {"prompt": [{"role": "system", "content": "Think."}, {"role": "user", "content": "x?"}],
+         "ability": "math", "data_source": "numina_olympiads", "reward_model": {"ground_truth": "\\pi"}},
+        "x?", r"\pi",
+    ),
+    "eurus_math_difficult": (
+        {"prompt": [{"role": "user", "content": "x?"}], "ability": "math",
+         "data_source": "numina_olympiads", "reward_model": {"ground_truth": "2"}}, "x?", "2",
+    ),
+    "math500": ({"problem": "1+1?", "answer": "2", "unique_id": "a/1", "level": 3}, "1+1?", "2"),
+    "aime24": ({"id": 60, "problem": "1+1?", "answer": "002", "year": "2024"}, "1+1?", "002"),
+    "aime25": ({"problem": "1+1?", "answer": "2", "id": "0"}, "1+1?", "2"),
+    "amc": ({"id": 0, "problem": "1+1?", "answer": 2.0}, "1+1?", "2"),
+    "olympiadbench": (
+        {"id": 7, "question": "Which?", "final_answer": ["$2$.", "$\\frac{1}{2}$"], "error": "1e-1"},
+        "Which?", r"2, \frac{1}{2}",
+    ),
+    "omni_math": ({"problem": "1+1?", "answer": "2", "difficulty": 4.5}, "1+1?", "2"),
+    "minerva_math": ({"question": "How far?", "answer": "3e8"}, "How far?", "3e8"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HUB_ROWS)
+def test_columns_of_the_hub(tmp_path, name):
+    row, text, answer = HUB_ROWS[name]
+    load = load_training_set if name in TRAINING_SETS else load_benchmark
+    (problem,) = load(name, write(tmp_path, name, [row])).problems
+    assert (problem.text, problem.reference) == (text, answer)
+    assert r"\boxed{}" in problem.prompt
+    assert problem.grade(rf"\boxed{{{answer}}}").name == "correct"
+    assert problem.grade(r"\boxed{123456}").name == "wrong"
+    if name == "olympiadbench":
+        assert problem.grade(r"\boxed{0.55, 2.05}").name == "correct"
+    if name == "minerva_math":
+        assert problem.grade(r"\boxed{3.0001 \times 10^8}").name == "correct"
+
+
+CODE_ROWS = {
+    "eurus_code": {"prompt": [{"role": "user", "content": "Add."}], "ability": "code",
+                   "reward_model": {"ground_truth": '{"inputs": ["1 2"], "outputs": ["3"]}'}},
+    "acecode": {"question": "Add.", "test_cases": ["assert add(1, 2) == 3"], "source": "oss"},
+    "kodcode": {"question": "Add.", "test": "from solution import add\ndef test(): assert add(1, 2) == 3",
+                "style": "instruct", "solution": "def add(a, b): return a + b"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CODE_ROWS)
+def test_code_sets(tmp_path, name):
+    other = {**CODE_ROWS[name], "style": "online_judge", "ability": "math", "question": "Other."}
+    loaded = load_training_set(name, write(tmp_path, name, [CODE_ROWS[name], other]))
+    problem = loaded.problems[0]
+    assert len(loaded) == (2 if name == "acecode" else 1)
+    assert isinstance(problem, CodeProblem)
+    program = "def add(a, b): return a + b\nif __name__ == '__main__':\n    print(add(*map(int, input().split())))"
+    assert problem.grade(f"```python\n{program}\n```").name == "correct"
+    assert problem.grade("```python\npass\n```").name == "wrong"
+
+
+def test_parquet_files_load_too(tmp_path):
+    import pandas
+
+    frame = pandas.DataFrame([{"question": "Add.", "test_cases": ["assert add(1, 2) == 3"]}])
+    frame.to_parquet(tmp_path / "acecode.parquet")
+    (problem,) = load_training_set("acecode", tmp_path).problems
+    assert problem.grade("def add(a, b): return a + b").name == "correct"
+
+
+def test_repeats_are_kept_once_and_contradictions_dropped(tmp_path):
+    rows = [{"problem": t, "answer": a} for t, a in
+            [("A b", "1"), ("a  B", "1"), ("C", "1"), ("c", "2"), ("D", "3")]]  # fmt: skip
+    loaded = load_benchmark("omni_math", write(tmp_path, "omni_math", rows))
+    assert [p.text for p in loaded.problems] == ["A b", "D"]
+    assert (loaded.rows, loaded.repeats, loaded.contradictions) == (5, 1, 2)
+
+
+def one_line(error):
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def test_errors_name_the_field_and_both_ways_out(tmp_path):
+    with pytest.raises(UserError, match="unknown benchmark 'aime2025': did you mean 'aime25'"):
+        load_benchmark("aime2025")
+    with pytest.raises(UserError, match="unknown training set 'dapo': did you mean 'dapo_math'"):
+        load_training_set("dapo")
+    with pytest.raises(UserError, match="no such folder"):
+        load_benchmark("amc", tmp_path / "nowhere")
+    with pytest.raises(UserError) as error:
+        load_benchmark("amc", tmp_path)
+    assert "no amc.jsonl" in one_line(error)
+    assert "AI-MO/aimo-validation-amc" in one_line(error)
+    with pytest.raises(UserError) as error:
+        load_benchmark("amc", write(tmp_path, "amc", [{"problem": "1+1?", "solution": "2"}]))
+    text = one_line(error)
+    assert "none of the columns answer" in text
+    assert "it has problem, solution" in text
+    assert "--data-dir" in text
+    (tmp_path / "amc.jsonl").write_text("{not json", encoding="utf-8")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_benchmark("amc", tmp_path)
+    with pytest.raises(UserError, match="one JSON object a row"):
+        load_benchmark("amc", write(tmp_path, "amc", [[1]]))
+    (tmp_path / "amc.jsonl").write_text("", encoding="utf-8")
+    with pytest.raises(UserError, match="no row is left"):
+        load_benchmark("amc", tmp_path)
+
+
+def test_without_the_hub_the_error_comes_soon_and_helps(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    start_s = time.monotonic()
+    with pytest.raises(UserError) as error:
+        load_benchmark("aime25")
+    text = one_line(error)
+    assert "the hub cannot be reached" in text
+    assert "go online" in text
+    assert "--data-dir FOLDER with aime25.jsonl" in text
+    assert time.monotonic() - start_s < 30
+
+
+def test_the_hub_is_asked_for_a_pinned_revision(monkeypatch):
+    import datasets
+
+    asked = []
+
+    def fake(hub_id, config, *, split, revision):
+        asked.append((hub_id, config, split, revision))
+        return [{"problem": "1+1?", "answer": "2"}] * 100
+
+    monkeypatch.setattr(loading, "_hub_answers", lambda: True)
+    monkeypatch.setattr(datasets, "load_dataset", fake)
+    loaded = load_benchmark("math500")
+    revision = "ff5b20257d8185524591543f8ff5993951537bb8"
+    assert asked == [("HuggingFaceH4/MATH-500", None, "test", revision)]
+    assert (loaded.origin, len(loaded)) == (f"HuggingFaceH4/MATH-500@{revision}", 1)
+
+
+def test_kodcode_is_split_by_text_alone(monkeypatch):
+    rows = [{"question": f"Problem {i}", "test": "def test(): assert f()", "style": "instruct"}
+            for i in range(1000)]  # fmt: skip
+    monkeypatch.setattr(loading, "_from_hub", lambda source: (rows, "hub"))
+    train = {p.text for p in load_training_set("kodcode").problems}
+    test = {p.text for p in load_benchmark("kodcode").problems}
+    assert not train & test
+    assert len(train | test) == 1000
+    assert 5 <= len(test) <= 50
+
+
+def test_protocols_are_the_papers():
+    assert set(BENCHMARKS) == {"math500", "aime24", "aime25", "amc", "olympiadbench", "omni_math",
+                               "minerva_math", "eurus_code", "kodcode"}  # fmt: skip
+    for name in BENCHMARKS:
+        way = protocol(name)
+        sampled = name in ("aime24", "aime25", "amc")
+        assert (way.temperature, way.samples) == ((0.6, 32) if sampled else (0.0, 1))
+        assert way.max_new_tokens == 8192
+
+
+def test_every_source_says_where_it_is_from_and_under_what_licence():
+    for source in SOURCES.values():
+        assert "/" in source.hub_id
+        assert source.licence
+        assert source.revision == "main" or len(source.revision) == 40
+
+
+def as_set(name, texts):
+    return LoadedSet(
+        name,
+        tuple(MathProblem(f"{name}-{i}", t, "1") for i, t in enumerate(texts)),
+        "",
+        len(texts),
+        0,
+        0,
+    )
+
+
+def test_contamination_finds_exact_and_near_copies():
+    long = "A farmer has seventeen sheep and buys four more at the market on Monday morning how many are there"
+    training = as_set("train", [long.upper() + "?!", "Find $x$.", "Something else entirely here"])
+    benchmark = as_set("bench", [long, long.replace("Monday", "Friday"), "find x", "find y",
+                                 "Nobody wrote this sentence about mathematics before today I hope so"])  # fmt: skip
+    found = overlaps(training, benchmark)
+    assert [(o.problem_id, o.training_id, o.exact) for o in found] == [
+        ("bench-0", "train-0", True), ("bench-2", "train-1", True)]  # fmt: skip
+    loose = overlaps(training, benchmark, least_similarity=0.5)
+    assert [(o.problem_id, o.exact) for o in loose if not o.exact] == [("bench-1", False)]
+    assert "| train | bench | 5 | 2 | 0 |" in contamination_report([training], [benchmark])
+    with pytest.raises(UserError, match="least_similarity = 70"):
+        overlaps(training, benchmark, least_similarity=70)
+
+
+@needs_rows
+def test_contamination_of_the_real_sets():
+    dapo = load_training_set("dapo_math", DATA)
+    omni = overlaps(dapo, load_benchmark("omni_math", DATA))
+    assert sum(o.exact for o in omni) == 69
+    assert len(omni) == 125
+    assert overlaps(dapo, load_benchmark("aime25", DATA)) == []
+
+
+def test_mixed_problems_are_graded_on_one_pool():
+    problems = [
+        MathProblem("a", "?", "2"),
+        CodeProblem("b", "?", ["assert f() == 1"]),
+        MathProblem("c", "?", ("3", "4"), relative_tolerance=0.1),
+        MathProblem("d", "?", "5"),
+    ]
+    responses = [r"\boxed{2}", "def f(): return 1", r"\boxed{4.1}", "none"]
+    with GradingPool(workers=2) as pool:
+        names = [v.name for v in grade_responses(problems, responses, pool)]
+        with pytest.raises(ValueError, match="shorter"):
+            grade_responses(problems, responses[:2], pool)
+    assert names == ["correct", "correct", "correct", "no_answer"]
+    assert [p.grade(r).name for p, r in zip(problems, responses, strict=True)] == names
