@@ -77,6 +77,18 @@ class Report:
             ignore_index=True,
         )
 
+    def lemma1(self) -> pd.DataFrame:
+        """Return the checks of Lemma 1: a row a distinct prefix and step; columns run, seed, ..."""
+        return pd.concat(
+            [
+                pd.DataFrame(run.lemma1(step)).assign(run=name, seed=run.config.seed, step=step)
+                for name, run in zip(self.names, self.runs, strict=True)
+                for step in run.lemma1_steps()
+                if step < run.config.steps
+            ],
+            ignore_index=True,
+        )
+
     def settings(self) -> pd.DataFrame:
         """Return what the runs are, a row each: for the reader, and for the caption."""
         rows = []

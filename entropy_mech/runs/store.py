@@ -95,16 +95,23 @@ class Run:
 
     def tokens(self, step: int) -> dict[str, np.ndarray]:
         """Return the token record of a step: B x T arrays of what was sampled and measured."""
-        path = self.token_path(step)
-        if not path.is_file():
-            have = sorted(int(p.stem.removeprefix("step_")) for p in path.parent.glob("step_*.npz"))
-            raise UserError(f"step = {step}: no token record; there are {have}")
-        with np.load(path) as record:
-            return dict(record)
+        return _load_record(self.token_path(step), step, "token record")
+
+    def lemma1(self, step: int) -> dict[str, np.ndarray]:
+        """Return the check of Lemma 1 at a step: a value a distinct prefix (``lemma1_probe``)."""
+        return _load_record(self.lemma1_path(step), step, "check of Lemma 1")
 
     def token_path(self, step: int) -> Path:
         """Return where a step's token record lies."""
         return self.path / "tokens" / f"step_{step:06d}.npz"
+
+    def lemma1_path(self, step: int) -> Path:
+        """Return where a step's check of Lemma 1 lies."""
+        return self.path / "lemma1" / f"step_{step:06d}.npz"
+
+    def lemma1_steps(self) -> list[int]:
+        """Return the steps that have a check of Lemma 1."""
+        return _recorded_steps(self.path / "lemma1")
 
     def manifest(self) -> dict[str, Any]:
         """Return the manifest, empty before the first session of the run ended or checkpointed."""
@@ -117,6 +124,18 @@ class Run:
     def write(self, name: str, value: Any) -> None:
         """Replace one of the run's JSON files."""
         write_json(self.path / name, value)
+
+
+def _recorded_steps(folder: Path) -> list[int]:
+    return sorted(int(path.stem.removeprefix("step_")) for path in folder.glob("step_*.npz"))
+
+
+def _load_record(path: Path, step: int, what: str) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        have = _recorded_steps(path.parent)
+        raise UserError(f"step = {step}: no {what}; there are {have}")
+    with np.load(path) as record:
+        return dict(record)
 
 
 def read_json(path: Path) -> dict[str, Any]:

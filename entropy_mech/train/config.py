@@ -80,7 +80,7 @@ class BaseModelConfig(Section):
 class RolloutConfig(Section):
     """What is sampled each step."""
 
-    prompts: int = Field(32, ge=1, description="P, prompts a rollout")
+    prompts: int = Field(64, ge=1, description="P, prompts a rollout")
     responses: int = Field(8, description="G, responses a prompt; 2 or more")
     temperature: float = Field(1.0, gt=0, description="sampling temperature")
     max_new_tokens: int = Field(40, ge=1, description="longest response, in tokens")
@@ -149,10 +149,11 @@ LossConfig = Annotated[PolicyGradient | PPOClip | ClipCov | KLCov, Field(discrim
 class UpdateConfig(Section):
     """How a rollout changes the policy."""
 
-    updates_per_rollout: int = Field(4, ge=1, description="optimizer steps a rollout")
+    updates_per_rollout: int = Field(8, ge=1, description="optimizer steps a rollout")
     micro_batch_size: int = Field(64, ge=1, description="sequences a backward pass")
-    learning_rate: float = Field(3e-4, gt=0, description="constant AdamW learning rate")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay")
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="SGD is without momentum")
+    learning_rate: float = Field(3e-4, gt=0, description="constant learning rate")
+    weight_decay: float = Field(0.0, ge=0, description="weight decay")
     max_grad_norm: float = Field(1.0, gt=0, description="gradient norm is clipped to this")
     std_correction: Literal[0, 1] = Field(
         1, description="GRPO's std divides by G minus this; 1 as released, the paper is silent"
@@ -183,10 +184,13 @@ class TrainConfig(Section):
     """One training run. ``steps`` is how far; everything else is what the run is."""
 
     seed: int = Field(1, ge=0, description="names every random stream of the run")
-    steps: int = Field(120, ge=1, description="rollouts; a longer run continues a shorter one")
+    steps: int = Field(80, ge=1, description="rollouts; a longer run continues a shorter one")
     threads: int = Field(1, ge=1, description="CPU threads; 1 makes a run repeat bit for bit")
     record_tokens_every: int = Field(
         20, ge=1, description="rollouts between saved token records (tokens, covariance, ...)"
+    )
+    lemma1_every: int = Field(
+        0, ge=0, description="rollouts between checks of Lemma 1 on the transformer; 0 for none"
     )
     model: ModelConfig = ModelConfig()
     problems: ProblemsConfig = ProblemsConfig()

@@ -18,31 +18,34 @@ _FORWARD_ROWS = 256
 
 
 class TorchEngine:
-    """Owns the model and its AdamW optimizer."""
+    """Owns the model and its optimizer."""
 
     def __init__(self, model: PreTrainedModel, config: UpdateConfig, *, temperature: float):
         self.model, self.temperature = model, temperature
         self.max_grad_norm = config.max_grad_norm
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(),
-            lr=config.learning_rate,
-            betas=(0.9, 0.999),
-            weight_decay=config.weight_decay,
-            foreach=True,
-        )
+        self.optimizer = _optimizer(model, config)
 
     def logprobs(self, batch: RolloutBatch) -> tuple[Tensor, Tensor]:
         """Log-probabilities (differentiable) and entropies of the response tokens, B x T each."""
         mask = batch.response_mask
-        hidden = self.model.model(input_ids=batch.input_ids, use_cache=False).last_hidden_state
-        # The state at index i predicts the token at i + 1.
-        row, column = mask.nonzero(as_tuple=True)
-        states = hidden[row, batch.prompt_length[row] + column - 1]
+        states = self._predicting_states(batch)
         logp, entropy = logprobs_and_entropy(
             states, self.model.lm_head.weight, batch.tokens[mask], temperature=self.temperature
         )
         zeros = torch.zeros(mask.shape, device=mask.device)
         return zeros.masked_scatter(mask, logp), zeros.masked_scatter(mask, entropy)
+
+    @torch.no_grad()
+    def logits(self, batch: RolloutBatch) -> Tensor:
+        """Logits that predict the response tokens, N x V: for small vocabularies only."""
+        return self.model.lm_head(self._predicting_states(batch)).float()
+
+    def _predicting_states(self, batch: RolloutBatch) -> Tensor:
+        """Hidden states (N x D) from which the N response tokens are predicted."""
+        hidden = self.model.model(input_ids=batch.input_ids, use_cache=False).last_hidden_state
+        # The state at index i predicts the token at i + 1.
+        row, column = batch.response_mask.nonzero(as_tuple=True)
+        return hidden[row, batch.prompt_length[row] + column - 1]
 
     @torch.no_grad()
     def measure(self, batch: RolloutBatch) -> tuple[Tensor, Tensor]:
@@ -74,3 +77,10 @@ class TorchEngine:
         """Take up a state from ``state``."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def _optimizer(model: PreTrainedModel, config: UpdateConfig) -> torch.optim.Optimizer:
+    settings = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "foreach": True}
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(model.parameters(), **settings)
+    return torch.optim.AdamW(model.parameters(), betas=(0.9, 0.999), **settings)

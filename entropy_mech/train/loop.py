@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from entropy_mech.train.batch import RolloutBatch
 from entropy_mech.train.checkpoint import load_latest_checkpoint, save_checkpoint
 from entropy_mech.train.config import TrainConfig
 from entropy_mech.train.engine_torch import TorchEngine
+from entropy_mech.train.lemma1_probe import Lemma1Probe
 from entropy_mech.train.measurements import covariance_metrics, rollout_metrics, token_record
 from entropy_mech.train.pretrain import base_model
 from entropy_mech.train.rollouts import RolloutMaker
@@ -147,13 +149,17 @@ class _Loop:
         }
         changes: dict[str, Any] = {}
         touched = None
+        every = self.config.lemma1_every
+        probe = Lemma1Probe(self.engine, batch) if every and step % every == 0 else None
         with self._phase("update"):
             if len(batch):
                 changes, touched = update_policy(self.engine, batch, self.config, step)
             if self.config.update.measure_entropy_change:
                 metrics["entropy_change_nats"] = self._entropy_change(batch)
         if step % self.config.record_tokens_every == 0:
-            self._record(step, token_record(batch, touched))
+            self._record(self.run.token_path(step), token_record(batch, touched))
+        if probe is not None and len(batch):
+            self._record(self.run.lemma1_path(step), probe.record())
         return metrics | changes
 
     def _entropy_change(self, batch: RolloutBatch) -> float:
@@ -188,8 +194,7 @@ class _Loop:
             stream=(self.config.seed, step),
         )
 
-    def _record(self, step: int, arrays: dict[str, np.ndarray]) -> None:
-        path = self.run.token_path(step)
+    def _record(self, path: Path, arrays: dict[str, np.ndarray]) -> None:
         path.parent.mkdir(exist_ok=True)
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)

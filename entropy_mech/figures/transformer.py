@@ -1,0 +1,70 @@
+"""Lemma 1 on a transformer: what was predicted for a prefix, and what happened."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from entropy_mech.findings.transformer import PREDICTIONS, RUNS, agreement, by_token_entropy
+
+COLOURS = dict(zip(PREDICTIONS, ("#0072B2", "#56B4E9", "#D55E00", "#CC79A7"), strict=True))
+_STYLES = dict(zip(RUNS, ("-", "--", ":"), strict=True))
+
+
+def predicted_and_exact(frame: pd.DataFrame, prediction: str, ax: Axes) -> Axes:
+    """Scatter the exact dH of each prefix against a prediction; the area is its visits.
+
+    Tabular predictions are per unit of step size and are drawn with the best single scale.
+    """
+    exact, predicted = frame["exact"].to_numpy(), frame[prediction].to_numpy()
+    weight = frame["visits"].to_numpy()
+    tabular = prediction.startswith("theorem")
+    scale = (weight * predicted * exact).sum() / (weight * predicted**2).sum() if tabular else 1.0
+    ax.scatter(
+        scale * predicted, exact, s=2 + 3 * weight**0.5, color=COLOURS[prediction], alpha=0.35, lw=0
+    )
+    limit = 1.05 * np.abs(exact).max()
+    ax.plot([-limit, limit], [-limit, limit], color="0.4", lw=0.8)
+    ax.set(xlim=(-limit, limit), ylim=(-limit, limit))
+    unit = f"$\\eta$ = {scale:.2g}, fitted" if tabular else "no fitted number"
+    ax.set_xlabel(f"predicted $\\Delta H$ (nats); {unit}")
+    ax.set_ylabel(r"exact $\Delta H$ (nats)")
+    ax.set_title(PREDICTIONS[prediction])
+    return ax
+
+
+def correlation_over_training(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw each prediction's correlation with the exact change against steps, a style a run."""
+    table = agreement(frame, ["run", "seed", "step"])
+    means = table.groupby(["run", "prediction", "step"])["correlation"].mean()
+    for run, style in _STYLES.items():
+        for name in ("first_order", "theorem1", "theorem2"):
+            if (run, name) in means.index.droplevel("step"):
+                line = means.loc[run, name]
+                ax.plot(line.index, line, color=COLOURS[name], ls=style, lw=1.4)
+    for name in ("first_order", "theorem1", "theorem2"):
+        ax.plot([], [], color=COLOURS[name], label=PREDICTIONS[name])
+    for run, style in _STYLES.items():
+        ax.plot([], [], color="0.2", ls=style, label=RUNS[run])
+    ax.axhline(0, color="0.4", lw=0.8)
+    ax.set(xlabel="rollout step", ylabel=r"correlation with exact $\Delta H$", ylim=(-1, 1.05))
+    ax.set_title("Over training, mean over seeds")
+    ax.legend(frameon=False, fontsize="small", loc="lower left", ncols=2)
+    return ax
+
+
+def gap_by_entropy(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the relative gap of each prediction by the prefix's entropy (AdamW, 2 layers)."""
+    table = by_token_entropy(frame[frame["run"] == "on_policy"])
+    wide = table.pivot(index="entropy_bin", columns="prediction", values="gap")
+    wide = wide.loc[sorted(wide.index, key=lambda text: float(text[1:].split(",")[0]))]
+    wide = wide[list(PREDICTIONS)].rename(columns=PREDICTIONS)
+    wide.plot.bar(ax=ax, color=list(COLOURS.values()), width=0.8, rot=0)
+    ax.axhline(1, color="0.4", lw=0.8)
+    ax.set(xlabel="entropy of the prefix before the step (nats)")
+    ax.set_ylabel(r"$\sum|\Delta H - \mathrm{predicted}|\ /\ \sum|\Delta H|$")
+    ax.set_title("The gap by token entropy (1: no better than predicting 0)")
+    ax.tick_params(axis="x", labelsize="small")
+    ax.legend(frameon=False, fontsize="small")
+    return ax

@@ -1,0 +1,118 @@
+"""Does the tabular theory hold for a transformer? (section 3; the paper's reviewers asked)"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from entropy_mech.findings.claims import Claim, over_replicates
+
+PREDICTIONS = {
+    "first_order": "Lemma 1, logits as they moved",
+    "second_order": "with the second order",
+    "theorem1": "Theorem 1, as a table would move",
+    "theorem2": "Theorem 2, as a table would move",
+}
+RUNS = {
+    "on_policy": "AdamW, 2 layers of 64",
+    "on_policy_sgd": "SGD, 2 layers of 64",
+    "on_policy_small": "AdamW, 1 layer of 32",
+}
+_ENTROPY_BINS_NATS = (0.0, 1e-3, 1e-2, 0.1, 0.5, np.inf)
+_INFINITY = float("inf")
+
+
+def agreement(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Return how well each prediction gives the exact change, prefix by prefix.
+
+    ``frame`` is ``Report.lemma1()``'s: a row a distinct prefix and step. Prefixes count as often
+    as they were visited. A row a group of ``by`` and prediction: ``correlation`` (weighted
+    Pearson), ``gap``, the weighted sum of |exact - scale * prediction| over that of |exact|, with
+    scale 1 for the two that are in nats and the best single scale for the tabular ones, whose
+    step size is unknown; ``prefixes``.
+    """
+    rows = []
+    for key, part in frame.groupby(by, sort=False, observed=True):
+        exact, weight = part["exact"].to_numpy(), part["visits"].to_numpy()
+        for name in PREDICTIONS:
+            predicted = part[name].to_numpy()
+            scale = 1.0 if name.endswith("_order") else _best_scale(predicted, exact, weight)
+            gap = (weight * np.abs(exact - scale * predicted)).sum()
+            rows.append(
+                {
+                    **dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True)),
+                    "prediction": name,
+                    "correlation": _correlation(predicted, exact, weight),
+                    "gap": gap / (weight * np.abs(exact)).sum(),
+                    "prefixes": len(part),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def by_token_entropy(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return ``agreement`` by run and by the entropy of the prefix before the step."""
+    bins = pd.cut(frame["entropy_nats"], list(_ENTROPY_BINS_NATS), include_lowest=True)
+    return agreement(frame.assign(entropy_bin=bins.astype(str)), ["run", "entropy_bin"])
+
+
+def batch_means(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return visit-weighted means over the prefixes of a step: run, seed, step, exact, ..."""
+    names = ["exact", *PREDICTIONS]
+    weighted = frame[names].mul(frame["visits"], axis=0)
+    keys = [frame["run"], frame["seed"], frame["step"]]
+    totals = weighted.groupby(keys, sort=False).sum()
+    return totals.div(frame.groupby(keys, sort=False)["visits"].sum(), axis=0).reset_index()
+
+
+def transformer_claims(frame: pd.DataFrame) -> list[Claim]:
+    """Judge the theory on a transformer trained on-policy with AdamW, and with plain SGD."""
+    means = batch_means(frame)
+    claims = [
+        _correlation_claim(
+            frame, "on_policy", "first_order", 0.9, "Lemma 1 with the logits as they really moved"
+        ),
+        _correlation_claim(
+            frame, "on_policy", "second_order", 0.9, "The same with the second-order term"
+        ),
+    ]
+    for run in ("on_policy", "on_policy_sgd"):
+        for name in ("theorem1", "theorem2"):
+            text = f"{RUNS[run]}: {PREDICTIONS[name]}"
+            claims.append(_correlation_claim(frame, run, name, 0.5, text))
+        part = means[means["run"] == run]
+        same = np.sign(part["theorem1"]) == np.sign(part["exact"])
+        claims.append(
+            over_replicates(
+                f"{RUNS[run]}: Theorem 1 has the sign of the batch's mean dH in at least 80 % of "
+                "the checked steps (share)",
+                "covariance and dH have one sign (section 3.3)",
+                same.groupby(part["seed"]).mean(),
+                holds=(0.8, _INFINITY),
+                contradicted=(-_INFINITY, 0.5),
+            )
+        )
+    return claims
+
+
+def _correlation_claim(frame: pd.DataFrame, run: str, name: str, least: float, text: str) -> Claim:
+    table = agreement(frame[frame["run"] == run], ["seed"])
+    return over_replicates(
+        f"{text}, predicts dH prefix by prefix: correlation at least {least:g}",
+        "derived for a table; not measured on a transformer",
+        table.loc[table["prediction"] == name, "correlation"],
+        holds=(least, _INFINITY),
+        contradicted=(-_INFINITY, 0.0),
+    )
+
+
+def _correlation(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
+    covariance = np.cov(x, y, aweights=weight)
+    scale = np.sqrt(covariance[0, 0] * covariance[1, 1])
+    return float(covariance[0, 1] / scale) if scale > 0 else np.nan
+
+
+def _best_scale(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
+    """The least-squares scale of ``x`` for ``y``, through the origin."""
+    denominator = (weight * x * x).sum()
+    return float((weight * x * y).sum() / denominator) if denominator > 0 else 0.0
