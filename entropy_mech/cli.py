@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import entropy_mech
-from entropy_mech.errors import UserError, bad_value, unknown_name
+from entropy_mech.errors import UserError, bad_value, cannot_write, unknown_name
 
 
 class _Parser(argparse.ArgumentParser):
@@ -30,6 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        known = cannot_write(error.filename or "disk", error)
+        if known is None:
+            raise
+        print(known, file=sys.stderr)
+        return known.exit_code
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -45,3 +46,20 @@ def fraction_fix(value: float) -> str:
     """
     fix = "a share is a fraction between 0 and 1"
     return f"{fix}; for {value:g} percent write {value / 100:g}" if value > 1 else fix
+
+
+def cannot_write(place: object, error: OSError) -> UserError | None:
+    """Return the error for a full or forbidden disk, or None where ``error`` is of another kind.
+
+    >>> str(cannot_write("runs", OSError(errno.ENOSPC, "No space left on device")))
+    'runs: No space left on device; free some space, then start again: nothing saved is lost'
+    """
+    fixes = {
+        errno.ENOSPC: "free some space, then start again: nothing saved is lost",
+        errno.EDQUOT: "free some space, then start again: nothing saved is lost",
+        errno.EACCES: "make it writable or choose another folder",
+        errno.EROFS: "choose a folder that can be written to",
+    }
+    if error.errno not in fixes:
+        return None
+    return UserError(f"{place}: {error.strerror}; {fixes[error.errno]}")

@@ -14,6 +14,8 @@ REPRODUCED = "reproduced at this scale"
 NOT_AT_THIS_SCALE = "not at this scale"
 CONTRADICTED = "contradicted"
 NO_VERDICT = "no verdict"
+HOLDS = "holds"
+DOES_NOT_HOLD = "does not hold"
 # With fewer replicates the interval over seeds says too little to judge by.
 MIN_REPLICATES = 3
 
@@ -66,12 +68,35 @@ class Claim:
 
     def row(self) -> dict[str, Any]:
         """Return the claim as a table row."""
-        return {
-            "claim": self.statement,
-            "paper": self.paper,
-            "ours": self.ours,
-            "verdict": self.verdict,
-        }
+        return _row(self)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A statement that needs no replicates: about given data, or true or false by computation."""
+
+    statement: str
+    paper: str
+    ours: str
+    holds: bool
+
+    @property
+    def verdict(self) -> str:
+        """``holds`` or ``does not hold``."""
+        return HOLDS if self.holds else DOES_NOT_HOLD
+
+    def row(self) -> dict[str, Any]:
+        """Return the fact as a table row."""
+        return _row(self)
+
+
+def _row(claim: Claim | Fact) -> dict[str, Any]:
+    return {
+        "claim": claim.statement,
+        "paper": claim.paper,
+        "ours": claim.ours,
+        "verdict": claim.verdict,
+    }
 
 
 def over_replicates(

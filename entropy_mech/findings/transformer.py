@@ -1,4 +1,4 @@
-"""Does the tabular theory hold for a transformer? (section 3; the paper's reviewers asked)"""
+"""The tabular theory of section 3 on a transformer, as the paper's reviewers asked for."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _correlation_claim(frame: pd.DataFrame, run: str, name: str, least: float, t
 
 
 def _correlation(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
-    covariance = np.cov(x, y, aweights=weight)
+    covariance = np.cov(x, y, aweights=weight, ddof=0)
     scale = np.sqrt(covariance[0, 0] * covariance[1, 1])
     return float(covariance[0, 1] / scale) if scale > 0 else np.nan
 

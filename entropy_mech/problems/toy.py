@@ -59,7 +59,7 @@ class ToyProblem:
         return zlib.crc32(self.prompt.encode()) % _HELD_OUT_ONE_IN == 0
 
     def grade(self, response: str) -> Verdict:
-        """Judge the last ``(digit)``; what stands before it is not looked at (paper, section 2.1)."""
+        """Judge the last ``(digit)``; what stands before it is not looked at (section 2.1)."""
         answers = _ANSWER.findall(response)
         if not answers:
             return Verdict("no_answer", "no (digit) in the response")

@@ -10,6 +10,8 @@ from typing import Any
 
 from entropy_mech.findings.claims import (
     CONTRADICTED,
+    DOES_NOT_HOLD,
+    HOLDS,
     NO_VERDICT,
     NOT_AT_THIS_SCALE,
     REPRODUCED,
@@ -22,6 +24,8 @@ _CLASS = {
     NOT_AT_THIS_SCALE: "no",
     CONTRADICTED: "against",
     NO_VERDICT: "open",
+    HOLDS: "yes",
+    DOES_NOT_HOLD: "no",
 }
 _STYLE = """
 :root { color-scheme: light; }
@@ -47,8 +51,8 @@ def write_gallery(folder: Path, targets: Sequence[Target], profile: str) -> Path
     body = [
         f"<h1>The entropy mechanism, reproduced: profile {escape(profile)}</h1>",
         '<p>Every item of <a href="https://arxiv.org/abs/2505.22617">arXiv 2505.22617</a> that '
-        "this package reproduces so far, with the paper's claim, its number, ours, and a verdict that "
-        "could have failed. Intervals are 95 % over seeds; a verdict needs three.</p>",
+        "this package reproduces so far, with the paper's claim, its number, ours, and a verdict "
+        "that could have failed. Intervals are 95 % over seeds; a verdict needs three.</p>",
         _summary(targets, results),
         *(_item(folder, target, results[target.name]) for target in targets),
         _provenance(results),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from entropy_mech.findings.claims import MIN_REPLICATES, NO_VERDICT, Claim
+from entropy_mech.findings.claims import MIN_REPLICATES, NO_VERDICT, Claim, Fact
 from entropy_mech.reproduction.targets import Target, check_profile, find_target
 from entropy_mech.runs.launch import ensure_runs
 from entropy_mech.runs.manifest import environment, now, write_json
@@ -38,6 +38,7 @@ def open_report(
 
     """
     check_profile(profile)
+    pd.set_option("display.max_colwidth", None)  # claims are sentences: show them whole
     folder = Path(out_dir) if out_dir else project_root() / "out" / profile
     return Report(find_target(target), folder, seed=seed, seeds=seeds, steps=steps)
 
@@ -122,7 +123,7 @@ class Report:
         if stem not in self.figures:
             self.figures.append(stem)
 
-    def verdict(self, claims: Sequence[Claim]) -> pd.DataFrame:
+    def verdict(self, claims: Sequence[Claim | Fact]) -> pd.DataFrame:
         """Write ``results/<target>.json`` for the gallery and return the claims as a table."""
         folder = self.folder / "results"
         folder.mkdir(parents=True, exist_ok=True)

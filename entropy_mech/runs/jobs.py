@@ -36,9 +36,14 @@ class Job:
 
 
 class JobsFailed(UserError):
-    """Some jobs failed; the message says which and where their logs are."""
+    """Some jobs failed; the message says which and where their logs are.
 
-    exit_code = 1
+    The exit code is theirs where it was unusable input (2), else 1.
+    """
+
+    def __init__(self, message: str, codes: set[int]):
+        super().__init__(message)
+        self.exit_code = 2 if codes == {2} else 1
 
 
 def run_jobs(jobs: Sequence[Job], *, workers: int, stream: TextIO | None = None) -> None:
@@ -61,6 +66,7 @@ class _Scheduler:
         self.running: dict[Job, subprocess.Popen] = {}
         self.done: set[str] = set()
         self.failed: dict[str, str] = {}
+        self.codes: set[int] = set()
         # What nobody here will run counts as done: it was done before.
         self.ours = {job.name for job in jobs}
         self.finished_s = 0.0
@@ -77,7 +83,7 @@ class _Scheduler:
             self._end_children()
         self.line.close(f"{self.count - len(self.failed)} of {self.count} jobs done")
         if self.failed:
-            raise JobsFailed("; ".join(self.failed.values()))
+            raise JobsFailed("; ".join(self.failed.values()), self.codes)
 
     def _start_ready(self) -> None:
         for job in list(self.waiting):
@@ -99,6 +105,7 @@ class _Scheduler:
                 self.done.add(job.name)
             else:
                 self.failed[job.name] = _failure(job, process.returncode)
+                self.codes.add(process.returncode)
                 self.line.note(self.failed[job.name])
 
     def _fraction(self) -> float:

@@ -150,7 +150,7 @@ class UpdateConfig(Section):
     """How a rollout changes the policy."""
 
     updates_per_rollout: int = Field(8, ge=1, description="optimizer steps a rollout")
-    micro_batch_size: int = Field(64, ge=1, description="sequences a backward pass")
+    micro_batch_size: int = Field(32, ge=1, description="sequences a backward pass")
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="SGD is without momentum")
     learning_rate: float = Field(3e-4, gt=0, description="constant learning rate")
     weight_decay: float = Field(0.0, ge=0, description="weight decay")

@@ -14,7 +14,7 @@ from entropy_mech.train.config import UpdateConfig
 
 # Sequences of one forward pass without gradient. It is a constant, and not the micro-batch size,
 # so that old log-probabilities, and what is selected by them, do not depend on the latter.
-_FORWARD_ROWS = 256
+_FORWARD_ROWS = 64
 
 
 class TorchEngine:
@@ -50,7 +50,7 @@ class TorchEngine:
     @torch.no_grad()
     def measure(self, batch: RolloutBatch) -> tuple[Tensor, Tensor]:
         """``logprobs`` without gradient, shortest sequences first so that little is padding."""
-        order = (batch.prompt_length + batch.response_mask.sum(dim=1)).argsort(stable=True)
+        order = batch.by_length()
         logp = torch.zeros(batch.response_mask.shape)
         entropy = torch.zeros_like(logp)
         for index in order.split(_FORWARD_ROWS):

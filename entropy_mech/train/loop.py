@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from entropy_mech.errors import UserError
+from entropy_mech.errors import cannot_write
 from entropy_mech.evaluation.runner import EvalResult, evaluate
 from entropy_mech.objectives import mixed_outcome_groups
 from entropy_mech.problems.toy import ModularSums
@@ -69,10 +69,10 @@ def train(
             if not run.complete:
                 _Loop(config, store, run, report, say).go()
     except OSError as error:
-        raise UserError(
-            f"run folder = {run.path}: {error.strerror or error}; free some space or set "
-            "ENTROPY_MECH_RUNS to another folder, then start again: nothing saved is lost"
-        ) from error
+        known = cannot_write(f"run folder = {run.path}", error)
+        if known is None:
+            raise
+        raise known from error
     return run
 
 

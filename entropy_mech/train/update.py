@@ -82,7 +82,7 @@ def _optimizer_step(
     token_count = int(part.response_mask.sum())
     selected = torch.zeros_like(part.response_mask)
     totals: dict[str, float] = {}
-    for rows in torch.arange(len(part)).split(config.update.micro_batch_size):
+    for rows in part.by_length().split(config.update.micro_batch_size):
         micro = part.rows(rows)
         logp_new, _ = engine.logprobs(micro)
         fixed = None if chosen is None else chosen[rows][:, : logp_new.shape[1]]

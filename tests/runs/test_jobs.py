@@ -84,5 +84,6 @@ def test_runs_are_trained_once_with_their_base_model_first(tmp_path, capsys):
 
 def test_a_childs_own_words_reach_the_user(tmp_path):
     impossible = tiny(problems={"validation_counts": {2: 99}})
-    with pytest.raises(JobsFailed, match="only 27 held-out problems have 2 terms"):
+    with pytest.raises(JobsFailed, match="only 27 held-out problems have 2 terms") as caught:
         ensure_runs([impossible], RunStore(tmp_path), workers=1)
+    assert caught.value.exit_code == 2

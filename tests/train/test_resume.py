@@ -142,7 +142,9 @@ def test_a_full_disk_is_one_line_and_loses_nothing(store, tmp_path, monkeypatch)
         return real(descriptor)
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(UserError, match=r"^run folder = .*: No space left on device; free some"):
+    with pytest.raises(
+        UserError, match=r"^run folder = .*: No space left on device; free some space"
+    ):
         train(config, other)
     monkeypatch.undo()
     run = other.run(config)

@@ -1,0 +1,1 @@
+"""Figures: tidy frame + Axes in, Axes out."""
