@@ -153,9 +153,12 @@ def _from_hub(source: DataSource) -> tuple[list[dict], str]:
     except Exception as error:
         why = "the hub cannot be reached" if offline else f"{type(error).__name__}: {error}"
         why = " ".join(why.split())[:300]
+        ways_out = (
+            "go online, or set HF_ENDPOINT to a mirror, or give --data-dir FOLDER with "
+            f"{source.name}.jsonl or .parquet"
+        )
         raise UserError(
-            f"{source.name}: {source.hub_id} cannot be loaded ({why}): go online, or set "
-            f"HF_ENDPOINT to a mirror, or give --data-dir FOLDER with {source.name}.jsonl or .parquet"
+            f"{source.name}: {source.hub_id} cannot be loaded ({why}): {ways_out}"
         ) from error
 
 

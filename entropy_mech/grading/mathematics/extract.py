@@ -116,7 +116,7 @@ def bare_answer(text: str) -> str | None:
     True
     """
     text = text.strip()
-    if not text or len(text) > 400 or "\n" in text:
+    if not text or len(text) > 400 or "\n" in text or "boxed" in text:
         return None
     words = [w for w in _BARE_WORDS.findall(text) if not w.startswith("\\")]
     return None if words else text

@@ -22,6 +22,10 @@ from entropy_mech.grading.mathematics.algebra import same_algebra, same_in_prose
 from entropy_mech.grading.mathematics.structure import Closeness, Comparison
 
 MEMORY_GIB = 4
+WARM_UP = (
+    r"\frac{x+2}{7}", r"\frac{3\sqrt{5}-\pi}{4}", r"2^{n-1}(n+1)!", r"\binom{n}{2}", r"x^2-4x+3",
+    r"-\frac{\sqrt[3]{7}}{2}", r"e^{-2t}\cos(3t)", r"\log_{2}5", r"y=2x", r"6-5i", r"2\pi/\omega",
+)  # fmt: skip
 
 
 def compare(job: dict) -> dict:
@@ -90,12 +94,8 @@ def main() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(2, 1)  # whatever a library prints must not mix with the answers
-    warm = Comparison(same_algebra=same_algebra)
-    for answer, reference in (
-        ("\\frac{x+2}{7}", "\\frac{x}{7}+\\frac{2}{7}"),
-        ("\\sqrt{8}", "2\\sqrt{2}"),
-    ):
-        warm.same(answer, reference)
+    for text in WARM_UP:  # parsers learn from what they read; every later child inherits it
+        same_algebra(text, f"{text}+1")
     confine.landlock([sys.prefix, sys.base_prefix, "/usr", "/lib", "/lib64"], [os.devnull])
     gc.collect()
     gc.freeze()

@@ -1,0 +1,161 @@
+# ruff: noqa: E501, PT018 (tables to print)
+"""Graders against peers, in one run on one machine: answers and programs a second, verdicts.
+
+Maths: plain math-verify (parse, parse, verify; its own timeouts off) in this process, against
+the pool. Code: one fresh interpreter a program, as many at a time as the pool has workers,
+against the pool. Usage: python benchmarks/grading_speed.py DATA_DIR [--workers 2]
+"""
+
+import argparse
+import json
+import logging
+import random
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "grading"))
+
+from mutations import fresh_interpreter_passes, mutate
+from perturbations import perturbations
+
+from entropy_mech.grading import GradingPool
+
+MATHS = {"gsm8k_train": 900, "dapo_math": 900, "math500": 500, "olympiadbench": 675,
+         "omni_math": 900, "amc": 83, "aime24": 30}  # fmt: skip
+
+
+def rows(folder, name):
+    return [json.loads(line) for line in (folder / f"{name}.jsonl").open(encoding="utf-8")]
+
+
+def maths_pairs(folder):
+    """Half right, half wrong, inside a response of the usual kind."""
+    rng = random.Random(1)
+    pairs = []
+    for name, count in MATHS.items():
+        data = rows(folder, name)
+        for i, row in enumerate(rng.sample(data, min(count, len(data)))):
+            changed = perturbations(row["answer"], row["id"])
+            answer = rng.choice(changed)[1] if i % 2 and changed else row["answer"]
+            working = f"We let $x = {i}$ and find $x^2 = {i * i}$, so that the claim follows.\n" * 5
+            pairs.append(
+                (f"{working}\nTherefore the answer is $\\boxed{{{answer}}}$.", row["answer"])
+            )
+    rng.shuffle(pairs)
+    return pairs
+
+
+def plain_math_verify(pairs):
+    logging.disable(logging.CRITICAL)
+    from math_verify import parse, verify
+
+    def grade(response, reference):
+        gold = parse(f"${reference}$", parsing_timeout=None)
+        return verify(gold, parse(response, parsing_timeout=None), timeout_seconds=None)
+
+    grade(r"\boxed{\sqrt{2}}", r"\sqrt{2}")  # imports and first uses
+    return [bool(grade(*pair)) for pair in pairs]
+
+
+def timed(work):
+    start_s = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start_s, result
+
+
+def compare_maths(folder, workers):
+    pairs = maths_pairs(folder)
+    peer_s, peer = timed(lambda: plain_math_verify(pairs))
+    print("\n## Maths\n")
+    print(
+        f"{len(pairs)} responses; plain math-verify in one process: {len(pairs) / peer_s:.0f} a second.\n"
+    )
+    print("| workers | answers a second | ratio | verdicts that differ |\n|---|---|---|---|")
+    for count in sorted({1, workers}):
+        with GradingPool(count, error_limit_fraction=1.0) as pool:
+            pool.grade_math_many([(r"\boxed{\sqrt{8}}", r"2\sqrt{2}")] * count * 2)
+            ours_s, verdicts = timed(lambda pool=pool: pool.grade_math_many(pairs))
+        ours = [v.name == "correct" for v in verdicts]
+        differ = [i for i, (a, b) in enumerate(zip(ours, peer, strict=True)) if a != b]
+        print(f"| {count} | {len(pairs) / ours_s:.0f} | {peer_s / ours_s:.1f} | {len(differ)} |")
+    print()
+    for i in differ:
+        answer = pairs[i][0].rpartition("\\boxed{")[2][:-3]
+        print(
+            f"- answer `{answer}`, reference `{pairs[i][1]}`: ours {ours[i]}, math-verify {peer[i]}"
+        )
+
+
+def compare_code(folder, workers):
+    data = rows(folder, "kodcode")
+    pairs = [(r["solution"], r["tests"]) for r in data]
+    pairs += [(m, r["tests"]) for r in data if (m := mutate(r["solution"], r["id"] + "speed"))]
+    timeout_s = 3.0
+
+    def fresh():
+        with ThreadPoolExecutor(workers) as executor:
+            return list(executor.map(lambda p: fresh_interpreter_passes(*p, timeout_s), pairs))
+
+    peer_s, peer = timed(fresh)
+    with GradingPool(workers, error_limit_fraction=1.0) as pool:
+        pool.grade_code_many([("def f(): return 1", ["assert f() == 1"])] * workers * 2)
+        ours_s, verdicts = timed(lambda: pool.grade_code_many(pairs, timeout_s=timeout_s))
+        mode = pool._all[0].sandbox.mode
+    ours = [v.name == "correct" for v in verdicts]
+    differ = [i for i, (a, b) in enumerate(zip(ours, peer, strict=True)) if a != b]
+    ended = [i for i, v in enumerate(verdicts) if v.name != "timeout"]
+    print(f"\n## Code (KodCode, {len(pairs)} programs, {workers} workers, sandbox: {mode})\n")
+    print("| | programs a second | ratio | verdicts that differ |\n|---|---|---|---|")
+    print(f"| a fresh interpreter each | {len(pairs) / peer_s:.0f} | 1 | |")
+    print(f"| the pool | {len(pairs) / ours_s:.0f} | {peer_s / ours_s:.1f} | {len(differ)} |")
+    quick = [pairs[i] for i in ended]
+    pairs[:] = quick
+    peer_s, _ = timed(fresh)
+    with GradingPool(workers, error_limit_fraction=1.0) as pool:
+        pool.grade_code_many([("def f(): return 1", ["assert f() == 1"])] * workers * 2)
+        ours_s, _ = timed(lambda: pool.grade_code_many(pairs, timeout_s=timeout_s))
+    print(f"\nWithout the programs that run into the limit ({len(quick)} left): fresh interpreters "
+          f"{len(quick) / peer_s:.0f}, the pool {len(quick) / ours_s:.0f} a second, ratio "
+          f"{peer_s / ours_s:.1f}.")  # fmt: skip
+    compare_stdin(workers)
+
+
+def compare_stdin(workers):
+    """Scripts with five inputs each: nothing but start-up, the sandbox and comparing."""
+    import subprocess
+
+    program = "n = int(input())\nprint(sum(i * i for i in range(n)))"
+    tests = {
+        "inputs": ["1", "5", "10", "50", "99"],
+        "outputs": ["0", "30", "285", "40425", "318549"],
+    }
+
+    def one(_):
+        outputs = [subprocess.run([sys.executable, "-c", program], input=i, capture_output=True,
+                                  text=True, timeout=10).stdout for i in tests["inputs"]]  # fmt: skip
+        return all(a.strip() == b for a, b in zip(outputs, tests["outputs"], strict=True))
+
+    count = 60
+    with ThreadPoolExecutor(workers) as executor:
+        peer_s, peer = timed(lambda: list(executor.map(one, range(count))))
+    with GradingPool(workers) as pool:
+        pool.grade_code_many([(program, tests)] * workers * 2)
+        ours_s, verdicts = timed(lambda: pool.grade_code_many([(program, tests)] * count))
+    assert all(peer) and all(v.name == "correct" for v in verdicts)
+    print(f"\nScripts on standard input, {count} programs of 5 cases: fresh interpreters "
+          f"{5 * count / peer_s:.0f} cases a second (no sandbox), the pool {5 * count / ours_s:.0f}, "
+          f"ratio {peer_s / ours_s:.1f}.")  # fmt: skip
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data_dir", type=Path)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--only", choices=["maths", "code"])
+    options = parser.parse_args()
+    if options.only != "code":
+        compare_maths(options.data_dir, options.workers)
+    if options.only != "maths":
+        compare_code(options.data_dir, options.workers)
