@@ -38,6 +38,7 @@ from entropy_mech.grading.inside import confine
 from entropy_mech.grading.process import ChildGone, ChildServer, ChildTimeout
 
 INSIDE = Path(__file__).with_name("inside")
+BOX = "/box"  # the one writable folder inside bubblewrap
 MODES = ("auto", "bubblewrap", "kernel")
 # User numbers that no system hands out (systemd reserves those below and above for its own).
 _FIRST_USER, _USERS = 1_879_048_192, 1 << 20
@@ -52,7 +53,7 @@ class Limits:
 
     timeout_s: float = 10.0
     memory_gib: float = 1.0  # address space of each process
-    processes: int = 32  # processes and threads together
+    processes: int = 16  # processes and threads together
     file_mib: float = 16.0  # each file
     output_mib: float = 8.0  # what a run may print
 
@@ -136,8 +137,8 @@ class Sandbox:
 
     def _prepare(self) -> list[str]:
         user = _user_number() if os.getuid() == 0 else None
-        reads = [*_interpreter_paths(), str(INSIDE)]
-        config = {"mode": self.mode, "user": user, "keep_reading": False, "folder": "/tmp"}
+        reads = _interpreter_paths()
+        config = {"mode": self.mode, "user": user, "keep_reading": False, "folder": BOX}
         config["import_paths"] = [*reads, "/usr"]
         run = [sys.executable, "-s", "-P", "-B", str(INSIDE / "server.py")]
         if self.mode == "bubblewrap":
@@ -163,13 +164,22 @@ def _environment() -> dict[str, str]:
 
 
 def _interpreter_paths() -> list[str]:
-    """The folders that the interpreter needs, without those that lie in another of them."""
-    wanted = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
-    wanted |= {os.path.realpath(path) for path in wanted}
-    wanted.add(str(Path(sys.executable).parent))
-    wanted.add(str(Path(os.path.realpath(sys.executable)).parent))
+    """The folders that programs must be able to read: the interpreter's and ``inside``."""
+    wanted = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, str(INSIDE)}
+    wanted |= {
+        str(Path(path).parent) for path in (sys.executable, os.path.realpath(sys.executable))
+    }
+    return _outermost(wanted | {os.path.realpath(path) for path in wanted})
+
+
+def _outermost(paths: set[str]) -> list[str]:
+    """Without the paths that lie in another one.
+
+    >>> _outermost({"/a/b", "/a", "/ab"})
+    ['/a', '/ab']
+    """
     kept: list[str] = []
-    for path in sorted(wanted, key=len):
+    for path in sorted(paths, key=lambda p: (len(p), p)):
         if not any(path == k or path.startswith(k.rstrip("/") + "/") for k in kept):
             kept.append(path)
     return kept
@@ -177,6 +187,8 @@ def _interpreter_paths() -> list[str]:
 
 def _user_number() -> int:
     """A user of this sandbox's own, so that its processes are counted and killed apart."""
+    if not os.path.exists("/proc/self/uid_map"):
+        return 65534  # not Linux
     with open("/proc/self/uid_map") as file:
         last = max(int(first) + int(count) - 1 for first, _, count in map(str.split, file))
     offset = (os.getpid() * 64 + next(_next_user)) % _USERS
@@ -210,15 +222,17 @@ def _bubblewrap(reads: list[str]) -> list[str]:
         if os.path.exists(path):
             command += [*_folders(path, made), "--ro-bind", path, path]
     for path in reads:
-        if not path.startswith(("/usr/", "/usr")) or path.startswith("/usr/local"):
+        if path != "/usr" and not path.startswith("/usr/"):
             command += [*_folders(path, made), "--ro-bind", path, path]
     command += ["--proc", "/proc", "--perms", "0755", "--dir", "/dev"]
     for device in _DEVICES:
         command += ["--dev-bind", device, device]
     if _bwrap_knows("--size"):
         command += ["--size", str(256 << 20)]
-    command += ["--perms", "1777", "--tmpfs", "/tmp", "--symlink", "/tmp", "/dev/shm"]
-    return [*command, "--remount-ro", "/", "--chdir", "/tmp"]
+    command += ["--perms", "1777", "--tmpfs", BOX, "--symlink", BOX, "/dev/shm"]
+    if "/tmp" not in made:  # else the interpreter itself lies there
+        command += ["--symlink", BOX, "/tmp"]
+    return [*command, "--remount-ro", "/", "--chdir", BOX]
 
 
 def _folders(path: str, made: set[str]) -> list[str]:

@@ -2,6 +2,7 @@
 """Programs that attack the sandbox, in both modes: what they get, and that nothing hangs."""
 
 import os
+import shutil
 import time
 
 import pytest
@@ -252,3 +253,16 @@ def test_wrong_settings_are_named():
         Limits(timeout_s=0)
     with pytest.raises(UserError, match="unknown sandbox mode 'bubblewarp': did you mean"):
         Sandbox("bubblewarp")
+
+
+def test_an_interpreter_below_tmp_is_not_covered_by_the_programs_own_tmp():
+    from entropy_mech.grading.sandbox import BOX, _bubblewrap
+
+    def links(command):
+        return [command[i + 2] for i, word in enumerate(command) if word == "--symlink"]
+
+    if not shutil.which("bwrap"):
+        pytest.skip("bubblewrap (bwrap) is not installed")
+    assert "/tmp" in links(_bubblewrap(["/opt/python"]))
+    assert links(_bubblewrap(["/tmp/clone/.venv"])) == ["/dev/shm"]
+    assert BOX != "/tmp"
