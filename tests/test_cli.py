@@ -65,7 +65,9 @@ def test_dry_run_prints_the_resolved_configuration(capsys):
     assert error.startswith("run ")
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["reproduce"], ["law"], ["doctor"]])
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["evaluate"], ["reproduce"], ["law"], ["doctor"]]
+)
 def test_help_fits_a_screen_and_shows_an_example(capsys, command):
     code, out, _ = _run(capsys, *command, "--help")
     assert code == 0

@@ -29,11 +29,17 @@ def test_every_notebook_is_in_the_table():
     assert listed == {p.stem for p in (ROOT / "notebooks").glob("*.ipynb")}
 
 
-def test_the_code_runs():
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def test_the_code_runs(capsys):
+    losses, graders = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict = {}
-    exec(compile(code, "README.md", "exec"), names)
+    exec(compile(losses, "README.md", "exec"), names)
     assert names["out"].selected_mask.sum().item() == 4
+    capsys.readouterr()
+    exec(compile(graders, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert printed.startswith("correct\n")
+    assert "name='wrong'" in printed
+    assert "passed=1, total=2" in printed
 
 
 def test_the_commands_exist():

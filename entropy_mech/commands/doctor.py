@@ -112,10 +112,12 @@ def _optional(package: str, use: str) -> Callable[[], Finding]:
     return check
 
 
-def _bubblewrap() -> Finding:
+def _sandbox() -> Finding:
+    from entropy_mech.grading import describe_sandbox
+
     if shutil.which("bwrap"):
-        return Finding("bubblewrap", True, "programs are graded in a sandbox without network")
-    return Finding("bubblewrap", None, "not installed (grading code)", "apt-get install bubblewrap")
+        return Finding("sandbox", True, describe_sandbox())
+    return Finding("sandbox", None, describe_sandbox(), "apt-get install bubblewrap for more")
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (
@@ -126,5 +128,5 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     _notebooks,
     _optional("vllm", "sampling on GPUs"),
     _optional("deepspeed", "training on several GPUs"),
-    _bubblewrap,
+    _sandbox,
 )

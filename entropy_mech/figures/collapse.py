@@ -84,7 +84,7 @@ def published_law(ax: Axes) -> Axes:
         ax.scatter(entropy, accuracy, s=9, color=colour, alpha=0.6, lw=0)
         grid = np.geomspace(entropy.min(), entropy.max(), 100)
         curve = -row["a"] * np.exp(grid) + row["b"]
-        label = f"Qwen2.5-{size}: a = {row['a']:.3f}, b = {row['b']:.3f}"
+        label = f"{size}: a = {row['a']:.3f}, b = {row['b']:.3f}"
         ax.plot(grid, curve, color=colour, lw=1.2, label=label)
     log_entropy_axis(ax)
     ax.set_ylabel("test accuracy (fraction)")

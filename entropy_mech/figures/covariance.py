@@ -11,13 +11,11 @@ from entropy_mech.figures.style import (
     ENTROPY_COLOUR,
     ORDINAL_COLOURS,
     band_over_seeds,
-    smoothed,
 )
 from entropy_mech.findings.covariance import covariance_and_change, covariance_by_accuracy
 
 _SHOWN_ACCURACIES = (0.125, 0.5, 0.875)
 _PUBLISHED_SERIES = {0.125: "acc_0.125", 0.5: "acc_0.5", 0.875: "acc_0.875"}
-_WINDOW = 15
 
 
 def covariance_and_fall(frame: pd.DataFrame, ax: Axes) -> Axes:
@@ -51,14 +49,14 @@ def published_covariance_and_fall(ax: Axes) -> Axes:
 
 
 def by_difficulty(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the covariance of groups by the share of right responses, running mean over rollouts."""
+    """Draw the covariance of groups by the share of right responses, means of ten rollouts."""
     groups = covariance_by_accuracy(frame)
     for colour, accuracy in zip(ORDINAL_COLOURS, _SHOWN_ACCURACIES, strict=False):
-        part = smoothed(groups[groups["accuracy"] == accuracy], "covariance", _WINDOW)
+        part = groups[groups["accuracy"] == accuracy]
         band_over_seeds(part, "covariance", ax, colour=colour, label=f"accuracy {accuracy:g}")
     ax.axhline(0, color="0.4", lw=0.8)
     ax.set(xlabel="rollout step", ylabel=r"Cov($\log\pi$, $\pi A$) (nats)")
-    ax.set_title(f"Ours: by group accuracy, running mean of {_WINDOW}")
+    ax.set_title("Ours: by group accuracy, means of 10 rollouts")
     ax.legend(frameon=False)
     return ax
 

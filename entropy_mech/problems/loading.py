@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import socket
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlparse
 
 from entropy_mech.errors import UserError, bad_value
 from entropy_mech.grading.mathematics.extract import boxed_answers
+from entropy_mech.hub import cache_only, hub_answers
 from entropy_mech.problems.sources import DataSource
 from entropy_mech.problems.text_problems import CodeProblem, MathProblem
 
 HELD_OUT_ONE_IN = 50  # of KodCode, which has no test split
-HUB = "huggingface.co"
 _DAPO_WRAPPER = re.compile(
     r"^Solve the following math problem.*?\n\n(.*?)\n\nRemember to put your answer.*$", re.DOTALL
 )
@@ -138,14 +135,14 @@ def _from_hub(source: DataSource) -> tuple[list[dict], str]:
     """Rows from the hub, or from the local cache of an earlier download."""
     import datasets
 
-    offline = not _hub_answers()
+    offline = not hub_answers()
     try:
         revision = source.revision
         if revision == "main" and not offline:
             from huggingface_hub import HfApi
 
             revision = HfApi().dataset_info(source.hub_id, timeout=30).sha
-        with _cache_only() if offline else contextlib.nullcontext():
+        with cache_only() if offline else contextlib.nullcontext():
             rows = datasets.load_dataset(
                 source.hub_id, source.config, split=source.split, revision=revision
             )
@@ -160,37 +157,6 @@ def _from_hub(source: DataSource) -> tuple[list[dict], str]:
         raise UserError(
             f"{source.name}: {source.hub_id} cannot be loaded ({why}): {ways_out}"
         ) from error
-
-
-@contextlib.contextmanager
-def _cache_only():
-    """Tell the libraries not to try the hub, which they do for minutes."""
-    import datasets.config
-    import huggingface_hub.constants
-
-    modules = (datasets.config, huggingface_hub.constants)
-    before = [module.HF_HUB_OFFLINE for module in modules]
-    for module in modules:
-        module.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        for module, value in zip(modules, before, strict=True):
-            module.HF_HUB_OFFLINE = value
-
-
-def _hub_answers(timeout_s: float = 3.0) -> bool:
-    """Whether a connection to the hub opens; retries inside libraries take minutes."""
-    if os.environ.get("HF_HUB_OFFLINE", "0") not in ("0", ""):
-        return False
-    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")):
-        return True  # a proxy resolves the name, not this machine
-    url = urlparse(os.environ.get("HF_ENDPOINT") or f"https://{HUB}")
-    try:
-        with socket.create_connection((url.hostname, url.port or 443), timeout_s):
-            return True
-    except OSError:
-        return False
 
 
 def _distinct(rows: Iterable[dict]) -> Iterable[dict]:

@@ -19,7 +19,8 @@ from entropy_mech.errors import bad_value
 from entropy_mech.grading.verdict import Verdict
 from entropy_mech.random_streams import generator
 
-ALPHABET = "0123456789+=;()"
+# All that toy maths and toy code are written in.
+ALPHABET = "0123456789+-*=;()fx"
 # One problem text in five is held out, by a hash of the text alone: whatever the seed or the
 # size asked for, a held-out problem is never a training problem.
 _HELD_OUT_ONE_IN = 5

@@ -12,6 +12,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from entropy_mech.errors import UserError, bad_value, fraction_fix, unknown_name
+from entropy_mech.problems.toy import ALPHABET
 from entropy_mech.train.config import LossConfig, TrainConfig
 
 # Raised by one whenever the trainer's results change for the same configuration, so that runs
@@ -50,14 +51,16 @@ def make_config(table: Mapping[str, Any]) -> TrainConfig:
 def run_id(config: TrainConfig) -> str:
     """Return 16 hex digits that name the run: the hash of all that its results depend on."""
     identity = config.model_dump(mode="json", exclude=_NOT_IDENTITY)
-    return _digest({"trainer_revision": TRAINER_REVISION, **identity})
+    return _digest({"trainer_revision": TRAINER_REVISION, "alphabet": ALPHABET, **identity})
 
 
 def base_model_id(config: TrainConfig) -> str:
     """Return 16 hex digits that name the base model, shared by all runs that start from it."""
     parts = config.model_dump(mode="json", include={"model", "base"})
     modulus = config.problems.modulus
-    return _digest({"trainer_revision": TRAINER_REVISION, "modulus": modulus, **parts})
+    return _digest(
+        {"trainer_revision": TRAINER_REVISION, "modulus": modulus, "alphabet": ALPHABET, **parts}
+    )
 
 
 def _digest(table: Mapping[str, Any]) -> str:

@@ -188,7 +188,7 @@ def test_the_hub_is_asked_for_a_pinned_revision(monkeypatch):
         asked.append((hub_id, config, split, revision))
         return [{"problem": "1+1?", "answer": "2"}] * 100
 
-    monkeypatch.setattr(loading, "_hub_answers", lambda: True)
+    monkeypatch.setattr(loading, "hub_answers", lambda: True)
     monkeypatch.setattr(datasets, "load_dataset", fake)
     loaded = load_benchmark("math500")
     revision = "ff5b20257d8185524591543f8ff5993951537bb8"

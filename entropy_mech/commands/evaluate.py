@@ -1,0 +1,149 @@
+"""``entropy-mech evaluate MODEL``: accuracy on benchmarks, with every sample kept."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from entropy_mech.errors import UserError, bad_value, unknown_name
+
+
+def register(commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure a model on benchmarks",
+        description="Measure a model on the toy benchmarks or the paper's, or go on where stopped.",
+        epilog="example: entropy-mech evaluate reproduce/runs/grpo.toml --benchmarks toy",
+    )
+    parser.add_argument("model", help="a run's .toml, a Hugging Face folder, or a hub id")
+    parser.add_argument(
+        "--benchmarks",
+        nargs="+",
+        default=["toy"],
+        metavar="NAME",
+        help="names, or toy (the eight toy sets, default), or paper (the paper's nine)",
+    )
+    parser.add_argument(
+        "--data-dir", default="", help="folder with NAME.jsonl or .parquet, in place of the hub"
+    )
+    parser.add_argument("--limit", type=int, default=0, help="first problems only (0: all)")
+    parser.add_argument("--samples", type=int, default=0, help="responses a problem (0: as set)")
+    parser.add_argument("--max-new-tokens", type=int, default=0, help="(0: as set)")
+    parser.add_argument("--batch-size", type=int, default=64, help="sequences at once (64)")
+    parser.add_argument("--seed", type=int, default=1, help="names the random numbers (1)")
+    parser.add_argument("--before-training", action="store_true", help="a run's base model")
+    parser.add_argument("--out", default="", help="folder (runs/evaluations/<model>)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluate; print a line a benchmark and write ``scores.json``."""
+    names = _names(arguments.benchmarks)
+    for field in ("limit", "samples", "max_new_tokens", "seed"):
+        if getattr(arguments, field) < 0:
+            raise bad_value(f"--{field.replace('_', '-')}", getattr(arguments, field), "give >= 0")
+    if arguments.batch_size < 1:
+        raise bad_value("--batch-size", arguments.batch_size, "give 1 or more")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    sets, missing = _load(names, arguments)
+    from entropy_mech.evaluation.models import open_model
+    from entropy_mech.evaluation.suite import Evaluation
+    from entropy_mech.grading import GradingPool
+    from entropy_mech.rollout.torch_sampler import TorchSampler
+    from entropy_mech.runs.jobs import ProgressLine
+    from entropy_mech.runs.manifest import environment, now, write_json
+    from entropy_mech.runs.store import default_store
+
+    store = default_store()
+    model, tokenizer, identity = open_model(
+        arguments.model, store, before_training=arguments.before_training
+    )
+    folder = Path(arguments.out) if arguments.out else store.root / "evaluations" / identity
+    sampler = TorchSampler(
+        model, pad_token=tokenizer.pad_token_id, eos_token=tokenizer.eos_token_id
+    )
+    line = ProgressLine(sys.stdout)
+    scores = []
+    with GradingPool() as pool:
+        evaluation = Evaluation(
+            folder,
+            sampler,
+            tokenizer,
+            seed=arguments.seed,
+            batch_size=arguments.batch_size,
+            pool=pool,
+        )
+        for name, problems, protocol in sets:
+            score = evaluation.run(
+                name,
+                problems,
+                protocol,
+                lambda done, total, name=name: line.show(done / total, f"{name} {done}/{total}"),
+            )
+            line.note(
+                f"{name:<18} {score.accuracy:.3f} +- {score.standard_error:.3f}  "
+                f"({score.problems} problems x {score.samples}, "
+                f"temperature {protocol.temperature:g}; {_words(score.verdicts)})"
+            )
+            scores.append(asdict(score))
+    for reason in missing:
+        line.note(f"left out: {reason}")
+    result = {"model": arguments.model, "identity": identity, "scores": scores}
+    write_json(folder / "scores.json", {**result, "made": now(), **environment()})
+    line.close(f"{len(scores)} benchmarks done: {folder / 'scores.json'}")
+    return 0
+
+
+def _names(given: list[str]) -> list[str]:
+    from entropy_mech.problems.benchmarks import BENCHMARKS
+    from entropy_mech.problems.toy_benchmarks import TOY_BENCHMARKS
+
+    groups = {"toy": list(TOY_BENCHMARKS), "paper": list(BENCHMARKS)}
+    known = [*groups, *TOY_BENCHMARKS, *BENCHMARKS]
+    for name in given:
+        if name not in known:
+            raise unknown_name("benchmark", name, known)
+    return list(dict.fromkeys(n for name in given for n in groups.get(name, [name])))
+
+
+def _load(names: list[str], arguments: argparse.Namespace):
+    """Return (name, problems, protocol) of each benchmark, and why others were left out.
+
+    A benchmark asked for by its own name must be there; of a group, what is missing is said.
+    """
+    from dataclasses import replace
+
+    from entropy_mech.problems.benchmarks import load_benchmark, protocol
+    from entropy_mech.problems.toy_benchmarks import TOY_BENCHMARKS, load_toy_benchmark
+
+    sets, missing = [], []
+    for name in names:
+        try:
+            if name in TOY_BENCHMARKS:
+                problems, how = load_toy_benchmark(name)
+            else:
+                problems = list(load_benchmark(name, arguments.data_dir or None).problems)
+                how = protocol(name)
+        except UserError as error:
+            if name in arguments.benchmarks or not arguments.data_dir:
+                raise
+            missing.append(str(error))
+            continue
+        how = replace(
+            how,
+            samples=arguments.samples or how.samples,
+            max_new_tokens=arguments.max_new_tokens or how.max_new_tokens,
+        )
+        sets.append((name, problems[: arguments.limit or None], how))
+    if not sets:
+        raise UserError(f"--data-dir = {arguments.data_dir}: no benchmark there; {missing[0]}")
+    return sets, missing
+
+
+def _words(verdicts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(verdicts.items()))

@@ -1,0 +1,160 @@
+"""Evaluate one model on benchmarks, sample by sample, so that a killed evaluation goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from entropy_mech.errors import UserError
+from entropy_mech.evaluation.runner import response_texts
+from entropy_mech.grading import GradingPool, Verdict
+from entropy_mech.problems.benchmarks import Protocol
+from entropy_mech.problems.problem import Problem
+from entropy_mech.problems.text_problems import CodeProblem, MathProblem, grade_responses
+from entropy_mech.random_streams import stream_key
+from entropy_mech.rollout.sampler import Sampler, SamplingRequest
+from entropy_mech.runs.metrics import MetricsFile
+
+
+@dataclass(frozen=True)
+class Score:
+    """A benchmark's result: avg@k over the problems, with its standard error."""
+
+    benchmark: str
+    problems: int
+    samples: int
+    accuracy: float
+    standard_error: float
+    verdicts: dict[str, int]
+    protocol: dict[str, Any]
+
+
+class Evaluation:
+    """A folder with one JSONL file a benchmark; a line is one graded sample.
+
+    The random numbers of a sample are named by (seed, benchmark, problem, sample), so that it
+    matters neither in which batch it is drawn nor whether the evaluation was stopped before it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        sampler: Sampler,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        seed: int = 1,
+        batch_size: int = 64,
+        pool: GradingPool | None = None,
+    ):
+        self.folder, self.sampler, self.tokenizer = folder, sampler, tokenizer
+        self.seed, self.batch_size, self.pool = seed, batch_size, pool
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def run(
+        self,
+        name: str,
+        problems: Sequence[Problem],
+        protocol: Protocol,
+        report: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Score:
+        """Sample and grade what is missing of a benchmark, and return its score.
+
+        ``report`` is called with the samples done and their total after each batch.
+        """
+        file = MetricsFile(self.folder / f"{name}.jsonl")
+        file.truncate(len(file.lines()))  # a line cut off by a kill goes
+        self._check_same(name, file, problems, protocol)
+        done = {(row["problem"], row["sample"]) for row in self._rows(file)}
+        wanted = [(p, s) for p in range(len(problems)) for s in range(protocol.samples)]
+        missing = [pair for pair in wanted if pair not in done]
+        for start in range(0, len(missing), self.batch_size):
+            batch = missing[start : start + self.batch_size]
+            for row in self._sample(name, problems, protocol, batch):
+                file.append(row)
+            file.sync()
+            report(len(wanted) - len(missing) + start + len(batch), len(wanted))
+        return _score(name, self._rows(file), protocol)
+
+    def _sample(self, name, problems, protocol: Protocol, batch) -> list[dict[str, Any]]:
+        problem, sample = np.array(batch).T
+        benchmark = zlib.crc32(name.encode())
+        keys = stream_key("benchmark", self.seed, benchmark, problem, sample)
+        prompts = self.tokenizer([problems[p].prompt for p in problem])["input_ids"]
+        out = self.sampler.sample(
+            [SamplingRequest(tuple(p), int(key)) for p, key in zip(prompts, keys, strict=True)],
+            temperature=protocol.temperature,
+            max_new_tokens=protocol.max_new_tokens,
+        )
+        texts = response_texts(self.tokenizer, out.tokens, out.response_mask)
+        verdicts = self._grade([problems[p] for p in problem], texts)
+        return [
+            {
+                "problem": int(p),
+                "sample": int(s),
+                "verdict": verdict.name,
+                "reason": verdict.reason,
+                "tokens": int(mask.sum()),
+                "response": text,
+            }
+            for p, s, verdict, mask, text in zip(
+                problem, sample, verdicts, out.response_mask, texts, strict=True
+            )
+        ]
+
+    def _grade(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
+        if self.pool and all(isinstance(p, MathProblem | CodeProblem) for p in problems):
+            return grade_responses(problems, texts, self.pool)
+        return [problem.grade(text) for problem, text in zip(problems, texts, strict=True)]
+
+    def _check_same(self, name, file: MetricsFile, problems, protocol: Protocol) -> None:
+        """Refuse to add to samples of other problems or of another protocol."""
+        texts = "\n".join(f"{p.prompt}\t{p.reference}" for p in problems)
+        description = json.dumps(
+            {"problems": zlib.crc32(texts.encode()), "seed": self.seed, **_as_table(protocol)},
+            sort_keys=True,
+        )
+        note = self.folder / f"{name}.protocol.json"
+        if note.exists() and note.read_text() != description:
+            raise UserError(
+                f"evaluation = {file.path}: holds samples of other problems or settings; "
+                "remove it or give another --out"
+            )
+        temporary = note.with_name(f"tmp-{os.getpid()}-{note.name}")
+        temporary.write_text(description)
+        os.replace(temporary, note)
+
+    @staticmethod
+    def _rows(file: MetricsFile) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in file.lines()]
+
+
+def _score(name: str, rows: Sequence[dict[str, Any]], protocol: Protocol) -> Score:
+    count = max(row["problem"] for row in rows) + 1
+    rewards = np.zeros((count, protocol.samples))
+    verdicts: dict[str, int] = {}
+    for row in rows:
+        rewards[row["problem"], row["sample"]] = row["verdict"] == "correct"
+        verdicts[row["verdict"]] = verdicts.get(row["verdict"], 0) + 1
+    by_problem = rewards.mean(axis=1)
+    error = by_problem.std(ddof=1) / np.sqrt(count) if count > 1 else float("nan")
+    return Score(
+        benchmark=name,
+        problems=count,
+        samples=protocol.samples,
+        accuracy=float(by_problem.mean()),
+        standard_error=float(error),
+        verdicts=verdicts,
+        protocol=_as_table(protocol),
+    )
+
+
+def _as_table(protocol: Protocol) -> dict[str, Any]:
+    return asdict(protocol)

@@ -1,0 +1,41 @@
+"""Whether the model hub can be reached: its libraries retry for minutes where it cannot."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from urllib.parse import urlparse
+
+_HUB = "huggingface.co"
+
+
+@contextlib.contextmanager
+def cache_only():
+    """Tell the libraries not to try the hub, which they do for minutes."""
+    import datasets.config
+    import huggingface_hub.constants
+
+    modules = (datasets.config, huggingface_hub.constants)
+    before = [module.HF_HUB_OFFLINE for module in modules]
+    for module in modules:
+        module.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        for module, value in zip(modules, before, strict=True):
+            module.HF_HUB_OFFLINE = value
+
+
+def hub_answers(timeout_s: float = 3.0) -> bool:
+    """Whether a connection to the hub opens; retries inside libraries take minutes."""
+    if os.environ.get("HF_HUB_OFFLINE", "0") not in ("0", ""):
+        return False
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")):
+        return True  # a proxy resolves the name, not this machine
+    url = urlparse(os.environ.get("HF_ENDPOINT") or f"https://{_HUB}")
+    try:
+        with socket.create_connection((url.hostname, url.port or 443), timeout_s):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,214 @@
+"""Evaluations: eight toy sets, the paper's from local files, and no sample drawn twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from entropy_mech.cli import main
+from entropy_mech.errors import UserError
+from entropy_mech.evaluation.suite import Evaluation
+from entropy_mech.problems.toy_benchmarks import TOY_BENCHMARKS, load_toy_benchmark
+from entropy_mech.problems.toy_code import ToyCodeProblem, toy_code_set
+from entropy_mech.rollout.torch_sampler import TorchSampler
+from entropy_mech.train.loop import train
+from entropy_mech.train.pretrain import base_model
+from tests.conftest import TINY, tiny
+
+ROOT = Path(__file__).parents[2]
+BENCHMARK_ROWS = ROOT.parent / "shared" / "data" / "benchmarks"
+
+
+@pytest.fixture
+def trained(store, monkeypatch, tmp_path):
+    """A trained tiny run: the path of its configuration, as a user would give it."""
+    train(tiny(), store)
+    monkeypatch.setenv("ENTROPY_MECH_RUNS", str(store.root))
+    path = tmp_path / "tiny.toml"
+    lines = [f"{k} = {json.dumps(v)}" for k, v in TINY.items() if not isinstance(v, dict)]
+    for section, table in TINY.items():
+        if isinstance(table, dict):
+            lines.append(f"[{section}]")
+            for key, value in table.items():
+                text = json.dumps(value)
+                if isinstance(value, dict):
+                    text = "{" + ", ".join(f"{k} = {v}" for k, v in value.items()) + "}"
+                lines.append(f"{key} = {text}")
+    path.write_text("\n".join(lines))
+    return path
+
+
+def _evaluator(store, folder):
+    model, tokenizer = base_model(store.root, tiny())
+    sampler = TorchSampler(
+        model, pad_token=tokenizer.pad_token_id, eos_token=tokenizer.eos_token_id
+    )
+    return Evaluation(folder, sampler, tokenizer, batch_size=16)
+
+
+def test_all_eight_toy_benchmarks_run(trained, tmp_path, capsys):
+    out = tmp_path / "scores"
+    words = ["evaluate", str(trained), "--limit", "6", "--out", str(out)]
+    assert main(words) == 0
+    scores = json.loads((out / "scores.json").read_text())["scores"]
+    assert [s["benchmark"] for s in scores] == list(TOY_BENCHMARKS)
+    assert len(scores) == 8
+    for score in scores:
+        rows = [json.loads(row) for row in (out / f"{score['benchmark']}.jsonl").open()]
+        assert len(rows) == 6 * score["samples"] == sum(score["verdicts"].values())
+        right = sum(row["verdict"] == "correct" for row in rows)
+        assert score["accuracy"] == pytest.approx(right / len(rows))
+    assert "8 benchmarks done" in capsys.readouterr().out
+
+
+def test_references_are_right_and_nothing_held_out_is_trained_on():
+    for name in TOY_BENCHMARKS:
+        problems, _ = load_toy_benchmark(name)
+        assert len({p.prompt for p in problems}) == len(problems)
+        assert all(problem.held_out for problem in problems)
+        sums = name.startswith("toy_sums")
+        for problem in problems[:3]:
+            answer = f"({problem.reference})" if sums else problem.reference
+            assert problem.grade(answer).name == "correct"
+
+
+def test_toy_code_is_really_run():
+    problem = ToyCodeProblem("affine", 2, 3, (1, 4), (0, 7))
+    assert problem.grade("x+x+3").name == "correct"
+    assert problem.grade("3*x+2").name == "wrong"  # agrees at f(1) alone
+    assert problem.grade("(2*x").name == "wrong"
+    assert problem.grade(" ").name == "no_answer"
+    assert not {p.reference for p in toy_code_set("affine", 20, held_out=True)} & {
+        p.reference for p in toy_code_set("affine", 60, held_out=False)
+    }
+
+
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from entropy_mech.evaluation import suite
+from entropy_mech.cli import main
+
+append, count = suite.MetricsFile.append, [0]
+
+def watched(self, row):
+    count[0] += 1
+    if count[0] == int(sys.argv[1]):
+        with self.path.open("ab") as file:
+            file.write(json.dumps(row).encode()[:20])  # torn in the middle of a line
+        os.kill(os.getpid(), signal.SIGKILL)
+    append(self, row)
+
+suite.MetricsFile.append = watched
+main(sys.argv[2:])
+"""
+
+
+def test_killed_and_started_again_it_repeats_no_sample(trained, tmp_path):
+    words = ["evaluate", str(trained), "--limit", "9", "--batch-size", "8"]
+    words += ["--benchmarks", "toy_sums_3", "toy_sums_5"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert main([*words, "--out", str(whole)]) == 0
+    for moment in ("4", "20"):
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, moment, *words, "--out", str(parts)],
+            env={**os.environ},
+            capture_output=True,
+            timeout=120,
+        )
+        assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert main([*words, "--out", str(parts)]) == 0
+    for name in ("toy_sums_3", "toy_sums_5"):
+        rows = [json.loads(row) for row in (parts / f"{name}.jsonl").open()]
+        pairs = [(row["problem"], row["sample"]) for row in rows]
+        assert len(set(pairs)) == len(pairs)
+        other = [json.loads(row) for row in (whole / f"{name}.jsonl").open()]
+        assert sorted(rows, key=str) == sorted(other, key=str)
+
+
+def test_samples_do_not_depend_on_the_batch(store, tmp_path):
+    problems, protocol = load_toy_benchmark("toy_sums_5")
+    one = _evaluator(store, tmp_path / "one")
+    other = _evaluator(store, tmp_path / "other")
+    other.batch_size = 5
+    problems = problems[:8]
+    assert one.run("a", problems, protocol) == other.run("a", problems, protocol)
+    assert (tmp_path / "one" / "a.jsonl").read_text() == (
+        tmp_path / "other" / "a.jsonl"
+    ).read_text()
+
+
+def test_other_settings_do_not_mix_with_stored_samples(store, tmp_path):
+    from dataclasses import replace
+
+    problems, protocol = load_toy_benchmark("toy_sums_3")
+    _evaluator(store, tmp_path).run("a", problems[:4], protocol)
+    with pytest.raises(UserError, match="holds samples of other problems or settings"):
+        _evaluator(store, tmp_path).run("a", problems[:4], replace(protocol, temperature=0.5))
+
+
+def test_the_papers_benchmarks_from_local_files(trained, tmp_path):
+    if not BENCHMARK_ROWS.is_dir():
+        pytest.skip(f"no benchmark rows at {BENCHMARK_ROWS}")
+    words = ["evaluate", str(trained), "--benchmarks", "paper", "--data-dir", str(BENCHMARK_ROWS)]
+    words += ["--limit", "2", "--samples", "1", "--max-new-tokens", "8", "--out", str(tmp_path)]
+    assert main(words) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
+    assert {"math500", "aime24", "aime25", "amc", "olympiadbench", "omni_math"} <= {
+        score["benchmark"] for score in scores
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere.toml"], "config = nowhere.toml: no such file"),
+        (["no/such-model"], "model = no/such-model: cannot be loaded"),
+        (["x.toml", "--benchmarks", "math5000"], "did you mean 'math500'?"),
+        (["x.toml", "--limit", "-1"], "--limit = -1: give >= 0"),
+        (["x.toml", "--batch-size", "0"], "--batch-size = 0: give 1 or more"),
+    ],
+)
+def test_wrong_input_is_one_line(capsys, monkeypatch, tmp_path, words, message):
+    monkeypatch.setenv("ENTROPY_MECH_RUNS", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert main(["evaluate", *words]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert error.count("\n") == 0
+
+
+def test_a_run_that_is_not_trained_says_how_to_train_it(trained, capsys):
+    text = trained.read_text().replace("steps = 6", "steps = 6\nseed = 77", 1)
+    trained.write_text(text)
+    assert main(["evaluate", str(trained)]) == 2
+    assert f"is not trained yet; run: entropy-mech train {trained}" in capsys.readouterr().err
+
+
+def test_a_folder_in_hugging_face_format_is_a_model(store, tmp_path, capsys, monkeypatch):
+    """A Llama this time: the sampler asks only for a decoder and a head."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from entropy_mech.problems.tokenizer import character_tokenizer
+    from entropy_mech.problems.toy import ALPHABET
+
+    monkeypatch.setenv("ENTROPY_MECH_RUNS", str(store.root))
+    tokenizer = character_tokenizer(ALPHABET)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    words = [str(tmp_path / "model"), "--benchmarks", "toy_sums_2", "--out", str(tmp_path / "out")]
+    assert main(["evaluate", *words]) == 0
+    assert "toy_sums_2" in capsys.readouterr().out
