@@ -12,12 +12,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "grading"))
-
-from mutations import fresh_interpreter_passes, mutate
-from perturbations import perturbations
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from entropy_mech.grading import GradingPool
+from tests.grading.mutations import fresh_interpreter_passes, mutate
+from tests.grading.perturbations import perturbations
 
 MATHS = ["math500", "aime24", "aime25", "amc", "olympiadbench", "omni_math", "minerva_math",
          "gsm8k_test", "gsm8k_train", "dapo_math"]  # fmt: skip

@@ -15,12 +15,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "grading"))
-
-from mutations import fresh_interpreter_passes, mutate
-from perturbations import perturbations
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from entropy_mech.grading import GradingPool
+from tests.grading.mutations import fresh_interpreter_passes, mutate
+from tests.grading.perturbations import perturbations
 
 MATHS = {"gsm8k_train": 900, "dapo_math": 900, "math500": 500, "olympiadbench": 675,
          "omni_math": 900, "amc": 83, "aime24": 30}  # fmt: skip

@@ -43,4 +43,7 @@ class MetricsFile:
 
     def frame(self) -> pd.DataFrame:
         """Return a row a step, in order of steps; null becomes NaN."""
-        return pd.DataFrame([json.loads(line) for line in self.lines()])
+        frame = pd.DataFrame([json.loads(line) for line in self.lines()])
+        # A metric that was null at every step so far would come as a column of objects.
+        objects = frame.columns[frame.dtypes == object]
+        return frame.astype(dict.fromkeys(objects, "float64"))

@@ -2,8 +2,8 @@
 
 import random
 
-from mutations import fresh_interpreter_passes, mutate
-from real_rows import rows
+from tests.grading.mutations import fresh_interpreter_passes, mutate
+from tests.grading.real_rows import rows
 
 
 def test_reference_solutions_pass(pool):

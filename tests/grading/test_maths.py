@@ -7,12 +7,12 @@ import random
 import time
 
 import pytest
-from math_pairs import DIFFERENT, SAME
-from perturbations import perturbations
-from real_rows import rows
 
 from entropy_mech.grading import grade_math
 from entropy_mech.grading.mathematics.extract import boxed_answers, boxes
+from tests.grading.math_pairs import DIFFERENT, SAME
+from tests.grading.perturbations import perturbations
+from tests.grading.real_rows import rows
 
 SETS = ["math500", "aime24", "aime25", "amc", "olympiadbench", "omni_math", "minerva_math"]
 # References that no boxed answer can repeat: an opening brace in them is never closed, so the

@@ -12,6 +12,7 @@ import pytest
 
 from entropy_mech.errors import UserError
 from entropy_mech.runs import RunStore
+from entropy_mech.runs.metrics import MetricsFile
 from entropy_mech.train.loop import train
 from tests.conftest import KL_COV, tiny
 
@@ -158,6 +159,15 @@ def test_metrics_are_readable_while_a_line_is_half_written(store, tmp_path):
     copy.metrics_file.path = tmp_path / "metrics.jsonl"
     copy.metrics_file.path.write_bytes(_metrics(run) + b'{"step": 6, "entropy_na')
     assert len(copy.metrics_file.frame()) == 6
+
+
+def test_a_metric_that_is_always_null_is_a_number_all_the_same(tmp_path):
+    file = MetricsFile(tmp_path / "metrics.jsonl")
+    for step in range(3):
+        file.append({"step": step, "never": None, "once": 1.5 if step == 1 else None})
+    frame = file.frame()
+    assert frame["never"].isna().all()
+    assert frame.dtypes.astype(str).tolist() == ["int64", "float64", "float64"]
 
 
 def test_an_unknown_metric_names_the_nearest(store):
