@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from entropy_mech.findings.transformer import PREDICTIONS, RUNS, agreement, by_token_entropy
 
@@ -27,6 +28,7 @@ def predicted_and_exact(frame: pd.DataFrame, prediction: str, ax: Axes) -> Axes:
     limit = 1.05 * np.abs(exact).max()
     ax.plot([-limit, limit], [-limit, limit], color="0.4", lw=0.8)
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit))
+    ax.xaxis.set_major_locator(MaxNLocator(5))
     unit = f"$\\eta$ = {scale:.2g}, fitted" if tabular else "no fitted number"
     ax.set_xlabel(f"predicted $\\Delta H$ (nats); {unit}")
     ax.set_ylabel(r"exact $\Delta H$ (nats)")
@@ -58,7 +60,7 @@ def gap_by_entropy(frame: pd.DataFrame, ax: Axes) -> Axes:
     """Draw the relative gap of each prediction by the prefix's entropy (AdamW, 2 layers)."""
     table = by_token_entropy(frame[frame["run"] == "on_policy"])
     wide = table.pivot(index="entropy_bin", columns="prediction", values="gap")
-    wide = wide.loc[sorted(wide.index, key=lambda text: float(text[1:].split(",")[0]))]
+    wide = wide.loc[sorted(wide.index, key=lambda text: float(text.split()[0]))]
     wide = wide[list(PREDICTIONS)].rename(columns=PREDICTIONS)
     wide.plot.bar(ax=ax, color=list(COLOURS.values()), width=0.8, rot=0)
     ax.axhline(1, color="0.4", lw=0.8)
@@ -66,5 +68,6 @@ def gap_by_entropy(frame: pd.DataFrame, ax: Axes) -> Axes:
     ax.set_ylabel(r"$\sum|\Delta H - \mathrm{predicted}|\ /\ \sum|\Delta H|$")
     ax.set_title("The gap by token entropy (1: no better than predicting 0)")
     ax.tick_params(axis="x", labelsize="small")
-    ax.legend(frameon=False, fontsize="small")
+    ax.set_ylim(0, 1.4)  # room for the legend above the bars
+    ax.legend(frameon=False, fontsize="small", loc="upper left", ncols=2)
     return ax

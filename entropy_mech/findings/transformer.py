@@ -19,6 +19,7 @@ RUNS = {
     "on_policy_small": "AdamW, 1 layer of 32",
 }
 _ENTROPY_BINS_NATS = (0.0, 1e-3, 1e-2, 0.1, 0.5, np.inf)
+_BIN_NAMES = ("0 to 0.001", "0.001 to 0.01", "0.01 to 0.1", "0.1 to 0.5", "0.5 and more")
 _INFINITY = float("inf")
 
 
@@ -52,7 +53,9 @@ def agreement(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 def by_token_entropy(frame: pd.DataFrame) -> pd.DataFrame:
     """Return ``agreement`` by run and by the entropy of the prefix before the step."""
-    bins = pd.cut(frame["entropy_nats"], list(_ENTROPY_BINS_NATS), include_lowest=True)
+    bins = pd.cut(
+        frame["entropy_nats"], list(_ENTROPY_BINS_NATS), labels=_BIN_NAMES, include_lowest=True
+    )
     return agreement(frame.assign(entropy_bin=bins.astype(str)), ["run", "entropy_bin"])
 
 

@@ -140,7 +140,7 @@ class ModularSums:
 class Demonstrations:
     """How the base model's teacher answers: seldom in steps, and not always right."""
 
-    step_fraction: float = 0.15
+    step_fraction: float = 0.2
     step_error_fraction: float = 0.08
     direct_error_fraction: float = 0.15
 
@@ -152,8 +152,7 @@ class Demonstrations:
         '6+0=6;6+4=0;(0)'
         """
         modulus = problem.modulus
-        # A sum of two terms is a single step: there is nothing to take apart.
-        if len(problem.terms) == 2 or rng.random() >= self.step_fraction:
+        if rng.random() >= self.step_fraction:
             wrong = rng.random() < self.direct_error_fraction
             value = _other_digit(rng, sum(problem.terms) % modulus, modulus, wrong)
             return f"({value})"

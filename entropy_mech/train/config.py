@@ -67,9 +67,7 @@ class BaseModelConfig(Section):
     steps: int = Field(2500, ge=1, description="supervised optimizer steps")
     batch_size: int = Field(64, ge=1, description="demonstrations a step")
     learning_rate: float = Field(3e-3, gt=0, description="peak AdamW learning rate, cosine decay")
-    step_fraction: Fraction = Field(
-        0.15, description="demonstrations of more than two terms that answer in steps"
-    )
+    step_fraction: Fraction = Field(0.2, description="demonstrations that answer in steps")
     step_error_fraction: Fraction = Field(0.08, description="steps with a wrong sum")
     direct_error_fraction: Fraction = Field(0.15, description="direct answers that are wrong")
     level_shares: dict[int, float] = Field(

@@ -1,0 +1,75 @@
+"""The transformer check is drawn with all its predictions, runs and bins."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from entropy_mech.figures import transformer
+from entropy_mech.findings.transformer import PREDICTIONS, RUNS, transformer_claims
+
+
+@pytest.fixture
+def frame():
+    rng = np.random.default_rng(0)
+    rows = []
+    for run in RUNS:
+        for seed in (1, 2, 3):
+            for step in (0, 8):
+                exact = rng.normal(size=40)
+                rows.append(
+                    pd.DataFrame(
+                        {
+                            "run": run,
+                            "seed": seed,
+                            "step": step,
+                            "exact": exact,
+                            "visits": rng.integers(1, 9, 40).astype(float),
+                            "entropy_nats": rng.choice([5e-4, 5e-3, 0.05, 0.3, 0.9], 40),
+                            "first_order": exact + 0.01 * rng.normal(size=40),
+                            "second_order": exact,
+                            "theorem1": 7 * exact,
+                            "theorem2": -exact,
+                        }
+                    )
+                )
+    return pd.concat(rows, ignore_index=True)
+
+
+@pytest.fixture
+def ax():
+    figure, axes = plt.subplots()
+    yield axes
+    plt.close(figure)
+
+
+def test_only_tabular_predictions_are_scaled(frame, ax):
+    transformer.predicted_and_exact(frame, "first_order", ax)
+    assert "no fitted number" in ax.get_xlabel()
+    plt.cla()
+    transformer.predicted_and_exact(frame, "theorem1", ax)
+    assert r"$\eta$ = 0.14, fitted" in ax.get_xlabel()  # 1 / 7
+    assert len(ax.collections[0].get_offsets()) == len(frame)
+
+
+def test_every_run_and_bin_is_there(frame, ax):
+    transformer.correlation_over_training(frame, ax)
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert set(RUNS.values()) <= set(labels)
+    plt.cla()
+    transformer.gap_by_entropy(frame, ax)
+    ticks = [text.get_text() for text in ax.get_xticklabels()]
+    assert ticks[0] == "0 to 0.001"
+    assert ticks[-1] == "0.5 and more"
+    assert len(ax.get_legend().get_texts()) == len(PREDICTIONS)
+
+
+def test_claims_follow_the_correlations(frame):
+    verdicts = [claim.verdict for claim in transformer_claims(frame)]
+    # Lemma 1 twice; then, for AdamW and SGD each: Theorem 1, Theorem 2, Theorem 1's sign.
+    shown, against = "reproduced at this scale", "contradicted"
+    assert verdicts == [shown, shown, shown, against, shown, shown, against, shown]
