@@ -39,6 +39,7 @@ th { border-bottom: 2px solid #8c959f; } img { max-width: 100%; height: auto; }
 .v { white-space: nowrap; font-weight: 600; } .yes { color: #0a6e31; } .no { color: #8a5300; }
 .against { color: #b3261e; } .open { color: #57606a; } .small { color: #57606a; font-size: .88rem; }
 a { color: #0550ae; } p { margin: .4rem 0; max-width: 50rem; }
+@media (max-width: 40rem) { .v { white-space: normal; } th, td { padding: .3rem .4rem; } }
 """
 
 
