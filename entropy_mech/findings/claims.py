@@ -121,5 +121,26 @@ def over_replicates(
     return Claim(statement, paper, mean, mean - half, mean + half, n, holds, contradicted, of)
 
 
+def over_ratios(
+    statement: str,
+    paper: str,
+    ratios: Sequence[float],
+    *,
+    holds: tuple[float, float],
+    contradicted: tuple[float, float] | None = None,
+    of: str = "seeds",
+) -> Claim:
+    """Make a claim from positive ratios: geometric mean, and its interval taken on the logarithms.
+
+    Twice as much and half as much are then equally far from 1, as they should be.
+
+    >>> round(over_ratios("x", "", [0.5, 1.0, 2.0], holds=(0.1, 9.0)).estimate, 9)
+    1.0
+    """
+    log = over_replicates(statement, paper, np.log(np.asarray(ratios, dtype=float)), holds=holds)
+    ends = np.exp([log.estimate, log.low, log.high]).tolist()
+    return Claim(statement, paper, *ends, log.replicates, holds, contradicted, of)
+
+
 def _inside(low: float, high: float, bounds: tuple[float, float]) -> bool:
     return bounds[0] <= low and high <= bounds[1]

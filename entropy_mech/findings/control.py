@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from entropy_mech import published
-from entropy_mech.findings.claims import Claim, over_replicates
+from entropy_mech.findings.claims import Claim, over_ratios, over_replicates
 
 METHODS = {
     "grpo": "GRPO",
@@ -40,7 +40,7 @@ def against_grpo(frame: pd.DataFrame, run: str, column: str) -> pd.DataFrame:
 def entropy_claim(frame: pd.DataFrame, run: str, *, least: float = 2.0) -> Claim:
     """Judge whether a method ends with at least ``least`` times GRPO's entropy."""
     pair = against_grpo(frame, run, "entropy_nats")
-    return over_replicates(
+    return over_ratios(
         f"{METHODS[run]} ends with at least {least:g} times GRPO's entropy (ratio)",
         f"{_paper_ratio(run):.1f} (Qwen2.5-7B, Fig. 11, digitised)",
         pair["ours"] / pair["grpo"],
@@ -66,7 +66,7 @@ def control_claims(frame: pd.DataFrame) -> list[Claim]:
     for run in ("clip_cov", "kl_cov"):
         pair = against_grpo(frame, run, "length_tokens")
         claims.append(
-            over_replicates(
+            over_ratios(
                 f"{METHODS[run]} ends with longer responses than GRPO (ratio)",
                 f"{_paper_ratio(run, 'response_length'):.2f} (Qwen2.5-7B, Fig. 11, digitised)",
                 pair["ours"] / pair["grpo"],

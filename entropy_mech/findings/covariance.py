@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from entropy_mech import published
-from entropy_mech.findings.claims import Claim, over_replicates
+from entropy_mech.findings.claims import Claim, over_ratios, over_replicates
 
 TOP_FRACTIONS = (0.0002, 0.002, 0.02, 0.2, 0.5, 1.0)
 _BLOCK_ROLLOUTS = 10
@@ -143,7 +143,7 @@ def tail_claims(tail: pd.DataFrame) -> list[Claim]:
     wide = tail.pivot(index="seed", columns="top_fraction", values="mean_covariance")
     paper = published.table1().set_index("top_fraction")["mean_covariance"]
     return [
-        over_replicates(
+        over_ratios(
             f"The top {fraction:g} of tokens have at least {least:g} times the mean covariance "
             "of all (ratio)",
             f"{paper[fraction] / paper[1.0]:.0f} (Table 1, Qwen2.5-7B)",

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from entropy_mech.findings import collapse, control, covariance
-from entropy_mech.findings.claims import Claim, over_replicates
+from entropy_mech.findings.claims import Claim, over_ratios, over_replicates
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,14 @@ def test_interval_is_students():
     claim = over_replicates("", "", [1.0, 2.0, 3.0], holds=(0, 1))
     assert claim.low == pytest.approx(2 - 4.302653 / np.sqrt(3), rel=1e-6)
     assert "95 %, 3 seeds" in claim.ours
+
+
+def test_ratios_are_averaged_on_the_log_scale():
+    claim = over_ratios("", "", [2.0, 4.0, 8.0], holds=(0, 99))
+    half = 4.302653 * np.log(2) / np.sqrt(3)  # the logs are equidistant: sd log 2
+    assert claim.estimate == pytest.approx(4.0)
+    assert claim.low == pytest.approx(4 * np.exp(-half), rel=1e-6)
+    assert claim.high == pytest.approx(4 * np.exp(half), rel=1e-6)
 
 
 def test_one_value_has_no_interval():
