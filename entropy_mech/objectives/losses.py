@@ -116,8 +116,8 @@ def clip_cov_loss(
     """
     ratio = _ratio(logp_new, logp_old, advantages, response_mask)
     surrogate, clipped = _clipped_surrogate(ratio, advantages, clip_low, clip_high)
-    covariance = token_covariance(logp_new, advantages, response_mask)
     if selected_mask is None:
+        covariance = token_covariance(logp_new, advantages, response_mask)
         # In CPU memory whatever the device, so that one seed names one choice everywhere.
         scores = torch.rand(response_mask.shape, generator=generator, dtype=torch.float64)
         selected_mask = select_in_band(
