@@ -1,0 +1,36 @@
+"""The configuration of a run: frozen, every field explained, unknown keys refused.
+
+Where the paper's text, its released code and its users disagree, the choice is a field here, so
+that it is recorded with the run (``covariance_scope``, ``std_correction``, ``kl_estimator``, ...).
+"""
+
+from __future__ import annotations
+
+from entropy_mech.train.config.loss import ClipCov, KLCov, LossConfig, PolicyGradient, PPOClip
+from entropy_mech.train.config.model import BaseModelConfig, ModelConfig
+from entropy_mech.train.config.problems import ProblemsConfig
+from entropy_mech.train.config.run import (
+    CheckpointConfig,
+    RolloutConfig,
+    TrainConfig,
+    UpdateConfig,
+    ValidationConfig,
+)
+from entropy_mech.train.config.section import Section
+
+__all__ = [
+    "BaseModelConfig",
+    "CheckpointConfig",
+    "ClipCov",
+    "KLCov",
+    "LossConfig",
+    "ModelConfig",
+    "PPOClip",
+    "PolicyGradient",
+    "ProblemsConfig",
+    "RolloutConfig",
+    "Section",
+    "TrainConfig",
+    "UpdateConfig",
+    "ValidationConfig",
+]

@@ -1,0 +1,44 @@
+"""What is trained: the transformer and, for a toy, the supervised stage that makes it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from entropy_mech.train.config.section import Fraction, Section
+
+
+class ModelConfig(Section):
+    """The transformer: a real Hugging Face class at a toy size."""
+
+    family: Literal["qwen2"] = Field("qwen2", description="model class: Qwen2ForCausalLM")
+    layers: int = Field(2, ge=1, description="transformer blocks")
+    hidden_size: int = Field(64, ge=8, description="width D")
+    intermediate_size: int = Field(256, ge=8, description="width of the feed-forward part")
+    heads: int = Field(4, ge=1, description="attention heads; must divide hidden_size")
+    kv_heads: int = Field(2, ge=1, description="key and value heads; must divide heads")
+    initializer_range: float = Field(
+        0.1, gt=0, description="std of the initial weights; 0.02 learns far slower at this width"
+    )
+
+    @model_validator(mode="after")
+    def _heads_divide(self):
+        if self.hidden_size % self.heads or self.heads % self.kv_heads:
+            raise ValueError("heads must divide hidden_size, and kv_heads must divide heads")
+        return self
+
+
+class BaseModelConfig(Section):
+    """The base model: a short supervised stage on demonstrations, shared by all runs."""
+
+    seed: int = Field(0, ge=0, description="seed of the initial weights and the demonstrations")
+    steps: int = Field(2500, ge=1, description="supervised optimizer steps")
+    batch_size: int = Field(64, ge=1, description="demonstrations a step")
+    learning_rate: float = Field(3e-3, gt=0, description="peak AdamW learning rate, cosine decay")
+    step_fraction: Fraction = Field(0.2, description="demonstrations that answer in steps")
+    step_error_fraction: Fraction = Field(0.08, description="steps with a wrong sum")
+    direct_error_fraction: Fraction = Field(0.15, description="direct answers that are wrong")
+    level_shares: dict[int, float] = Field(
+        {2: 0.7, 4: 0.15, 5: 0.15}, description="share of each level among demonstrations"
+    )
