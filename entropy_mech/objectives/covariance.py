@@ -92,11 +92,14 @@ def selection_count(fraction: float, tokens: int, *, field: str) -> int:
 def select_in_band(
     covariance: Tensor,
     response_mask: Tensor,
-    scores: Tensor,
+    scores: Tensor | None = None,
     *,
     clip_fraction: float,
     cov_low: float,
     cov_high: float,
+    minimum_tokens: int = 0,
+    excluded: Tensor | None = None,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
     """Clip-Cov's tokens: floor(r N) of those in [omega_low, omega_high], at random (Eq. 11).
 
@@ -105,10 +108,13 @@ def select_in_band(
         response_mask: B x T; N is its sum.
         scores: B x T, independent uniform numbers: the lowest in the band win; infinity keeps a
             token out. Scores that belong to a token rather than to its place make the choice
-            independent of batching.
+            independent of batching. None draws them with ``generator``.
         clip_fraction: r, a fraction.
         cov_low: omega_low.
         cov_high: omega_high.
+        minimum_tokens: tokens at the least, where the band has them: 0, or 1 as released.
+        excluded: B x T, True for tokens that are not to be chosen.
+        generator: of a CPU; torch's own where None.
 
     Returns:
         B x T, bool. Fewer than floor(r N) where the band holds fewer.
@@ -116,28 +122,63 @@ def select_in_band(
     """
     if cov_low > cov_high:
         raise bad_value("loss.cov_low", cov_low, f"must not exceed cov_high = {cov_high:g}")
-    band = response_mask & (covariance >= cov_low) & (covariance <= cov_high) & scores.isfinite()
-    count = selection_count(clip_fraction, int(response_mask.sum()), field="loss.clip_fraction")
-    return _lowest(torch.where(band, scores, torch.inf), min(count, int(band.sum())))
+    band = response_mask & (covariance >= cov_low) & (covariance <= cov_high)
+    if excluded is not None:
+        band &= ~excluded
+    if scores is not None:
+        band &= scores < torch.inf
+    places = band.flatten().nonzero().squeeze(1)
+    count = _quota(clip_fraction, response_mask, minimum_tokens, field="loss.clip_fraction")
+    if count < len(places):
+        if scores is None:
+            # In CPU memory whatever the device, so that one seed names one choice everywhere.
+            drawn = torch.rand(len(places), generator=generator, dtype=torch.float64)
+            drawn = drawn.to(places.device)
+        else:
+            drawn = scores.flatten()[places]
+        places = places[_lowest(drawn, count)]
+    return _mask_of(places, response_mask)
 
 
-def select_largest(covariance: Tensor, response_mask: Tensor, *, penalty_fraction: float) -> Tensor:
+def select_largest(
+    covariance: Tensor,
+    response_mask: Tensor,
+    *,
+    penalty_fraction: float,
+    minimum_tokens: int = 0,
+) -> Tensor:
     """KL-Cov's tokens: the floor(k N) of the largest covariance (paper, Eq. 13); B x T, bool.
 
-    Of equal ones the first in row order is taken.
+    Of equal ones the first in row order is taken. ``minimum_tokens`` as in ``select_in_band``.
     """
-    count = selection_count(
-        penalty_fraction, int(response_mask.sum()), field="loss.penalty_fraction"
-    )
-    return _lowest(torch.where(response_mask, -covariance, torch.inf), count)
+    count = _quota(penalty_fraction, response_mask, minimum_tokens, field="loss.penalty_fraction")
+    values = torch.where(response_mask, -covariance, torch.inf).flatten()
+    return _mask_of(_lowest(values, count), response_mask)
+
+
+def _quota(fraction: float, response_mask: Tensor, minimum_tokens: int, *, field: str) -> int:
+    tokens = int(response_mask.sum())
+    return min(max(selection_count(fraction, tokens, field=field), minimum_tokens), tokens)
 
 
 def _lowest(values: Tensor, count: int) -> Tensor:
-    """Mark the ``count`` lowest entries; a stable sort, so that ties go to the first."""
-    chosen = torch.zeros(values.numel(), dtype=torch.bool, device=values.device)
-    if count:
-        chosen[values.flatten().sort(stable=True).indices[:count]] = True
-    return chosen.view_as(values)
+    """Return the places of the ``count`` lowest of a flat tensor; of equal ones the first.
+
+    As a stable sort would, without its cost: top-k finds the values, and which of those equal
+    to the last of them it took is settled by place.
+    """
+    if not count:
+        return torch.zeros(0, dtype=torch.long, device=values.device)
+    lowest, places = values.topk(count, largest=False, sorted=False)
+    last = lowest.max()
+    below = places[lowest < last]
+    ties = (values == last).nonzero().squeeze(1)
+    return torch.cat([below, ties[: count - len(below)]])
+
+
+def _mask_of(places: Tensor, like: Tensor) -> Tensor:
+    chosen = torch.zeros(like.numel(), dtype=torch.bool, device=like.device)
+    return chosen.index_fill_(0, places, True).view_as(like)
 
 
 def check_shapes(response_mask: Tensor, **tensors: Tensor) -> None:

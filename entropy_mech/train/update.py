@@ -108,7 +108,10 @@ def _select(
     covariance = token_covariance(logp, batch.advantages, batch.response_mask)
     if isinstance(loss, KLCov):
         return select_largest(
-            covariance, batch.response_mask, penalty_fraction=loss.penalty_fraction
+            covariance,
+            batch.response_mask,
+            penalty_fraction=loss.penalty_fraction,
+            minimum_tokens=loss.minimum_tokens,
         )
     scores = _token_scores(batch, seed, step)
     ratio = (logp - batch.logp_old).exp()
@@ -122,6 +125,7 @@ def _select(
         clip_fraction=loss.clip_fraction,
         cov_low=loss.cov_low,
         cov_high=loss.cov_high,
+        minimum_tokens=loss.minimum_tokens,
     )
 
 
@@ -142,7 +146,7 @@ def _loss(
     first: bool,
 ) -> PolicyLoss:
     tensors = (logp_new, micro.logp_old, micro.advantages, micro.response_mask)
-    settings = config.loss.model_dump(exclude={"method", "covariance_scope"})
+    settings = config.loss.of_the_method()
     match config.loss.method:
         case "policy_gradient":
             return policy_gradient_loss(*tensors, token_count=token_count)

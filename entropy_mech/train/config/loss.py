@@ -2,25 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from entropy_mech.train.config.section import Fraction, Section
 
 
-class PolicyGradient(Section):
+class PolicyLossSection(Section):
+    """What every policy loss shares: how tokens are averaged, and the terms added to it."""
+
+    aggregation: Literal["token_mean", "sequence_mean_token_mean", "sequence_mean_token_sum"] = (
+        Field(
+            "token_mean",
+            description="token_mean: over all response tokens (released code); "
+            "sequence_mean_token_mean: over responses of their own mean (GRPO's first form); "
+            "sequence_mean_token_sum: of their sum over a fixed length (Dr. GRPO)",
+        )
+    )
+    normaliser_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="the fixed length of sequence_mean_token_sum; none is rollout.max_new_tokens",
+    )
+    entropy_bonus: float = Field(
+        0.0, ge=0, description="alpha of L - alpha H; paper 0, Fig. 9 tries 1e-4 to 0.01"
+    )
+    reference_kl: float = Field(
+        0.0, ge=0, description="beta of L + beta KL(pi || pi_ref); paper 0, Fig. 10 tries to 0.1"
+    )
+    reference_kl_estimator: Literal["k1", "k2", "k3"] = Field(
+        "k3", description="k3 (low-variance KL) as released; the paper is silent"
+    )
+    importance_cap: float | None = Field(
+        None,
+        gt=0,
+        description="weigh each token by min(pi_old / pi_sampler, cap), the trainer's over the "
+        "sampler's probability; none is the paper's: no correction",
+    )
+
+    def of_the_method(self) -> dict[str, Any]:
+        """Return the settings that the method's own loss function takes, by its names."""
+        callers = {"method", "covariance_scope", "entropy_target", *PolicyLossSection.model_fields}
+        return self.model_dump(exclude=callers)
+
+
+class PolicyGradient(PolicyLossSection):
     """-A log pi without a surrogate (Fig. 8)."""
 
     method: Literal["policy_gradient"] = "policy_gradient"
 
 
-class PPOClip(Section):
+class PPOClip(PolicyLossSection):
     """PPO's clipped surrogate (Eq. 4); clip-higher is ``clip_high = 0.28``."""
 
     method: Literal["ppo_clip"] = "ppo_clip"
-    clip_low: float = Field(0.2, ge=0, description="lower epsilon")
-    clip_high: float = Field(0.2, ge=0, description="upper epsilon")
+    clip_low: float = Field(0.2, ge=0, description="lower epsilon; paper 0.2")
+    clip_high: float = Field(0.2, ge=0, description="upper epsilon; paper 0.2, clip-higher 0.28")
 
 
 Scope = Literal["rollout_batch", "mini_batch", "micro_batch"]
@@ -28,9 +66,12 @@ SCOPE_HELP = (
     "tokens among which Eq. 10 centres and chooses: rollout_batch is the paper's text, "
     "micro_batch the released code"
 )
+MINIMUM_HELP = (
+    "tokens chosen at the least in each scope: 0 is the text's floor, 1 the released code"
+)
 
 
-class ClipCov(Section):
+class ClipCov(PolicyLossSection):
     """Clip-Cov (Eqs. 11, 12)."""
 
     method: Literal["clip_cov"] = "clip_cov"
@@ -40,9 +81,44 @@ class ClipCov(Section):
     clip_low: float = Field(1.0, ge=0, description="lower epsilon of the PPO clip beside it")
     clip_high: float = Field(1.0, ge=0, description="upper epsilon; the released scripts use 1")
     covariance_scope: Scope = Field("rollout_batch", description=SCOPE_HELP)
+    minimum_tokens: Literal[0, 1] = Field(0, description=MINIMUM_HELP)
 
 
-class KLCov(Section):
+class EntropyTargetConfig(Section):
+    """Hold the policy entropy at a level by steering KL-Cov (beyond the paper)."""
+
+    target_nats: float = Field(gt=0, description="entropy to hold, nats a token; not in the paper")
+    steers: Literal["penalty_coefficient", "penalty_fraction"] = Field(
+        "penalty_coefficient", description="KL-Cov's setting that is moved; its own is the start"
+    )
+    gain: float = Field(
+        0.05, gt=0, description="integral gain: log of the setting, a rollout, for entropy off by e"
+    )
+    proportional_gain: float = Field(
+        0.5, ge=0, description="log of the setting for each log unit that the error changes by"
+    )
+    error_limit: float = Field(
+        1.0, gt=0, description="the log error is cut off here, so that no rollout moves it far"
+    )
+    minimum: float | None = Field(
+        None, gt=0, description="lowest value of the setting; none is a hundredth of the start"
+    )
+    maximum: float | None = Field(
+        None, gt=0, description="highest value; none is 100 times the start, a fraction at most 1"
+    )
+
+    @model_validator(mode="after")
+    def _bounds_are_ordered(self):
+        if None not in (self.minimum, self.maximum) and self.minimum >= self.maximum:
+            raise ValueError(
+                f"minimum = {self.minimum:g}: must be below maximum = {self.maximum:g}"
+            )
+        if self.steers == "penalty_fraction" and self.maximum is not None and self.maximum > 1:
+            raise ValueError(f"maximum = {self.maximum:g}: a fraction of tokens is at most 1")
+        return self
+
+
+class KLCov(PolicyLossSection):
     """KL-Cov (Eqs. 13, 14)."""
 
     method: Literal["kl_cov"] = "kl_cov"
@@ -52,6 +128,29 @@ class KLCov(Section):
         "abs_log_ratio", description="|log ratio| as released, or the unbiased k3 of the text"
     )
     covariance_scope: Scope = Field("rollout_batch", description=SCOPE_HELP)
+    minimum_tokens: Literal[0, 1] = Field(0, description=MINIMUM_HELP)
+    entropy_target: EntropyTargetConfig | None = Field(
+        None, description="hold the entropy at a level; none is the paper's: a fixed penalty"
+    )
+
+    @model_validator(mode="after")
+    def _start_is_within_bounds(self):
+        target = self.entropy_target
+        if target is None:
+            return self
+        start = getattr(self, target.steers)
+        low = target.minimum if target.minimum is not None else start / 100
+        high = target.maximum if target.maximum is not None else start * 100
+        if start <= 0:
+            raise ValueError(
+                f"{target.steers} = {start:g}: the entropy target multiplies it; give more than 0"
+            )
+        if not low <= start <= high:
+            raise ValueError(
+                f"{target.steers} = {start:g}: the entropy target starts from it; it must lie "
+                f"between minimum = {low:g} and maximum = {high:g}"
+            )
+        return self
 
 
 LossConfig = Annotated[PolicyGradient | PPOClip | ClipCov | KLCov, Field(discriminator="method")]

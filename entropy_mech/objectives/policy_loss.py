@@ -1,0 +1,92 @@
+"""What all policy losses share: their tensors, their record, and how tokens become one number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from entropy_mech.errors import bad_value
+from entropy_mech.objectives.aggregation import Aggregation
+from entropy_mech.objectives.covariance import check_shapes
+
+
+@dataclass(frozen=True)
+class PolicyLoss:
+    """What a loss returns.
+
+    Attributes:
+        loss: scalar, differentiable with respect to ``logp_new``.
+        selected_mask: B x T, bool: the tokens that the method touched (PPO: those whose gradient
+            the clip removed; Clip-Cov and KL-Cov: those chosen by covariance).
+        metrics: detached scalars; token means unless the name ends in ``_max``.
+
+    """
+
+    loss: Tensor
+    selected_mask: Tensor
+    metrics: dict[str, Tensor]
+
+
+class PolicyBatch:
+    """The tensors of one call, with w = exp(logp_new - logp_old); B x T.
+
+    The log-ratio is 0 outside the mask, so that padding can hold anything finite.
+    """
+
+    def __init__(self, logp_new: Tensor, logp_old: Tensor, advantages: Tensor, mask: Tensor):
+        check_shapes(mask, logp_new=logp_new, logp_old=logp_old, advantages=advantages)
+        self.advantages, self.response_mask = advantages, mask
+        self.log_ratio = torch.where(mask, logp_new - logp_old, 0.0)
+        self.ratio = self.log_ratio.exp()
+
+    def clipped_surrogate(self, clip_low: float, clip_high: float) -> tuple[Tensor, Tensor]:
+        """Return PPO's negated surrogate and where its clip is active."""
+        for name, value in (("clip_low", clip_low), ("clip_high", clip_high)):
+            if value < 0:
+                raise bad_value(f"loss.{name}", value, "a clip range is at least 0")
+        plain = -self.ratio * self.advantages
+        held = -self.ratio.clamp(1 - clip_low, 1 + clip_high) * self.advantages
+        return torch.maximum(plain, held), (held > plain).detach()
+
+
+def aggregation_of(aggregation: Aggregation | None, token_count: int | None) -> Aggregation:
+    """Return the aggregation asked for: the token mean, over ``token_count``, where none is."""
+    if aggregation is None:
+        return Aggregation(token_count=token_count)
+    if token_count is not None:
+        raise ValueError("give token_count in the aggregation, or alone")
+    return aggregation
+
+
+def policy_loss(
+    batch: PolicyBatch,
+    token_loss: Tensor,
+    selected_mask: Tensor,
+    mean: Aggregation,
+    token_weights: Tensor | None,
+    clipped: Tensor | None = None,
+) -> PolicyLoss:
+    """Return the record of ``token_loss`` (B x T): its mean, the tokens touched, the metrics."""
+    mask, ratio = batch.response_mask, batch.ratio.detach()
+    if token_weights is not None:
+        check_shapes(mask, token_weights=token_weights)
+        token_loss = token_loss * torch.where(mask, token_weights.detach(), 1.0)
+    tokens = mean.tokens(mask)
+
+    def share(chosen: Tensor) -> Tensor:
+        return (chosen & mask).sum().to(ratio.dtype) / tokens
+
+    # Outside the mask the ratio is 1 and the log-ratio 0: neither is in these sums.
+    excess = (ratio - 1).sum()
+    metrics = {
+        "selected_fraction": share(selected_mask),
+        "ratio_mean": (excess + mask.sum()) / tokens,
+        "ratio_max": torch.where(mask, ratio, 0.0).max(),
+        # k3: unbiased and never negative
+        "kl_old_new_nats": (ratio - 1 - batch.log_ratio.detach()).sum() / tokens,
+    }
+    if clipped is not None:
+        metrics["ppo_clipped_fraction"] = share(clipped)
+    return PolicyLoss(mean(token_loss, mask), selected_mask, metrics)
