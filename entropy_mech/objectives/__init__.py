@@ -4,36 +4,70 @@ Shapes: P prompts, G responses a prompt, B = P * G sequences, T response positio
 tokens (the true entries of ``response_mask``), V vocabulary, D hidden size.
 """
 
-from entropy_mech.objectives.advantages import group_advantages, mixed_outcome_groups
+from entropy_mech.objectives.advantages import (
+    group_advantages,
+    mixed_outcome_groups,
+    reinforce_pp_advantages,
+    rloo_advantages,
+)
+from entropy_mech.objectives.aggregation import AGGREGATIONS, Aggregation
 from entropy_mech.objectives.covariance import (
     group_covariance,
     select_in_band,
     select_largest,
     token_covariance,
 )
+from entropy_mech.objectives.entropy_control import ControlState, steer
+from entropy_mech.objectives.implicit_prm import (
+    PRMLoss,
+    implicit_prm_loss,
+    implicit_process_rewards,
+)
+from entropy_mech.objectives.importance import truncated_importance_weights
 from entropy_mech.objectives.logprobs import logprobs_and_entropy, token_entropy
 from entropy_mech.objectives.losses import (
     InertPenaltyWarning,
-    PolicyLoss,
     clip_cov_loss,
     kl_cov_loss,
     policy_gradient_loss,
     ppo_clip_loss,
 )
+from entropy_mech.objectives.policy_loss import PolicyLoss
+from entropy_mech.objectives.prime import prime_advantages, token_advantages
+from entropy_mech.objectives.regularisers import (
+    reference_kl_per_token,
+    with_entropy_bonus,
+    with_reference_kl,
+)
 
 __all__ = [
+    "AGGREGATIONS",
+    "Aggregation",
+    "ControlState",
     "InertPenaltyWarning",
+    "PRMLoss",
     "PolicyLoss",
     "clip_cov_loss",
     "group_advantages",
     "group_covariance",
+    "implicit_prm_loss",
+    "implicit_process_rewards",
     "kl_cov_loss",
     "logprobs_and_entropy",
     "mixed_outcome_groups",
     "policy_gradient_loss",
     "ppo_clip_loss",
+    "prime_advantages",
+    "reference_kl_per_token",
+    "reinforce_pp_advantages",
+    "rloo_advantages",
     "select_in_band",
     "select_largest",
+    "steer",
+    "token_advantages",
     "token_covariance",
     "token_entropy",
+    "truncated_importance_weights",
+    "with_entropy_bonus",
+    "with_reference_kl",
 ]

@@ -21,7 +21,7 @@ from entropy_mech.objectives.logprobs import at_least_float32
 def implicit_process_rewards(
     logp_prm: Tensor, logp_ref: Tensor, response_mask: Tensor, *, beta: float = 0.05
 ) -> Tensor:
-    """r_t = beta (log pi_prm(y_t) - log pi_ref(y_t)) (arXiv 2502.01456, section 2.2).
+    """r_t = beta (log pi_prm(y_t) - log pi_ref(y_t)) (arXiv 2502.01456).
 
     Args:
         logp_prm: B x T, nats, under the implicit PRM.

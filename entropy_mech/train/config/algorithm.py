@@ -41,7 +41,7 @@ class ReinforcePP(Section):
 
 
 class PRIME(Section):
-    """RLOO over the outcome plus RLOO over implicit process rewards (arXiv 2502.01456, Eq. 5)."""
+    """RLOO over the outcome plus RLOO over implicit process rewards (arXiv 2502.01456)."""
 
     name: Literal["prime"] = "prime"
     prm_learning_rate: float = Field(1e-6, gt=0, description="of the implicit PRM; paper 1e-6")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -133,22 +134,31 @@ class KLCov(PolicyLossSection):
         None, description="hold the entropy at a level; none is the paper's: a fixed penalty"
     )
 
+    def steering(self) -> dict[str, float]:
+        """Return start, minimum and maximum of the setting that ``entropy_target`` steers."""
+        target = self.entropy_target
+        start = getattr(self, target.steers)
+        most = 1.0 if target.steers == "penalty_fraction" else math.inf
+        return {
+            "start": start,
+            "minimum": start / 100 if target.minimum is None else target.minimum,
+            "maximum": min(100 * start, most) if target.maximum is None else target.maximum,
+        }
+
     @model_validator(mode="after")
     def _start_is_within_bounds(self):
-        target = self.entropy_target
-        if target is None:
+        if self.entropy_target is None:
             return self
-        start = getattr(self, target.steers)
-        low = target.minimum if target.minimum is not None else start / 100
-        high = target.maximum if target.maximum is not None else start * 100
+        name, bounds = self.entropy_target.steers, self.steering()
+        start, low, high = bounds["start"], bounds["minimum"], bounds["maximum"]
         if start <= 0:
             raise ValueError(
-                f"{target.steers} = {start:g}: the entropy target multiplies it; give more than 0"
+                f"{name} = {start:g}: the entropy target multiplies it; give more than 0"
             )
         if not low <= start <= high:
             raise ValueError(
-                f"{target.steers} = {start:g}: the entropy target starts from it; it must lie "
-                f"between minimum = {low:g} and maximum = {high:g}"
+                f"{name} = {start:g}: the entropy target starts from it; it must lie between "
+                f"minimum = {low:g} and maximum = {high:g}"
             )
         return self
 

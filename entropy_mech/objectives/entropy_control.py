@@ -1,0 +1,89 @@
+"""Hold the policy entropy at a level, by steering KL-Cov (beyond the paper).
+
+The paper leaves open whether there is an optimal entropy (section 4.5), and its penalty is fixed:
+what entropy a run ends at is what that penalty happens to give. Here the level is given and the
+penalty follows, so that runs that differ in entropy alone can be compared.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from entropy_mech.errors import bad_value
+
+_SMALLEST_ENTROPY_NATS = 1e-6  # below it the logarithm says nothing more
+
+
+class TargetSettings(Protocol):
+    """The controller's settings: ``EntropyTargetConfig``."""
+
+    target_nats: float
+    gain: float
+    proportional_gain: float
+    error_limit: float
+
+
+@dataclass(frozen=True)
+class ControlState:
+    """All that the controller remembers: two numbers for the checkpoint and the metrics.
+
+    Attributes:
+        value: the setting that is steered, for the next rollout.
+        error: log(target / entropy) at the last rollout, cut off at ``error_limit``.
+
+    """
+
+    value: float
+    error: float
+
+
+def steer(
+    settings: TargetSettings,
+    state: ControlState | None,
+    entropy_nats: float,
+    *,
+    start: float,
+    minimum: float,
+    maximum: float,
+) -> ControlState:
+    """One step of a proportional-integral controller on the logarithms of entropy and setting.
+
+    With e = log(target / entropy), cut off at +- ``error_limit``, and v the setting:
+
+        log v <- log v + gain e + proportional_gain (e - e_before),  within [minimum, maximum]
+
+    Entropy below the target raises the penalty. The integral part (``gain``) is what removes a
+    lasting error; the proportional part answers a change at once, and damps: a penalty acts on
+    the *rate* at which entropy falls, and an integral controller alone would swing about the
+    target. The rule is in velocity form: what is stored is the setting itself, cut off, and no
+    separate integral, so that nothing winds up while the setting is at a bound; it leaves the
+    bound as soon as its increment changes sign.
+
+    Args:
+        settings: target and gains.
+        state: of the rollout before; None on the first, which has no change of error.
+        entropy_nats: the policy's entropy at this rollout, nats a token.
+        start: the setting's own value, from which control starts; above 0.
+        minimum: the setting's lowest value, above 0.
+        maximum: its highest.
+
+    Returns:
+        The next state. It is a function of the arguments alone: a resumed run goes on the same.
+
+    Raises:
+        UserError: bounds out of order or not above 0.
+
+    """
+    if not 0 < minimum <= start <= maximum:
+        raise bad_value(
+            "loss.entropy_target.minimum",
+            minimum,
+            f"0 < minimum <= start = {start:g} <= maximum = {maximum:g} must hold",
+        )
+    error = math.log(settings.target_nats / max(entropy_nats, _SMALLEST_ENTROPY_NATS))
+    error = min(max(error, -settings.error_limit), settings.error_limit)
+    value, before = (start, error) if state is None else (state.value, state.error)
+    move = settings.gain * error + settings.proportional_gain * (error - before)
+    return ControlState(min(max(value * math.exp(move), minimum), maximum), error)
