@@ -93,10 +93,10 @@ class EntropyTargetConfig(Section):
         "penalty_coefficient", description="KL-Cov's setting that is moved; its own is the start"
     )
     gain: float = Field(
-        0.05, gt=0, description="integral gain: log of the setting, a rollout, for entropy off by e"
+        0.05, gt=0, description="integral gain: log units of the setting for a log unit of error"
     )
     proportional_gain: float = Field(
-        0.5, ge=0, description="log of the setting for each log unit that the error changes by"
+        1.0, ge=0, description="log units of the setting for a log unit of change in the error"
     )
     error_limit: float = Field(
         1.0, gt=0, description="the log error is cut off here, so that no rollout moves it far"
