@@ -63,18 +63,23 @@ class Aggregation:
                 "sequence_mean_token_sum divides by a fixed length; give it, in tokens",
             )
 
-    def __call__(self, values: Tensor, response_mask: Tensor) -> Tensor:
-        """Return the scalar; ``values`` and ``response_mask`` are B x T."""
-        kept = torch.where(response_mask, values, 0.0)
+    def __call__(
+        self, values: Tensor, response_mask: Tensor, dropped: Tensor | None = None
+    ) -> Tensor:
+        """Return the scalar; all are B x T. What is ``dropped`` is 0 and counts all the same."""
+        keep = response_mask if dropped is None else response_mask & ~dropped
+        kept = torch.where(keep, values, 0.0)
         if self.method == "token_mean":
             return kept.sum() / self.tokens(response_mask)
-        lengths = response_mask.sum(dim=1)
+        lengths = torch.count_nonzero(response_mask, dim=1)
         count = self.sequence_count
-        sequences = max(int((lengths > 0).sum()), 1) if count is None else count
+        sequences = max(int(torch.count_nonzero(lengths)), 1) if count is None else count
         if self.method == "sequence_mean_token_mean":
             return (kept.sum(dim=1) / lengths.clamp(min=1)).sum() / sequences
         return kept.sum() / (sequences * self.normaliser_tokens)
 
     def tokens(self, response_mask: Tensor) -> int:
         """Return the tokens of the optimizer step: the denominator of every token mean."""
-        return max(int(response_mask.sum()), 1) if self.token_count is None else self.token_count
+        if self.token_count is not None:
+            return self.token_count
+        return max(int(torch.count_nonzero(response_mask)), 1)

@@ -50,7 +50,7 @@ def policy_gradient_loss(
     batch = PolicyBatch(logp_new, logp_old, advantages, response_mask)
     none = torch.zeros_like(response_mask)
     mean = aggregation_of(aggregation, token_count)
-    return policy_loss(batch, -advantages * logp_new, none, mean, token_weights)
+    return policy_loss(batch, batch.minus_advantages * logp_new, none, mean, token_weights)
 
 
 def ppo_clip_loss(
@@ -125,9 +125,16 @@ def clip_cov_loss(
             excluded=clipped,
             generator=generator,
         )
-    kept = surrogate.masked_fill(selected_mask, 0.0)
     mean = aggregation_of(aggregation, token_count)
-    return policy_loss(batch, kept, selected_mask, mean, token_weights, clipped)
+    return policy_loss(
+        batch,
+        surrogate,
+        selected_mask,
+        mean,
+        token_weights,
+        dropped=selected_mask,
+        clipped=clipped,
+    )
 
 
 def kl_cov_loss(
@@ -183,9 +190,9 @@ def kl_cov_loss(
             minimum_tokens=minimum_tokens,
         )
     # A few tokens in a thousand: the penalty is computed for them alone.
-    places = (selected_mask & response_mask).flatten().nonzero().squeeze(1)
-    log_ratio = batch.log_ratio.flatten()[places]
-    if len(places) and not log_ratio.any():
+    places = (selected_mask & response_mask).nonzero(as_tuple=True)
+    log_ratio = batch.log_ratio[places]
+    if len(log_ratio) and not log_ratio.any():
         warnings.warn(
             "KL-Cov does nothing here: logp_new equals logp_old on every chosen token, where the "
             "penalty has gradient 0; it acts from the second update of a rollout on",
@@ -193,7 +200,7 @@ def kl_cov_loss(
             stacklevel=2,
         )
     kl = log_ratio.abs() if kl_estimator == "abs_log_ratio" else log_ratio.expm1() - log_ratio
-    surrogate = (-batch.ratio * advantages).flatten()
-    token_loss = surrogate.index_add(0, places, penalty_coefficient * kl)
+    token_loss = batch.surrogate()
+    token_loss.index_put_(places, penalty_coefficient * kl, accumulate=True)
     mean = aggregation_of(aggregation, token_count)
-    return policy_loss(batch, token_loss.view_as(response_mask), selected_mask, mean, token_weights)
+    return policy_loss(batch, token_loss, selected_mask, mean, token_weights)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -37,18 +37,23 @@ class PolicyBatch:
 
     def __init__(self, logp_new: Tensor, logp_old: Tensor, advantages: Tensor, mask: Tensor):
         check_shapes(mask, logp_new=logp_new, logp_old=logp_old, advantages=advantages)
-        self.advantages, self.response_mask = advantages, mask
+        self.response_mask = mask
+        self.minus_advantages = -advantages
         self.log_ratio = torch.where(mask, logp_new - logp_old, 0.0)
         self.ratio = self.log_ratio.exp()
+
+    def surrogate(self) -> Tensor:
+        """Return -w A."""
+        return self.ratio * self.minus_advantages
 
     def clipped_surrogate(self, clip_low: float, clip_high: float) -> tuple[Tensor, Tensor]:
         """Return PPO's negated surrogate and where its clip is active."""
         for name, value in (("clip_low", clip_low), ("clip_high", clip_high)):
             if value < 0:
                 raise bad_value(f"loss.{name}", value, "a clip range is at least 0")
-        plain = -self.ratio * self.advantages
-        held = -self.ratio.clamp(1 - clip_low, 1 + clip_high) * self.advantages
-        return torch.maximum(plain, held), (held > plain).detach()
+        plain = self.surrogate()
+        held = self.ratio.clamp(1 - clip_low, 1 + clip_high) * self.minus_advantages
+        return torch.maximum(plain, held), held > plain
 
 
 def aggregation_of(aggregation: Aggregation | None, token_count: int | None) -> Aggregation:
@@ -66,27 +71,34 @@ def policy_loss(
     selected_mask: Tensor,
     mean: Aggregation,
     token_weights: Tensor | None,
+    *,
+    dropped: Tensor | None = None,
     clipped: Tensor | None = None,
 ) -> PolicyLoss:
-    """Return the record of ``token_loss`` (B x T): its mean, the tokens touched, the metrics."""
+    """Return the record of ``token_loss`` (B x T): its mean, the tokens touched, the metrics.
+
+    Where ``dropped`` (B x T, bool) a token's loss is 0, in value and gradient.
+    """
     mask, ratio = batch.response_mask, batch.ratio.detach()
     if token_weights is not None:
         check_shapes(mask, token_weights=token_weights)
         token_loss = token_loss * torch.where(mask, token_weights.detach(), 1.0)
-    tokens = mean.tokens(mask)
+    if mean.token_count is None:
+        mean = replace(mean, token_count=mean.tokens(mask))
+    tokens = mean.token_count
 
     def share(chosen: Tensor) -> Tensor:
-        return (chosen & mask).sum().to(ratio.dtype) / tokens
+        return torch.count_nonzero(chosen & mask).to(ratio.dtype) / tokens
 
-    # Outside the mask the ratio is 1 and the log-ratio 0: neither is in these sums.
-    excess = (ratio - 1).sum()
+    # Outside the mask the log-ratio is 0 and the ratio 1.
+    padding = mask.numel() - torch.count_nonzero(mask)
     metrics = {
         "selected_fraction": share(selected_mask),
-        "ratio_mean": (excess + mask.sum()) / tokens,
+        "ratio_mean": (ratio.sum() - padding) / tokens,
         "ratio_max": torch.where(mask, ratio, 0.0).max(),
         # k3: unbiased and never negative
-        "kl_old_new_nats": (ratio - 1 - batch.log_ratio.detach()).sum() / tokens,
+        "kl_old_new_nats": (ratio - batch.log_ratio.detach()).sub_(1).sum() / tokens,
     }
     if clipped is not None:
         metrics["ppo_clipped_fraction"] = share(clipped)
-    return PolicyLoss(mean(token_loss, mask), selected_mask, metrics)
+    return PolicyLoss(mean(token_loss, mask, dropped), selected_mask, metrics)
