@@ -10,7 +10,7 @@ TINY = {
     "record_tokens_every": 2,
     "model": {"layers": 1, "hidden_size": 16, "intermediate_size": 32, "heads": 2, "kv_heads": 1},
     "problems": {"train_size": 40, "level_shares": {2: 0.6, 3: 0.4}, "validation_counts": {2: 9}},
-    "base": {"steps": 60, "batch_size": 32, "level_shares": {2: 0.6, 3: 0.4}},
+    "base": {"steps": 300, "batch_size": 32, "level_shares": {2: 0.6, 3: 0.4}},
     "rollout": {"prompts": 6, "responses": 4, "max_new_tokens": 12},
     "update": {"updates_per_rollout": 2, "micro_batch_size": 8},
     "validation": {"every": 2},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,13 +68,21 @@ def evaluate(
     samples: int,
     max_new_tokens: int,
     stream: tuple[int, ...],
+    policy_version: int = 0,
+    encode: Callable[[Sequence[Problem]], Sequence[Sequence[int]]] | None = None,
+    grade: Callable[[Sequence[Problem], Sequence[str]], list[Verdict]] | None = None,
 ) -> EvalResult:
     """Sample ``samples`` responses a problem and grade them.
 
     ``temperature`` 0 is greedy. ``stream`` holds the integers that, with the places of problem
-    and sample, name the random numbers.
+    and sample, name the random numbers. ``encode`` turns problems into token ids (default: the
+    tokenizer on the prompts), ``grade`` judges responses (default: each problem's own grader).
     """
-    encoded = tokenizer([problem.prompt for problem in problems])["input_ids"]
+    encode = encode or (lambda asked: tokenizer([problem.prompt for problem in asked])["input_ids"])
+    grade = grade or (
+        lambda asked, texts: [p.grade(text) for p, text in zip(asked, texts, strict=True)]
+    )
+    encoded = encode(problems)
     problem = np.repeat(np.arange(len(problems)), samples)
     sample = np.tile(np.arange(samples), len(problems))
     keys = stream_key("evaluation", *stream, problem, sample)
@@ -82,10 +90,12 @@ def evaluate(
         [SamplingRequest(tuple(encoded[i]), int(k)) for i, k in zip(problem, keys, strict=True)],
         temperature=temperature,
         max_new_tokens=max_new_tokens,
+        policy_version=policy_version,
     )
     texts = response_texts(tokenizer, out.tokens, out.response_mask)
-    answered = [(problems[i], text) for i, text in zip(problem, texts, strict=True)]
-    return EvalResult([Sample(p, text, p.grade(text)) for p, text in answered], samples)
+    asked = [problems[i] for i in problem]
+    graded = zip(asked, texts, grade(asked, texts), strict=True)
+    return EvalResult([Sample(*answer) for answer in graded], samples)
 
 
 def response_texts(

@@ -58,7 +58,8 @@ class Run:
     """One run's folder.
 
     ``config.json`` (resolved), ``metrics.jsonl`` (the same bytes each time on one thread),
-    ``timings.jsonl``, ``manifest.json``, ``status.json``, ``checkpoints/``, ``tokens/``.
+    ``timings.jsonl``, ``manifest.json``, ``status.json``, ``checkpoints/``, ``models/`` (the policy
+    in Hugging Face format), ``tokens/``.
     """
 
     def __init__(self, path: Path, config: TrainConfig):
@@ -112,6 +113,11 @@ class Run:
     def lemma1_steps(self) -> list[int]:
         """Return the steps that have a check of Lemma 1."""
         return _recorded_steps(self.path / "lemma1")
+
+    def newest_model(self) -> Path | None:
+        """Return the newest exported policy (a folder in Hugging Face format), or None."""
+        found = sorted((self.path / "models").glob("step_*"))
+        return found[-1] if found else None
 
     def manifest(self) -> dict[str, Any]:
         """Return the manifest, empty before the first session of the run ended or checkpointed."""

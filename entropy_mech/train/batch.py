@@ -25,6 +25,7 @@ class RolloutBatch:
         advantages: B x T, float32, constant along a row.
         logp_sampler: B x T.
         logp_old: B x T, the trainer's own, before the update.
+        logp_ref: B x T, under the reference policy, where one is asked for.
         entropy: B x T, nats, before the update.
 
     """
@@ -39,14 +40,22 @@ class RolloutBatch:
     advantages: Tensor
     logp_sampler: Tensor
     logp_old: Tensor
+    logp_ref: Tensor
     entropy: Tensor
 
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def by_length(self) -> Tensor:
-        """Return the rows from the shortest to the longest: parts of that order waste little."""
-        return (self.prompt_length + self.response_mask.sum(dim=1)).argsort(stable=True)
+    def lengths(self) -> Tensor:
+        """Return B, the tokens of each row with its prompt."""
+        return self.prompt_length + self.response_mask.sum(dim=1)
+
+    def to(self, device: torch.device) -> RolloutBatch:
+        """Return the batch on a device; itself where it is there already."""
+        if self.input_ids.device == device:
+            return self
+        moved = {f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)}
+        return RolloutBatch(**moved)
 
     def rows(self, index: Tensor) -> RolloutBatch:
         """Return some rows, as a batch, without the columns that are padding in all of them."""
@@ -60,7 +69,41 @@ class RolloutBatch:
         return RolloutBatch(**picked)
 
 
-PER_TOKEN = ("tokens", "response_mask", "advantages", "logp_sampler", "logp_old", "entropy")
+def concatenate(batches: Sequence[RolloutBatch], pad: int) -> RolloutBatch:
+    """Lay batches one under the other, padded to the longest."""
+    if len(batches) == 1:
+        return batches[0]
+    columns = {"input_ids": max(b.input_ids.shape[1] for b in batches)}
+    columns |= dict.fromkeys(PER_TOKEN, max(b.tokens.shape[1] for b in batches))
+
+    def widened(name: str, tensor: Tensor) -> Tensor:
+        missing = columns.get(name, tensor.shape[-1]) - tensor.shape[-1]
+        value = pad if name in ("input_ids", "tokens") else 0
+        return torch.nn.functional.pad(tensor, (0, missing), value=value)
+
+    names = [field.name for field in fields(RolloutBatch)]
+    return RolloutBatch(
+        **{
+            name: torch.cat(
+                [
+                    widened(name, getattr(b, name)) if name in columns else getattr(b, name)
+                    for b in batches
+                ]
+            )
+            for name in names
+        }
+    )
+
+
+PER_TOKEN = (
+    "tokens",
+    "response_mask",
+    "advantages",
+    "logp_sampler",
+    "logp_old",
+    "logp_ref",
+    "entropy",
+)
 
 
 def join(prompts: Sequence[Sequence[int]], tokens: Tensor, mask: Tensor, pad: int):

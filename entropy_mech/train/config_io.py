@@ -13,16 +13,33 @@ from pydantic import BaseModel, ValidationError
 
 from entropy_mech.errors import UserError, bad_value, fraction_fix, unknown_name
 from entropy_mech.problems.toy import ALPHABET
-from entropy_mech.train.config import LossConfig, TrainConfig
+from entropy_mech.train.config import (
+    AlgorithmConfig,
+    LossConfig,
+    ModelConfig,
+    PretrainedModelConfig,
+    ProblemsConfig,
+    TrainConfig,
+    TrainingSetConfig,
+)
 
 # Raised by one whenever the trainer's results change for the same configuration, so that runs
 # stored by an older version are not taken for new ones.
-TRAINER_REVISION = 1
+TRAINER_REVISION = 2
 
 # What may differ between two runs that are the same run: how far it went, how often it was saved.
 _NOT_IDENTITY = {"steps": True, "checkpoint": True}
 
-_LOSSES = {arm.model_fields["method"].default: arm for arm in get_args(get_args(LossConfig)[0])}
+# pydantic puts the arm of a union into the path of a field, where users do not write it.
+_ARMS: dict[str, dict[str, type[BaseModel]]] = {
+    "loss": {a.model_fields["method"].default: a for a in get_args(get_args(LossConfig)[0])},
+    "algorithm": {
+        a.model_fields["name"].default: a for a in get_args(get_args(AlgorithmConfig)[0])
+    },
+    "model": {"toy-model": ModelConfig, "pretrained-model": PretrainedModelConfig},
+    "problems": {"toy-sums": ProblemsConfig, "training-set": TrainingSetConfig},
+}
+_TAGS = {"loss": "method", "algorithm": "name"}
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
@@ -57,7 +74,7 @@ def run_id(config: TrainConfig) -> str:
 def base_model_id(config: TrainConfig) -> str:
     """Return 16 hex digits that name the base model, shared by all runs that start from it."""
     parts = config.model_dump(mode="json", include={"model", "base"})
-    modulus = config.problems.modulus
+    modulus = getattr(config.problems, "modulus", None)
     return _digest(
         {"trainer_revision": TRAINER_REVISION, "modulus": modulus, "alphabet": ALPHABET, **parts}
     )
@@ -91,7 +108,9 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         both_tables = isinstance(old, dict) and isinstance(value, dict)
         whole = key in ("level_shares", "validation_counts") or (
-            key == "loss" and value.get("method", None) not in (None, (old or {}).get("method"))
+            both_tables
+            and key in _TAGS
+            and value.get(_TAGS[key]) not in (None, (old or {}).get(_TAGS[key]))
         )
         merged[key] = _merged(old, value) if both_tables and not whole else value
     return merged
@@ -115,8 +134,8 @@ def _apply(table: dict[str, Any], override: str) -> None:
 
 def _user_error(error: ValidationError) -> UserError:
     first = error.errors()[0]
-    # pydantic puts the loss's method into the path of the field; users do not write it.
-    path = [str(part) for part in first["loc"] if part not in _LOSSES]
+    arms = _ARMS.get(str(first["loc"][0]) if first["loc"] else "", {})
+    path = [str(part) for i, part in enumerate(first["loc"]) if i != 1 or part not in arms]
     field, value = ".".join(path) or "config", first.get("input")
     if first["type"] == "extra_forbidden":
         known = _known_keys(path[:-1], first["loc"])
@@ -130,13 +149,24 @@ def _user_error(error: ValidationError) -> UserError:
         text = str(first["ctx"]["error"])
         return UserError(f"{field}.{text}" if path else text)
     if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        method = value.get("method") if isinstance(value, dict) else value
-        return unknown_name("loss.method", str(method), _LOSSES)
+        tag = _TAGS[path[0]]
+        chosen = value.get(tag) if isinstance(value, dict) else value
+        return unknown_name(f"{path[0]}.{tag}", str(chosen), arms)
+    if field == "rollout.top_p":
+        return bad_value(
+            field, value, "training needs the distribution that it samples from; give 1"
+        )
     return bad_value(field, value, first["msg"][:1].lower() + first["msg"][1:])
 
 
 def _known_keys(path: list[str], loc: tuple) -> list[str]:
     section: type[BaseModel] = TrainConfig
-    for part in path:
-        section = _LOSSES[str(loc[1])] if part == "loss" else section.model_fields[part].annotation
+    for i, part in enumerate(path):
+        arms = _ARMS.get(part, {}) if i == 0 else {}
+        if arms:
+            section = arms[str(loc[1])]
+            continue
+        section = section.model_fields[part].annotation
+        # An optional section is a union with None.
+        section = next((a for a in get_args(section) if a is not type(None)), section)
     return list(section.model_fields)

@@ -2,85 +2,104 @@
 
 from __future__ import annotations
 
-from typing import Any
+import io
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from entropy_mech.objectives.logprobs import logprobs_and_entropy
+from entropy_mech.errors import UserError
 from entropy_mech.train.batch import RolloutBatch
-from entropy_mech.train.config import UpdateConfig
+from entropy_mech.train.config import EngineConfig, UpdateConfig
+from entropy_mech.train.engine import new_optimizer, prepared_policy
+from entropy_mech.train.parallel import Ranks
 
-# Sequences of one forward pass without gradient. It is a constant, and not the micro-batch size,
-# so that old log-probabilities, and what is selected by them, do not depend on the latter.
-_FORWARD_ROWS = 64
+_STATE = "state.pt"
 
 
 class TorchEngine:
-    """Owns the model and its optimizer."""
+    """Owns the model and its optimizer; weights are float32, passes bfloat16 where asked."""
 
-    def __init__(self, model: PreTrainedModel, config: UpdateConfig, *, temperature: float):
-        self.model, self.temperature = model, temperature
-        self.max_grad_norm = config.max_grad_norm
-        self.optimizer = _optimizer(model, config)
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        config: EngineConfig,
+        update: UpdateConfig,
+        ranks: Ranks | None = None,
+        *,
+        temperature: float,
+        learning_rate: float | None = None,
+    ):
+        self.config, self.ranks = config, ranks or Ranks()
+        if self.ranks.size > 1:
+            raise UserError(
+                f"engine.kind = torch: trains in one process, and there are {self.ranks.size}; "
+                'give engine.kind = "deepspeed"'
+            )
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.policy = prepared_policy(model.to(self.device), config, temperature)
+        self.max_grad_norm = update.max_grad_norm
+        self.optimizer = new_optimizer(model.parameters(), update, learning_rate)
 
-    def logprobs(self, batch: RolloutBatch) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, batch: RolloutBatch, *, entropy_gradient: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Log-probabilities (differentiable) and entropies of the response tokens, B x T each."""
-        mask = batch.response_mask
-        states = self._predicting_states(batch)
-        logp, entropy = logprobs_and_entropy(
-            states, self.model.lm_head.weight, batch.tokens[mask], temperature=self.temperature
-        )
-        zeros = torch.zeros(mask.shape, device=mask.device)
-        return zeros.masked_scatter(mask, logp), zeros.masked_scatter(mask, entropy)
+        part = batch.to(self.device)
+        half = self.config.dtype == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():
+            return self.policy(
+                part.input_ids,
+                part.prompt_length,
+                part.tokens,
+                part.response_mask,
+                entropy_gradient=entropy_gradient,
+            )
 
     @torch.no_grad()
     def logits(self, batch: RolloutBatch) -> Tensor:
         """Logits that predict the response tokens, N x V: for small vocabularies only."""
-        return self.model.lm_head(self._predicting_states(batch)).float()
+        part = batch.to(self.device)
+        states = self.policy.predicting_states(
+            part.input_ids, part.prompt_length, part.response_mask
+        )
+        return self.policy.model.lm_head(states).float()
 
-    def _predicting_states(self, batch: RolloutBatch) -> Tensor:
-        """Hidden states (N x D) from which the N response tokens are predicted."""
-        hidden = self.model.model(input_ids=batch.input_ids, use_cache=False).last_hidden_state
-        # The state at index i predicts the token at i + 1.
-        row, column = batch.response_mask.nonzero(as_tuple=True)
-        return hidden[row, batch.prompt_length[row] + column - 1]
-
-    @torch.no_grad()
-    def measure(self, batch: RolloutBatch) -> tuple[Tensor, Tensor]:
-        """``logprobs`` without gradient, shortest sequences first so that little is padding."""
-        order = batch.by_length()
-        logp = torch.zeros(batch.response_mask.shape)
-        entropy = torch.zeros_like(logp)
-        for index in order.split(_FORWARD_ROWS):
-            part = batch.rows(index)
-            part_logp, part_entropy = self.logprobs(part)
-            logp[index, : part_logp.shape[1]] = part_logp
-            entropy[index, : part_logp.shape[1]] = part_entropy
-        return logp, entropy
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        """Add a loss's gradient."""
+        loss.backward()
 
     def step(self) -> float:
         """Clip the gradient, take one optimizer step, return the norm before clipping."""
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.policy.parameters(), self.max_grad_norm, foreach=True
+        )
         if not torch.isfinite(norm):
             raise FloatingPointError(f"gradient norm is {norm.item()}; the update was not applied")
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return norm.item()
 
-    def state(self) -> dict[str, Any]:
-        """All that is needed to go on: weights and optimizer."""
-        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the weights by their Hugging Face names."""
+        for name, parameter in self.policy.model.named_parameters():
+            yield name, parameter.detach()
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Take up a state from ``state``."""
-        self.model.load_state_dict(state["model"])
+    def save(self, folder: Path) -> None:
+        """Write weights and optimizer."""
+        state = {
+            "model": self.policy.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        buffer = io.BytesIO()  # a full disk is then an OSError, and not torch's own words
+        torch.save(state, buffer)
+        (folder / _STATE).write_bytes(buffer.getbuffer())
+
+    def load(self, folder: Path) -> None:
+        """Take up a state written by ``save``."""
+        state = torch.load(folder / _STATE, map_location=self.device, weights_only=True)
+        self.policy.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-
-
-def _optimizer(model: PreTrainedModel, config: UpdateConfig) -> torch.optim.Optimizer:
-    settings = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "foreach": True}
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), **settings)
-    return torch.optim.AdamW(model.parameters(), betas=(0.9, 0.999), **settings)

@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from transformers.utils.logging import disable_progress_bar
 
 from entropy_mech.errors import cannot_write
-from entropy_mech.evaluation.runner import EvalResult, evaluate
-from entropy_mech.objectives import mixed_outcome_groups
-from entropy_mech.problems.toy import ModularSums
-from entropy_mech.rollout.torch_sampler import TorchSampler
 from entropy_mech.runs.locks import folder_lock
 from entropy_mech.runs.manifest import environment, now
 from entropy_mech.runs.store import Run, RunStore
+from entropy_mech.train.assembly import Parts, assemble, policy_version
 from entropy_mech.train.batch import RolloutBatch
-from entropy_mech.train.checkpoint import load_latest_checkpoint, save_checkpoint
+from entropy_mech.train.checkpoint import latest_checkpoint, save_checkpoint
 from entropy_mech.train.config import TrainConfig
-from entropy_mech.train.engine_torch import TorchEngine
+from entropy_mech.train.engine import measure
 from entropy_mech.train.lemma1_probe import Lemma1Probe
 from entropy_mech.train.measurements import covariance_metrics, rollout_metrics, token_record
-from entropy_mech.train.pretrain import base_model
-from entropy_mech.train.rollouts import RolloutMaker
+from entropy_mech.train.models import export_model
+from entropy_mech.train.parallel import Ranks, join_ranks, leave_ranks
+from entropy_mech.train.rollouts import Rollout
+from entropy_mech.train.tasks import load_tasks
 from entropy_mech.train.update import update_policy
 
 
@@ -55,91 +56,116 @@ def train(
     """Bring a run to ``config.steps``, from where it stands, and return it.
 
     A run that is there already is returned as it is. On one thread the metrics file is the same
-    to the last bit however often the run was killed and started again.
+    to the last bit however often the run was killed and started again. Under a launcher
+    (torchrun) all processes call this together and rank 0 writes and speaks.
 
     Raises:
         UserError: the configuration cannot be trained, or the disk is full.
 
     """
     torch.set_num_threads(config.threads)
+    if config.toy:  # bars of a few milliseconds say nothing
+        disable_progress_bar()
     run = store.run(config)
-    _check_problems(config)
+    ranks = join_ranks(timeout_s=config.engine.collective_timeout_s)
+    if not ranks.first:
+        say = _silent
     try:
-        with folder_lock(run.path.with_suffix(".lock"), lambda: say(f"waiting: {run} is in use")):
-            if not run.complete:
-                _Loop(config, store, run, report, say).go()
+        with _only_one_run(run, ranks, say):
+            if not ranks.from_first(run.complete):
+                # Before anything is written: an impossible problem set is refused here.
+                tasks = load_tasks(config, say)
+                run.path.mkdir(parents=True, exist_ok=True)
+                with assemble(config, store, tasks, ranks, say) as parts:
+                    _Loop(config, run, parts, report, say).go()
     except OSError as error:
         known = cannot_write(f"run folder = {run.path}", error)
         if known is None:
             raise
         raise known from error
+    finally:
+        leave_ranks()
     return run
 
 
-def _check_problems(config: TrainConfig) -> None:
-    """Refuse an impossible problem set before anything is written."""
-    family = ModularSums(config.problems.modulus)
-    family.training_set(config.seed, 1, config.problems.level_shares)
-    family.validation_set(0, config.problems.validation_counts)
+def _silent(text: str) -> None:
+    """Say nothing: rank 0 speaks for all."""
+
+
+@contextmanager
+def _only_one_run(run: Run, ranks: Ranks, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the run's lock; rank 0 holds it for all."""
+    if not ranks.first:
+        yield
+        return
+    with folder_lock(run.path.with_suffix(".lock"), lambda: say(f"waiting: {run} is in use")):
+        yield
+
+
+@dataclass(frozen=True)
+class LoopState:
+    """What a checkpoint keeps beside weights and optimizer.
+
+    Attributes:
+        cursor: the place in the training order to go on from.
+
+    """
+
+    cursor: int = 0
 
 
 class _Loop:
     """One session of a run."""
 
-    def __init__(self, config: TrainConfig, store: RunStore, run: Run, report: Report, say):
-        self.config, self.run, self.report = config, run, report
+    def __init__(self, config: TrainConfig, run: Run, parts: Parts, report: Report, say):
+        self.config, self.run, self.parts, self.report = config, run, parts, report
+        self.ranks, self.engine = parts.ranks, parts.engine
         self.started, self.say = time.monotonic(), say
-        run.path.mkdir(parents=True, exist_ok=True)
-        family = ModularSums(config.problems.modulus)
-        self.problems = family.training_set(
-            config.seed, config.problems.train_size, config.problems.level_shares
-        )
-        # The same held-out problems for every seed, so that seeds compare like with like.
-        self.held_out = family.validation_set(0, config.problems.validation_counts)
-        self.model, self.tokenizer = base_model(store.root, config)
-        self.engine = TorchEngine(self.model, config.update, temperature=config.rollout.temperature)
-        self.sampler = TorchSampler(
-            self.model,
-            pad_token=self.tokenizer.pad_token_id,
-            eos_token=self.tokenizer.eos_token_id,
-        )
-        self.rollouts = RolloutMaker(config, self.problems, self.tokenizer, self.sampler)
+        self.state = LoopState()
         self.seconds: dict[str, float] = {}
 
     def go(self) -> None:
         first = self._resume()
-        self.run.write("config.json", self.config.model_dump(mode="json"))
+        if self.ranks.first:
+            self.run.write("config.json", self.config.model_dump(mode="json"))
         for step in range(first, self.config.steps):
+            self.ranks.meet(f"the start of step {step}")
             self.seconds = {}
             metrics = self._step(step)
-            self.run.metrics_file.append({"step": step, **metrics})
             done = step + 1
+            if self.ranks.first:
+                self.run.metrics_file.append({"step": step, **metrics})
             if done % self.config.checkpoint.every == 0 or done == self.config.steps:
                 self._save(done)
-            self.run.timings_file.append({"step": step, **self.seconds})
-            self._tell(done, metrics)
+            if self.ranks.first:
+                self.run.timings_file.append({"step": step, **self.seconds})
+                self._tell(done, metrics)
 
     def _step(self, step: int) -> dict[str, Any]:
+        version = policy_version(self.config, step)
+        with self._phase("sync"):
+            self.parts.sync(version)
         with self._phase("sample"):
-            batch, finished = self.rollouts.sample(step)
-        with self._phase("grade"):
-            batch, verdicts = self.rollouts.grade(batch)
-        with self._phase("measure"):
-            logp, entropy = self.engine.measure(batch)
-            batch = replace(batch, logp_old=logp, entropy=entropy)
-            metrics = rollout_metrics(batch, verdicts, finished)
+            rollout = self.parts.rollouts.make(step, self.state.cursor, version)
         with self._phase("validate"):
-            metrics |= self._validate(step)
-        return metrics | self._update(self._filtered(batch), len(batch), step)
+            validation = self.parts.validation.metrics(step, version)
+        self.parts.rest()
+        self.state = replace(self.state, cursor=rollout.cursor)
+        with self._phase("measure"):
+            batch, trained = self._measured(rollout)
+            metrics = rollout_metrics(batch, rollout)
+        metrics |= validation
+        return metrics | self._update(trained, len(rollout.batch), step)
 
-    def _filtered(self, batch: RolloutBatch) -> RolloutBatch:
-        """Drop prompts whose responses all fared alike; their advantages are 0 in any case."""
-        responses = self.config.rollout.responses
-        mixed = mixed_outcome_groups(batch.rewards.view(-1, responses))
-        if not self.config.rollout.group_filter or mixed.all():
-            return batch
-        keep = mixed.repeat_interleave(responses).nonzero().squeeze(1)
-        return batch.rows(keep)
+    def _measured(self, rollout: Rollout) -> tuple[RolloutBatch, RolloutBatch]:
+        """Return the responses that the metrics are over and those trained on, both measured."""
+        batch, rows = rollout.batch, rollout.trained
+        if self.config.rollout.entropy_over == "trained" and rows.any():
+            batch, rows = batch.rows(rows.nonzero().squeeze(1)), rows[rows]
+        logp, entropy = measure(self.engine, batch)
+        batch = replace(batch, logp_old=logp, entropy=entropy)
+        trained = batch if rows.all() else batch.rows(rows.nonzero().squeeze(1))
+        return batch, self.parts.advantages(trained)
 
     def _update(self, batch: RolloutBatch, sampled: int, step: int) -> dict[str, Any]:
         metrics = {
@@ -166,35 +192,12 @@ class _Loop:
         """DH of this update at the prefixes of the rollout itself: Lemma 1's left side."""
         if not len(batch):
             return 0.0
-        _, after = self.engine.measure(batch)
+        _, after = measure(self.engine, batch)
         return (after - batch.entropy)[batch.response_mask].mean().item()
 
-    def _validate(self, step: int) -> dict[str, Any]:
-        if step % self.config.validation.every:
-            return {}
-        settings = self.config.validation
-        sampled = self._evaluate(step, settings.temperature, settings.samples)
-        return {
-            "validation_accuracy": sampled.accuracy,
-            "validation_standard_error": sampled.standard_error,
-            "validation_greedy_accuracy": self._evaluate(step, 0.0, 1).accuracy,
-            **{
-                f"validation_accuracy_{k.replace(' ', '_')}": v for k, v in sampled.by_level.items()
-            },
-        }
-
-    def _evaluate(self, step: int, temperature: float, samples: int) -> EvalResult:
-        return evaluate(
-            self.sampler,
-            self.tokenizer,
-            self.held_out,
-            temperature=temperature,
-            samples=samples,
-            max_new_tokens=self.config.rollout.max_new_tokens,
-            stream=(self.config.seed, step),
-        )
-
     def _record(self, path: Path, arrays: dict[str, np.ndarray]) -> None:
+        if not self.ranks.first:
+            return
         path.parent.mkdir(exist_ok=True)
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)
@@ -203,34 +206,74 @@ class _Loop:
         os.replace(temporary, path)
 
     def _save(self, done: int) -> None:
+        last = done == self.config.steps
         with self._phase("checkpoint"):
-            self.run.metrics_file.sync()
+            if self.ranks.first:
+                self.run.metrics_file.sync()
             save_checkpoint(
-                self.run.checkpoints, done, self.engine.state(), keep=self.config.checkpoint.keep
+                self.run.checkpoints,
+                done,
+                self.parts.save,
+                keep=self.config.checkpoint.keep,
+                ranks=self.ranks,
+                note={"loop": asdict(self.state)},
             )
-            before = self.run.manifest()
-            self.run.write(
-                "manifest.json",
-                {
-                    "steps": done,
-                    "started": before.get("started", now()),
-                    "saved": now(),
-                    "wall_time_s": round(self.earlier_s + time.monotonic() - self.started, 1),
-                    "seed": self.config.seed,
-                    "threads": self.config.threads,
-                    **environment(),
-                },
-            )
+            if last or self.config.checkpoint.export == "each":
+                self._export(done)
+            if self.ranks.first:
+                self._write_manifest(done)
+
+    def _export(self, done: int) -> None:
+        """Write the policy in Hugging Face format in place of the one before."""
+        weights = {}
+        for name, weight in self.engine.weights():
+            if self.ranks.first:
+                weights[name] = weight.cpu().clone()
+        if not self.ranks.first:
+            return
+        folder = self.run.path / "models"
+        final, temporary = folder / f"step_{done:06d}", folder / f"tmp-{os.getpid()}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        export_model(self.engine.policy.model, self.parts.tokenizer, weights, temporary)
+        if final.exists():
+            shutil.rmtree(final)
+        os.rename(temporary, final)
+        for old in folder.iterdir():
+            if old != final:
+                shutil.rmtree(old)
+
+    def _write_manifest(self, done: int) -> None:
+        before = self.run.manifest()
+        self.run.write(
+            "manifest.json",
+            {
+                "steps": done,
+                "started": before.get("started", now()),
+                "saved": now(),
+                "wall_time_s": round(self.earlier_s + time.monotonic() - self.started, 1),
+                "seed": self.config.seed,
+                "threads": self.config.threads,
+                "ranks": self.ranks.size,
+                **environment(),
+            },
+        )
 
     def _resume(self) -> int:
         """Take up the newest good checkpoint; return the next step."""
         self.earlier_s = self.run.manifest().get("wall_time_s", 0.0)
-        found = load_latest_checkpoint(self.run.checkpoints, self.say, at_most=self.run.steps_done)
-        step, state = found if found else (0, None)
-        if state is not None:
-            self.engine.load(state)
-        self.run.metrics_file.truncate(step)
-        self.run.timings_file.truncate(step)
+        found = None
+        if self.ranks.first:
+            found = latest_checkpoint(self.run.checkpoints, self.say, at_most=self.run.steps_done)
+        found = self.ranks.from_first(found)
+        step = 0
+        if found is not None:
+            folder, marker = found
+            self.parts.load(folder, marker)
+            self.state = LoopState(**marker["loop"])
+            step = marker["next_step"]
+        if self.ranks.first:
+            self.run.metrics_file.truncate(step)
+            self.run.timings_file.truncate(step)
         return step
 
     def _tell(self, done: int, metrics: dict[str, Any]) -> None:

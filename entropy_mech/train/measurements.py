@@ -9,28 +9,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from entropy_mech.grading.verdict import Verdict
 from entropy_mech.objectives import group_covariance, token_covariance
 from entropy_mech.train.batch import RolloutBatch
+from entropy_mech.train.rollouts import Rollout
 
 
-def rollout_metrics(
-    batch: RolloutBatch, verdicts: list[Verdict], finished: Tensor
-) -> dict[str, Any]:
-    """Measure everything that was sampled, before any group is dropped and before the update."""
-    mask = batch.response_mask
+def rollout_metrics(batch: RolloutBatch, rollout: Rollout) -> dict[str, Any]:
+    """Measure a rollout before the update; entropy and gap over ``batch``, the rest over all."""
+    mask, sampled = batch.response_mask, rollout.batch
     length = mask.sum(dim=1)
     gap = (batch.logp_sampler - batch.logp_old)[mask].abs()
-    counts = Counter(verdict.name for verdict in verdicts)
+    counts = Counter(verdict.name for verdict in rollout.verdicts)
     return {
         # Eq. 5 with each of the two denominators that text and code use.
         "entropy_nats": batch.entropy[mask].mean().item(),
         "entropy_response_mean_nats": (batch.entropy.sum(dim=1) / length).mean().item(),
-        "reward_mean": batch.rewards.mean().item(),
-        "response_length_mean": length.float().mean().item(),
-        "unfinished_fraction": (~finished).float().mean().item(),
-        "no_answer_fraction": counts["no_answer"] / len(verdicts),
-        "grader_error_fraction": (counts["error"] + counts["timeout"]) / len(verdicts),
+        "reward_mean": sampled.rewards.mean().item(),
+        "response_length_mean": sampled.response_mask.sum(dim=1).float().mean().item(),
+        "unfinished_fraction": (~rollout.finished).float().mean().item(),
+        "no_answer_fraction": counts["no_answer"] / len(rollout.verdicts),
+        "grader_error_fraction": (counts["error"] + counts["timeout"]) / len(rollout.verdicts),
+        "generation_rounds": rollout.rounds,
         "logp_gap_mean_nats": gap.mean().item(),
         "logp_gap_max_nats": gap.max().item(),
     }

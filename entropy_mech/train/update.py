@@ -23,21 +23,23 @@ from entropy_mech.objectives import (
 from entropy_mech.random_streams import generator, stream_key, uniforms
 from entropy_mech.train.batch import RolloutBatch
 from entropy_mech.train.config import ClipCov, KLCov, TrainConfig
-from entropy_mech.train.engine_torch import TorchEngine
+from entropy_mech.train.engine import Engine, measure
+from entropy_mech.train.micro_batches import Round, own_rows, plan_rounds
+from entropy_mech.train.parallel import Ranks
 
 
 def update_policy(
-    engine: TorchEngine, batch: RolloutBatch, config: TrainConfig, step: int
+    engine: Engine, batch: RolloutBatch, config: TrainConfig, step: int
 ) -> tuple[dict[str, float], Tensor]:
     """Train on a rollout.
 
-    The number of micro-batches never changes the result: every mean is over the tokens of its
-    mini-batch, and unless the scope is ``micro_batch`` tokens are chosen before the gradient
-    passes begin, on the whole rollout or mini-batch.
+    Neither the number of micro-batches nor that of ranks changes the result: every mean is over
+    the tokens of its mini-batch, and unless the scope is ``micro_batch`` tokens are chosen before
+    the gradient passes begin, on the whole rollout or mini-batch, by every rank alike.
 
     Returns:
         Metrics (means over the optimizer steps; ``*_max`` the largest) and the tokens touched
-        (B x T, bool).
+        (B x T, bool); the same on every rank.
 
     """
     loss_config = config.loss
@@ -53,7 +55,7 @@ def update_policy(
             chosen = everywhere[rows][:, : part.tokens.shape[1]]
         elif scope == "mini_batch":
             # On the first mini-batch the policy has not moved and the old values serve.
-            logp = part.logp_old if number == 0 else engine.measure(part)[0]
+            logp = part.logp_old if number == 0 else measure(engine, part)[0]
             chosen = _select(loss_config, logp, part, config.seed, step)
         metrics, selected = _optimizer_step(engine, part, chosen, config, step, number)
         touched[rows, : selected.shape[1]] = selected
@@ -72,7 +74,7 @@ def mini_batches(batch: RolloutBatch, config: TrainConfig, step: int) -> Iterato
 
 
 def _optimizer_step(
-    engine: TorchEngine,
+    engine: Engine,
     part: RolloutBatch,
     chosen: Tensor | None,
     config: TrainConfig,
@@ -81,11 +83,19 @@ def _optimizer_step(
 ) -> tuple[dict[str, float], Tensor]:
     token_count = int(part.response_mask.sum())
     selected = torch.zeros_like(part.response_mask)
-    totals: dict[str, float] = {}
-    for rows in part.by_length().split(config.update.micro_batch_size):
-        micro = part.rows(rows)
-        logp_new, _ = engine.logprobs(micro)
-        fixed = None if chosen is None else chosen[rows][:, : logp_new.shape[1]]
+    totals: dict[str, Tensor] = {}
+    mine = own_rows(micro_batches(part, config, engine.ranks.size), engine.ranks.rank)
+    for place, rows in enumerate(mine):
+        # A rank without rows passes one that counts for nothing: passes are joint ones.
+        idle = not len(rows)
+        micro = part.rows(torch.zeros(1, dtype=torch.long) if idle else rows).to(engine.device)
+        logp_new, _ = engine.forward(micro)
+        if idle:
+            micro = replace(micro, response_mask=torch.zeros_like(micro.response_mask))
+        if idle or chosen is None:
+            fixed = None
+        else:
+            fixed = chosen[rows][:, : logp_new.shape[1]].to(engine.device)
         if fixed is None and isinstance(config.loss, ClipCov | KLCov):
             fixed = _select(config.loss, logp_new.detach(), micro, config.seed, step)
         if number == 0:
@@ -94,11 +104,21 @@ def _optimizer_step(
             # of 1e-8 between two ways to batch would become a gradient of full size.
             micro = replace(micro, logp_old=logp_new.detach())
         out = _loss(config, micro, logp_new, fixed, token_count, first=number == 0)
-        out.loss.backward()
-        selected[rows, : logp_new.shape[1]] = out.selected_mask
+        engine.backward(out.loss, last=place == len(mine) - 1)
+        if not idle:
+            selected[rows, : logp_new.shape[1]] = out.selected_mask.cpu()
         _accumulate(totals, {"loss": out.loss.detach(), **out.metrics})
-    totals["grad_norm"] = engine.step()
-    return totals, selected
+    metrics = _over_ranks(totals, engine.ranks)
+    metrics["grad_norm"] = engine.step()
+    return metrics, _anywhere(selected, engine.ranks)
+
+
+def micro_batches(part: RolloutBatch, config: TrainConfig, ranks: int) -> list[Round]:
+    """Return the backward passes of one optimizer step, dealt to the ranks."""
+    update = config.update
+    return plan_rounds(
+        part.lengths(), rows=update.micro_batch_size, tokens=update.micro_batch_tokens, ranks=ranks
+    )
 
 
 def _select(
@@ -131,9 +151,10 @@ def _select(
 
 def _token_scores(batch: RolloutBatch, seed: int, step: int) -> Tensor:
     """Uniform numbers that belong to tokens, not to places: B x T, float64."""
-    keys = stream_key("clip-cov", seed, step, batch.problem.numpy(), batch.sample.numpy())
+    problem, sample = batch.problem.cpu().numpy(), batch.sample.cpu().numpy()
+    keys = stream_key("clip-cov", seed, step, problem, sample)
     positions = torch.arange(batch.tokens.shape[1]).numpy()
-    return torch.from_numpy(uniforms(keys[:, None], positions))
+    return torch.from_numpy(uniforms(keys[:, None], positions)).to(batch.tokens.device)
 
 
 def _loss(
@@ -165,14 +186,34 @@ def _loss(
                 )
 
 
-def _accumulate(totals: dict[str, float], part: dict[str, Tensor]) -> None:
+def _accumulate(totals: dict[str, Tensor], part: dict[str, Tensor]) -> None:
     """Add the parts of one optimizer step; each was divided by the step's own token count."""
     for name, value in part.items():
         old = totals.get(name)
         if old is None:
-            totals[name] = value.item()
+            totals[name] = value
         else:
-            totals[name] = max(old, value.item()) if name.endswith("_max") else old + value.item()
+            totals[name] = torch.maximum(old, value) if name.endswith("_max") else old + value
+
+
+def _over_ranks(totals: dict[str, Tensor], ranks: Ranks) -> dict[str, float]:
+    """Return the totals of all ranks."""
+    largest = [name for name in totals if name.endswith("_max")]
+    summed = [name for name in totals if not name.endswith("_max")]
+    values: dict[str, float] = {}
+    for names, combine in ((summed, ranks.sum_), (largest, ranks.max_)):
+        if names:
+            joint = torch.stack([totals[name] for name in names]).cpu()
+            combine(joint)
+            values |= dict(zip(names, joint.tolist(), strict=True))
+    return {name: values[name] for name in totals}
+
+
+def _anywhere(selected: Tensor, ranks: Ranks) -> Tensor:
+    """Return where any rank has selected."""
+    counts = selected.to(torch.uint8)
+    ranks.max_(counts)
+    return counts.bool()
 
 
 def _combined(per_update: list[dict[str, float]]) -> dict[str, float]:

@@ -7,6 +7,8 @@ from entropy_mech.random_streams import stream_key, uniforms
 from entropy_mech.rollout import SamplingRequest
 from entropy_mech.rollout.torch_sampler import TorchSampler
 from entropy_mech.train.batch import RolloutBatch, join
+from entropy_mech.train.config import EngineConfig, UpdateConfig
+from entropy_mech.train.engine import measure
 from entropy_mech.train.engine_torch import TorchEngine
 from entropy_mech.train.pretrain import base_model
 from tests.conftest import tiny
@@ -87,14 +89,14 @@ def test_sampler_and_trainer_agree_on_log_probabilities(store):
     sampler, requests = _sampler(store), _requests()
     for temperature in (1.0, 0.7):
         out = sampler.sample(requests, temperature=temperature, max_new_tokens=12)
-        engine = TorchEngine(sampler.model, tiny().update, temperature=temperature)
+        engine = TorchEngine(sampler.model, EngineConfig(), UpdateConfig(), temperature=temperature)
         ids, length = join([r.prompt_tokens for r in requests], out.tokens, out.response_mask, 0)
         blank = torch.zeros_like(out.logp_sampler)
         rows = torch.arange(len(requests))
         batch = RolloutBatch(
             ids, length, out.tokens, out.response_mask, rows, rows, blank[:, 0], blank,
-            out.logp_sampler, blank, blank,
+            out.logp_sampler, blank, blank, blank,
         )  # fmt: skip
-        logp, entropy = engine.measure(batch)
+        logp, entropy = measure(engine, batch)
         torch.testing.assert_close(logp, out.logp_sampler, rtol=1e-4, atol=1e-4)
         assert (entropy[out.response_mask] >= 0).all()

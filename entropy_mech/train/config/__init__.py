@@ -6,9 +6,21 @@ that it is recorded with the run (``covariance_scope``, ``std_correction``, ``kl
 
 from __future__ import annotations
 
+from entropy_mech.train.config.algorithm import (
+    GRPO,
+    PRIME,
+    RLOO,
+    AlgorithmConfig,
+    ReinforcePP,
+)
+from entropy_mech.train.config.engine import EngineConfig
 from entropy_mech.train.config.loss import ClipCov, KLCov, LossConfig, PolicyGradient, PPOClip
-from entropy_mech.train.config.model import BaseModelConfig, ModelConfig
-from entropy_mech.train.config.problems import ProblemsConfig
+from entropy_mech.train.config.model import (
+    BaseModelConfig,
+    ModelConfig,
+    PretrainedModelConfig,
+)
+from entropy_mech.train.config.problems import ProblemsConfig, TrainingSetConfig
 from entropy_mech.train.config.run import (
     CheckpointConfig,
     RolloutConfig,
@@ -19,18 +31,26 @@ from entropy_mech.train.config.run import (
 from entropy_mech.train.config.section import Section
 
 __all__ = [
+    "GRPO",
+    "PRIME",
+    "RLOO",
+    "AlgorithmConfig",
     "BaseModelConfig",
     "CheckpointConfig",
     "ClipCov",
+    "EngineConfig",
     "KLCov",
     "LossConfig",
     "ModelConfig",
     "PPOClip",
     "PolicyGradient",
+    "PretrainedModelConfig",
     "ProblemsConfig",
+    "ReinforcePP",
     "RolloutConfig",
     "Section",
     "TrainConfig",
+    "TrainingSetConfig",
     "UpdateConfig",
     "ValidationConfig",
 ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from entropy_mech.train.config.section import Fraction, Section
 
@@ -29,6 +29,15 @@ class ModelConfig(Section):
         return self
 
 
+class PretrainedModelConfig(Section):
+    """A model of the hub, or a folder in Hugging Face format."""
+
+    path: str = Field(min_length=1, description="hub id such as Qwen/Qwen2.5-7B, or a folder")
+    revision: str | None = Field(
+        None, description="commit on the hub; none takes the newest and records which it was"
+    )
+
+
 class BaseModelConfig(Section):
     """The base model: a short supervised stage on demonstrations, shared by all runs."""
 
@@ -42,3 +51,16 @@ class BaseModelConfig(Section):
     level_shares: dict[int, float] = Field(
         {2: 0.7, 4: 0.15, 5: 0.15}, description="share of each level among demonstrations"
     )
+
+
+def _kind(value: Any) -> str:
+    has_path = "path" in value if isinstance(value, dict) else hasattr(value, "path")
+    return "pretrained-model" if has_path else "toy-model"
+
+
+# A table with a path is a model that exists; any other describes a toy.
+AnyModelConfig = Annotated[
+    Annotated[ModelConfig, Tag("toy-model")]
+    | Annotated[PretrainedModelConfig, Tag("pretrained-model")],
+    Discriminator(_kind),
+]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from typing import Annotated, Any
 
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from entropy_mech.errors import unknown_name
 from entropy_mech.train.config.section import Section
 
 
@@ -26,3 +29,53 @@ class ProblemsConfig(Section):
                 f"train_size = {self.train_size}: the training set is empty; give 1 or more"
             )
         return self
+
+
+class TrainingSetConfig(Section):
+    """A training set of the paper, and the benchmarks that validate (section 2.3)."""
+
+    training_set: str = Field(description="a name of entropy_mech.problems.datasets")
+    data_dir: str = Field("", description="folder with NAME.jsonl or .parquet, in place of the hub")
+    validation: tuple[str, ...] = Field(
+        ("math500",), min_length=1, description="benchmarks whose mean accuracy is R of the law"
+    )
+    validation_limit: int | None = Field(
+        None, ge=1, description="first problems of each benchmark; none takes all"
+    )
+    chat_template: bool = Field(
+        False, description="wrap the prompt as the tokenizer's template says; for instruct models"
+    )
+    max_prompt_tokens: int = Field(
+        2048, ge=1, description="longer prompts are left out of training; the released 2,048"
+    )
+    drop_benchmark_problems: bool = Field(
+        False,
+        description="leave out training problems that also stand in a validation benchmark; "
+        "the paper does not (14 of 83 AMC problems are in DAPO-Math)",
+    )
+
+    @model_validator(mode="after")
+    def _names_are_known(self):
+        from entropy_mech.problems.benchmarks import BENCHMARKS
+        from entropy_mech.problems.datasets import TRAINING_SETS
+
+        for field, names, known in (
+            ("training_set", (self.training_set,), TRAINING_SETS),
+            ("validation", self.validation, tuple(BENCHMARKS)),
+        ):
+            for name in names:
+                if name not in known:
+                    raise ValueError(str(unknown_name(field.replace("_", " "), name, known)))
+        return self
+
+
+def _kind(value: Any) -> str:
+    named = "training_set" in value if isinstance(value, dict) else hasattr(value, "training_set")
+    return "training-set" if named else "toy-sums"
+
+
+# A table that names a training set takes it; any other describes toy sums.
+AnyProblemsConfig = Annotated[
+    Annotated[ProblemsConfig, Tag("toy-sums")] | Annotated[TrainingSetConfig, Tag("training-set")],
+    Discriminator(_kind),
+]

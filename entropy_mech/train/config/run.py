@@ -6,9 +6,17 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from entropy_mech.train.config.algorithm import GRPO, AlgorithmConfig
+from entropy_mech.train.config.contradictions import CONTRADICTIONS
+from entropy_mech.train.config.engine import EngineConfig
 from entropy_mech.train.config.loss import LossConfig, PPOClip
-from entropy_mech.train.config.model import BaseModelConfig, ModelConfig
-from entropy_mech.train.config.problems import ProblemsConfig
+from entropy_mech.train.config.model import (
+    AnyModelConfig,
+    BaseModelConfig,
+    ModelConfig,
+    PretrainedModelConfig,
+)
+from entropy_mech.train.config.problems import AnyProblemsConfig, ProblemsConfig
 from entropy_mech.train.config.section import Section
 
 
@@ -21,6 +29,20 @@ class RolloutConfig(Section):
     max_new_tokens: int = Field(40, ge=1, description="longest response, in tokens")
     group_filter: bool = Field(
         True, description="drop prompts whose responses are all right or all wrong"
+    )
+    max_generation_rounds: int = Field(
+        1,
+        ge=1,
+        description="with the filter: draw further prompts until P are kept, at most so often; "
+        "the released scripts' 10. 1 trains on what one rollout leaves",
+    )
+    entropy_over: Literal["sampled", "trained"] = Field(
+        "sampled",
+        description="responses whose tokens Eq. 5 averages over: all that were sampled, or "
+        "those that the filter left, as the released code does",
+    )
+    top_p: Literal[1.0] = Field(
+        1.0, description="1: what is trained must be the distribution that was sampled"
     )
 
     @model_validator(mode="after")
@@ -37,14 +59,18 @@ class UpdateConfig(Section):
     """How a rollout changes the policy."""
 
     updates_per_rollout: int = Field(8, ge=1, description="optimizer steps a rollout")
-    micro_batch_size: int = Field(32, ge=1, description="sequences a backward pass")
+    micro_batch_size: int = Field(
+        32, ge=1, description="sequences a backward pass; speed and memory, never the result"
+    )
+    micro_batch_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="tokens a backward pass, padding counted in, in place of micro_batch_size",
+    )
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="SGD is without momentum")
     learning_rate: float = Field(3e-4, gt=0, description="constant learning rate")
     weight_decay: float = Field(0.0, ge=0, description="weight decay")
     max_grad_norm: float = Field(1.0, gt=0, description="gradient norm is clipped to this")
-    std_correction: Literal[0, 1] = Field(
-        1, description="GRPO's std divides by G minus this; 1 as released, the paper is silent"
-    )
     measure_entropy_change: bool = Field(
         False, description="after the update, take the entropy at the rollout's own prefixes again"
     )
@@ -65,6 +91,10 @@ class CheckpointConfig(Section):
 
     every: int = Field(20, ge=1, description="rollouts between checkpoints")
     keep: int = Field(2, ge=2, description="checkpoints kept; 2, so that one may be torn")
+    export: Literal["each", "last"] = Field(
+        "each",
+        description="write the policy in Hugging Face format with each checkpoint or at the end",
+    )
 
 
 class TrainConfig(Section):
@@ -79,20 +109,24 @@ class TrainConfig(Section):
     lemma1_every: int = Field(
         0, ge=0, description="rollouts between checks of Lemma 1 on the transformer; 0 for none"
     )
-    model: ModelConfig = ModelConfig()
-    problems: ProblemsConfig = ProblemsConfig()
+    model: AnyModelConfig = ModelConfig()
+    problems: AnyProblemsConfig = ProblemsConfig()
     base: BaseModelConfig = BaseModelConfig()
     rollout: RolloutConfig = RolloutConfig()
+    algorithm: AlgorithmConfig = GRPO()
     update: UpdateConfig = UpdateConfig()
     loss: LossConfig = PPOClip()
+    engine: EngineConfig = EngineConfig()
     validation: ValidationConfig = ValidationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
 
+    @property
+    def toy(self) -> bool:
+        """Whether the model is made here rather than taken from the hub or a folder."""
+        return not isinstance(self.model, PretrainedModelConfig)
+
     @model_validator(mode="after")
-    def _penalty_can_act(self):
-        if self.loss.method == "kl_cov" and self.update.updates_per_rollout == 1:
-            raise ValueError(
-                "update.updates_per_rollout = 1: KL-Cov's penalty has gradient 0 on the first "
-                "update of a rollout, so it would do nothing; give 2 or more"
-            )
+    def _says_nothing_twice(self):
+        for contradiction in CONTRADICTIONS:
+            contradiction(self)
         return self

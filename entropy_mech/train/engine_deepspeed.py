@@ -1,0 +1,122 @@
+"""The policy over several processes with DeepSpeed's ZeRO. The one file that imports deepspeed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from entropy_mech.errors import UserError
+from entropy_mech.train.batch import RolloutBatch
+from entropy_mech.train.config import EngineConfig, UpdateConfig
+from entropy_mech.train.engine import new_optimizer, prepared_policy
+from entropy_mech.train.parallel import Ranks
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+try:
+    import deepspeed
+except ImportError as error:
+    raise UserError(
+        f"engine.kind = deepspeed: DeepSpeed cannot be imported ({error}); "
+        "pip install 'entropy-mech[gpu]', or give engine.kind = \"torch\""
+    ) from error
+
+_TAG = "zero"
+
+
+class DeepSpeedEngine:
+    """Owns the model, sharded by ZeRO, and its optimizer. All ranks call each method together."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        config: EngineConfig,
+        update: UpdateConfig,
+        ranks: Ranks,
+        *,
+        temperature: float,
+        learning_rate: float | None = None,
+    ):
+        self.config, self.ranks = config, ranks
+        deepspeed.init_distributed(dist_init_required=ranks.size == 1, verbose=False)
+        policy = prepared_policy(model, config, temperature)
+        optimizer = new_optimizer(model.parameters(), update, learning_rate)
+        self.engine, *_ = deepspeed.initialize(
+            model=policy, optimizer=optimizer, config=_settings(config, update)
+        )
+        self.policy = policy
+        self.device = torch.device(self.engine.device)
+
+    def forward(
+        self, batch: RolloutBatch, *, entropy_gradient: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities (differentiable) and entropies of the response tokens, B x T each."""
+        part = batch.to(self.device)
+        return self.engine(
+            part.input_ids,
+            part.prompt_length,
+            part.tokens,
+            part.response_mask,
+            entropy_gradient=entropy_gradient,
+        )
+
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        """Add a loss's gradient; the sum over ranks is formed at the last one."""
+        self.engine.set_gradient_accumulation_boundary(last)
+        # ZeRO averages over the ranks, and here their gradients are parts of one sum.
+        self.engine.backward(loss * self.ranks.size)
+
+    def step(self) -> float:
+        """Clip the gradient, take one optimizer step, return the norm before clipping."""
+        self.engine.step()
+        norm = float(self.engine.get_global_grad_norm())
+        if not torch.isfinite(torch.tensor(norm)):
+            raise FloatingPointError(
+                f"gradient norm is {norm}; start again: the run resumes from its last checkpoint"
+            )
+        return norm
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield whole weights by their Hugging Face names; under ZeRO-3 they are gathered."""
+        for name, parameter in self.policy.model.named_parameters():
+            with deepspeed.zero.GatheredParameters(
+                [parameter], enabled=self.config.zero_stage == 3
+            ):
+                yield name, parameter.detach()
+
+    def save(self, folder: Path) -> None:
+        """Write this rank's shards."""
+        self.engine.save_checkpoint(str(folder), tag=_TAG, save_latest=False)
+
+    def load(self, folder: Path) -> None:
+        """Take up a state that as many ranks wrote."""
+        self.engine.load_checkpoint(str(folder), tag=_TAG)
+
+
+def _settings(config: EngineConfig, update: UpdateConfig) -> dict[str, Any]:
+    host = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    zero: dict[str, Any] = {
+        "stage": config.zero_stage,
+        "overlap_comm": torch.cuda.is_available(),
+        "contiguous_gradients": True,
+    }
+    if config.offload_optimizer:
+        zero["offload_optimizer"] = host
+    if config.offload_weights:
+        zero["offload_param"] = host
+    return {
+        # Micro-batches are cut by the trainer, which marks the last of each step itself.
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": update.max_grad_norm,
+        "zero_optimization": zero,
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "bf16": {"enabled": config.dtype == "bfloat16"},
+    }

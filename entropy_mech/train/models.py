@@ -1,0 +1,90 @@
+"""The policy's weights and tokenizer, from the toy workshop, a folder or the hub."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from entropy_mech.errors import UserError, bad_value
+from entropy_mech.hub import cache_only, hub_answers
+from entropy_mech.train.config import TrainConfig
+from entropy_mech.train.pretrain import base_model, prepare_base_model
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model, its tokenizer, and where a sampler of another process finds the same."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    place: str
+
+
+def load_policy(config: TrainConfig, store: Path) -> LoadedModel:
+    """Return the policy that a run starts from.
+
+    Raises:
+        UserError: the model cannot be loaded, or its embedding and head do not fit the trainer.
+
+    """
+    if config.toy:
+        place = prepare_base_model(store, config)
+        model, tokenizer = base_model(store, config)
+        return LoadedModel(model, tokenizer, str(place))
+    half = config.engine.kind == "deepspeed" and config.engine.dtype == "bfloat16"
+    model, tokenizer = load_pretrained(
+        config.model.path,
+        config.model.revision,
+        field="model.path",
+        dtype=torch.bfloat16 if half else torch.float32,
+        attn_implementation=attention_kernel(config.engine.attention),
+    )
+    if getattr(model, "lm_head", None) is None or model.lm_head.bias is not None:
+        raise bad_value(
+            "model.path", config.model.path, "needs a causal model whose head has no bias"
+        )
+    return LoadedModel(model, tokenizer, config.model.path)
+
+
+def load_pretrained(
+    name: str, revision: str | None = None, *, field: str = "model", **settings
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a causal model and its tokenizer from a folder or the hub; one clear line if not."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    local = Path(name).is_dir()
+    settings = {"dtype": "auto", **settings}
+    try:
+        with contextlib.nullcontext() if local or hub_answers() else cache_only():
+            model = AutoModelForCausalLM.from_pretrained(name, revision=revision, **settings)
+            tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{field} = {name}: cannot be loaded ({reason}); give a folder in Hugging Face "
+            "format, or a hub id that this machine can reach"
+        ) from None
+    if tokenizer.eos_token_id is None:
+        raise bad_value(field, name, "its tokenizer has no end-of-sequence token")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token_id = tokenizer.eos_token_id
+    return model.eval(), tokenizer
+
+
+def attention_kernel(asked: str) -> str:
+    """Return the attention implementation for ``engine.attention``."""
+    if asked != "auto":
+        return asked
+    usable = torch.cuda.is_available() and importlib.util.find_spec("flash_attn") is not None
+    return "flash_attention_2" if usable else "sdpa"
+
+
+def export_model(model: PreTrainedModel, tokenizer, weights: dict[str, torch.Tensor], folder: Path):
+    """Write a model in Hugging Face format, with the weights given."""
+    model.save_pretrained(folder, state_dict=weights)
+    tokenizer.save_pretrained(folder)

@@ -1,0 +1,132 @@
+"""What a run is asked: training problems, benchmarks that validate, and how answers are graded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from entropy_mech.errors import UserError
+from entropy_mech.grading import GradingPool, Verdict
+from entropy_mech.problems.benchmarks import Protocol, load_benchmark, protocol
+from entropy_mech.problems.contamination import overlaps
+from entropy_mech.problems.datasets import load_training_set
+from entropy_mech.problems.problem import Problem
+from entropy_mech.problems.text_problems import CodeProblem, MathProblem, grade_responses
+from entropy_mech.problems.toy import ModularSums
+from entropy_mech.train.config import ProblemsConfig, TrainConfig
+from entropy_mech.train.parallel import Ranks
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """Held-out problems; ``protocol`` is the benchmark's own, None where the run says how."""
+
+    name: str
+    problems: Sequence[Problem]
+    protocol: Protocol | None = None
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """Everything that a run is asked."""
+
+    training: Sequence[Problem]
+    validation: Sequence[ValidationSet]
+
+
+def load_tasks(config: TrainConfig, say: Callable[[str], None] = print) -> Tasks:
+    """Return a run's problems: toy sums made from the seed, or data sets.
+
+    Raises:
+        UserError: an impossible problem set, or data that cannot be had.
+
+    """
+    asked = config.problems
+    if isinstance(asked, ProblemsConfig):
+        family = ModularSums(asked.modulus)
+        training = family.training_set(config.seed, asked.train_size, asked.level_shares)
+        # The same held-out problems for every seed, so that seeds compare like with like.
+        held_out = family.validation_set(0, asked.validation_counts)
+        return Tasks(training, (ValidationSet("toy_sums", held_out),))
+    folder = asked.data_dir or None
+    loaded = load_training_set(asked.training_set, folder)
+    say(
+        f"{loaded.name}: {len(loaded)} problems of {loaded.rows} rows from {loaded.origin} "
+        f"({loaded.repeats} repeats, {loaded.contradictions} with contradicting answers)"
+    )
+    benchmarks = [load_benchmark(name, folder) for name in asked.validation]
+    copies: set[str] = set()
+    for benchmark in benchmarks:
+        found = overlaps(loaded, benchmark)
+        copies |= {o.training_id for o in found}
+        say(f"{benchmark.name}: {len(found)} of {len(benchmark)} problems stand in {loaded.name}")
+    dropped = copies if asked.drop_benchmark_problems else set()
+    limit = asked.validation_limit
+    return Tasks(
+        [problem for problem in loaded.problems if problem.id not in dropped],
+        [ValidationSet(b.name, b.problems[:limit], protocol(b.name)) for b in benchmarks],
+    )
+
+
+class Prompts:
+    """How problems become token ids: as they are, or wrapped by the tokenizer's chat template."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, config: TrainConfig):
+        self.tokenizer = tokenizer
+        self.chat = getattr(config.problems, "chat_template", False)
+        self.longest = getattr(config.problems, "max_prompt_tokens", None)
+        if self.chat and not getattr(tokenizer, "chat_template", None):
+            raise UserError(
+                "problems.chat_template = true: this tokenizer has no chat template; give false"
+            )
+
+    def encode(self, problems: Sequence[Problem]) -> list[tuple[int, ...]]:
+        """Return the prompts' token ids."""
+        texts = [problem.prompt for problem in problems]
+        if self.chat:
+            texts = [
+                self.tokenizer.apply_chat_template(
+                    [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+                )
+                for text in texts
+            ]
+        ids = self.tokenizer(texts, add_special_tokens=not self.chat)["input_ids"]
+        return [tuple(row) for row in ids]
+
+    def short_enough(
+        self, problems: Sequence[Problem]
+    ) -> tuple[list[Problem], list[tuple[int, ...]]]:
+        """Return the problems whose prompts fit, and their token ids."""
+        pairs = list(zip(problems, self.encode(problems), strict=True))
+        if self.longest is not None:
+            pairs = [(problem, ids) for problem, ids in pairs if len(ids) <= self.longest]
+            if not pairs:
+                raise UserError(
+                    f"problems.max_prompt_tokens = {self.longest}: no training prompt is so short"
+                )
+        return [problem for problem, _ in pairs], [ids for _, ids in pairs]
+
+
+class Grader:
+    """Grades on rank 0, by the problems' own graders or a pool of warm ones, for all ranks."""
+
+    def __init__(self, ranks: Ranks):
+        self.ranks = ranks
+        self.pool: GradingPool | None = None
+
+    def __call__(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
+        """Return one verdict a response, in order, on every rank."""
+        return self.ranks.from_first(self._grade(problems, texts) if self.ranks.first else None)
+
+    def _grade(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
+        if all(isinstance(problem, MathProblem | CodeProblem) for problem in problems):
+            self.pool = self.pool or GradingPool()
+            return grade_responses(problems, texts, self.pool)
+        return [problem.grade(text) for problem, text in zip(problems, texts, strict=True)]
+
+    def close(self) -> None:
+        """End the pool's processes."""
+        if self.pool is not None:
+            self.pool.close()
