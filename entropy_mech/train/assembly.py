@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PreTrainedTokenizerBase
 
-from entropy_mech.objectives import group_advantages
+from entropy_mech.objectives import token_advantages
 from entropy_mech.rollout.torch_sampler import TorchSampler
 from entropy_mech.runs.store import RunStore
 from entropy_mech.train.batch import RolloutBatch
 from entropy_mech.train.config import TrainConfig
 from entropy_mech.train.engine import Engine, build_engine
+from entropy_mech.train.implicit_prm import ImplicitPRM
 from entropy_mech.train.models import load_policy
 from entropy_mech.train.parallel import Ranks
+from entropy_mech.train.reference import FrozenPolicy
 from entropy_mech.train.rollouts import RolloutMaker
 from entropy_mech.train.shared_sampler import SharedSampler
 from entropy_mech.train.tasks import Grader, Prompts, Tasks
@@ -40,6 +42,8 @@ class Parts:
     tokenizer: PreTrainedTokenizerBase
     rollouts: RolloutMaker
     validation: Validation
+    reference: FrozenPolicy | None = None
+    prm: ImplicitPRM | None = None
 
     def sync(self, version: int) -> None:
         """Give the sampler the engine's weights, and see that it has them."""
@@ -47,23 +51,43 @@ class Parts:
     def rest(self) -> None:
         """Let the sampler give its memory back until the next sync."""
 
-    def advantages(self, batch: RolloutBatch) -> RolloutBatch:
-        """Return the batch with its advantages."""
+    def with_advantages(
+        self, batch: RolloutBatch, step: int
+    ) -> tuple[RolloutBatch, dict[str, float]]:
+        """Return the batch with its advantages and, where asked for, reference log-probabilities.
+
+        PRIME's reward model learns from the batch on the way; its metrics come with it.
+        """
         if not len(batch):
-            return batch
-        by_row = group_advantages(
+            return batch, {}
+        metrics: dict[str, float] = {}
+        process_rewards = None
+        if self.reference is not None:
+            batch = replace(batch, logp_ref=self.reference.logprobs(batch))
+        if self.prm is not None:
+            process_rewards, metrics = self.prm.reward(batch, step)
+        advantages = token_advantages(
+            self.config.algorithm,
             batch.rewards.view(-1, self.config.rollout.responses),
-            correction=self.config.algorithm.std_correction,
-        ).flatten()
-        return replace(batch, advantages=torch.where(batch.response_mask, by_row.unsqueeze(1), 0.0))
+            batch.response_mask,
+            process_rewards,
+        )
+        return replace(batch, advantages=advantages), metrics
 
     def save(self, folder: Path) -> None:
         """Write this rank's share of a checkpoint."""
-        self.engine.save(folder)
+        for name, part in self._trained.items():
+            (folder / name).mkdir(exist_ok=True)
+            part.save(folder / name)
 
     def load(self, folder: Path, marker: dict[str, Any]) -> None:
         """Take up a checkpoint."""
-        self.engine.load(folder)
+        for name, part in self._trained.items():
+            part.load(folder / name)
+
+    @property
+    def _trained(self) -> dict[str, Engine | ImplicitPRM]:
+        return {"policy": self.engine} | ({"prm": self.prm} if self.prm else {})
 
 
 @contextmanager
@@ -78,6 +102,19 @@ def assemble(
     with ExitStack() as stack:
         loaded = load_policy(config, store.root)
         tokenizer = loaded.tokenizer
+        # Copies of what the run starts from, before the engine takes the model itself.
+        prime = config.algorithm.name == "prime"
+        reference = prm = None
+        if prime or config.loss.reference_kl:
+            reference = FrozenPolicy(
+                copy.deepcopy(loaded.model),
+                config.engine,
+                ranks,
+                # PRIME's ratio is of the models themselves, a KL's of the policies that sample.
+                temperature=1.0 if prime else config.rollout.temperature,
+            )
+        if prime:
+            prm = ImplicitPRM(copy.deepcopy(loaded.model), config, ranks)
         engine = build_engine(
             loaded.model,
             config.engine,
@@ -103,4 +140,6 @@ def assemble(
             tokenizer,
             RolloutMaker(config, tasks.training, tokenizer, sampler, prompts, grader),
             Validation(config, tasks.validation, tokenizer, sampler, prompts, grader),
+            reference,
+            prm,
         )

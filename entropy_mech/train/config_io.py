@@ -25,7 +25,7 @@ from entropy_mech.train.config import (
 
 # Raised by one whenever the trainer's results change for the same configuration, so that runs
 # stored by an older version are not taken for new ones.
-TRAINER_REVISION = 2
+TRAINER_REVISION = 3
 
 # What may differ between two runs that are the same run: how far it went, how often it was saved.
 _NOT_IDENTITY = {"steps": True, "checkpoint": True}

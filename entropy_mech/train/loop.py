@@ -17,13 +17,14 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from entropy_mech.errors import cannot_write
+from entropy_mech.objectives import ControlState, steer
 from entropy_mech.runs.locks import folder_lock
 from entropy_mech.runs.manifest import environment, now
 from entropy_mech.runs.store import Run, RunStore
 from entropy_mech.train.assembly import Parts, assemble, policy_version
 from entropy_mech.train.batch import RolloutBatch
 from entropy_mech.train.checkpoint import latest_checkpoint, save_checkpoint
-from entropy_mech.train.config import TrainConfig
+from entropy_mech.train.config import LossConfig, TrainConfig
 from entropy_mech.train.engine import measure
 from entropy_mech.train.lemma1_probe import Lemma1Probe
 from entropy_mech.train.measurements import covariance_metrics, rollout_metrics, token_record
@@ -108,10 +109,17 @@ class LoopState:
 
     Attributes:
         cursor: the place in the training order to go on from.
+        control: the state of the entropy target's controller, if there is one.
 
     """
 
     cursor: int = 0
+    control: ControlState | None = None
+
+    @classmethod
+    def of(cls, cursor: int, control: dict[str, float] | None) -> LoopState:
+        """Return the state of a checkpoint's note."""
+        return cls(cursor, ControlState(**control) if control else None)
 
 
 class _Loop:
@@ -153,9 +161,13 @@ class _Loop:
         self.state = replace(self.state, cursor=rollout.cursor)
         with self._phase("measure"):
             batch, trained = self._measured(rollout)
-            metrics = rollout_metrics(batch, rollout)
+            metrics = {"policy_version": version, **rollout_metrics(batch, rollout)}
         metrics |= validation
-        return metrics | self._update(trained, len(rollout.batch), step)
+        with self._phase("advantages"):
+            trained, rewarded = self.parts.with_advantages(trained, step)
+        loss, steered = self._steered_loss(metrics["entropy_nats"])
+        metrics |= rewarded | steered
+        return metrics | self._update(trained, loss, len(rollout.batch), step)
 
     def _measured(self, rollout: Rollout) -> tuple[RolloutBatch, RolloutBatch]:
         """Return the responses that the metrics are over and those trained on, both measured."""
@@ -164,10 +176,24 @@ class _Loop:
             batch, rows = batch.rows(rows.nonzero().squeeze(1)), rows[rows]
         logp, entropy = measure(self.engine, batch)
         batch = replace(batch, logp_old=logp, entropy=entropy)
-        trained = batch if rows.all() else batch.rows(rows.nonzero().squeeze(1))
-        return batch, self.parts.advantages(trained)
+        return batch, batch if rows.all() else batch.rows(rows.nonzero().squeeze(1))
 
-    def _update(self, batch: RolloutBatch, sampled: int, step: int) -> dict[str, Any]:
+    def _steered_loss(self, entropy_nats: float) -> tuple[LossConfig, dict[str, float]]:
+        """Return the loss of this step: the configuration's, or as the entropy target steers it."""
+        loss = self.config.loss
+        target = getattr(loss, "entropy_target", None)
+        if target is None:
+            return loss, {}
+        control = steer(target, self.state.control, entropy_nats, **loss.steering())
+        self.state = replace(self.state, control=control)
+        return (
+            loss.model_copy(update={target.steers: control.value}),
+            {f"steered_{target.steers}": control.value},
+        )
+
+    def _update(
+        self, batch: RolloutBatch, loss: LossConfig, sampled: int, step: int
+    ) -> dict[str, Any]:
         metrics = {
             "trained_fraction": len(batch) / sampled,
             "trained_tokens": int(batch.response_mask.sum()),
@@ -179,7 +205,7 @@ class _Loop:
         probe = Lemma1Probe(self.engine, batch) if every and step % every == 0 else None
         with self._phase("update"):
             if len(batch):
-                changes, touched = update_policy(self.engine, batch, self.config, step)
+                changes, touched = update_policy(self.engine, batch, self.config, step, loss=loss)
             if self.config.update.measure_entropy_change:
                 metrics["entropy_change_nats"] = self._entropy_change(batch)
         if step % self.config.record_tokens_every == 0:
@@ -269,7 +295,7 @@ class _Loop:
         if found is not None:
             folder, marker = found
             self.parts.load(folder, marker)
-            self.state = LoopState(**marker["loop"])
+            self.state = LoopState.of(**marker["loop"])
             step = marker["next_step"]
         if self.ranks.first:
             self.run.metrics_file.truncate(step)

@@ -6,9 +6,11 @@ import itertools
 import math
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from entropy_mech.problems.tokenizer import character_tokenizer
@@ -18,6 +20,7 @@ from entropy_mech.runs.locks import folder_lock
 from entropy_mech.runs.manifest import write_json
 from entropy_mech.train.config import ModelConfig, TrainConfig
 from entropy_mech.train.config_io import base_model_id
+from entropy_mech.train.packing import IGNORED, pack
 
 _MAX_POSITIONS = 128
 _STATUS_EVERY = 25
@@ -108,11 +111,7 @@ def _supervise(
     for step in range(settings.steps):
         batch = itertools.islice(problems, settings.batch_size)
         pairs = [(problem.prompt, teacher.answer(problem, rng)) for problem in batch]
-        inputs, targets = _supervised_tensors(pairs, ids, tokenizer)
-        logits = model(input_ids=inputs, use_cache=False).logits
-        loss = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), targets.flatten(), ignore_index=-100
-        )
+        loss = _mean_cross_entropy(model, pairs, ids)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -122,15 +121,25 @@ def _supervise(
             write_json(status, {"stage": "base model", "done": step, "total": settings.steps})
 
 
-def _supervised_tensors(pairs, ids, tokenizer):
-    """Return inputs and targets (batch x length); the target is -100 on prompts and padding."""
-    longest = max(len(prompt) + len(answer) for prompt, answer in pairs)
-    inputs = torch.full((len(pairs), longest), tokenizer.pad_token_id)
-    targets = torch.full((len(pairs), longest), -100)
-    for row, (prompt, answer) in enumerate(pairs):
-        text = [ids[character] for character in prompt + answer]
-        inputs[row, : len(text)] = torch.tensor(text)
-        # Position i predicts token i + 1; the last one predicts the end.
-        after = torch.tensor([*text[len(prompt) :], tokenizer.eos_token_id])
-        targets[row, len(prompt) - 1 : len(text)] = after
-    return inputs, targets
+def _mean_cross_entropy(
+    model: PreTrainedModel, pairs: Sequence[tuple[str, str]], ids: Mapping[str, int]
+) -> Tensor:
+    """Return the mean over all answer tokens and ends, in nats, of (prompt, answer) texts.
+
+    Most texts are far shorter than the longest: they are packed, and only what is a target
+    reaches the head.
+    """
+    packed = pack(
+        [([ids[c] for c in prompt], [ids[c] for c in answer]) for prompt, answer in pairs],
+        eos_token_id=model.config.eos_token_id,
+        pad_token_id=model.config.pad_token_id,
+    )
+    hidden = model.base_model(
+        input_ids=packed.input_ids,
+        position_ids=packed.position_ids,
+        attention_mask=packed.attention_mask,
+        use_cache=False,
+    ).last_hidden_state
+    is_target = packed.targets != IGNORED
+    logits = model.get_output_embeddings()(hidden[is_target])
+    return torch.nn.functional.cross_entropy(logits, packed.targets[is_target])

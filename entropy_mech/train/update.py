@@ -10,44 +10,66 @@ import torch
 from torch import Tensor
 
 from entropy_mech.objectives import (
+    Aggregation,
     InertPenaltyWarning,
     PolicyLoss,
     clip_cov_loss,
     kl_cov_loss,
     policy_gradient_loss,
     ppo_clip_loss,
-    select_in_band,
-    select_largest,
-    token_covariance,
+    truncated_importance_weights,
+    with_entropy_bonus,
+    with_reference_kl,
 )
-from entropy_mech.random_streams import generator, stream_key, uniforms
+from entropy_mech.random_streams import generator
 from entropy_mech.train.batch import RolloutBatch
-from entropy_mech.train.config import ClipCov, KLCov, TrainConfig
+from entropy_mech.train.config import ClipCov, KLCov, LossConfig, TrainConfig
 from entropy_mech.train.engine import Engine, measure
-from entropy_mech.train.micro_batches import Round, own_rows, plan_rounds
+from entropy_mech.train.micro_batches import Round, plan_rounds
 from entropy_mech.train.parallel import Ranks
+from entropy_mech.train.passes import mean_over_steps, optimizer_step
+from entropy_mech.train.selection import select_tokens
+
+_FUNCTIONS = {
+    "policy_gradient": policy_gradient_loss,
+    "ppo_clip": ppo_clip_loss,
+    "clip_cov": clip_cov_loss,
+    "kl_cov": kl_cov_loss,
+}
 
 
 def update_policy(
-    engine: Engine, batch: RolloutBatch, config: TrainConfig, step: int
+    engine: Engine,
+    batch: RolloutBatch,
+    config: TrainConfig,
+    step: int,
+    *,
+    loss: LossConfig | None = None,
 ) -> tuple[dict[str, float], Tensor]:
     """Train on a rollout.
 
     Neither the number of micro-batches nor that of ranks changes the result: every mean is over
-    the tokens of its mini-batch, and unless the scope is ``micro_batch`` tokens are chosen before
-    the gradient passes begin, on the whole rollout or mini-batch, by every rank alike.
+    its whole mini-batch, and unless the scope is ``micro_batch`` tokens are chosen before the
+    gradient passes begin, on the whole rollout or mini-batch, by every rank alike.
+
+    Args:
+        engine: of the policy.
+        batch: with advantages and old log-probabilities.
+        config: of the run.
+        step: names the random numbers.
+        loss: in place of the configuration's own.
 
     Returns:
         Metrics (means over the optimizer steps; ``*_max`` the largest) and the tokens touched
         (B x T, bool); the same on every rank.
 
     """
-    loss_config = config.loss
-    scope = getattr(loss_config, "covariance_scope", None)
+    loss = loss or config.loss
+    scope = getattr(loss, "covariance_scope", None)
     touched = torch.zeros_like(batch.response_mask)
     per_update: list[dict[str, float]] = []
     if scope == "rollout_batch":
-        everywhere = _select(loss_config, batch.logp_old, batch, config.seed, step)
+        everywhere = select_tokens(loss, batch.logp_old, batch, config.seed, step)
     for number, rows in enumerate(mini_batches(batch, config, step)):
         part = batch.rows(rows)
         chosen = None
@@ -56,11 +78,18 @@ def update_policy(
         elif scope == "mini_batch":
             # On the first mini-batch the policy has not moved and the old values serve.
             logp = part.logp_old if number == 0 else measure(engine, part)[0]
-            chosen = _select(loss_config, logp, part, config.seed, step)
-        metrics, selected = _optimizer_step(engine, part, chosen, config, step, number)
-        touched[rows, : selected.shape[1]] = selected
+            chosen = select_tokens(loss, logp, part, config.seed, step)
+        mini_batch = _MiniBatch(part, chosen, config, loss, step, first=number == 0)
+        metrics = optimizer_step(
+            engine,
+            part,
+            micro_batches(part, config, engine.ranks.size),
+            mini_batch.loss_of,
+            entropy_gradient=loss.entropy_bonus > 0,
+        )
+        touched[rows, : part.tokens.shape[1]] = _anywhere(mini_batch.selected, engine.ranks)
         per_update.append(metrics)
-    return _combined(per_update), touched
+    return mean_over_steps(per_update), touched
 
 
 def mini_batches(batch: RolloutBatch, config: TrainConfig, step: int) -> Iterator[Tensor]:
@@ -73,46 +102,6 @@ def mini_batches(batch: RolloutBatch, config: TrainConfig, step: int) -> Iterato
         yield (part.unsqueeze(1) * responses + torch.arange(responses)).flatten()
 
 
-def _optimizer_step(
-    engine: Engine,
-    part: RolloutBatch,
-    chosen: Tensor | None,
-    config: TrainConfig,
-    step: int,
-    number: int,
-) -> tuple[dict[str, float], Tensor]:
-    token_count = int(part.response_mask.sum())
-    selected = torch.zeros_like(part.response_mask)
-    totals: dict[str, Tensor] = {}
-    mine = own_rows(micro_batches(part, config, engine.ranks.size), engine.ranks.rank)
-    for place, rows in enumerate(mine):
-        # A rank without rows passes one that counts for nothing: passes are joint ones.
-        idle = not len(rows)
-        micro = part.rows(torch.zeros(1, dtype=torch.long) if idle else rows).to(engine.device)
-        logp_new, _ = engine.forward(micro)
-        if idle:
-            micro = replace(micro, response_mask=torch.zeros_like(micro.response_mask))
-        if idle or chosen is None:
-            fixed = None
-        else:
-            fixed = chosen[rows][:, : logp_new.shape[1]].to(engine.device)
-        if fixed is None and isinstance(config.loss, ClipCov | KLCov):
-            fixed = _select(config.loss, logp_new.detach(), micro, config.seed, step)
-        if number == 0:
-            # The policy has not moved since the old values were taken, so the ratio is 1. Said
-            # so, and not left to rounding: |log ratio| has its corner there, and a difference
-            # of 1e-8 between two ways to batch would become a gradient of full size.
-            micro = replace(micro, logp_old=logp_new.detach())
-        out = _loss(config, micro, logp_new, fixed, token_count, first=number == 0)
-        engine.backward(out.loss, last=place == len(mine) - 1)
-        if not idle:
-            selected[rows, : logp_new.shape[1]] = out.selected_mask.cpu()
-        _accumulate(totals, {"loss": out.loss.detach(), **out.metrics})
-    metrics = _over_ranks(totals, engine.ranks)
-    metrics["grad_norm"] = engine.step()
-    return metrics, _anywhere(selected, engine.ranks)
-
-
 def micro_batches(part: RolloutBatch, config: TrainConfig, ranks: int) -> list[Round]:
     """Return the backward passes of one optimizer step, dealt to the ranks."""
     update = config.update
@@ -121,92 +110,97 @@ def micro_batches(part: RolloutBatch, config: TrainConfig, ranks: int) -> list[R
     )
 
 
-def _select(
-    loss: ClipCov | KLCov, logp: Tensor, batch: RolloutBatch, seed: int, step: int
-) -> Tensor:
-    """Choose the method's tokens among all of ``batch``, by Eq. 10 under ``logp``."""
-    covariance = token_covariance(logp, batch.advantages, batch.response_mask)
-    if isinstance(loss, KLCov):
-        return select_largest(
-            covariance,
-            batch.response_mask,
-            penalty_fraction=loss.penalty_fraction,
-            minimum_tokens=loss.minimum_tokens,
+class _MiniBatch:
+    """The loss of one optimizer step, micro-batch by micro-batch, and the tokens it touched."""
+
+    def __init__(
+        self,
+        part: RolloutBatch,
+        chosen: Tensor | None,
+        config: TrainConfig,
+        loss: LossConfig,
+        step: int,
+        *,
+        first: bool,
+    ):
+        self.chosen, self.config, self.loss = chosen, config, loss
+        self.step, self.first = step, first
+        self.selected = torch.zeros_like(part.response_mask)
+        self.aggregation = Aggregation(
+            loss.aggregation,
+            token_count=int(part.response_mask.sum()),
+            sequence_count=int(part.response_mask.any(dim=1).sum()),
+            normaliser_tokens=loss.normaliser_tokens or config.rollout.max_new_tokens,
         )
-    scores = _token_scores(batch, seed, step)
-    ratio = (logp - batch.logp_old).exp()
-    too_far = torch.where(
-        batch.advantages > 0, ratio > 1 + loss.clip_high, ratio < 1 - loss.clip_low
-    )
-    return select_in_band(
-        covariance,
-        batch.response_mask,
-        torch.where(too_far, torch.inf, scores),  # the PPO clip holds those already
-        clip_fraction=loss.clip_fraction,
-        cov_low=loss.cov_low,
-        cov_high=loss.cov_high,
-        minimum_tokens=loss.minimum_tokens,
-    )
 
+    def loss_of(
+        self, micro: RolloutBatch, logp_new: Tensor, entropy: Tensor, rows: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and metrics of one micro-batch (see ``passes.MicroLoss``)."""
+        fixed = None
+        if self.chosen is not None and len(rows):
+            fixed = self.chosen[rows][:, : logp_new.shape[1]].to(logp_new.device)
+        elif isinstance(self.loss, ClipCov | KLCov):
+            fixed = select_tokens(self.loss, logp_new.detach(), micro, self.config.seed, self.step)
+        if self.first:
+            # The policy has not moved since the old values were taken, so the ratio is 1. Said
+            # so, and not left to rounding: |log ratio| has its corner there, and a difference
+            # of 1e-8 between two ways to batch would become a gradient of full size.
+            micro = replace(micro, logp_old=logp_new.detach())
+        out = self._policy_loss(micro, logp_new, fixed)
+        if len(rows):
+            self.selected[rows, : logp_new.shape[1]] = out.selected_mask.cpu()
+        out = self._with_terms(out, micro, logp_new, entropy)
+        return out.loss, out.metrics
 
-def _token_scores(batch: RolloutBatch, seed: int, step: int) -> Tensor:
-    """Uniform numbers that belong to tokens, not to places: B x T, float64."""
-    problem, sample = batch.problem.cpu().numpy(), batch.sample.cpu().numpy()
-    keys = stream_key("clip-cov", seed, step, problem, sample)
-    positions = torch.arange(batch.tokens.shape[1]).numpy()
-    return torch.from_numpy(uniforms(keys[:, None], positions)).to(batch.tokens.device)
-
-
-def _loss(
-    config: TrainConfig,
-    micro: RolloutBatch,
-    logp_new: Tensor,
-    chosen: Tensor | None,
-    token_count: int,
-    *,
-    first: bool,
-) -> PolicyLoss:
-    tensors = (logp_new, micro.logp_old, micro.advantages, micro.response_mask)
-    settings = config.loss.of_the_method()
-    match config.loss.method:
-        case "policy_gradient":
-            return policy_gradient_loss(*tensors, token_count=token_count)
-        case "ppo_clip":
-            return ppo_clip_loss(*tensors, token_count=token_count, **settings)
-        case "clip_cov":
-            return clip_cov_loss(
-                *tensors, token_count=token_count, selected_mask=chosen, **settings
+    def _policy_loss(
+        self, micro: RolloutBatch, logp_new: Tensor, fixed: Tensor | None
+    ) -> PolicyLoss:
+        settings = self.loss.of_the_method()
+        if fixed is not None:
+            settings["selected_mask"] = fixed
+        if self.loss.importance_cap is not None:
+            settings["token_weights"] = truncated_importance_weights(
+                micro.logp_old,
+                micro.logp_sampler,
+                micro.response_mask,
+                cap=self.loss.importance_cap,
             )
-        case "kl_cov":
-            with warnings.catch_warnings():
-                if first:  # known and unavoidable: see the configuration's own check
-                    warnings.simplefilter("ignore", InertPenaltyWarning)
-                return kl_cov_loss(
-                    *tensors, token_count=token_count, selected_mask=chosen, **settings
-                )
+        with warnings.catch_warnings():
+            if self.first:  # known and unavoidable: see the configuration's own check
+                warnings.simplefilter("ignore", InertPenaltyWarning)
+            return _FUNCTIONS[self.loss.method](
+                logp_new,
+                micro.logp_old,
+                micro.advantages,
+                micro.response_mask,
+                aggregation=self.aggregation,
+                **settings,
+            )
 
-
-def _accumulate(totals: dict[str, Tensor], part: dict[str, Tensor]) -> None:
-    """Add the parts of one optimizer step; each was divided by the step's own token count."""
-    for name, value in part.items():
-        old = totals.get(name)
-        if old is None:
-            totals[name] = value
-        else:
-            totals[name] = torch.maximum(old, value) if name.endswith("_max") else old + value
-
-
-def _over_ranks(totals: dict[str, Tensor], ranks: Ranks) -> dict[str, float]:
-    """Return the totals of all ranks."""
-    largest = [name for name in totals if name.endswith("_max")]
-    summed = [name for name in totals if not name.endswith("_max")]
-    values: dict[str, float] = {}
-    for names, combine in ((summed, ranks.sum_), (largest, ranks.max_)):
-        if names:
-            joint = torch.stack([totals[name] for name in names]).cpu()
-            combine(joint)
-            values |= dict(zip(names, joint.tolist(), strict=True))
-    return {name: values[name] for name in totals}
+    def _with_terms(
+        self, out: PolicyLoss, micro: RolloutBatch, logp_new: Tensor, entropy: Tensor
+    ) -> PolicyLoss:
+        """Add the entropy bonus and the reference KL, where they are asked for."""
+        if self.loss.entropy_bonus:
+            out = with_entropy_bonus(
+                out,
+                entropy,
+                micro.response_mask,
+                coefficient=self.loss.entropy_bonus,
+                aggregation=self.aggregation,
+            )
+        if self.loss.reference_kl:
+            out = with_reference_kl(
+                out,
+                logp_new,
+                micro.logp_ref,
+                micro.response_mask,
+                coefficient=self.loss.reference_kl,
+                estimator=self.loss.reference_kl_estimator,
+                aggregation=self.aggregation,
+            )
+        return out
 
 
 def _anywhere(selected: Tensor, ranks: Ranks) -> Tensor:
@@ -214,12 +208,3 @@ def _anywhere(selected: Tensor, ranks: Ranks) -> Tensor:
     counts = selected.to(torch.uint8)
     ranks.max_(counts)
     return counts.bool()
-
-
-def _combined(per_update: list[dict[str, float]]) -> dict[str, float]:
-    """Means over the optimizer steps, the largest of what ends in ``_max``."""
-    combined: dict[str, float] = {}
-    for name in per_update[0]:
-        values = [metrics[name] for metrics in per_update]
-        combined[name] = max(values) if name.endswith("_max") else sum(values) / len(values)
-    return combined

@@ -41,7 +41,7 @@ def watched(*args, **kwargs):
     calls[0] += 1
     if calls[0] == int(call):
         if phase == "checkpoint":
-            state = args[0] / "state.pt"
+            state = args[0] / "policy" / "state.pt"
             os.truncate(state, state.stat().st_size // 2)
             die()
         threading.Timer(float(delay_s), die).start()
@@ -116,12 +116,12 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before(store, tmp_path, damage)
     run = train(config, other)
     newest = sorted(run.checkpoints.glob("step_*"))[-1]
     if damage == "state":
-        data = (newest / "state.pt").read_bytes()
-        (newest / "state.pt").write_bytes(data[:-100] + bytes(100))
+        data = (newest / "policy" / "state.pt").read_bytes()
+        (newest / "policy" / "state.pt").write_bytes(data[:-100] + bytes(100))
     elif damage == "marker":
         (newest / "complete.json").write_text('{"next_st')
     else:
-        (newest / "state.pt").unlink()
+        (newest / "policy" / "state.pt").unlink()
     (run.path / "manifest.json").unlink()  # as if the run had not been finished
     said = []
     assert _metrics(train(config, other, say=said.append)) == undisturbed

@@ -50,10 +50,20 @@ def _spread_needs_groups(config: TrainConfig) -> None:
         )
 
 
+def _one_temperature_for_one_reference(config: TrainConfig) -> None:
+    kl, temperature = config.loss.reference_kl, config.rollout.temperature
+    if config.algorithm.name == "prime" and kl and temperature != 1.0:
+        raise ValueError(
+            f"loss.reference_kl = {kl:g}: PRIME's reference is taken at temperature 1 and the KL's "
+            f"at rollout.temperature = {temperature:g}; give 0, or sample at 1"
+        )
+
+
 CONTRADICTIONS = (
     _penalty_can_act,
     _micro_batch_holds_a_sequence,
     _toys_go_together,
     _probe_has_one_process,
     _spread_needs_groups,
+    _one_temperature_for_one_reference,
 )
