@@ -19,6 +19,7 @@ from entropy_mech.train.config import (
     ModelConfig,
     PretrainedModelConfig,
     ProblemsConfig,
+    SamplerConfig,
     TrainConfig,
     TrainingSetConfig,
 )
@@ -28,7 +29,7 @@ from entropy_mech.train.config import (
 TRAINER_REVISION = 3
 
 # What may differ between two runs that are the same run: how far it went, how often it was saved.
-_NOT_IDENTITY = {"steps": True, "checkpoint": True}
+_NOT_IDENTITY = {"steps": True, "checkpoint": True, "mirror": True}
 
 # pydantic puts the arm of a union into the path of a field, where users do not write it.
 _ARMS: dict[str, dict[str, type[BaseModel]]] = {
@@ -36,10 +37,11 @@ _ARMS: dict[str, dict[str, type[BaseModel]]] = {
     "algorithm": {
         a.model_fields["name"].default: a for a in get_args(get_args(AlgorithmConfig)[0])
     },
+    "sampler": {a.model_fields["kind"].default: a for a in get_args(get_args(SamplerConfig)[0])},
     "model": {"toy-model": ModelConfig, "pretrained-model": PretrainedModelConfig},
     "problems": {"toy-sums": ProblemsConfig, "training-set": TrainingSetConfig},
 }
-_TAGS = {"loss": "method", "algorithm": "name"}
+_TAGS = {"loss": "method", "algorithm": "name", "sampler": "kind"}
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:

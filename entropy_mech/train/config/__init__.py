@@ -15,6 +15,7 @@ from entropy_mech.train.config.algorithm import (
 )
 from entropy_mech.train.config.engine import EngineConfig
 from entropy_mech.train.config.loss import ClipCov, KLCov, LossConfig, PolicyGradient, PPOClip
+from entropy_mech.train.config.mirror import MirrorConfig
 from entropy_mech.train.config.model import (
     BaseModelConfig,
     ModelConfig,
@@ -27,6 +28,11 @@ from entropy_mech.train.config.run import (
     TrainConfig,
     UpdateConfig,
     ValidationConfig,
+)
+from entropy_mech.train.config.sampler import (
+    SamplerConfig,
+    TorchSamplerConfig,
+    VLLMSamplerConfig,
 )
 from entropy_mech.train.config.section import Section
 
@@ -41,6 +47,7 @@ __all__ = [
     "EngineConfig",
     "KLCov",
     "LossConfig",
+    "MirrorConfig",
     "ModelConfig",
     "PPOClip",
     "PolicyGradient",
@@ -48,9 +55,12 @@ __all__ = [
     "ProblemsConfig",
     "ReinforcePP",
     "RolloutConfig",
+    "SamplerConfig",
     "Section",
+    "TorchSamplerConfig",
     "TrainConfig",
     "TrainingSetConfig",
     "UpdateConfig",
+    "VLLMSamplerConfig",
     "ValidationConfig",
 ]

@@ -10,6 +10,7 @@ from entropy_mech.train.config.algorithm import GRPO, AlgorithmConfig
 from entropy_mech.train.config.contradictions import CONTRADICTIONS
 from entropy_mech.train.config.engine import EngineConfig
 from entropy_mech.train.config.loss import LossConfig, PPOClip
+from entropy_mech.train.config.mirror import MirrorConfig
 from entropy_mech.train.config.model import (
     AnyModelConfig,
     BaseModelConfig,
@@ -17,6 +18,7 @@ from entropy_mech.train.config.model import (
     PretrainedModelConfig,
 )
 from entropy_mech.train.config.problems import AnyProblemsConfig, ProblemsConfig
+from entropy_mech.train.config.sampler import SamplerConfig, TorchSamplerConfig
 from entropy_mech.train.config.section import Section
 
 
@@ -117,8 +119,10 @@ class TrainConfig(Section):
     update: UpdateConfig = UpdateConfig()
     loss: LossConfig = PPOClip()
     engine: EngineConfig = EngineConfig()
+    sampler: SamplerConfig = TorchSamplerConfig()
     validation: ValidationConfig = ValidationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    mirror: MirrorConfig = MirrorConfig()
 
     @property
     def toy(self) -> bool:
