@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from entropy_mech.errors import unknown_name
-from entropy_mech.problems.loading import LoadedSet, load
+from entropy_mech.problems.loading import LoadedSet, load, union
 from entropy_mech.problems.sources import SOURCES
 
 TRAINING_SETS = (
@@ -28,3 +29,11 @@ def load_training_set(name: str, data_dir: str | Path | None = None) -> LoadedSe
     if name not in TRAINING_SETS:
         raise unknown_name("training set", name, TRAINING_SETS)
     return load(SOURCES[name], data_dir)
+
+
+def load_training_sets(names: Iterable[str], data_dir: str | Path | None = None) -> LoadedSet:
+    """Load the union of training sets: a text that several hold is kept once.
+
+    Texts to which they give contradicting answers are dropped, as within one set.
+    """
+    return union([load_training_set(name, data_dir) for name in names])

@@ -6,8 +6,8 @@ import contextlib
 import json
 import re
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from entropy_mech.errors import UserError, bad_value
@@ -57,7 +57,24 @@ def load(
     if not rows:
         raise bad_value(source.name, origin, "no row is left; check the file and its columns")
     problems = [_problem(source, row, i, tolerances or {}) for i, row in enumerate(rows)]
-    return _without_repeats(source, problems, origin)
+    return _without_repeats(source.name, problems, origin)
+
+
+def union(sets: Sequence[LoadedSet]) -> LoadedSet:
+    """Return several sets as one; repeats and contradictions between them count as within one."""
+    if len(sets) == 1:
+        return sets[0]
+    joined = _without_repeats(
+        " + ".join(one.name for one in sets),
+        [problem for one in sets for problem in one.problems],
+        "; ".join(one.origin for one in sets),
+    )
+    return replace(
+        joined,
+        rows=sum(one.rows for one in sets),
+        repeats=joined.repeats + sum(one.repeats for one in sets),
+        contradictions=joined.contradictions + sum(one.contradictions for one in sets),
+    )
 
 
 def same_text(text: str) -> str:
@@ -65,7 +82,7 @@ def same_text(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _without_repeats(source, problems, origin) -> LoadedSet:
+def _without_repeats(name: str, problems, origin: str) -> LoadedSet:
     answers: dict[str, set[str]] = {}
     for problem in problems:
         answers.setdefault(same_text(problem.text), set()).add(_answer_key(problem))
@@ -78,7 +95,7 @@ def _without_repeats(source, problems, origin) -> LoadedSet:
             seen.add(text)
             kept.append(problem)
     repeats = len(problems) - len(kept) - contradictions
-    return LoadedSet(source.name, tuple(kept), origin, len(problems), repeats, contradictions)
+    return LoadedSet(name, tuple(kept), origin, len(problems), repeats, contradictions)
 
 
 def _answer_key(problem) -> str:

@@ -11,7 +11,7 @@ from entropy_mech.errors import UserError
 from entropy_mech.grading import GradingPool, Verdict
 from entropy_mech.problems.benchmarks import Protocol, load_benchmark, protocol
 from entropy_mech.problems.contamination import overlaps
-from entropy_mech.problems.datasets import load_training_set
+from entropy_mech.problems.datasets import load_training_sets
 from entropy_mech.problems.problem import Problem
 from entropy_mech.problems.text_problems import CodeProblem, MathProblem, grade_responses
 from entropy_mech.problems.toy import ModularSums
@@ -51,7 +51,7 @@ def load_tasks(config: TrainConfig, say: Callable[[str], None] = print) -> Tasks
         held_out = family.validation_set(0, asked.validation_counts)
         return Tasks(training, (ValidationSet("toy_sums", held_out),))
     folder = asked.data_dir or None
-    loaded = load_training_set(asked.training_set, folder)
+    loaded = load_training_sets(asked.training_sets, folder)
     say(
         f"{loaded.name}: {len(loaded)} problems of {loaded.rows} rows from {loaded.origin} "
         f"({loaded.repeats} repeats, {loaded.contradictions} with contradicting answers)"

@@ -76,9 +76,13 @@ class ClipCov(PolicyLossSection):
     """Clip-Cov (Eqs. 11, 12)."""
 
     method: Literal["clip_cov"] = "clip_cov"
-    clip_fraction: Fraction = Field(2e-4, description="r, share of tokens whose gradient goes")
-    cov_low: float = Field(1.0, description="omega_low, lower end of the covariance band")
-    cov_high: float = Field(5.0, description="omega_high, upper end of the covariance band")
+    clip_fraction: Fraction = Field(
+        2e-4, description="r, share of tokens whose gradient goes; paper 2e-4"
+    )
+    cov_low: float = Field(1.0, description="omega_low, lower end of the covariance band; paper 1")
+    cov_high: float = Field(
+        5.0, description="omega_high, upper end of the covariance band; paper 5"
+    )
     clip_low: float = Field(1.0, ge=0, description="lower epsilon of the PPO clip beside it")
     clip_high: float = Field(1.0, ge=0, description="upper epsilon; the released scripts use 1")
     covariance_scope: Scope = Field("rollout_batch", description=SCOPE_HELP)
@@ -123,8 +127,10 @@ class KLCov(PolicyLossSection):
     """KL-Cov (Eqs. 13, 14)."""
 
     method: Literal["kl_cov"] = "kl_cov"
-    penalty_fraction: Fraction = Field(2e-3, description="k, share of tokens that pay; a fraction")
-    penalty_coefficient: float = Field(1.0, ge=0, description="beta")
+    penalty_fraction: Fraction = Field(
+        2e-3, description="k, share of tokens that pay; paper 2e-3, 2e-4 for 32B"
+    )
+    penalty_coefficient: float = Field(1.0, ge=0, description="beta; paper 1")
     kl_estimator: Literal["abs_log_ratio", "k3"] = Field(
         "abs_log_ratio", description="|log ratio| as released, or the unbiased k3 of the text"
     )

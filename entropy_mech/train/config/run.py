@@ -25,12 +25,18 @@ from entropy_mech.train.config.section import Section
 class RolloutConfig(Section):
     """What is sampled each step."""
 
-    prompts: int = Field(64, ge=1, description="P, prompts a rollout")
-    responses: int = Field(8, description="G, responses a prompt; 2 or more")
-    temperature: float = Field(1.0, gt=0, description="sampling temperature")
-    max_new_tokens: int = Field(40, ge=1, description="longest response, in tokens")
+    prompts: int = Field(
+        64, ge=1, description="P, prompts a rollout; paper 512 in section 2, 256 in section 4"
+    )
+    responses: int = Field(8, description="G, responses a prompt; 2 or more, paper 8")
+    temperature: float = Field(1.0, gt=0, description="sampling temperature; paper 1")
+    max_new_tokens: int = Field(
+        40,
+        ge=1,
+        description="longest response, in tokens; paper 8,192 in section 4, silent in section 2",
+    )
     group_filter: bool = Field(
-        True, description="drop prompts whose responses are all right or all wrong"
+        True, description="drop prompts whose responses are all right or all wrong; paper true"
     )
     max_generation_rounds: int = Field(
         1,
@@ -60,19 +66,29 @@ class RolloutConfig(Section):
 class UpdateConfig(Section):
     """How a rollout changes the policy."""
 
-    updates_per_rollout: int = Field(8, ge=1, description="optimizer steps a rollout")
+    updates_per_rollout: int = Field(
+        8, ge=1, description="optimizer steps a rollout; paper 8, Fig. 8 is on-policy: 1"
+    )
     micro_batch_size: int = Field(
-        32, ge=1, description="sequences a backward pass; speed and memory, never the result"
+        32,
+        ge=1,
+        description="sequences a backward pass; speed and memory, never the result; paper 128",
     )
     micro_batch_tokens: int | None = Field(
         None,
         ge=1,
         description="tokens a backward pass, padding counted in, in place of micro_batch_size",
     )
-    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="SGD is without momentum")
-    learning_rate: float = Field(3e-4, gt=0, description="constant learning rate")
-    weight_decay: float = Field(0.0, ge=0, description="weight decay")
-    max_grad_norm: float = Field(1.0, gt=0, description="gradient norm is clipped to this")
+    optimizer: Literal["adamw", "sgd"] = Field(
+        "adamw", description="released adamw; SGD is without momentum"
+    )
+    learning_rate: float = Field(
+        3e-4, gt=0, description="constant learning rate; paper 5e-7, released 1e-6 for 32B"
+    )
+    weight_decay: float = Field(0.0, ge=0, description="weight decay; released 0")
+    max_grad_norm: float = Field(
+        1.0, gt=0, description="gradient norm is clipped to this; released 1.0"
+    )
     measure_entropy_change: bool = Field(
         False, description="after the update, take the entropy at the rollout's own prefixes again"
     )
@@ -81,7 +97,7 @@ class UpdateConfig(Section):
 class ValidationConfig(Section):
     """Accuracy on held-out problems."""
 
-    every: int = Field(4, ge=1, description="rollouts between validations")
+    every: int = Field(4, ge=1, description="rollouts between validations; paper 4")
     temperature: float = Field(
         1.0, gt=0, description="1 measures Eq. 1's own objective; greedy accuracy is kept beside it"
     )
