@@ -8,6 +8,7 @@ import pytest
 from entropy_mech.errors import UserError
 from entropy_mech.problems.tokenizer import character_tokenizer
 from entropy_mech.problems.toy import ALPHABET, Demonstrations, ModularSums, ToyProblem
+from entropy_mech.random_streams import generator
 
 SHARES = {2: 0.7, 4: 0.15, 5: 0.15}
 
@@ -44,6 +45,20 @@ def test_levels_have_their_shares():
     terms = [len(p.terms) for p in ModularSums(10).training_set(1, 4000, SHARES)]
     for level, share in SHARES.items():
         assert abs(terms.count(level) / 4000 - share) < 4 * np.sqrt(share * (1 - share) / 4000)
+
+
+def test_a_level_is_drawn_as_numpy_draws_with_shares():
+    stream = ModularSums(10).stream(3, SHARES)
+    rng = generator("toy problems", 3, 10)
+    for _ in range(200):
+        level = (2, 4, 5)[rng.choice(3, p=[0.7, 0.15, 0.15])]
+        problem = next(p for _ in itertools.count() if (p := _drawn(rng, level)) is not None)
+        assert next(stream) == problem
+
+
+def _drawn(rng, level):
+    problem = ToyProblem(tuple(rng.integers(0, 10, level).tolist()), 10)
+    return None if problem.held_out else problem
 
 
 def test_a_seed_names_its_problems():
