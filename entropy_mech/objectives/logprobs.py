@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+from entropy_mech.errors import bad_value
+from entropy_mech.objectives.chunked_head import chunked_logprobs_and_entropy
+
+# Up to this many logits (16 MiB in float32) they are simply formed: saving and recomputing them
+# tile by tile would cost more time than it spares (benchmarks/RESULTS-head.md).
+PLAIN_LOGITS = 2**22
 
 
 def token_entropy(logits: Tensor) -> Tensor:
-    """-sum p log p over the last axis, in nats, in float32 (float64 stays).
+    """-sum p log p over the last axis, in nats, in float32 (float64 stays). Differentiable.
 
-    This form, and not logsumexp(l) - sum(p l): in bfloat16 the latter is wrong by up to 0.3 nats
-    a token at V = 151,936, and in float32 it cancels for near-deterministic policies.
+    Computed as log(1 + r) + sum_j exp(d_j) (-d_j) / (1 + r) with d = l - max l and
+    r = sum exp(d) over all words but the likeliest: all terms are positive, so a
+    near-deterministic policy keeps its digits. The form logsumexp(l) - sum(p l) cancels: in
+    bfloat16 it is wrong by up to 0.3 nats a token at V = 151,936. A logit of -inf adds nothing.
 
     >>> token_entropy(torch.zeros(4)).item()   # log 4
     1.3862943649291992
     """
-    logp = torch.log_softmax(at_least_float32(logits), dim=-1)
-    return _entropy(logp)
+    logits = at_least_float32(logits)
+    top, at = logits.max(dim=-1, keepdim=True)
+    d = logits - top
+    weight = d.exp()
+    rest = weight.scatter(-1, at, 0.0).sum(dim=-1)
+    # 0 log 0 = 0, also in the gradient: an impossible word has d = -inf.
+    spread = (weight * -d.masked_fill(weight == 0, 0.0)).sum(dim=-1) / (1 + rest)
+    return rest.log1p() + spread
 
 
 def logprobs_and_entropy(
@@ -25,39 +41,63 @@ def logprobs_and_entropy(
     tokens: Tensor,
     *,
     temperature: float = 1.0,
-    chunk_tokens: int = 4096,
+    entropy_gradient: bool = False,
+    chunk_tokens: int | None = None,
+    block_words: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of each token and the entropy of the policy that chose it.
 
+    Up to ``PLAIN_LOGITS`` logits (N V) all of them are formed; beyond, or where a tile is given,
+    they are formed tile by tile and again in the backward pass, and never exist together.
+
     Args:
         hidden: N x D, the states that predict the tokens.
-        head_weight: V x D, the language-model head (tied or not).
+        head_weight: V x D, the language-model head (tied or not; its gradient flows where it
+            asks for one), in the dtype of ``hidden``. Products are taken in that dtype, all
+            sums over words in float32 or wider. Call it outside ``torch.autocast``.
         tokens: N, token ids.
         temperature: that of the sampling distribution, for ``logp`` alone; the entropy is
             always that of temperature 1 (paper, Eq. 5).
-        chunk_tokens: at most this many rows of logits exist at once in the forward pass.
+        entropy_gradient: whether the entropy is differentiable too (for an entropy bonus).
+        chunk_tokens: at most this many rows of logits exist at once.
+        block_words: at most this many columns of logits exist at once.
 
     Returns:
-        ``logp``: N, float32, nats, differentiable; ``entropy``: N, float32, nats, detached.
+        ``logp`` and ``entropy``: N each, float32 (float64 stays), nats. ``logp`` is
+        differentiable; ``entropy`` is detached unless ``entropy_gradient``.
+
+    Raises:
+        UserError: a temperature or tile size that is not positive.
+        IndexError: a token is not one of the V words.
 
     """
-    logps, entropies = [], []
-    for part, ids in zip(hidden.split(chunk_tokens), tokens.split(chunk_tokens), strict=True):
-        logits = at_least_float32(part @ head_weight.T)
-        logp_all = torch.log_softmax(logits, dim=-1)
-        entropies.append(_entropy(logp_all.detach()))
-        if temperature != 1.0:
-            logp_all = torch.log_softmax(logits / temperature, dim=-1)
-        logps.append(logp_all.gather(-1, ids.unsqueeze(-1)).squeeze(-1))
-    if not logps:  # no token at all
-        return hidden.new_zeros(0), hidden.new_zeros(0)
-    return torch.cat(logps), torch.cat(entropies)
+    sizes = {"temperature": temperature, "chunk_tokens": chunk_tokens, "block_words": block_words}
+    for name, size in sizes.items():
+        if size is not None and not size > 0:
+            raise bad_value(name, size, "give a positive number")
+    tiled = chunk_tokens is not None or block_words is not None
+    if len(tokens) == 0 or (not tiled and len(tokens) * len(head_weight) <= PLAIN_LOGITS):
+        return _plain(hidden, head_weight, tokens, temperature, entropy_gradient)
+    return chunked_logprobs_and_entropy(
+        hidden,
+        head_weight,
+        tokens,
+        temperature=temperature,
+        entropy_gradient=entropy_gradient,
+        chunk_tokens=chunk_tokens,
+        block_words=block_words,
+    )
 
 
-def _entropy(logp: Tensor) -> Tensor:
-    p = logp.exp()
-    # 0 log 0 = 0: an impossible token (logit -inf) adds nothing.
-    return -torch.where(p > 0, p * logp, 0.0).sum(dim=-1)
+def _plain(
+    hidden: Tensor, head_weight: Tensor, tokens: Tensor, temperature: float, entropy_gradient: bool
+) -> tuple[Tensor, Tensor]:
+    # linear, not @: DeepSpeed replaces it under ZeRO-3 by one that keeps no gathered weight.
+    logits = at_least_float32(functional.linear(hidden, head_weight))
+    entropy = token_entropy(logits if entropy_gradient else logits.detach())
+    cooled = logits if temperature == 1.0 else logits / temperature
+    logp = torch.log_softmax(cooled, dim=-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+    return logp, entropy
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

@@ -1,0 +1,157 @@
+"""Log-probability and entropy of tokens without their logits: tile by tile, recomputed backward.
+
+At V = 151,936 the logits of 2,048 tokens take 1.2 GB, and autograd keeps several tensors of that
+size. Here one tile of some tokens by some words exists at a time, in the forward pass and again in
+the backward pass; between them six numbers a token are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from entropy_mech.objectives.softmax_tiles import (
+    Statistics,
+    gradient_terms,
+    joined,
+    put_own,
+    take_own,
+    tile_gradient,
+    tile_statistics,
+)
+
+# Tokens x words of a tile: 8 MiB of float32 stay in a CPU's cache; a GPU wants large products.
+CPU_TILE = (1024, 2048)
+GPU_TILE = (4096, 16384)
+
+
+def chunked_logprobs_and_entropy(
+    hidden: Tensor,
+    head_weight: Tensor,
+    tokens: Tensor,
+    *,
+    temperature: float = 1.0,
+    entropy_gradient: bool = False,
+    chunk_tokens: int | None = None,
+    block_words: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """``logprobs_and_entropy`` in tiles of ``chunk_tokens`` x ``block_words`` logits.
+
+    Memory beyond inputs and gradients is two tiles and O(N + D) a token; two tiles more where
+    log-probability and entropy both have gradients. The gradient of ``head_weight`` is summed in
+    one V x D buffer, float32 where the weight is narrower (and then cast). A frozen ``hidden`` or
+    head costs nothing in the backward pass. Differentiable once.
+
+    Raises:
+        IndexError: a token is not one of the V words.
+
+    """
+    words = len(head_weight)
+    if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < words:
+        span = f"{int(tokens.min())} to {int(tokens.max())}"
+        raise IndexError(f"tokens from {span}, but words from 0 to {words - 1}")
+    chunk, block = CPU_TILE if hidden.device.type == "cpu" else GPU_TILE
+    tile = (min(chunk_tokens or chunk, len(tokens)), min(block_words or block, words))
+    return _ChunkedHead.apply(hidden, head_weight, tokens, temperature, entropy_gradient, tile)
+
+
+class _ChunkedHead(torch.autograd.Function):
+    """The head's weight is kept by ``save_for_backward`` alone.
+
+    That keeps the parameter, not its values: sharded between the passes (ZeRO-3) it takes no
+    memory there, and the backward pass sees it as it was gathered again.
+    """
+
+    @staticmethod
+    def forward(ctx, hidden, head_weight, tokens, temperature, entropy_gradient, tile):
+        tiles = _Tiles(hidden, head_weight, tile)
+        logit = hidden.new_zeros(len(tokens), dtype=tiles.dtype)  # of each token
+        parts = []
+        for rows in tiles.rows():
+            blocks = []
+            for words, logits, spare in tiles.of(rows):
+                take_own(logits, tokens[rows], words, out=logit[rows])
+                blocks.append(tile_statistics(logits, spare, temperature))
+            parts.append(joined(blocks, temperature))
+        stats = Statistics(*map(torch.cat, zip(*parts, strict=True)))
+        logp = (logit - stats.top) / temperature - stats.rest_at_temperature.log1p()
+        entropy = stats.rest.log1p() - stats.slope / (1 + stats.rest)
+        ctx.save_for_backward(hidden, head_weight, tokens, logit, logp, *stats)
+        ctx.temperature, ctx.tile = temperature, tile
+        ctx.set_materialize_grads(False)
+        if not entropy_gradient:
+            ctx.mark_non_differentiable(entropy)
+        return logp, entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_logp, grad_entropy):
+        if grad_logp is None and grad_entropy is None:
+            return (None,) * 6
+        hidden, head_weight, tokens, logit, logp, *stats = ctx.saved_tensors
+        terms = gradient_terms(
+            grad_logp, grad_entropy, logit, logp, Statistics(*stats), ctx.temperature
+        )
+        tiles = _Tiles(hidden, head_weight, ctx.tile)
+        to_hidden, to_weight = (
+            torch.empty_like(tensor, dtype=tiles.dtype) if needed else None
+            for tensor, needed in zip((hidden, head_weight), ctx.needs_input_grad, strict=False)
+        )
+        for rows in tiles.rows():
+            columns = terms.rows(rows)
+            for words, logits, spare in tiles.of(rows):
+                grad = tile_gradient(logits, spare, columns, ctx.temperature)
+                put_own(grad, tokens[rows], words, columns.at_token)
+                if to_hidden is not None:
+                    _add(to_hidden[rows], grad, head_weight[words], first=words.start == 0)
+                if to_weight is not None:
+                    _add(to_weight[words], grad.T, hidden[rows], first=rows.start == 0)
+        to_hidden, to_weight = (
+            None if total is None else total.to(hidden.dtype) for total in (to_hidden, to_weight)
+        )
+        return to_hidden, to_weight, None, None, None, None
+
+
+class _Tiles:
+    """Walks over the logits, tile by tile, in the same memory."""
+
+    def __init__(self, hidden: Tensor, head_weight: Tensor, tile: tuple[int, int]):
+        self.hidden, self.head_weight, self.tile = hidden, head_weight, tile
+        self.dtype = torch.promote_types(hidden.dtype, torch.float32)
+        self.memory = hidden.new_empty(2, tile[0] * tile[1], dtype=self.dtype)
+
+    def rows(self) -> Iterator[slice]:
+        """Yield chunks of tokens."""
+        return _slices(len(self.hidden), self.tile[0])
+
+    def of(self, rows: slice) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Yield blocks of words, their logits, and spare memory of that shape."""
+        hidden = self.hidden[rows]
+        for words in _slices(len(self.head_weight), self.tile[1]):
+            shape = len(hidden), words.stop - words.start
+            logits, spare = self.memory[:, : shape[0] * shape[1]].unflatten(1, shape)
+            if hidden.dtype == self.dtype:
+                torch.mm(hidden, self.head_weight[words].T, out=logits)
+            else:
+                logits.copy_(hidden @ self.head_weight[words].T)
+            yield words, logits, spare
+
+
+def _slices(length: int, size: int) -> Iterator[slice]:
+    for start in range(0, length, size):
+        yield slice(start, min(start + size, length))
+
+
+def _add(total: Tensor, left: Tensor, right: Tensor, *, first: bool) -> None:
+    """Total += left @ right; the first time it is overwritten, so it need not be zeroed."""
+    if right.dtype == torch.float16:
+        right = right.float()  # a probability times a weight of the loss underflows in float16
+    if right.dtype == total.dtype:
+        total.addmm_(left, right, beta=0 if first else 1)
+    elif first:
+        total.copy_(left.to(right.dtype) @ right)
+    else:
+        total.add_(left.to(right.dtype) @ right)
