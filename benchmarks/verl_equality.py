@@ -85,7 +85,10 @@ def policy_loss_pairs(batch, seed):
     """Yield (name, our loss, verl's loss) for every loss, aggregation and with weights."""
     columns = batch[3].shape[1]
     fraction, band, clip = 0.02, (0.2, 2.0), (0.2, 0.28)
-    weights = em.truncated_importance_weights(batch[1] + 0.3, batch[1], batch[3], cap=1.2)
+    sampler = batch[1] + 0.2 * torch.randn(
+        batch[1].shape, generator=torch.Generator().manual_seed(1)
+    )
+    weights = em.truncated_importance_weights(batch[1], sampler, batch[3], cap=1.2)
     for theirs, ours in AGGREGATIONS.items():
         mean = em.Aggregation(ours, normaliser_tokens=columns)
         more = {"aggregation": mean, "token_weights": weights}
