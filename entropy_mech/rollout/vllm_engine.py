@@ -1,0 +1,258 @@
+"""A vLLM engine (0.32) in this process: the one file that imports vllm.
+
+It does so only once an engine is started, because vllm reads its environment on import. What vLLM
+leaves changed in the process that starts it (generators, thread count, ``torch.set_num_threads``)
+is put back: the trainer may live there too.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from entropy_mech.rollout.contain import contained
+from entropy_mech.rollout.engine import (
+    EngineSettings,
+    Sampled,
+    SamplerError,
+    naming,
+    this_process,
+)
+from entropy_mech.rollout.tensor_parallel import Shares, engine_group
+from entropy_mech.rollout.weight_file import WeightFile
+
+# Read by vllm on import. One process an engine (the executor may add workers), no reports of use,
+# no binding of threads to cores that others use as well.
+_ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+}
+# On a CPU: room for the keys and values of a toy's, or a small model's, whole batch.
+_CPU_CACHE_BYTES = 1 << 30
+_FIRST_STEP_S = 600.0
+
+
+class WeightReceiver:
+    """Mixed into vLLM's worker, which calls these in each of its processes."""
+
+    def take_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Load tensors under their Hugging Face names."""
+        with torch.no_grad():
+            self.reload_weights(weights_iterator=iter(weights))
+        self._repack_tied_head()
+
+    def take_weight_file(self, path: str) -> int:
+        """Load a file; return its policy version."""
+        file = WeightFile(Path(path))
+        self.take_weights(file)
+        return file.policy_version
+
+    def _repack_tied_head(self) -> None:
+        # vLLM's CPU build multiplies by a packed copy of the head. A reload renews the copies of
+        # the layers that it loads, but a tied head is loaded as the embedding, and its copy would
+        # stay as it was.
+        from vllm.platforms import current_platform
+
+        head = getattr(self.model_runner.get_model(), "lm_head", None)
+        method = getattr(head, "quant_method", None)
+        if current_platform.is_cpu() and method is not None:
+            method.process_weights_after_loading(head)
+
+
+class VLLMEngine:
+    """A vLLM engine in this process (``rollout.engine.Engine``).
+
+    In a process group of several ranks, each has one; with ``tensor_parallel`` N, ranks kN to
+    kN + N - 1 hold one engine between them and must make the same calls at the same time.
+
+    Raises:
+        SamplerError: vLLM cannot start.
+
+    """
+
+    def __init__(self, settings: EngineSettings, *, name: str = "the engine in this process"):
+        self.settings = settings
+        self.name = f"{name} ({this_process()})"
+        self.policy_version: int | None = None
+        self._awake = True
+        with contained(), naming(self.name, "start"):
+            self._llm = _start(settings)
+            self._group = engine_group(settings.tensor_parallel)
+        self._sleeps = torch.cuda.is_available()
+        # What the model's shape does not allow shows only when it is run.
+        self.logprobs([settings.eos_token, settings.eos_token], timeout_s=_FIRST_STEP_S)
+        self.policy_version = settings.policy_version
+
+    def sample(
+        self,
+        prompts: Sequence[Sequence[int]],
+        seeds: Sequence[int],
+        *,
+        temperature: float,
+        max_new_tokens: int,
+        timeout_s: float,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Sampled:
+        """Sample a response a prompt; see ``rollout.engine.Engine``.
+
+        ``stop`` is asked between steps; where it says so, sampling ends with SamplerError.
+        """
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        def parameters(seed: int) -> SamplingParams:
+            return SamplingParams(
+                temperature=temperature,
+                seed=seed,
+                max_tokens=max_new_tokens,
+                # Only the tokenizer's own end ends a response, as with the trainer's sampler; the
+                # folder's generation_config may name further ones.
+                ignore_eos=True,
+                stop_token_ids=[self.settings.eos_token],
+                logprobs=0,
+                flat_logprobs=True,
+                detokenize=False,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+            )
+
+        with contained(), naming(self.name, "sampling"):
+            asked = Shares(prompts, seeds, group=self._group)
+            outputs = self._run(
+                asked.prompts, [parameters(seed) for seed in asked.seeds], timeout_s, stop
+            )
+            mine = [output.outputs[0] for output in asked.mine(outputs)]
+        return Sampled(
+            tokens=np.array([t for out in mine for t in out.token_ids], dtype=np.int64),
+            logp=np.array([p for out in mine for p in out.logprobs.logprobs], dtype=np.float32),
+            lengths=np.array([len(out.token_ids) for out in mine], dtype=np.int64),
+            finished=np.array([out.finish_reason == "stop" for out in mine], dtype=bool),
+            policy_version=self.policy_version,
+        )
+
+    def logprobs(self, tokens: Sequence[int], *, timeout_s: float) -> np.ndarray:
+        """Return the log-probability at temperature 1 of each token but the first."""
+        from vllm import SamplingParams
+
+        ask = SamplingParams(
+            temperature=1.0, seed=0, max_tokens=1, prompt_logprobs=0, flat_logprobs=True,
+            detokenize=False,
+        )  # fmt: skip
+        with contained(), naming(self.name, "log-probabilities"):
+            (output,) = self._run([tokens], [ask], timeout_s)
+            return np.array(output.prompt_logprobs.logprobs, dtype=np.float32)
+
+    def load(
+        self, weights: Iterable[tuple[str, Tensor]], *, policy_version: int, timeout_s: float
+    ) -> None:
+        """Take new weights straight from the trainer's tensors."""
+        self._renew("take_weights", weights, timeout_s)
+        self.policy_version = policy_version
+
+    def load_file(self, path: Path, *, timeout_s: float) -> None:
+        """Take new weights from a file; every worker of the engine maps it."""
+        versions = self._renew("take_weight_file", str(path), timeout_s)
+        if len(set(versions)) != 1:
+            raise SamplerError(f"{self.name}: its workers took different weights: {versions}")
+        self.policy_version = versions[0]
+
+    def sleep(self, *, timeout_s: float) -> None:
+        """Give the GPU's memory back; on a CPU only the weights' version is forgotten."""
+        self.policy_version, self._awake = None, False
+        if self._sleeps:
+            with contained(), naming(self.name, "going to sleep"):
+                self._llm.sleep(level=2)
+
+    def wake(self, *, timeout_s: float) -> None:
+        """Take the memory of the weights again; the next load takes the cache's."""
+        self._awake = True
+        if self._sleeps:
+            with contained(), naming(self.name, "waking up"):
+                self._llm.wake_up(tags=["weights"])
+
+    def close(self) -> None:
+        """End the engine; a process group that was there before stays."""
+        if self._llm is not None:
+            self._llm.llm_engine.engine_core.shutdown()
+        self._llm = None
+        self.policy_version = None
+
+    def _renew(self, method: str, argument: object, timeout_s: float) -> list:
+        if not self._awake:
+            raise SamplerError(f"{self.name}: asleep; wake it before it takes weights")
+        self.policy_version = None  # until all of it has arrived
+        with contained(), naming(self.name, "taking weights"):
+            results = self._llm.collective_rpc(method, timeout=timeout_s, args=(argument,))
+            if self._sleeps:
+                self._llm.wake_up(tags=["kv_cache"])
+            # Keys and values of the old weights must not serve prompts of the new ones.
+            if not self._llm.reset_prefix_cache():
+                raise SamplerError(
+                    f"{self.name}: its prefix cache was in use during a sync and could not be "
+                    "emptied"
+                )
+        return results
+
+    def _run(self, prompts, parameters, timeout_s: float, stop=lambda: False) -> list:
+        """Return vLLM's output of each prompt, in order."""
+        deadline = time.monotonic() + timeout_s
+        ids = self._llm.enqueue(
+            [{"prompt_token_ids": list(prompt)} for prompt in prompts], parameters, use_tqdm=False
+        )
+        done: list = []
+        engine = self._llm.llm_engine
+        while engine.has_unfinished_requests():
+            done += engine.step()
+            late = time.monotonic() > deadline
+            if len(done) < len(ids) and (late or stop()):
+                engine.abort_request(ids, internal=True)
+                reason = f"not done after {timeout_s:g} s" if late else "nobody waits any more"
+                raise SamplerError(
+                    f"{self.name}: {reason}, with {len(ids) - len(done)} of {len(ids)} responses "
+                    "missing"
+                )
+        # vLLM numbers requests in the order in which they came.
+        return sorted(done, key=lambda output: int(output.request_id))
+
+
+def _start(settings: EngineSettings):
+    """Return vLLM's LLM for the settings, loaded."""
+    os.environ.update(_ENVIRONMENT)
+    from vllm import LLM
+
+    cpu = not torch.cuda.is_available()
+    ranks = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
+    only_here = {
+        # A prompt read in two steps takes vLLM's CPU build down where requests have seeds.
+        "enable_chunked_prefill": False,
+        "kv_cache_memory_bytes": _CPU_CACHE_BYTES,
+    }
+    return LLM(
+        settings.model_folder,
+        skip_tokenizer_init=True,
+        dtype=settings.dtype,
+        seed=settings.seed,
+        max_model_len=settings.max_model_len,
+        max_num_seqs=settings.max_sequences,
+        max_num_batched_tokens=settings.max_num_batched_tokens,
+        tensor_parallel_size=settings.tensor_parallel,
+        gpu_memory_utilization=settings.gpu_memory_fraction,
+        enforce_eager=settings.enforce_eager or cpu,
+        enable_sleep_mode=not cpu,
+        # Sampled from and recorded are the same distribution: after the temperature.
+        logprobs_mode="processed_logprobs",
+        generation_config="vllm",
+        enable_prefix_caching=True,
+        worker_extension_cls=f"{WeightReceiver.__module__}.{WeightReceiver.__qualname__}",
+        disable_log_stats=True,
+        use_tqdm_on_load=False,
+        **({"distributed_executor_backend": "external_launcher"} if ranks else {}),
+        **(only_here if cpu else {}),
+    )
