@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 
 from entropy_mech.runs.jobs import ProgressLine
 from entropy_mech.runs.store import default_store
+from entropy_mech.train.config import TrainConfig
 from entropy_mech.train.config_io import load_config, run_id
+from entropy_mech.train.estimate import Assumptions, estimate
+from entropy_mech.train.estimate_report import report
 
 
 def register(commands) -> None:
@@ -29,7 +33,17 @@ def register(commands) -> None:
         help="override one key, for instance update.learning_rate=1e-3; may be repeated",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="print the resolved configuration and stop"
+        "--dry-run",
+        action="store_true",
+        help="print the resolved configuration (JSON), estimate memory and time, and stop",
+    )
+    estimates = parser.add_argument_group("for the estimate of --dry-run")
+    estimates.add_argument("--gpus", type=int, default=8, metavar="N", help="that train (8)")
+    estimates.add_argument(
+        "--gpu-memory-gib", type=float, default=80.0, metavar="GIB", help="of each (80)"
+    )
+    estimates.add_argument(
+        "--response-tokens", type=int, metavar="N", help="of a mean response (1024, or the limit)"
     )
     parser.set_defaults(run=run)
 
@@ -38,17 +52,19 @@ def run(arguments: argparse.Namespace) -> int:
     """Train; print where the run lies."""
     config = load_config(arguments.config, arguments.overrides)
     if arguments.dry_run:
-        print(config.model_dump_json(indent=2))
-        print(f"run {run_id(config)}", file=sys.stderr)
+        estimated = _estimated(config, arguments)
+        print(config.model_dump_json(indent=2), flush=True)
+        print("\n".join([f"run {run_id(config)}", *estimated]), file=sys.stderr)
         return 0
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from entropy_mech.train.loop import train
 
-    line = ProgressLine(sys.stdout)
+    # Under a launcher the first process speaks for all.
+    line = ProgressLine(sys.stdout if os.environ.get("RANK", "0") == "0" else io.StringIO())
     line.note(f"run {run_id(config)}: {config.loss.method}, seed {config.seed}")
 
-    def report(progress) -> None:
+    def show(progress) -> None:
         m = progress.metrics
         line.show(
             progress.done / progress.total,
@@ -56,6 +72,18 @@ def run(arguments: argparse.Namespace) -> int:
             f"reward {m['reward_mean']:.3f}",
         )
 
-    result = train(config, default_store(), report=report, say=line.note)
+    result = train(config, default_store(), report=show, say=line.note)
     line.close(f"done: {result.path}")
     return 0
+
+
+def _estimated(config: TrainConfig, arguments: argparse.Namespace) -> list[str]:
+    found = estimate(
+        config,
+        gpus=arguments.gpus,
+        gpu_memory_gib=arguments.gpu_memory_gib,
+        assume=Assumptions(response_tokens=arguments.response_tokens),
+    )
+    if found is None:
+        return [f"no estimate: the shape of {config.model.path} is not known; give a local folder"]
+    return report(found)

@@ -1,0 +1,308 @@
+"""Estimates: parameters as transformers counts them, bytes as autograd keeps them, sums by hand."""
+
+import json
+
+import pytest
+import torch
+import transformers
+
+from entropy_mech.cli import main
+from entropy_mech.objectives.chunked_head import GPU_TILE
+from entropy_mech.problems.benchmarks import BENCHMARKS
+from entropy_mech.problems.tokenizer import character_tokenizer
+from entropy_mech.problems.toy import ALPHABET
+from entropy_mech.train.architecture import MODELS, Architecture, architecture_at, architecture_of
+from entropy_mech.train.config_io import load_config, make_config
+from entropy_mech.train.estimate import Assumptions, estimate
+from entropy_mech.train.estimate_memory import GIB, HEAD_TILE, OTHER_BYTES, block_bytes
+from entropy_mech.train.estimate_report import report
+from entropy_mech.train.estimate_work import PROBLEMS, counts, sequence_flops
+from entropy_mech.train.pretrain import _initial_model
+
+SEVEN_B = MODELS["Qwen/Qwen2.5-7B"]
+# A run whose every number can be worked out below; 16 sequences of 1,000 tokens.
+RUN = {
+    "steps": 10,
+    "model": {"path": "Qwen/Qwen2.5-7B"},
+    "problems": {"training_set": "gsm8k", "max_prompt_tokens": 200},
+    "rollout": {"prompts": 16, "responses": 8, "max_new_tokens": 800, "group_filter": False},
+    "update": {"updates_per_rollout": 2, "micro_batch_size": 4},
+    "engine": {"kind": "deepspeed", "dtype": "bfloat16", "gradient_checkpointing": True},
+    "sampler": {"kind": "vllm", "max_sequences": 8},
+}
+
+
+def _run(**changes):
+    table = {key: {**RUN[key], **value} if key in RUN else value for key, value in changes.items()}
+    return make_config({**RUN, **table})
+
+
+def _hugging_face(name: str, a: Architecture, **more) -> transformers.PreTrainedModel:
+    kinds = {
+        "Qwen": transformers.Qwen2Config,
+        "mistralai": transformers.MistralConfig,
+    }
+    config = kinds.get(name.split("/")[0], transformers.LlamaConfig)(
+        vocab_size=a.vocabulary,
+        hidden_size=a.hidden,
+        intermediate_size=a.intermediate,
+        num_hidden_layers=a.layers,
+        num_attention_heads=a.heads,
+        num_key_value_heads=a.kv_heads,
+        head_dim=a.head_size,
+        tie_word_embeddings=a.tied,
+        max_position_embeddings=a.positions,
+        **more,
+    )
+    return transformers.AutoModelForCausalLM.from_config(config)
+
+
+def test_the_fourteen_models_are_there():
+    assert len(MODELS) == 14
+    assert sum("Instruct" in name for name in MODELS) == 3
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_parameters_are_those_of_transformers(name):
+    with torch.device("meta"):
+        model = _hugging_face(name, MODELS[name])
+    assert MODELS[name].parameters == model.num_parameters()
+    assert (
+        MODELS[name].body_parameters == model.model.num_parameters() - MODELS[name].head_parameters
+    )
+
+
+def test_qwen_7b_by_hand():
+    # q 3584^2, k and v 3584 x 512, o 3584^2, biases 3584 + 512 + 512, gate, up and down
+    # 3584 x 18944, two norms of 3584; 28 blocks, a last norm, embedding and head 152064 x 3584.
+    block = 2 * 3584**2 + 2 * 3584 * 512 + 4608 + 3 * 3584 * 18944 + 2 * 3584
+    assert SEVEN_B.parameters == 28 * block + 3584 + 2 * 152064 * 3584 == 7_615_616_512
+
+
+def test_a_folder_says_its_own_shape(tmp_path):
+    shape = Architecture(2, 64, 160, 4, 2, 50, 128, head_size=16, tied=True, qkv_bias=True)
+    model = _hugging_face("Qwen/tiny", shape)
+    model.config.save_pretrained(tmp_path)
+    assert architecture_at(str(tmp_path)) == shape
+    assert architecture_at(str(tmp_path)).parameters == model.num_parameters()
+    table = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**table, "model_type": "gpt2"}))
+    assert architecture_at(str(tmp_path)) is None  # not guessed at
+    assert architecture_at("someone/unheard-of") is None
+
+
+def test_a_toy_has_the_parameters_of_the_model_that_is_trained():
+    config = make_config({"model": {"layers": 1, "hidden_size": 16, "heads": 2, "kv_heads": 1}})
+    model = _initial_model(config.model, character_tokenizer(ALPHABET), 0)
+    assert architecture_of(config).parameters == model.num_parameters()
+    assert architecture_of(config).positions == model.config.max_position_embeddings
+
+
+@pytest.mark.parametrize(("dtype", "value_bytes"), [(torch.bfloat16, 2), (torch.float32, 4)])
+@pytest.mark.parametrize("kv_heads", [4, 1])
+def test_a_block_keeps_what_autograd_keeps(dtype, value_bytes, kv_heads):
+    tokens = 2 * 96
+    kept = []
+    for layers in (1, 2):
+        shape = Architecture(layers, 128, 320, 4, kv_heads, 64, 99, head_size=32, qkv_bias=True)
+        model = _hugging_face("Qwen/tiny", shape, attn_implementation="sdpa").to(dtype)
+        kept.append(_saved_bytes(model.model, torch.zeros(2, 96, dtype=torch.long)))
+    assert (kept[1] - kept[0]) / tokens == block_bytes(shape, value_bytes)
+
+
+def _saved_bytes(model: torch.nn.Module, input_ids: torch.Tensor) -> int:
+    """Bytes of the distinct memory that the backward pass needs, weights left out."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    storages = {}
+
+    def see(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            storages[storage.data_ptr()] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(see, lambda tensor: tensor):
+        output = model(input_ids=input_ids, use_cache=False).last_hidden_state
+    assert output.requires_grad
+    return sum(storage.nbytes() for storage in storages.values())
+
+
+def test_memory_by_hand():
+    n, gpus = SEVEN_B.parameters, 4
+    found = estimate(_run(), gpus=gpus, gpu_memory_gib=80)
+    assert found.memory.state == {"weights": 2 * n, "optimizer": 12 * n // gpus}
+    update = found.memory.update
+    assert update["gradients"] == 2 * n // gpus
+    assert update["gradients as float32"] == 4 * n // gpus
+    assert update["reduction buckets"] == 2 * 2 * 500_000_000
+    # 4 sequences of 1,000 tokens in a micro-batch, but passes without gradient hold 8,192 tokens:
+    # one block of them is more than all block inputs and one block of the micro-batch.
+    block = block_bytes(SEVEN_B, 2)
+    assert update["activations"] == max(4000 * (2 * 3584 * 28 + block), 8192 * block)
+    assert update["head"] == 2 * 4 * 4000 * 16384 + (4 + 2) * 152064 * 3584
+    assert found.memory.sampler == 40 * GIB
+    rest = max(sum(update.values()), found.memory.sampler)
+    assert found.memory.peak == 2 * n + 3 * n + OTHER_BYTES + rest
+    assert found.memory.loading == 2 * n
+
+
+@pytest.mark.parametrize(
+    ("engine", "weights", "optimizer", "gradients", "host"),
+    [
+        ({"zero_stage": 0}, 2, 12, 2, 0),
+        ({"zero_stage": 1}, 2, 12 / 8, 2, 0),
+        ({"zero_stage": 2}, 2, 12 / 8, 2 / 8, 0),
+        ({"zero_stage": 3}, 2 / 8, 12 / 8, 2 / 8, 0),
+        ({"zero_stage": 3, "offload_optimizer": True}, 2 / 8, 0, 2 / 8, 12 / 8),
+        (
+            {"zero_stage": 3, "offload_optimizer": True, "offload_weights": True},
+            0, 0, 2 / 8, 14 / 8,
+        ),
+    ],
+)  # fmt: skip
+def test_what_each_zero_stage_shards(engine, weights, optimizer, gradients, host):
+    memory = estimate(_run(engine=engine), gpus=8).memory
+    n = SEVEN_B.parameters
+    assert memory.state == {"weights": weights * n, "optimizer": optimizer * n}
+    assert memory.update["gradients"] == gradients * n
+    assert memory.host == host * n
+
+
+def test_copies_of_the_model():
+    n = SEVEN_B.parameters
+    kl = estimate(_run(loss={"method": "ppo_clip", "reference_kl": 0.1})).memory
+    assert (kl.reference, kl.host, kl.loading) == (2 * n, 2 * n, 4 * n)
+    prime = estimate(_run(algorithm={"name": "prime"})).memory
+    assert prime.state["PRM's optimizer"] == prime.state["optimizer"]
+    assert (prime.reference, prime.loading) == (2 * n, 6 * n)
+    torch_engine = estimate(_run(engine={"kind": "torch"}), gpus=8)
+    assert torch_engine.gpus == 1
+    assert torch_engine.memory.state == {"weights": 4 * n, "optimizer": 8 * n}
+
+
+def test_tokens_and_operations_by_hand():
+    assume = Assumptions(response_tokens=300, prompt_tokens=100)
+    found = estimate(_run(), gpus=8, assume=assume)
+    assert (found.counts.sampled, found.counts.trained) == (128, 128)
+    one = sequence_flops(SEVEN_B, 100, 300)
+    assert one == pytest.approx(
+        2 * 6_525_621_760 * 400 + 2 * 152064 * 3584 * 300 + 2 * 28 * 3584 * 400**2
+    )
+    # MATH-500 greedily, every fourth rollout.
+    assert found.flops == pytest.approx(
+        {"sample": 128 * one, "validate": 500 * one / 4, "measure": 128 * one, "update": 512 * one}
+    )
+    # 8 responses at once on each of 8 engines: a step reads 2 bytes a weight and 57,344 bytes for
+    # each token of context, of which there are 100 + 150.
+    step_s = (2 * SEVEN_B.parameters + 8 * 250 * 57_344) / (0.4 * 3.35e12)
+    assert found.seconds["sample"] == pytest.approx(128 * 300 / (8 * 8 / step_s))
+    assert found.seconds["update"] == pytest.approx(512 * one / (8 * 0.35 * 989e12))
+    assert found.gpu_hours == pytest.approx(10 * sum(found.seconds.values()) * 8 / 3600)
+
+
+def test_the_filter_takes_half_and_rounds_make_up_for_it():
+    half = {"group_filter": True}
+    one_round = counts(_run(rollout=half), Assumptions())
+    assert (one_round.sampled, one_round.trained) == (128, 64)
+    rounds = counts(_run(rollout={**half, "max_generation_rounds": 10}), Assumptions())
+    assert (rounds.sampled, rounds.trained) == (256, 128)
+    few = counts(
+        _run(rollout={**half, "max_generation_rounds": 10}), Assumptions(kept_fraction=0.01)
+    )
+    assert (few.sampled, few.trained) == (1280, 8)
+
+
+def test_passes_that_settings_add():
+    assume = Assumptions(response_tokens=300)
+    plain = estimate(_run(), assume=assume).flops
+    more = {"loss": {"method": "kl_cov", "covariance_scope": "mini_batch"}}
+    assert estimate(_run(**more), assume=assume).flops["measure"] == 1.5 * plain["measure"]
+    prime = estimate(_run(algorithm={"name": "prime"}), assume=assume).flops
+    assert prime["PRM"] == 1.25 * plain["update"]
+    assert prime["reference"] == plain["update"] / 4
+    fast = estimate(_run(engine={"gradient_checkpointing": False}), assume=assume).flops
+    assert fast["update"] == 0.75 * plain["update"]
+
+
+def test_disk_by_hand():
+    n = SEVEN_B.parameters
+    assert estimate(_run()).disk == {
+        "a checkpoint": 14 * n,  # bfloat16, its float32 copy and two moments
+        "checkpoints": 3 * 14 * n,  # two are kept, and one is being written
+        "exported policy": 2 * 2 * n,
+    }
+    assert estimate(_run(engine={"kind": "torch"})).disk["a checkpoint"] == 12 * n
+
+
+def test_what_does_not_fit_is_said_with_a_way_out():
+    alone = estimate(_run(), gpus=1, gpu_memory_gib=80)
+    (line,) = [text for text in report(alone) if text.startswith("warning")]
+    assert "does not fit" in line
+    gpus = int(line.split("it would on ")[1].split(" ")[0])
+    assert not estimate(_run(), gpus=gpus).problems
+    assert estimate(_run(), gpus=gpus // 2).problems
+    assert "engine.offload_optimizer = true" in line
+    assert not estimate(_run(engine={"offload_optimizer": True}), gpus=1).problems
+    # Weights of 14.2 GiB leave nothing of a share of 14.4 for the cache of a sequence.
+    tight = estimate(_run(sampler={"gpu_memory_fraction": 0.18}))
+    assert "room for 0 tokens of cache" in tight.problems[0]
+    odd = estimate(_run(sampler={"tensor_parallel": 4}), gpus=6)
+    assert odd.problems == ["6 GPUs do not divide into engines of 4"]
+
+
+def test_separate_engines_come_on_top():
+    separate = {"placement": "separate", "engines": 2, "tensor_parallel": 2}
+    found = estimate(_run(sampler=separate), gpus=4)
+    assert (found.sampling_gpus, found.memory.sampler) == (4, 0)
+    hours = 10 * sum(found.seconds.values()) * 8 / 3600
+    assert found.gpu_hours == pytest.approx(hours)
+
+
+def test_numbers_that_live_elsewhere_are_the_same():
+    assert HEAD_TILE == GPU_TILE
+    assert set(PROBLEMS) == set(BENCHMARKS)
+
+
+def test_dry_run_needs_no_network(capsys, monkeypatch):
+    monkeypatch.setattr("socket.socket.connect", lambda *args: pytest.fail("it asked the network"))
+    path = "reproduce/runs/paper/fig11_32b_kl_cov.toml"
+    words = ["train", path, "--dry-run", "--gpus"]
+    assert main([*words, "32"]) == 0
+    out, error = capsys.readouterr()
+    resolved = json.loads(out)
+    assert resolved["loss"]["penalty_fraction"] == 2e-4
+    assert make_config(resolved) == load_config(path)
+    assert "32,763,876,352 parameters" in error
+    assert "GPU hours" in error
+    assert "warning" not in error
+    assert main([*words, "8"]) == 0
+    assert "warning: does not fit" in capsys.readouterr().err
+    unknown = ["--set", 'model.path="someone/unheard-of"', "--set", "sampler.tensor_parallel=1"]
+    assert main([*words, "8", *unknown]) == 0
+    assert "no estimate: the shape of someone/unheard-of is not known" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--gpus", "0", "--gpus = 0: give 1 or more"),
+        ("--gpu-memory-gib", "-1", "--gpu-memory-gib = -1.0: give more than 0"),
+        ("--response-tokens", "9000", "--response-tokens = 9000: give 1 to 8192, the longest"),
+    ],
+)
+def test_impossible_questions_are_one_line(capsys, flag, value, message):
+    path = "reproduce/runs/paper/fig11_7b_grpo.toml"
+    try:
+        code = main(["train", path, "--dry-run", flag, value])
+    except SystemExit as stop:
+        code = stop.code
+    out, error = capsys.readouterr()
+    assert code == 2
+    assert message in error
+    assert not out
+
+
+def test_without_vllm_no_speed_is_guessed():
+    found = estimate(make_config({}))
+    assert found.seconds == {}
+    assert not any(line.startswith(("time", "seconds")) for line in report(found))
