@@ -44,10 +44,12 @@ def _model_reads_whole_sequences(config: TrainConfig) -> None:
     prompt = getattr(config.problems, "max_prompt_tokens", 0)
     new = config.rollout.max_new_tokens
     if known is not None and prompt + new > known.positions:
+        room = known.positions - prompt
+        fix = f"at most {room}" if room > 0 else "a smaller problems.max_prompt_tokens"
         asked = f"with prompts of up to {prompt} tokens it" if prompt else "it"
         raise ValueError(
             f"rollout.max_new_tokens = {new}: {asked} exceeds the model's {known.positions} "
-            f"positions; give at most {max(known.positions - prompt, 0)}"
+            f"positions; give {fix}"
         )
 
 
@@ -126,6 +128,7 @@ def _one_temperature_for_one_reference(config: TrainConfig) -> None:
 
 
 CONTRADICTIONS = (
+    _toys_go_together,
     _penalty_can_act,
     _micro_batch_holds_a_sequence,
     _updates_take_whole_prompts,
@@ -134,7 +137,6 @@ CONTRADICTIONS = (
     _fixed_length_is_used,
     _benchmarks_keep_their_protocol,
     _engine_of_several_gpus_has_them,
-    _toys_go_together,
     _probe_has_one_process,
     _spread_needs_groups,
     _one_temperature_for_one_reference,
