@@ -12,7 +12,6 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from entropy_mech.objectives import token_advantages
-from entropy_mech.rollout.torch_sampler import TorchSampler
 from entropy_mech.runs.store import RunStore
 from entropy_mech.train.batch import RolloutBatch
 from entropy_mech.train.config import TrainConfig
@@ -20,9 +19,14 @@ from entropy_mech.train.engine import Engine, build_engine
 from entropy_mech.train.implicit_prm import ImplicitPRM
 from entropy_mech.train.models import load_policy
 from entropy_mech.train.parallel import Ranks
+from entropy_mech.train.policy_sampler import (
+    LiveSampler,
+    VLLMPolicySampler,
+    build_sampler,
+    whole_copy_needed,
+)
 from entropy_mech.train.reference import FrozenPolicy
 from entropy_mech.train.rollouts import RolloutMaker
-from entropy_mech.train.shared_sampler import SharedSampler
 from entropy_mech.train.tasks import Grader, Prompts, Tasks
 from entropy_mech.train.validation import Validation
 
@@ -42,14 +46,9 @@ class Parts:
     tokenizer: PreTrainedTokenizerBase
     rollouts: RolloutMaker
     validation: Validation
+    sampler: LiveSampler | VLLMPolicySampler
     reference: FrozenPolicy | None = None
     prm: ImplicitPRM | None = None
-
-    def sync(self, version: int) -> None:
-        """Give the sampler the engine's weights, and see that it has them."""
-
-    def rest(self) -> None:
-        """Let the sampler give its memory back until the next sync."""
 
     def with_advantages(
         self, batch: RolloutBatch, step: int
@@ -100,7 +99,7 @@ def assemble(
 ) -> Iterator[Parts]:
     """Build the parts; close them when the block ends."""
     with ExitStack() as stack:
-        loaded = load_policy(config, store.root)
+        loaded = load_policy(config, store.root, ranks)
         tokenizer = loaded.tokenizer
         # Copies of what the run starts from, before the engine takes the model itself.
         prime = config.algorithm.name == "prime"
@@ -115,6 +114,7 @@ def assemble(
             )
         if prime:
             prm = ImplicitPRM(copy.deepcopy(loaded.model), config, ranks)
+        whole = copy.deepcopy(loaded.model) if whole_copy_needed(config) else None
         engine = build_engine(
             loaded.model,
             config.engine,
@@ -124,15 +124,9 @@ def assemble(
         )
         prompts, grader = Prompts(tokenizer, config), Grader(ranks)
         stack.callback(grader.close)
-        sampler = SharedSampler(
-            TorchSampler(
-                engine.policy.model,
-                pad_token=tokenizer.pad_token_id,
-                eos_token=tokenizer.eos_token_id,
-            ),
-            ranks,
-            on_every_rank=True,
-        )
+        longest = prompts.longest_of(tasks) + config.rollout.max_new_tokens
+        sampler = build_sampler(config, engine, loaded, whole, longest + 1)
+        stack.callback(sampler.close)
         yield Parts(
             config,
             ranks,
@@ -140,6 +134,7 @@ def assemble(
             tokenizer,
             RolloutMaker(config, tasks.training, tokenizer, sampler, prompts, grader),
             Validation(config, tasks.validation, tokenizer, sampler, prompts, grader),
+            sampler,
             reference,
             prm,
         )

@@ -28,8 +28,15 @@ from entropy_mech.train.config import (
 # stored by an older version are not taken for new ones.
 TRAINER_REVISION = 3
 
-# What may differ between two runs that are the same run: how far it went, how often it was saved.
-_NOT_IDENTITY = {"steps": True, "checkpoint": True, "mirror": True}
+# What may differ between two runs that are the same run: how far it went, how often it was saved,
+# who watched, and how patient it was.
+_NOT_IDENTITY = {
+    "steps": True,
+    "checkpoint": True,
+    "mirror": True,
+    "engine": {"collective_timeout_s"},
+    "sampler": {"start_timeout_s", "sync_timeout_s", "sample_timeout_s", "probe_tolerance"},
+}
 
 # pydantic puts the arm of a union into the path of a field, where users do not write it.
 _ARMS: dict[str, dict[str, type[BaseModel]]] = {

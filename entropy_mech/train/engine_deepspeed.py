@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import io
+import logging
 import os
+import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +26,10 @@ from entropy_mech.train.parallel import Ranks
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
 try:
-    import deepspeed
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of other packages' old names
+        import deepspeed
+        from deepspeed.checkpoint import ds_to_universal
 except ImportError as error:
     raise UserError(
         f"engine.kind = deepspeed: DeepSpeed cannot be imported ({error}); "
@@ -28,6 +37,9 @@ except ImportError as error:
     ) from error
 
 _TAG = "zero"
+# DeepSpeed calls what torch has renamed, at every exchange.
+warnings.filterwarnings("ignore", message=r".*torch\.distributed\.", category=FutureWarning)
+logging.getLogger("DeepSpeed").setLevel(os.environ.get("DEEPSPEED_LOG_LEVEL", "ERROR").upper())
 
 
 class DeepSpeedEngine:
@@ -92,11 +104,45 @@ class DeepSpeedEngine:
 
     def save(self, folder: Path) -> None:
         """Write this rank's shards."""
-        self.engine.save_checkpoint(str(folder), tag=_TAG, save_latest=False)
+        # Names of this kind let shards be cut anew for another number of ranks.
+        state = {"universal_checkpoint_info": {"universal_checkpoint_version": 0.2}}
+        self.engine.save_checkpoint(str(folder), tag=_TAG, client_state=state, save_latest=False)
 
     def load(self, folder: Path) -> None:
-        """Take up a state that as many ranks wrote."""
-        self.engine.load_checkpoint(str(folder), tag=_TAG)
+        """Take up a state written by ``save``: bit for bit by as many ranks, else cut anew."""
+        if _ranks_that_wrote(folder / _TAG) == self.ranks.size:
+            self.engine.load_checkpoint(str(folder), tag=_TAG)
+            return
+        cut = folder.parent.parent / f"tmp-recut-{folder.parent.name}-{folder.name}"
+        if self.ranks.first:
+            _cut_anew(folder / _TAG, cut / _TAG)
+        self.ranks.meet("the cutting of a checkpoint for another number of ranks")
+        self.engine._config.load_universal_checkpoint = True
+        self.engine.load_checkpoint(str(cut), tag=_TAG)
+        self.engine._config.load_universal_checkpoint = False
+        self.ranks.meet("the loading of a checkpoint")
+        if self.ranks.first:
+            shutil.rmtree(cut)
+
+
+def _ranks_that_wrote(folder: Path) -> int:
+    return len(list(folder.glob("*_optim_states.pt")))
+
+
+def _cut_anew(folder: Path, out: Path) -> None:
+    """Convert the shards of any number of ranks to whole parameters, DeepSpeed's own way."""
+    shutil.rmtree(out, ignore_errors=True)
+    settings = argparse.Namespace(
+        input_folder=str(folder),
+        output_folder=str(out),
+        num_extract_workers=1,
+        num_merge_workers=1,
+        keep_temp_folder=False,
+        strict=True,
+        inject_missing_state=False,
+    )
+    with contextlib.redirect_stdout(io.StringIO()):  # says what it does at length
+        ds_to_universal.main(settings)
 
 
 def _settings(config: EngineConfig, update: UpdateConfig) -> dict[str, Any]:

@@ -152,17 +152,17 @@ class _Loop:
     def _step(self, step: int) -> dict[str, Any]:
         version = policy_version(self.config, step)
         with self._phase("sync"):
-            self.parts.sync(version)
+            synced = self.parts.sampler.sync(version)
         with self._phase("sample"):
             rollout = self.parts.rollouts.make(step, self.state.cursor, version)
         with self._phase("validate"):
             validation = self.parts.validation.metrics(step, version)
-        self.parts.rest()
+        self.parts.sampler.rest()
         self.state = replace(self.state, cursor=rollout.cursor)
         with self._phase("measure"):
             batch, trained = self._measured(rollout)
             metrics = {"policy_version": version, **rollout_metrics(batch, rollout)}
-        metrics |= validation
+        metrics |= synced | validation
         with self._phase("advantages"):
             trained, rewarded = self.parts.with_advantages(trained, step)
         loss, steered = self._steered_loss(metrics["entropy_nats"])

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from entropy_mech.errors import UserError, bad_value
 from entropy_mech.hub import cache_only, hub_answers
 from entropy_mech.train.config import TrainConfig
+from entropy_mech.train.parallel import Ranks
 from entropy_mech.train.pretrain import base_model, prepare_base_model
 
 
@@ -25,14 +26,18 @@ class LoadedModel:
     place: str
 
 
-def load_policy(config: TrainConfig, store: Path) -> LoadedModel:
-    """Return the policy that a run starts from.
+def load_policy(config: TrainConfig, store: Path, ranks: Ranks | None = None) -> LoadedModel:
+    """Return the policy that a run starts from; a toy's base model is made by rank 0 for all.
 
     Raises:
         UserError: the model cannot be loaded, or its embedding and head do not fit the trainer.
 
     """
     if config.toy:
+        ranks = ranks or Ranks()
+        if ranks.first:
+            prepare_base_model(store, config)
+        ranks.meet("the making of the base model")
         place = prepare_base_model(store, config)
         model, tokenizer = base_model(store, config)
         return LoadedModel(model, tokenizer, str(place))

@@ -95,6 +95,12 @@ class Prompts:
         ids = self.tokenizer(texts, add_special_tokens=not self.chat)["input_ids"]
         return [tuple(row) for row in ids]
 
+    def longest_of(self, tasks: Tasks) -> int:
+        """Return the tokens of the longest prompt that a run will sample from."""
+        _, training = self.short_enough(tasks.training)
+        held_out = [ids for v in tasks.validation for ids in self.encode(v.problems)]
+        return max(map(len, [*training, *held_out]))
+
     def short_enough(
         self, problems: Sequence[Problem]
     ) -> tuple[list[Problem], list[tuple[int, ...]]]:

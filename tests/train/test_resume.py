@@ -23,12 +23,12 @@ SUICIDE = """
 import json, os, signal, sys, threading
 from pathlib import Path
 from entropy_mech.runs import RunStore
-from entropy_mech.train import assembly, checkpoint, loop
+from entropy_mech.train import checkpoint, loop, policy_sampler
 from entropy_mech.train.config_io import make_config
 
 phase, call, delay_s, store, config = sys.argv[1:]
 owner, name = {
-    "sampling": (assembly.TorchSampler, "sample"),
+    "sampling": (policy_sampler.TorchSampler, "sample"),
     "update": (loop, "update_policy"),
     "checkpoint": (checkpoint, "_seal"),
 }[phase]
