@@ -60,6 +60,9 @@ def estimate_memory(
     reference = whole if prime or config.loss.reference_kl else 0
     host += reference  # where it rests between questions
     loading = whole * (1 + bool(reference) + prime)
+    sharded = config.engine.kind == "deepspeed" and config.engine.zero_stage == 3
+    if sharded and config.sampler.kind == "torch":  # it samples with weights that it gathers
+        state["sampler's copy"] = whole
     colocated = getattr(config.sampler, "placement", "") == "colocated"
     share = config.sampler.gpu_memory_fraction if colocated else 0.0
     return Memory(state, update, reference, int(share * gpu_memory_bytes), host, loading)

@@ -28,7 +28,10 @@ RUN = {
 
 
 def _run(**changes):
-    table = {key: {**RUN[key], **value} if key in RUN else value for key, value in changes.items()}
+    table = {}
+    for key, value in changes.items():
+        other_kind = value.get("kind", "vllm") != "vllm" and key == "sampler"
+        table[key] = value if other_kind or key not in RUN else {**RUN[key], **value}
     return make_config({**RUN, **table})
 
 
@@ -80,6 +83,8 @@ def test_copies_of_the_model():
     prime = estimate(_run(algorithm={"name": "prime"})).memory
     assert prime.state["PRM's optimizer"] == prime.state["optimizer"]
     assert (prime.reference, prime.loading) == (2 * n, 6 * n)
+    own = estimate(_run(engine={"zero_stage": 3}, sampler={"kind": "torch"})).memory
+    assert own.state["sampler's copy"] == 2 * n
     torch_engine = estimate(_run(engine={"kind": "torch"}), gpus=8)
     assert torch_engine.gpus == 1
     assert torch_engine.memory.state == {"weights": 4 * n, "optimizer": 8 * n}

@@ -160,3 +160,17 @@ def test_files_are_small_and_say_what_they_are(path):
     text = path.read_text()
     assert re.match(r"# (Figure|Table) \d", text)
     assert len(text.splitlines()) <= 20
+
+
+def test_the_guide_names_settings_and_files_that_exist():
+    text = (FOLDER.parents[2] / "docs" / "guides" / "training.md").read_text()
+    keys = {k for k in re.findall(r"`([a-z]+\.[a-z_]+)(?: = [^`]*)?`", text) if "." in k}
+    keys -= {k for k in keys if k.endswith((".json", ".jsonl"))}
+    assert len(keys) > 20
+    tables = [config.model_dump() for config in RUNS.values()]
+    for section, key in (k.split(".") for k in keys):
+        assert any(key in table[section] for table in tables), f"{section}.{key}"
+    patterns = re.findall(r"`((?:fig|tab)\d\d\w*(?:\*)?)`", text)
+    named = {path.stem for p in patterns for path in FOLDER.glob(f"{p}.toml")}
+    assert all(list(FOLDER.glob(f"{p}.toml")) for p in patterns)
+    assert named == set(RUNS)
