@@ -17,8 +17,8 @@ GIB = 2**30
 OTHER_BYTES = 4 * GIB
 # DeepSpeed's default: gradients are reduced in buckets of so many values, two at once.
 BUCKET_VALUES = 500_000_000
-# Tokens x words of a tile of the head on a GPU: objectives.chunked_head's, which imports torch.
-HEAD_TILE = (4096, 16384)
+# Logits of a tile of the head on a GPU: objectives.chunked_head's, which imports torch.
+HEAD_TILE_LOGITS = 2**26
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,7 @@ def _passes(config: TrainConfig, model: Architecture) -> dict[str, int]:
     longest = max(config.engine.forward_tokens, longest_sequence(config))
     activations = max(activations, longest * block)
     tiles = 4 if config.loss.entropy_bonus else 2
-    rows, words = HEAD_TILE
-    tile = 4 * min(rows, tokens) * min(words, model.vocabulary)
+    tile = 4 * min(HEAD_TILE_LOGITS, tokens * model.vocabulary)
     gradient = (4 + (value if value < 4 else 0)) * model.head_parameters
     return {"activations": activations, "head": tiles * tile + gradient}
 

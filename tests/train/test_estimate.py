@@ -5,12 +5,12 @@ import json
 import pytest
 
 from entropy_mech.cli import main
-from entropy_mech.objectives.chunked_head import GPU_TILE
+from entropy_mech.objectives.chunked_head import TILE_LOGITS
 from entropy_mech.problems.benchmarks import BENCHMARKS
 from entropy_mech.train.architecture import MODELS
 from entropy_mech.train.config_io import load_config, make_config
 from entropy_mech.train.estimate import Assumptions, estimate
-from entropy_mech.train.estimate_memory import GIB, HEAD_TILE, OTHER_BYTES, block_bytes
+from entropy_mech.train.estimate_memory import GIB, HEAD_TILE_LOGITS, OTHER_BYTES, block_bytes
 from entropy_mech.train.estimate_report import report
 from entropy_mech.train.estimate_work import PROBLEMS, counts, sequence_flops
 
@@ -47,7 +47,7 @@ def test_memory_by_hand():
     # one block of them is more than all block inputs and one block of the micro-batch.
     block = block_bytes(SEVEN_B, 2)
     assert update["activations"] == max(4000 * (2 * 3584 * 28 + block), 8192 * block)
-    assert update["head"] == 2 * 4 * 4000 * 16384 + (4 + 2) * 152064 * 3584
+    assert update["head"] == 2 * 4 * 2**26 + (4 + 2) * 152064 * 3584
     assert found.memory.sampler == 40 * GIB
     rest = max(sum(update.values()), found.memory.sampler)
     assert found.memory.peak == 2 * n + 3 * n + OTHER_BYTES + rest
@@ -169,7 +169,7 @@ def test_separate_engines_come_on_top():
 
 
 def test_numbers_that_live_elsewhere_are_the_same():
-    assert HEAD_TILE == GPU_TILE
+    assert TILE_LOGITS["cuda"] == HEAD_TILE_LOGITS
     assert set(PROBLEMS) == set(BENCHMARKS)
 
 
