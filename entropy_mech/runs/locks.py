@@ -24,3 +24,16 @@ def folder_lock(path: Path, on_wait: Callable[[], None] | None = None) -> Iterat
                 on_wait()
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def lock_is_held(path: Path) -> bool:
+    """Return whether some process holds the lock on ``path``; False where there is no such file."""
+    try:
+        with path.open("rb") as file:
+            # Shared, so that two who look at once do not see each other.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +128,16 @@ class Run:
     def status(self) -> dict[str, Any]:
         """Return what the run last said of itself: stage, done, total, updated (Unix time)."""
         return read_json(self.path / "status.json")
+
+    def note_failure(self, error: Exception) -> None:
+        """Keep in the status, in one line, why a session ended; the next step replaces it."""
+        if not self.path.is_dir():
+            return  # refused before anything was written
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        failed = {"stage": "failed", "error": words[:500], "updated": time.time()}
+        # A full disk, say, is what the error is about: that is what must be raised, not this.
+        with suppress(OSError):
+            self.write("status.json", {**self.status(), **failed})
 
     def write(self, name: str, value: Any) -> None:
         """Replace one of the run's JSON files."""

@@ -95,12 +95,16 @@ def _silent(text: str) -> None:
 
 @contextmanager
 def _only_one_run(run: Run, ranks: Ranks, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the run's lock; rank 0 holds it for all."""
+    """Hold the run's lock and note what ends it early; rank 0 does so for all."""
     if not ranks.first:
         yield
         return
     with folder_lock(run.path.with_suffix(".lock"), lambda: say(f"waiting: {run} is in use")):
-        yield
+        try:
+            yield
+        except Exception as error:
+            run.note_failure(error)
+            raise
 
 
 @dataclass(frozen=True)

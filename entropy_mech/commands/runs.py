@@ -1,0 +1,126 @@
+"""``entropy-mech runs``: what is in the run store, and how far it is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+import pandas as pd
+
+from entropy_mech.runs.listing import STATES, base_models_in_work, list_runs
+from entropy_mech.runs.store import RunStore, default_store
+
+_WIDTH = 100
+_SEPARATOR = "  "
+# Columns that may be cut, and how far.
+_NARROWEST = {"model": 6, "method": 12}
+
+
+def register(commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "runs",
+        help="list the runs and how far they are",
+        description="List the runs of the store, the one that moved last first.",
+        epilog="example: entropy-mech runs --state training",
+    )
+    parser.add_argument("--state", choices=STATES, help="only the runs in this state")
+    parser.add_argument(
+        "--name", metavar="TEXT", help="only runs whose id starts so, or whose method has it"
+    )
+    parser.add_argument("--json", action="store_true", help="all of it, for programs")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the runs as a table or as JSON."""
+    store = default_store()
+    frame = list_runs(store, state=arguments.state, name=arguments.name)
+    if arguments.json:
+        print(json.dumps(_records(frame), indent=1))
+        return 0
+    print(_table(frame) if len(frame) else _nothing(store, arguments))
+    for row in frame[frame["state"] == "failed"].itertuples():
+        print(_cut(f"{row.id[:8]} failed: {row.error}", _WIDTH))
+    for name, fraction in base_models_in_work(store).items():
+        print(f"base model {name[:8]}: {fraction:.0%}")
+    return 0
+
+
+def _records(frame: pd.DataFrame) -> list[dict]:
+    return [
+        {name: None if _missing(value) else value for name, value in row.items()}
+        for row in frame.astype(object).to_dict("records")
+    ]
+
+
+def _missing(value: object) -> bool:
+    return bool(pd.isna(value))
+
+
+def _nothing(store: RunStore, arguments: argparse.Namespace) -> str:
+    count = len(list_runs(store))
+    if count:
+        asked = {"state": arguments.state, "name": arguments.name}
+        said = ", ".join(f"{key} {value}" for key, value in asked.items() if value is not None)
+        return f"none of the {count} runs in {store.root} has {said}"
+    return f"no runs in {store.root}; make one with: entropy-mech train reproduce/runs/grpo.toml"
+
+
+def _table(frame: pd.DataFrame) -> str:
+    now = time.time()
+    rows = [
+        {
+            "id": row.id[:8],
+            "state": row.state,
+            "method": f"{row.algorithm} {row.method}".strip(),
+            "model": row.model,
+            "seed": "" if _missing(row.seed) else f"{row.seed:.0f}",
+            "steps": f"{row.steps_done}/{row.steps_total or '?'}",
+            "left": _short(row.time_left_s),
+            "entropy": _number(row.entropy_nats),
+            "accuracy": _number(row.validation_accuracy),
+            "moved": f"{_short(max(now - row.updated, 0))} ago",
+        }
+        for row in frame.itertuples()
+    ]
+    widths = _widths(rows)
+    lines = [{name: name for name in rows[0]}, *rows]
+    return "\n".join(
+        _SEPARATOR.join(_cut(text, widths[name]).ljust(widths[name]) for name, text in row.items())
+        .rstrip()
+        for row in lines
+    )  # fmt: skip
+
+
+def _widths(rows: list[dict[str, str]]) -> dict[str, int]:
+    """Return each column's width; those that may be cut give way until a line fits."""
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
+    for name, narrowest in _NARROWEST.items():
+        over = sum(widths.values()) + len(_SEPARATOR) * (len(widths) - 1) - _WIDTH
+        widths[name] = max(min(widths[name], narrowest), widths[name] - max(over, 0))
+    return widths
+
+
+def _cut(text: str, width: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _number(value: float) -> str:
+    return "" if _missing(value) else f"{value:.3f}"
+
+
+def _short(seconds: float) -> str:
+    """Return a duration in its largest unit.
+
+    >>> _short(59), _short(60), _short(7300), _short(200000), _short(float("nan"))
+    ('59 s', '1 min', '2 h', '2 d', '')
+    """
+    if _missing(seconds):
+        return ""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,126 @@
+"""What is in a run store, a row a run, from the files alone: nothing is loaded or trained."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from entropy_mech.errors import unknown_name
+from entropy_mech.runs.locks import lock_is_held
+from entropy_mech.runs.metrics import MetricsFile
+from entropy_mech.runs.store import RunStore, read_json
+
+# In this order of asking: "training" and "waiting" are held by a process, the others by none.
+STATES = ("complete", "training", "waiting", "failed", "stopped")
+COLUMNS = (
+    "id", "state", "algorithm", "method", "model", "seed", "steps_done", "steps_total",
+    "time_left_s", "entropy_nats", "validation_accuracy", "updated", "error",
+)  # fmt: skip
+_RUN_FOLDER = re.compile(r"[0-9a-f]{16}")
+_RECENT_STEPS = 20
+
+
+def list_runs(
+    store: RunStore, *, state: str | None = None, name: str | None = None
+) -> pd.DataFrame:
+    """Return the runs of a store, the one that moved last first.
+
+    ``state`` is *complete* (as far as its configuration asks), *training* (a process holds its
+    lock and has done a step), *waiting* (a process holds it and has not: it starts, or waits for
+    a base model), *failed* (its last session ended with an error, in column ``error``) or
+    *stopped* (it goes on from its checkpoint when started again). Entropy and accuracy are the
+    last that were measured, NaN before; ``time_left_s`` is NaN unless the run trains.
+
+    Args:
+        store: where the runs lie.
+        state: keep the runs in this state only.
+        name: keep the runs whose id starts with this or whose algorithm, method or model has it.
+
+    Raises:
+        UserError: no such state (names the nearest).
+
+    """
+    if state is not None and state not in STATES:
+        raise unknown_name("state", state, STATES)
+    found = store.root.iterdir() if store.root.is_dir() else ()
+    rows = [_row(path) for path in found if path.is_dir() and _RUN_FOLDER.fullmatch(path.name)]
+    rows = [row for row in rows if state in (None, row["state"]) and _is_called(row, name)]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"seed": "Int64"})
+    return frame.sort_values("updated", ascending=False, ignore_index=True)
+
+
+def _is_called(row: dict[str, Any], name: str | None) -> bool:
+    if name is None:
+        return True
+    words = [row["algorithm"], row["method"], row["model"]]
+    return row["id"].startswith(name) or any(name in word for word in words)
+
+
+def _row(path: Path) -> dict[str, Any]:
+    config, status = read_json(path / "config.json"), read_json(path / "status.json")
+    metrics = [json.loads(line) for line in MetricsFile(path / "metrics.jsonl").lines()]
+    done, total = len(metrics), config.get("steps", 0)
+    state = _state(path, status, done, total)
+    return {
+        "id": path.name,
+        "state": state,
+        "algorithm": config.get("algorithm", {}).get("name", ""),
+        "method": config.get("loss", {}).get("method", ""),
+        "model": _model_name(config.get("model", {})),
+        "seed": config.get("seed"),
+        "steps_done": done,
+        "steps_total": total,
+        "time_left_s": _step_s(path) * (total - done) if state == "training" else math.nan,
+        "entropy_nats": _last(metrics, "entropy_nats"),
+        "validation_accuracy": _last(metrics, "validation_accuracy"),
+        "updated": status.get("updated", path.stat().st_mtime),
+        "error": status.get("error", "") if state == "failed" else "",
+    }
+
+
+def _state(path: Path, status: dict[str, Any], done: int, total: int) -> str:
+    if lock_is_held(path.with_suffix(".lock")):
+        return "training" if done else "waiting"
+    if total and read_json(path / "manifest.json").get("steps", 0) >= total:
+        return "complete"
+    return "failed" if status.get("stage") == "failed" else "stopped"
+
+
+def _model_name(model: dict[str, Any]) -> str:
+    """Return ``layers x width`` of a toy, else the last part of the path.
+
+    >>> _model_name({"layers": 2, "hidden_size": 64}), _model_name({"path": "Qwen/Qwen2.5-7B"})
+    ('2x64', 'Qwen2.5-7B')
+    """
+    if "path" in model:
+        return Path(model["path"]).name
+    return f"{model['layers']}x{model['hidden_size']}" if "layers" in model else ""
+
+
+def _last(metrics: list[dict[str, Any]], name: str) -> float:
+    """Return the last value that is not null; NaN where there is none."""
+    values = (row[name] for row in reversed(metrics) if row.get(name) is not None)
+    return next(values, math.nan)
+
+
+def _step_s(path: Path) -> float:
+    """Return the seconds of a step, the mean of the last ones; validation is in some of them."""
+    lines = MetricsFile(path / "timings.jsonl").lines()[-_RECENT_STEPS:]
+    steps = [sum(v for k, v in json.loads(line).items() if k != "step") for line in lines]
+    return float(np.mean(steps)) if steps else math.nan
+
+
+def base_models_in_work(store: RunStore) -> dict[str, float]:
+    """Return the base models that a process trains now, by id, with the fraction done."""
+    work = {}
+    for path in (store.root / "base_models").glob("*.lock"):
+        said = read_json(path.with_suffix(".status.json"))
+        if said and lock_is_held(path):
+            work[path.stem] = said["done"] / said["total"]
+    return work
