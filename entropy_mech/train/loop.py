@@ -85,7 +85,7 @@ def train(
             raise
         raise known from error
     finally:
-        leave_ranks()
+        leave_ranks(ranks)
     return run
 
 

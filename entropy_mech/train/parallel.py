@@ -115,7 +115,7 @@ def join_ranks(*, timeout_s: float) -> Ranks:
     return Ranks(dist.get_rank(), size, timeout_s=timeout_s)
 
 
-def leave_ranks() -> None:
-    """Take the process group down, if there is one."""
-    if dist.is_available() and dist.is_initialized():
+def leave_ranks(ranks: Ranks) -> None:
+    """Take down the process group that ``join_ranks`` made, if it made one."""
+    if ranks.size > 1 and dist.is_initialized():
         dist.destroy_process_group()

@@ -98,7 +98,7 @@ def main():
     results = [train_once(ranks=ranks, **case) for case in cases]
     if ranks.first:
         torch.save(results, out)
-    leave_ranks()
+    leave_ranks(ranks)
     sys.stdout.flush()
 
 
