@@ -23,9 +23,11 @@ from entropy_mech.objectives.softmax_tiles import (
     tile_statistics,
 )
 
-# Tokens x words of a tile: 8 MiB of float32 stay in a CPU's cache; a GPU wants large products.
-CPU_TILE = (1024, 2048)
-GPU_TILE = (4096, 16384)
+# Of a tile: at most so many tokens, and so many logits (16 MiB of float32 on a CPU). Fewer tokens
+# read and add to the head's gradient oftener; smaller tiles spend more on starting operations,
+# which a GPU feels more.
+CHUNK_TOKENS = {"cpu": 2048, "cuda": 4096}
+TILE_LOGITS = {"cpu": 2**22, "cuda": 2**26}
 
 
 def chunked_logprobs_and_entropy(
@@ -53,9 +55,12 @@ def chunked_logprobs_and_entropy(
     if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < words:
         span = f"{int(tokens.min())} to {int(tokens.max())}"
         raise IndexError(f"tokens from {span}, but words from 0 to {words - 1}")
-    chunk, block = CPU_TILE if hidden.device.type == "cpu" else GPU_TILE
-    tile = (min(chunk_tokens or chunk, len(tokens)), min(block_words or block, words))
-    return _ChunkedHead.apply(hidden, head_weight, tokens, temperature, entropy_gradient, tile)
+    device = "cpu" if hidden.device.type == "cpu" else "cuda"
+    chunk = min(chunk_tokens or CHUNK_TOKENS[device], max(len(tokens), 1))
+    block = min(block_words or max(TILE_LOGITS[device] // chunk, 1), words)
+    return _ChunkedHead.apply(
+        hidden, head_weight, tokens, temperature, entropy_gradient, (chunk, block)
+    )
 
 
 class _ChunkedHead(torch.autograd.Function):
