@@ -9,15 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
-
 from entropy_mech.objectives import token_advantages
 from entropy_mech.runs.store import RunStore
 from entropy_mech.train.batch import RolloutBatch
 from entropy_mech.train.config import TrainConfig
 from entropy_mech.train.engine import Engine, build_engine
 from entropy_mech.train.implicit_prm import ImplicitPRM
-from entropy_mech.train.models import load_policy
+from entropy_mech.train.models import LoadedModel, load_policy
 from entropy_mech.train.parallel import Ranks
 from entropy_mech.train.policy_sampler import (
     LiveSampler,
@@ -43,7 +41,7 @@ class Parts:
     config: TrainConfig
     ranks: Ranks
     engine: Engine
-    tokenizer: PreTrainedTokenizerBase
+    loaded: LoadedModel
     rollouts: RolloutMaker
     validation: Validation
     sampler: LiveSampler | VLLMPolicySampler
@@ -131,7 +129,7 @@ def assemble(
             config,
             ranks,
             engine,
-            tokenizer,
+            loaded,
             RolloutMaker(config, tasks.training, tokenizer, sampler, prompts, grader),
             Validation(config, tasks.validation, tokenizer, sampler, prompts, grader),
             sampler,

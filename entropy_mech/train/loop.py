@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +16,6 @@ from transformers.utils.logging import disable_progress_bar
 from entropy_mech.errors import cannot_write
 from entropy_mech.objectives import ControlState, steer
 from entropy_mech.runs.locks import folder_lock
-from entropy_mech.runs.manifest import environment, now
 from entropy_mech.runs.store import Run, RunStore
 from entropy_mech.train.assembly import Parts, assemble, policy_version
 from entropy_mech.train.batch import RolloutBatch
@@ -28,9 +24,9 @@ from entropy_mech.train.config import LossConfig, TrainConfig
 from entropy_mech.train.engine import measure
 from entropy_mech.train.lemma1_probe import Lemma1Probe
 from entropy_mech.train.measurements import covariance_metrics, rollout_metrics, token_record
-from entropy_mech.train.models import export_model
 from entropy_mech.train.parallel import Ranks, join_ranks, leave_ranks
 from entropy_mech.train.rollouts import Rollout
+from entropy_mech.train.run_files import export_policy, write_arrays, write_manifest
 from entropy_mech.train.tasks import load_tasks
 from entropy_mech.train.update import update_policy
 
@@ -226,14 +222,8 @@ class _Loop:
         return (after - batch.entropy)[batch.response_mask].mean().item()
 
     def _record(self, path: Path, arrays: dict[str, np.ndarray]) -> None:
-        if not self.ranks.first:
-            return
-        path.parent.mkdir(exist_ok=True)
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)
-        temporary = path.with_name(f"tmp-{os.getpid()}-{path.name}")
-        temporary.write_bytes(buffer.getbuffer())
-        os.replace(temporary, path)
+        if self.ranks.first:
+            write_arrays(path, arrays)
 
     def _save(self, done: int) -> None:
         last = done == self.config.steps
@@ -249,44 +239,15 @@ class _Loop:
                 note={"loop": asdict(self.state)},
             )
             if last or self.config.checkpoint.export == "each":
-                self._export(done)
+                export_policy(self.run, self.engine, self.parts.loaded, done)
             if self.ranks.first:
-                self._write_manifest(done)
-
-    def _export(self, done: int) -> None:
-        """Write the policy in Hugging Face format in place of the one before."""
-        weights = {}
-        for name, weight in self.engine.weights():
-            if self.ranks.first:
-                weights[name] = weight.cpu().clone()
-        if not self.ranks.first:
-            return
-        folder = self.run.path / "models"
-        final, temporary = folder / f"step_{done:06d}", folder / f"tmp-{os.getpid()}"
-        shutil.rmtree(temporary, ignore_errors=True)
-        export_model(self.engine.policy.model, self.parts.tokenizer, weights, temporary)
-        if final.exists():
-            shutil.rmtree(final)
-        os.rename(temporary, final)
-        for old in folder.iterdir():
-            if old != final:
-                shutil.rmtree(old)
-
-    def _write_manifest(self, done: int) -> None:
-        before = self.run.manifest()
-        self.run.write(
-            "manifest.json",
-            {
-                "steps": done,
-                "started": before.get("started", now()),
-                "saved": now(),
-                "wall_time_s": round(self.earlier_s + time.monotonic() - self.started, 1),
-                "seed": self.config.seed,
-                "threads": self.config.threads,
-                "ranks": self.ranks.size,
-                **environment(),
-            },
-        )
+                write_manifest(
+                    self.run,
+                    self.parts.loaded,
+                    done=done,
+                    ranks=self.ranks.size,
+                    wall_time_s=self.earlier_s + time.monotonic() - self.started,
+                )
 
     def _resume(self) -> int:
         """Take up the newest good checkpoint; return the next step."""

@@ -19,11 +19,18 @@ from entropy_mech.train.pretrain import base_model, prepare_base_model
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model, its tokenizer, and where a sampler of another process finds the same."""
+    """A model, its tokenizer, and where a sampler of another process finds the same.
+
+    Attributes:
+        place: folder, or id on the hub.
+        revision: the commit on the hub that the weights are of; None for a folder.
+
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     place: str
+    revision: str | None = None
 
 
 def load_policy(config: TrainConfig, store: Path, ranks: Ranks | None = None) -> LoadedModel:
@@ -53,7 +60,9 @@ def load_policy(config: TrainConfig, store: Path, ranks: Ranks | None = None) ->
         raise bad_value(
             "model.path", config.model.path, "needs a causal model whose head has no bias"
         )
-    return LoadedModel(model, tokenizer, config.model.path)
+    # The libraries note there which commit of the hub, or of its cache, the files were of.
+    revision = getattr(model.config, "_commit_hash", None)
+    return LoadedModel(model, tokenizer, config.model.path, revision)
 
 
 def load_pretrained(

@@ -1,0 +1,75 @@
+"""What a run's folder gets beside metrics and checkpoints: records, the policy, the manifest."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from entropy_mech.runs.manifest import environment, now
+from entropy_mech.runs.store import Run
+from entropy_mech.train.engine import Engine
+from entropy_mech.train.models import LoadedModel, export_model
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays (compressed npz); the file appears whole or not at all."""
+    path.parent.mkdir(exist_ok=True)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    temporary = path.with_name(f"tmp-{os.getpid()}-{path.name}")
+    temporary.write_bytes(buffer.getbuffer())
+    os.replace(temporary, path)
+
+
+def export_policy(run: Run, engine: Engine, loaded: LoadedModel, done: int) -> None:
+    """Write the policy after ``done`` steps in Hugging Face format, in place of the one before.
+
+    All ranks call this together: weights that are sharded are gathered. Rank 0 writes.
+    """
+    weights = {}
+    for name, weight in engine.weights():
+        if engine.ranks.first:
+            weights[name] = weight.cpu().clone()
+    if not engine.ranks.first:
+        return
+    folder = run.path / "models"
+    final, temporary = folder / f"step_{done:06d}", folder / f"tmp-{os.getpid()}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    export_model(engine.policy.model, loaded.tokenizer, weights, temporary)
+    if final.exists():
+        shutil.rmtree(final)
+    os.rename(temporary, final)
+    for old in folder.iterdir():
+        if old != final:
+            shutil.rmtree(old)
+
+
+def write_manifest(
+    run: Run, loaded: LoadedModel, *, done: int, ranks: int, wall_time_s: float
+) -> None:
+    """Say where the run's results come from, and that ``done`` steps are behind them.
+
+    A session that goes on with a run took weights from a checkpoint, so that time and model of
+    the first session's start stay as that session wrote them.
+    """
+    before = run.manifest()
+    model = {"place": loaded.place, "revision": loaded.revision}
+    run.write(
+        "manifest.json",
+        {
+            "steps": done,
+            "started": before.get("started", now()),
+            "saved": now(),
+            "wall_time_s": round(wall_time_s, 1),
+            "model": before.get("model", model),
+            "seed": run.config.seed,
+            "threads": run.config.threads,
+            "ranks": ranks,
+            **environment(),
+        },
+    )
