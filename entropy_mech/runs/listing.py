@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ COLUMNS = (
 )  # fmt: skip
 _RUN_FOLDER = re.compile(r"[0-9a-f]{16}")
 _RECENT_STEPS = 20
+_STARTUP_S = 60.0
 
 
 def list_runs(
@@ -32,10 +34,11 @@ def list_runs(
     """Return the runs of a store, the one that moved last first.
 
     ``state`` is *complete* (as far as its configuration asks), *training* (a process holds its
-    lock and has done a step), *waiting* (a process holds it and has not: it starts, or waits for
-    a base model), *failed* (its last session ended with an error, in column ``error``) or
-    *stopped* (it goes on from its checkpoint when started again). Entropy and accuracy are the
-    last that were measured, NaN before; ``time_left_s`` is NaN unless the run trains.
+    lock and has done a step), *waiting* (a process holds it and has not, or its folder is new: it
+    starts, or waits for a base model), *failed* (its last session ended with an error, in column
+    ``error``) or *stopped* (it goes on from its checkpoint when started again). Entropy and
+    accuracy are the last that were measured, NaN before; ``time_left_s`` is NaN unless the run
+    trains.
 
     Args:
         store: where the runs lie.
@@ -89,7 +92,11 @@ def _state(path: Path, status: dict[str, Any], done: int, total: int) -> str:
         return "training" if done else "waiting"
     if total and read_json(path / "manifest.json").get("steps", 0) >= total:
         return "complete"
-    return "failed" if status.get("stage") == "failed" else "stopped"
+    if status.get("stage") == "failed":
+        return "failed"
+    # A child has a folder, for its log, some seconds before it has read torch and takes its lock.
+    starts = not done and time.time() - path.stat().st_mtime < _STARTUP_S
+    return "waiting" if starts else "stopped"
 
 
 def _model_name(model: dict[str, Any]) -> str:

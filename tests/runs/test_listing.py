@@ -1,6 +1,7 @@
 """The list of runs: each state from what really happened to a run, and lines that fit."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -91,7 +92,8 @@ def test_filters(store):
     for name in ("clip_cov", "rloo", "00000000000000ab"):
         assert list_runs(store, name=name)["id"].tolist() == [first]
     assert list_runs(store, name="Qwen2.5")["id"].tolist() == [second]
-    assert list_runs(store, name="kl", state="stopped").empty
+    assert list_runs(store, name="kl", state="complete")["id"].tolist() == [second]
+    assert list_runs(store, name="clip_cov", state="complete").empty
     with pytest.raises(UserError, match="unknown state 'complet': did you mean 'complete'"):
         list_runs(store, state="complet")
 
@@ -162,6 +164,8 @@ def test_table_fits_a_hundred_columns(store, capsys):
 def test_json_has_all_and_null_for_what_is_not_there(store, capsys):
     name = _write(store, 7, done=1)
     (store.root / "00000000000000ff").mkdir()  # a run that starts: no configuration yet
+    (store.root / "00000000000000fe").mkdir()  # one that was killed as it started
+    os.utime(store.root / "00000000000000fe", (0, 0))
     (store.root / "base_models").mkdir()
     assert main(["runs", "--json", "--name", name]) == 0
     (row,) = json.loads(capsys.readouterr().out)
@@ -170,7 +174,11 @@ def test_json_has_all_and_null_for_what_is_not_there(store, capsys):
     assert row["time_left_s"] is None
     assert main(["runs", "--json"]) == 0
     rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)}
-    assert set(rows) == {name, "00000000000000ff"}
+    assert {key: row["state"] for key, row in rows.items()} == {
+        name: "stopped",
+        "00000000000000ff": "waiting",
+        "00000000000000fe": "stopped",
+    }
     assert rows["00000000000000ff"]["seed"] is None
     assert main(["runs"]) == 0
     assert "0/?" in capsys.readouterr().out
