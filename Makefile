@@ -9,15 +9,17 @@ SEEDS ?= 3
 
 BIN := .venv/bin
 READY := .venv/.ready
+STACK := .venv/.ready-stack
 
-.PHONY: help setup reproduce test lab lint format clean
+.PHONY: help setup stack reproduce test lab lint format clean
 help:
 	@echo "make reproduce   train the toy policies, run the notebooks, write out/$(PROFILE)/index.html"
-	@echo "make test        run the tests"
+	@echo "make test        run the tests, vLLM's and DeepSpeed's too where they can run"
 	@echo "make lab         open the notebooks in JupyterLab"
 	@echo "make lint        check style       make format   mend it"
 
 setup: $(READY)
+stack: $(STACK)
 
 # torch goes first and alone, so that no later package can replace it by another build of it.
 $(READY): pyproject.toml Makefile
@@ -30,10 +32,15 @@ $(READY): pyproject.toml Makefile
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[lab,dev]"
 	@touch $@
 
+# vLLM and DeepSpeed, as far as this machine can run them; `make reproduce` needs neither. What
+# fails to install is left out, the tests' summary says why, and the next `make test` tries again.
+$(STACK): $(READY) entropy_mech/stack.py
+	@if $(BIN)/python -m entropy_mech.stack; then touch $@; fi
+
 reproduce: $(READY)
 	@$(BIN)/entropy-mech reproduce --profile $(PROFILE) --seeds $(SEEDS)
 
-test: $(READY)
+test: $(READY) $(STACK)
 	@$(BIN)/python -m pytest
 
 lab: $(READY)

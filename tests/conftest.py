@@ -32,6 +32,17 @@ def tiny(**changes):
     return make_config(table)
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Say which optional packages were tested with, and why any was left out."""
+    from entropy_mech.stack import installed, left_out
+
+    terminalreporter.section("optional packages")
+    for name, version in installed().items():
+        terminalreporter.line(f"{name} {version}")
+    for name, reason in left_out().items():
+        terminalreporter.line(f"{name} LEFT OUT, and its tests skipped: {reason}")
+
+
 @pytest.fixture(scope="session")
 def session_store(tmp_path_factory) -> Path:
     """A run store that all tests may add runs to; its base model is trained once."""

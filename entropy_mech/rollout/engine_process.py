@@ -22,11 +22,12 @@ _LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADD
 class EngineProcess:
     """A server process of this host, in a session of its own, with its log in a private folder."""
 
-    def __init__(self, key: bytes, devices: Sequence[str]):
+    def __init__(self, key: bytes, devices: Sequence[str], *, threads: int):
         self.folder = Path(tempfile.mkdtemp(prefix="entropy-mech-"))
         self.address = str(self.folder / "socket")
         environment = {name: value for name, value in os.environ.items() if name not in _LAUNCHER}
         environment[KEY_VARIABLE] = key.hex()
+        environment.setdefault("OMP_NUM_THREADS", str(threads))
         if devices:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
         with open(self.folder / "log", "wb") as log:

@@ -28,7 +28,6 @@ class ProbedSampler(Protocol):
     """What the probe needs of a sampler of several engines."""
 
     engines: Sequence[Engine]
-    policy_version: int | None
 
     def sample(
         self,
@@ -76,7 +75,7 @@ def probe_gaps(
     counts as infinite.
 
     Args:
-        sampler: is asked at its own policy version.
+        sampler: each engine is asked at the policy version that it holds.
         logp_of: the trainer's function: token rows (B x L, int64) to the log-probabilities at
             temperature 1 of all tokens but the first, given those before (B x (L - 1)).
         prompts: of one length, as ``probe_prompts`` makes them.
@@ -89,7 +88,7 @@ def probe_gaps(
             [SamplingRequest(tuple(p), int(stream_key("probe", i))) for i, p in enumerate(prompts)],
             temperature=0.0,
             max_new_tokens=1,
-            policy_version=sampler.policy_version,
+            policy_version=engine.policy_version,
             engine=number,
         )
         logp_sampler = torch.cat([given, greedy.logp_sampler.cpu()], dim=1)

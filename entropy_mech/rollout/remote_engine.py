@@ -181,7 +181,11 @@ def remote_engines(
     else:
         key, made = secrets.token_bytes(32), []
         for i in range(engines):
-            process = EngineProcess(key, visible_devices(devices, i, settings.tensor_parallel))
+            process = EngineProcess(
+                key,
+                visible_devices(devices, i, settings.tensor_parallel),
+                threads=max(1, (os.cpu_count() or 1) // engines),
+            )
             made.append(RemoteEngine(f"engine {i}", process.address, process))
     try:
         at_once(made, lambda _, engine: engine.start(settings, key, timeout_s=timeout_s))

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from entropy_mech.rollout.contain import contained
+from entropy_mech.rollout.contain import contained, keeping_process_group
 from entropy_mech.rollout.engine import (
     EngineSettings,
     Sampled,
@@ -82,11 +83,12 @@ class VLLMEngine:
         self.settings = settings
         self.name = f"{name} ({this_process()})"
         self.policy_version: int | None = None
-        self._awake = True
+        self._awake = self._whole = True
+        self._is_guest = torch.distributed.is_initialized()  # in the trainer's process group
         with contained(), naming(self.name, "start"):
             self._llm = _start(settings)
             self._group = engine_group(settings.tensor_parallel)
-        self._sleeps = torch.cuda.is_available()
+        self._sleeps = self._llm.model_config.enable_sleep_mode
         # What the model's shape does not allow shows only when it is run.
         self.logprobs([settings.eos_token, settings.eos_token], timeout_s=_FIRST_STEP_S)
         self.policy_version = settings.policy_version
@@ -180,14 +182,16 @@ class VLLMEngine:
     def close(self) -> None:
         """End the engine; a process group that was there before stays."""
         if self._llm is not None:
-            self._llm.llm_engine.engine_core.shutdown()
+            with keeping_process_group() if self._is_guest else nullcontext():
+                self._llm.llm_engine.engine_core.shutdown()
         self._llm = None
         self.policy_version = None
 
     def _renew(self, method: str, argument: object, timeout_s: float) -> list:
         if not self._awake:
             raise SamplerError(f"{self.name}: asleep; wake it before it takes weights")
-        self.policy_version = None  # until all of it has arrived
+        self._require_whole()
+        self.policy_version, self._whole = None, False  # until all of it has arrived
         with contained(), naming(self.name, "taking weights"):
             results = self._llm.collective_rpc(method, timeout=timeout_s, args=(argument,))
             if self._sleeps:
@@ -198,10 +202,17 @@ class VLLMEngine:
                     f"{self.name}: its prefix cache was in use during a sync and could not be "
                     "emptied"
                 )
+        self._whole = True
         return results
+
+    def _require_whole(self) -> None:
+        # vLLM takes its layers apart to load them, and cannot go back in the middle of it.
+        if not self._whole:
+            raise SamplerError(f"{self.name}: its last sync broke off half way; start it anew")
 
     def _run(self, prompts, parameters, timeout_s: float, stop=lambda: False) -> list:
         """Return vLLM's output of each prompt, in order."""
+        self._require_whole()
         deadline = time.monotonic() + timeout_s
         ids = self._llm.enqueue(
             [{"prompt_token_ids": list(prompt)} for prompt in prompts], parameters, use_tqdm=False
@@ -226,8 +237,9 @@ def _start(settings: EngineSettings):
     """Return vLLM's LLM for the settings, loaded."""
     os.environ.update(_ENVIRONMENT)
     from vllm import LLM
+    from vllm.platforms import current_platform
 
-    cpu = not torch.cuda.is_available()
+    cpu = current_platform.is_cpu()
     ranks = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
     only_here = {
         # A prompt read in two steps takes vLLM's CPU build down where requests have seeds.

@@ -97,7 +97,7 @@ class VLLMSampler:
         ``engine`` lets one engine answer all of them, as the probe asks; else they are shared.
 
         Raises:
-            StaleWeightsError: ``policy_version`` is not that of every engine.
+            StaleWeightsError: ``policy_version`` is not that of every engine asked.
             UserError: a prompt leaves no room for ``max_new_tokens``.
             SamplerError: an engine was lost or took longer than ``sample_timeout_s``.
 
@@ -111,8 +111,8 @@ class VLLMSampler:
                 max_new_tokens,
                 f"with a prompt of {longest} tokens it exceeds the sampler's {self.max_model_len}",
             )
-        self._require(policy_version)
         engines = self.engines if engine is None else [self.engines[engine]]
+        _require(engines, policy_version)
         places = deal(len(requests), len(engines))
 
         def ask(i: int, peer: Engine) -> Sampled:
@@ -126,7 +126,7 @@ class VLLMSampler:
             )
 
         parts = at_once(engines, ask)
-        self._require(policy_version)
+        _require(engines, policy_version)
         return completions(parts, places, pad_token=self.pad_token, policy_version=policy_version)
 
     def logprobs(
@@ -175,7 +175,7 @@ class VLLMSampler:
                 at_once(self.engines, lambda _, e: e.load_file(path, timeout_s=timeout_s))
             finally:
                 path.unlink(missing_ok=True)
-        self._require(policy_version)
+        _require(self.engines, policy_version)
 
     def sleep(self) -> None:
         """Give a colocated engine's GPU memory to the trainer, weights and all.
@@ -201,20 +201,22 @@ class VLLMSampler:
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _require(self, policy_version: int) -> None:
-        for engine in self.engines:
-            if engine.policy_version != policy_version:
-                raise StaleWeightsError(
-                    f"{engine.name}: holds {_weights(engine.policy_version)}, and those of policy "
-                    f"version {policy_version} are asked for; sync before sampling"
-                )
+
+def _require(engines: Sequence[Engine], policy_version: int) -> None:
+    for engine in engines:
+        if engine.policy_version != policy_version:
+            raise StaleWeightsError(
+                f"{engine.name}: holds {_weights(engine.policy_version)}, and those of policy "
+                f"version {policy_version} are asked for; sync before sampling"
+            )
 
 
 def _step_tokens(config: VLLMSamplerConfig, max_model_len: int) -> int:
     """Return how many tokens one step of the engine takes; prompts are read whole on a CPU."""
     if config.max_num_batched_tokens is None:
         return max(8192, max_model_len)
-    if config.max_num_batched_tokens < max_model_len and not torch.cuda.is_available():
+    on_a_cpu = not torch.cuda.is_available()
+    if config.max_num_batched_tokens < max_model_len and on_a_cpu:
         raise bad_value(
             "sampler.max_num_batched_tokens",
             config.max_num_batched_tokens,
