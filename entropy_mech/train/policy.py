@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from entropy_mech.objectives.logprobs import logprobs_and_entropy
+from entropy_mech.train.packed_rows import can_pack, pack
 
 
 class LogprobHead(nn.Linear):
@@ -38,7 +39,7 @@ class Policy(nn.Module):
 
     def __init__(self, model: PreTrainedModel, *, temperature: float):
         super().__init__()
-        self.model, self.temperature = model, temperature
+        self.model, self.temperature, self.packs = model, temperature, can_pack(model)
         model.lm_head = LogprobHead.around(model.lm_head)
 
     def forward(
@@ -80,7 +81,18 @@ class Policy(nn.Module):
         self, input_ids: Tensor, prompt_length: Tensor, response_mask: Tensor
     ) -> Tensor:
         """Hidden states (N x D) from which the N response tokens are predicted."""
-        hidden = self.model.model(input_ids=input_ids, use_cache=False).last_hidden_state
-        # The state at index i predicts the token at i + 1.
+        # The state at index i predicts the token at i + 1, and a row's last token nothing.
         row, column = response_mask.nonzero(as_tuple=True)
-        return hidden[row, prompt_length[row] + column - 1]
+        column = prompt_length[row] + column - 1
+        lengths = prompt_length + response_mask.sum(dim=1) - 1
+        packed = pack(input_ids, lengths) if self.packs and input_ids.is_cpu else None
+        if packed is None:
+            hidden = self.model.model(input_ids=input_ids[:, :-1], use_cache=False)
+            return hidden.last_hidden_state[row, column]
+        hidden = self.model.model(
+            input_ids=packed.input_ids,
+            position_ids=packed.position_ids,
+            attention_mask=packed.attention_mask,
+            use_cache=False,
+        )
+        return hidden.last_hidden_state[packed.row[row], packed.start[row] + column]
