@@ -22,8 +22,10 @@ SPLIT = {"micro_batch_tokens": 40}
 def run_ranks(module, environment, *, size=2, timeout_s=300):
     """Run a module's main on several processes of this machine, as torchrun does."""
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        + [f"--nproc-per-node={size}", "-m", module],
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *(f"--nproc-per-node={size}", "-m", module),
+        ],
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
         text=True,
