@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import entropy_mech
+from entropy_mech.errors import UserError
 
 # theory/ and grading/ check their own examples beside their other tests.
 ELSEWHERE = ("entropy_mech.theory", "entropy_mech.grading", "entropy_mech.published")
@@ -22,7 +23,10 @@ MODULES = [
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name):
-    module = importlib.import_module(name)
+    try:
+        module = importlib.import_module(name)
+    except UserError as error:  # a file that needs a package which this machine does not have
+        pytest.skip(str(error))
     names = {**vars(module), "torch": importlib.import_module("torch")}
     names["np"] = importlib.import_module("numpy")
     result = doctest.testmod(module, extraglobs=names)

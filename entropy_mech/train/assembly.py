@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from entropy_mech.errors import bad_value
 from entropy_mech.objectives import token_advantages
 from entropy_mech.runs.store import RunStore
 from entropy_mech.train.batch import RolloutBatch
@@ -123,7 +124,7 @@ def assemble(
         prompts, grader = Prompts(tokenizer, config), Grader(ranks)
         stack.callback(grader.close)
         longest = prompts.longest_of(tasks) + config.rollout.max_new_tokens
-        sampler = build_sampler(config, engine, loaded, whole, longest + 1)
+        sampler = build_sampler(config, engine, loaded, whole, _fitting(longest, loaded))
         stack.callback(sampler.close)
         yield Parts(
             config,
@@ -136,3 +137,21 @@ def assemble(
             reference,
             prm,
         )
+
+
+def _fitting(longest: int, loaded: LoadedModel) -> int:
+    """Return the length for a sampler's sequences: one more than the longest, for the probe.
+
+    Raises:
+        UserError: the model has fewer positions than the longest sequence needs.
+
+    """
+    positions = getattr(loaded.model.config, "max_position_embeddings", None) or longest + 1
+    if longest > positions:
+        raise bad_value(
+            "rollout.max_new_tokens",
+            longest,
+            f"the longest prompt and response have {longest} tokens together, the model "
+            f"{positions} positions; give fewer new tokens or a smaller problems.max_prompt_tokens",
+        )
+    return min(longest + 1, positions)

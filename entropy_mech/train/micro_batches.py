@@ -32,7 +32,7 @@ def plan_rounds(
         Rounds of ``ranks`` entries; each row occurs once.
 
     >>> plan_rounds(torch.tensor([4, 9, 2, 5]), tokens=10, ranks=2)
-    [(tensor([2, 0]), tensor([3])), (tensor([]), tensor([1]))]
+    [(tensor([2]), tensor([0])), (tensor([1]), tensor([3]))]
 
     """
     order = lengths.argsort(stable=True)

@@ -1,6 +1,5 @@
 """Two processes with ZeRO 1, 2 and 3 train as one process does."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -11,10 +10,9 @@ import torch
 
 from tests.invariants.test_batch_split import assert_same, at_scope
 from tests.invariants.world import METHODS, SELECTING, train_once
+from tests.needs import needs_deepspeed
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not installed"
-)
+pytestmark = needs_deepspeed
 
 SPLIT = {"micro_batch_tokens": 40}
 

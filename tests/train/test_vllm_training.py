@@ -1,6 +1,5 @@
 """DeepSpeed and vLLM together train a toy policy; what goes wrong between them is told apart."""
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -11,10 +10,9 @@ import pytest
 
 from entropy_mech.train.loop import train
 from tests.conftest import tiny
+from tests.needs import needs_deepspeed, needs_vllm
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("vllm") is None, reason="vllm is not installed"
-)
+pytestmark = needs_vllm
 
 # vLLM's kernels on a CPU want 32 numbers a head at the least.
 MODEL = {"hidden_size": 64, "intermediate_size": 128, "heads": 2, "kv_heads": 1}
@@ -65,9 +63,7 @@ placement = "separate"
 """
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not installed"
-)
+@needs_deepspeed
 def test_two_gloo_processes_with_vllm_learn(tmp_path):
     """Entropy falls, accuracy rises, and the probe agrees after every sync."""
     from entropy_mech.runs import RunStore
