@@ -15,17 +15,17 @@ def reward(text: str) -> float:
     return float(text[:1] in {"0", "1", "2", "3", "4"})
 
 
-def matmul_gflops(size: int = 1024, seconds: float = 0.1) -> float:
-    """Return the float32 matmul speed of this process's threads."""
+def matmul_gflops(size: int = 1024, products: int = 8) -> float:
+    """Return the float32 matmul speed of this process's threads, the best of a few products."""
     import torch
 
     a = torch.randn(size, size)
-    a @ a
-    count, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
+    times = []
+    for _ in range(products):
+        start = time.perf_counter()
         a @ a
-        count += 1
-    return count * 2 * size**3 / (time.perf_counter() - start) / 1e9
+        times.append(time.perf_counter() - start)
+    return 2 * size**3 / min(times) / 1e9
 
 
 def flops(lengths: Sequence[tuple[int, int]], model: dict) -> float:
