@@ -42,21 +42,21 @@ def chunked_logprobs_and_entropy(
 ) -> tuple[Tensor, Tensor]:
     """``logprobs_and_entropy`` in tiles of ``chunk_tokens`` x ``block_words`` logits.
 
-    Memory beyond inputs and gradients is two tiles and O(N + D) a token; two tiles more where
-    log-probability and entropy both have gradients. The gradient of ``head_weight`` is summed in
-    one V x D buffer, float32 where the weight is narrower (and then cast). A frozen ``hidden`` or
-    head costs nothing in the backward pass. Differentiable once.
+    Memory beyond inputs and gradients is two tiles and a few numbers a token (a third tile where
+    both results have gradients and the temperature is not 1). The gradient of ``head_weight`` is
+    summed in one V x D buffer, float32 where the weight is narrower, which is then cast. A frozen
+    ``hidden`` or head costs nothing in the backward pass. Differentiable once; at least one token.
 
     Raises:
         IndexError: a token is not one of the V words.
 
     """
     words = len(head_weight)
-    if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < words:
-        span = f"{int(tokens.min())} to {int(tokens.max())}"
-        raise IndexError(f"tokens from {span}, but words from 0 to {words - 1}")
+    low, high = map(int, torch.aminmax(tokens))
+    if low < 0 or high >= words:
+        raise IndexError(f"tokens from {low} to {high}, but words from 0 to {words - 1}")
     device = "cpu" if hidden.device.type == "cpu" else "cuda"
-    chunk = min(chunk_tokens or CHUNK_TOKENS[device], max(len(tokens), 1))
+    chunk = min(chunk_tokens or CHUNK_TOKENS[device], len(tokens))
     block = min(block_words or max(TILE_LOGITS[device] // chunk, 1), words)
     return _ChunkedHead.apply(
         hidden, head_weight, tokens, temperature, entropy_gradient, (chunk, block)

@@ -54,7 +54,7 @@ def tile_statistics(logits: Tensor, spare: Tensor, temperature: float) -> Statis
     slope = beside_top.mul_(d).sum(dim=-1)
     cooled = rest
     if temperature != 1.0:
-        cooled = d.div_(temperature).exp_().scatter_(1, at, 0.0).sum(dim=-1)
+        cooled = _cooled(d, temperature).exp_().scatter_(1, at, 0.0).sum(dim=-1)
     return Statistics(top.squeeze(-1), rest, slope, cooled)
 
 
@@ -107,13 +107,18 @@ def tile_gradient(
     """
     d = logits.sub_(terms.top)
     if terms.of_entropy is None:
-        return d.div_(temperature).exp_().mul_(terms.of_logp)
+        return _cooled(d, temperature).exp_().mul_(terms.of_logp)
     p = torch.exp(d, out=spare)
     if terms.of_logp is None:
         return d.add_(terms.spread).mul_(terms.of_entropy).mul_(p)
-    cooled = p if temperature == 1.0 else (d / temperature).exp_()
-    by_logp = cooled * terms.of_logp
+    if temperature == 1.0:
+        return d.add_(terms.spread).mul_(terms.of_entropy).add_(terms.of_logp).mul_(p)
+    by_logp = (d / temperature).exp_().mul_(terms.of_logp)
     return d.add_(terms.spread).mul_(terms.of_entropy).mul_(p).add_(by_logp)
+
+
+def _cooled(d: Tensor, temperature: float) -> Tensor:
+    return d if temperature == 1.0 else d.div_(temperature)
 
 
 def take_own(tile: Tensor, tokens: Tensor, words: slice, out: Tensor) -> None:
