@@ -60,9 +60,8 @@ def load_policy(config: TrainConfig, store: Path, ranks: Ranks | None = None) ->
         raise bad_value(
             "model.path", config.model.path, "needs a causal model whose head has no bias"
         )
-    # The libraries note there which commit of the hub, or of its cache, the files were of.
-    revision = getattr(model.config, "_commit_hash", None)
-    return LoadedModel(model, tokenizer, config.model.path, revision)
+    commit = hub_commit(config.model.path, config.model.revision)
+    return LoadedModel(model, tokenizer, config.model.path, commit)
 
 
 def load_pretrained(
@@ -88,6 +87,20 @@ def load_pretrained(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token_id = tokenizer.eos_token_id
     return model.eval(), tokenizer
+
+
+def hub_commit(name: str, revision: str | None = None) -> str | None:
+    """Return the commit on the hub of a model that has just been loaded; None for a folder.
+
+    Weights of the hub are read from its cache, whose folders are named by commit; a loaded
+    model itself does not say (transformers 5 keeps no ``_commit_hash``).
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(name).is_dir():
+        return None
+    file = try_to_load_from_cache(name, "config.json", revision=revision)
+    return Path(file).parent.name if isinstance(file, str) else None
 
 
 def attention_kernel(asked: str) -> str:

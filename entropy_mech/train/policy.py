@@ -31,7 +31,14 @@ class LogprobHead(nn.Linear):
         """Return logits, or, for given ``tokens``, what ``logprobs_and_entropy`` returns."""
         if tokens is None:
             return super().forward(hidden)
-        return logprobs_and_entropy(hidden, self.weight, tokens, **settings)
+        kind = hidden.device.type
+        if not torch.is_autocast_enabled(kind):
+            return logprobs_and_entropy(hidden, self.weight, tokens, **settings)
+        # Autocast knows some operations and not others: left to it, the number of tokens, which
+        # decides between two ways to compute, would decide between two precisions too.
+        dtype = torch.get_autocast_dtype(kind)
+        with torch.autocast(kind, enabled=False):
+            return logprobs_and_entropy(hidden.to(dtype), self.weight.to(dtype), tokens, **settings)
 
 
 class Policy(nn.Module):
