@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 
-from tests.invariants.test_batch_split import assert_same, at_scope
-from tests.invariants.world import METHODS, SELECTING, train_once
+from tests.invariants.test_batch_split import assert_same
+from tests.invariants.world import CASES, train_once
 from tests.needs import needs_deepspeed
 
 pytestmark = needs_deepspeed
@@ -34,24 +34,18 @@ def run_ranks(module, environment, *, size=2, timeout_s=300):
 
 @pytest.fixture(scope="module")
 def on_two_ranks(tmp_path_factory):
-    """Every method at every scope and ZeRO stage, trained on two gloo processes."""
-    names, cases = [], []
-    for stage in (1, 2, 3):
-        for method in METHODS:
-            for scope in ("rollout_batch", "mini_batch"):
-                names.append((stage, method, scope))
-                engine = {"kind": "deepspeed", "zero_stage": stage}
-                cases.append({"loss": at_scope(method, scope), "engine": engine, **SPLIT})
+    """Every case at every ZeRO stage, trained on two gloo processes."""
+    names = [(stage, case) for stage in (1, 2, 3) for case in CASES]
+    cases = [
+        {**CASES[case], "update": SPLIT, "engine": {"kind": "deepspeed", "zero_stage": stage}}
+        for stage, case in names
+    ]
     out = tmp_path_factory.mktemp("ranks") / "results.pt"
     run_ranks("tests.invariants.world", {"CASES": json.dumps([str(out), cases])})
     return dict(zip(names, torch.load(out), strict=True))
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
-@pytest.mark.parametrize("scope", ["rollout_batch", "mini_batch"])
-@pytest.mark.parametrize("method", METHODS)
-def test_two_ranks_train_as_one(on_two_ranks, method, scope, stage):
-    whole = train_once(at_scope(method, scope), micro_batch_size=16)
-    assert_same(whole, on_two_ranks[stage, method, scope])
-    if method in SELECTING:
-        assert whole[1].any()
+@pytest.mark.parametrize("case", CASES)
+def test_two_ranks_train_as_one(on_two_ranks, case, stage):
+    assert_same(train_once(**CASES[case]), on_two_ranks[stage, case])

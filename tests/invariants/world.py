@@ -1,23 +1,41 @@
 """A policy, a rollout and one update of it: what the invariance tests train in each way."""
 
+import json
 import os
+from dataclasses import replace
 
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from entropy_mech.objectives import token_advantages
 from entropy_mech.train.batch import RolloutBatch, join
 from entropy_mech.train.config_io import make_config
 from entropy_mech.train.engine import build_engine, measure
-from entropy_mech.train.parallel import Ranks
+from entropy_mech.train.implicit_prm import ImplicitPRM
+from entropy_mech.train.parallel import Ranks, join_ranks, leave_ranks
 from entropy_mech.train.update import update_policy
 from tests.conftest import CLIP_COV, KL_COV, TINY
 
 VOCABULARY, PROMPTS, RESPONSES = 18, 8, 4
 SELECTING = {"clip_cov": {**CLIP_COV, "clip_fraction": 0.15}, "kl_cov": KL_COV}
-METHODS = {
-    "policy_gradient": {"method": "policy_gradient"},
-    "ppo_clip": {"method": "ppo_clip"},
-    **SELECTING,
+PPO = {"method": "ppo_clip"}
+# Every control and every algorithm, by name: the sections of a configuration that make it.
+CASES = {
+    "policy gradient": {"loss": {"method": "policy_gradient"}},
+    "PPO clip": {"loss": PPO},
+    "clip-higher": {"loss": {**PPO, "clip_high": 0.28}},
+    "entropy bonus": {"loss": {**PPO, "entropy_bonus": 0.01}},
+    "reference KL": {"loss": {**PPO, "reference_kl": 0.1}},
+    "importance weights": {"loss": {**PPO, "importance_cap": 1.05}},
+    "mean over responses": {"loss": {**PPO, "aggregation": "sequence_mean_token_mean"}},
+    "RLOO": {"loss": PPO, "algorithm": {"name": "rloo"}},
+    "REINFORCE++": {"loss": PPO, "algorithm": {"name": "reinforce_pp"}},
+    "PRIME": {"loss": PPO, "algorithm": {"name": "prime", "prm_learning_rate": 0.3}},
+    **{
+        f"{method}, {scope}": {"loss": {**loss, "covariance_scope": scope}}
+        for method, loss in SELECTING.items()
+        for scope in ("rollout_batch", "mini_batch")
+    },
 }
 
 
@@ -40,7 +58,10 @@ def make_model():
 
 
 def make_batch(engine):
-    """A rollout of random tokens and rewards, with responses of 1 to 11 tokens."""
+    """A rollout of random tokens and outcomes, with responses of 1 to 11 tokens.
+
+    What a sampler and a reference would have said is the policy's own word, a little off.
+    """
     generator = torch.Generator().manual_seed(1)
     rows = PROMPTS * RESPONSES
     length = torch.randint(1, 12, (rows, 1), generator=generator)
@@ -48,7 +69,8 @@ def make_batch(engine):
     tokens = torch.randint(3, VOCABULARY, mask.shape, generator=generator) * mask
     prompts = [tuple(range(3, 5 + row // RESPONSES)) for row in range(rows)]
     input_ids, prompt_length = join(prompts, tokens, mask, 0)
-    advantage = torch.randn(rows, 1, generator=generator)
+    rewards = (torch.rand(rows, generator=generator) < 0.5).float()
+    noise = 0.1 * torch.randn((2, *mask.shape), generator=generator)
     blank = torch.zeros(mask.shape)
     batch = RolloutBatch(
         input_ids=input_ids,
@@ -57,49 +79,65 @@ def make_batch(engine):
         response_mask=mask,
         problem=torch.arange(PROMPTS).repeat_interleave(RESPONSES),
         sample=torch.arange(RESPONSES).repeat(PROMPTS),
-        rewards=torch.zeros(rows),
-        advantages=torch.where(mask, advantage, 0.0),
+        rewards=rewards,
+        advantages=blank,
         logp_sampler=blank,
         logp_old=blank,
         logp_ref=blank,
         entropy=blank,
     )
     logp, entropy = measure(engine, batch)
-    return RolloutBatch(**{**batch.__dict__, "logp_old": logp, "entropy": entropy})
+    return replace(
+        batch,
+        logp_old=logp,
+        entropy=entropy,
+        logp_sampler=torch.where(mask, logp + noise[0], 0.0),
+        logp_ref=torch.where(mask, logp + noise[1], 0.0),
+    )
 
 
-def train_once(loss, *, ranks=None, engine=None, **update):
+def train_once(*, ranks=None, engine=None, update=None, **sections):
     """Two optimizer steps; return metrics, the tokens touched and the weights, laid end to end."""
     config = make_config(
         {
             **TINY,
             "rollout": {"prompts": PROMPTS, "responses": RESPONSES},
-            "update": {"updates_per_rollout": 2, "learning_rate": 1e-2, **update},
-            "loss": loss,
+            # SGD, whose step is as exact as the gradient: Adam's first steps divide every gradient
+            # by its own size, and so lift the rounding of one near 0 to a full step. The step is
+            # long enough for ratios that the clips act on.
+            "update": {
+                "updates_per_rollout": 2,
+                "optimizer": "sgd",
+                "learning_rate": 0.3,
+                **(update or {}),
+            },
             "engine": engine or {},
+            **sections,
         }
     )
+    ranks = ranks or Ranks()
     torch.set_num_threads(1)
-    made = build_engine(make_model(), config.engine, config.update, ranks or Ranks())
-    metrics, touched = update_policy(made, make_batch(made), config, step=3)
+    made = build_engine(make_model(), config.engine, config.update, ranks)
+    batch, metrics, process_rewards = make_batch(made), {}, None
+    if config.algorithm.name == "prime":
+        prm = ImplicitPRM(make_model(), config, ranks)
+        process_rewards, metrics = prm.reward(batch, step=3)
+    advantages = token_advantages(
+        config.algorithm, batch.rewards.view(-1, RESPONSES), batch.response_mask, process_rewards
+    )
+    changes, touched = update_policy(made, replace(batch, advantages=advantages), config, step=3)
     weights = torch.cat([w.flatten().clone() for _, w in made.weights()])
-    return metrics, touched, weights
+    return metrics | changes, touched, weights
 
 
 def main():
-    """Train every case given as JSON on standard input, on all ranks; rank 0 saves the results."""
-    import json
-    import sys
-
-    from entropy_mech.train.parallel import join_ranks, leave_ranks
-
+    """Train every case given as JSON in the environment, on all ranks; rank 0 saves the results."""
     ranks = join_ranks(timeout_s=60)
     out, cases = json.loads(os.environ["CASES"])
     results = [train_once(ranks=ranks, **case) for case in cases]
     if ranks.first:
         torch.save(results, out)
     leave_ranks(ranks)
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":
