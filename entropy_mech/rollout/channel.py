@@ -20,6 +20,7 @@ import numpy as np
 _HEAD = struct.Struct("<Q")
 _LONGEST_TABLE = 1 << 30
 _CHALLENGE = 32
+_ACCEPTED, _REFUSED = b"\1", b"\0"
 
 
 class ChannelClosed(Exception):
@@ -31,7 +32,7 @@ class ChannelTimeout(Exception):
 
 
 class ChannelRefused(Exception):
-    """The other side does not know the key."""
+    """The two sides do not know the same key."""
 
 
 class Channel:
@@ -43,17 +44,24 @@ class Channel:
         # The client proves itself first: a server tells nothing to whom it does not know.
         for prove in (not server, server):
             if prove:
-                challenge = bytes(self._read(_CHALLENGE))
-                self._write(_proof(key, challenge, b"server" if server else b"client"))
+                self._prove(key, b"server" if server else b"client")
             else:
-                challenge = secrets.token_bytes(_CHALLENGE)
-                self._write(challenge)
-                other = b"client" if server else b"server"
-                if not hmac.compare_digest(
-                    bytes(self._read(_CHALLENGE)), _proof(key, challenge, other)
-                ):
-                    self.close()
-                    raise ChannelRefused
+                self._examine(key, b"client" if server else b"server")
+
+    def _prove(self, key: bytes, side: bytes) -> None:
+        self._write(_proof(key, bytes(self._read(_CHALLENGE)), side))
+        if bytes(self._read(1)) != _ACCEPTED:
+            self.close()
+            raise ChannelRefused
+
+    def _examine(self, key: bytes, other: bytes) -> None:
+        challenge = secrets.token_bytes(_CHALLENGE)
+        self._write(challenge)
+        known = hmac.compare_digest(bytes(self._read(_CHALLENGE)), _proof(key, challenge, other))
+        self._write(_ACCEPTED if known else _REFUSED)
+        if not known:
+            self.close()
+            raise ChannelRefused
 
     def send(
         self,

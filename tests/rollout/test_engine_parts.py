@@ -95,10 +95,10 @@ def test_a_side_that_does_not_read_is_not_waited_for():
     server.close()
 
 
-def test_who_does_not_know_the_key_is_refused_by_either_side():
+def test_who_does_not_know_the_key_is_refused_and_told_so():
     client, server = _ends(client_key=b"x" * 32)
     assert isinstance(server, ChannelRefused)
-    assert isinstance(client, ChannelClosed)
+    assert isinstance(client, ChannelRefused)
 
 
 def test_dealt_requests_come_back_in_order():

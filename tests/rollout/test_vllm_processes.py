@@ -61,7 +61,7 @@ def folder(model, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pair(folder):
-    """Two engines of this host; the last test that uses them kills one."""
+    """Two engines of this host; two tests do away with one each, in this file's order."""
     with _start(folder, engines=2) as sampler:
         yield sampler
 
@@ -115,21 +115,6 @@ def test_one_engine_of_two_left_behind_is_named(pair, model):
     pair.sync(model.named_parameters(), version)
 
 
-def test_an_engine_that_stops_answering_is_given_up(folder):
-    with _start(folder, sample_timeout_s=3.0, sync_timeout_s=3.0) as sampler:
-        pid = sampler.engines[0]._process.pid
-        os.kill(pid, signal.SIGSTOP)
-        begin = time.monotonic()
-        with pytest.raises(SamplerError, match=rf"engine 0 \(pid {pid} on .*\): silent for 8 s"):
-            sampler.sample(_requests(), temperature=1.0, max_new_tokens=4)
-        assert 3 < time.monotonic() - begin < 60
-        with pytest.raises(StaleWeightsError, match="no weights"):
-            sampler.sample(_requests(), temperature=1.0, max_new_tokens=4)
-        with pytest.raises(SamplerError, match="silent"):
-            sampler.sync(make("tied").named_parameters(), 1)
-        os.kill(pid, signal.SIGCONT)
-
-
 def test_a_killed_engine_is_named_at_once(pair, model):
     version = pair.policy_version
     pid = pair.engines[1]._process.pid
@@ -141,20 +126,24 @@ def test_a_killed_engine_is_named_at_once(pair, model):
     with pytest.raises(SamplerError, match=rf"pid {pid} .*SIGKILL"):
         pair.sync(model.named_parameters(), version + 1)
     assert pair.policy_version is None
+    pair.engines.pop().close()
 
 
-def test_an_engine_killed_while_it_takes_weights(folder):
-    with _start(folder, sync_transport="connection") as sampler:
-        pid = sampler.engines[0]._process.pid
-
-        def weights():
-            for i, named in enumerate(make("tied").named_parameters()):
-                if i == 5:
-                    os.kill(pid, signal.SIGKILL)
-                yield named
-
-        with pytest.raises(SamplerError, match=rf"pid {pid} .*lost .*SIGKILL"):
-            sampler.sync(weights(), 1)
+def test_an_engine_that_stops_answering_is_given_up(pair, monkeypatch):
+    """The last test of the pair: the one that lives is stopped."""
+    changes = {"sample_timeout_s": 2.0, "sync_timeout_s": 2.0}
+    monkeypatch.setattr(pair, "config", pair.config.model_copy(update=changes))
+    version, pid = pair.policy_version, pair.engines[0]._process.pid
+    os.kill(pid, signal.SIGSTOP)
+    begin = time.monotonic()
+    with pytest.raises(SamplerError, match=rf"engine 0 \(pid {pid} on .*\): silent for 7 s"):
+        pair.sample(_requests(), temperature=1.0, max_new_tokens=4, policy_version=version)
+    assert 2 < time.monotonic() - begin < 60
+    with pytest.raises(StaleWeightsError, match="no weights"):
+        pair.sample(_requests(), temperature=1.0, max_new_tokens=4, policy_version=version)
+    with pytest.raises(SamplerError, match="silent"):
+        pair.sync(make("tied").named_parameters(), version + 1)
+    os.kill(pid, signal.SIGCONT)
 
 
 def test_an_engine_that_cannot_start_says_why(tmp_path):
@@ -162,11 +151,19 @@ def test_an_engine_that_cannot_start_says_why(tmp_path):
         _start(tmp_path / "no_such_model")
 
 
-def test_a_server_of_another_host_needs_the_key(folder, model, monkeypatch):
+def test_a_server_of_another_host_needs_the_key_and_may_die(folder, model, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "entropy_mech.rollout.serve", "--port", str(port), "--once"]
+    command = [sys.executable, "-m", "entropy_mech.rollout.serve", "--port", str(port)]
     server = subprocess.Popen(command, env={**os.environ, KEY_VARIABLE: KEY})
+
+    def dying_midway():
+        for i, named in enumerate(model.named_parameters()):
+            if i == 5:
+                server.kill()
+                server.wait()
+            yield named
+
     try:
         where = {"hosts": (f"127.0.0.1:{port}",), "sync_transport": "connection"}
         monkeypatch.delenv(KEY_VARIABLE, raising=False)
@@ -179,7 +176,10 @@ def test_a_server_of_another_host_needs_the_key(folder, model, monkeypatch):
         with _start(folder, **where) as sampler:
             sampler.sync(model.named_parameters(), 1)
             assert _gap(sampler, model) < 1e-5
-        assert server.wait(timeout=60) == 0
+            peer = rf"engine 0 at 127.0.0.1:{port} \(pid {server.pid} on .*\): lost while"
+            with pytest.raises(SamplerError, match=peer):
+                sampler.sync(dying_midway(), 2)
+            assert sampler.policy_version is None
     finally:
         server.kill()
         server.wait()
