@@ -26,7 +26,7 @@ from entropy_mech.train.lemma1_probe import Lemma1Probe
 from entropy_mech.train.measurements import covariance_metrics, rollout_metrics, token_record
 from entropy_mech.train.parallel import Ranks, join_ranks, leave_ranks
 from entropy_mech.train.rollouts import Rollout
-from entropy_mech.train.run_files import export_policy, write_arrays, write_manifest
+from entropy_mech.train.run_files import export_policy, mirrored, write_arrays, write_manifest
 from entropy_mech.train.tasks import load_tasks
 from entropy_mech.train.update import update_policy
 
@@ -68,7 +68,7 @@ def train(
     if not ranks.first:
         say = _silent
     try:
-        with _only_one_run(run, ranks, say):
+        with _only_one_run(run, ranks, say), ranks.naming_peers():
             if not ranks.from_first(run.complete):
                 # Before anything is written: an impossible problem set is refused here.
                 tasks = load_tasks(config, say)
@@ -136,18 +136,24 @@ class _Loop:
         first = self._resume()
         if self.ranks.first:
             self.run.write("config.json", self.config.model_dump(mode="json"))
-        for step in range(first, self.config.steps):
-            self.ranks.meet(f"the start of step {step}")
-            self.seconds = {}
-            metrics = self._step(step)
-            done = step + 1
-            if self.ranks.first:
-                self.run.metrics_file.append({"step": step, **metrics})
-            if done % self.config.checkpoint.every == 0 or done == self.config.steps:
-                self._save(done)
-            if self.ranks.first:
-                self.run.timings_file.append({"step": step, **self.seconds})
-                self._tell(done, metrics)
+        with mirrored(self.run, self.ranks, self.say) as mirror:
+            for step in range(first, self.config.steps):
+                self.ranks.meet(f"the start of step {step}")
+                self.seconds = {}
+                metrics = self._step(step)
+                self._keep(step, metrics)
+                mirror.log(step, metrics)
+
+    def _keep(self, step: int, metrics: dict[str, Any]) -> None:
+        """Write a step's metrics and timings, and a checkpoint where one is due."""
+        done = step + 1
+        if self.ranks.first:
+            self.run.metrics_file.append({"step": step, **metrics})
+        if done % self.config.checkpoint.every == 0 or done == self.config.steps:
+            self._save(done)
+        if self.ranks.first:
+            self.run.timings_file.append({"step": step, **self.seconds})
+            self._tell(done, metrics)
 
     def _step(self, step: int) -> dict[str, Any]:
         version = policy_version(self.config, step)

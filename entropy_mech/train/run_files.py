@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from entropy_mech.runs.manifest import environment, now
+from entropy_mech.runs.mirrors import Mirror, open_mirror
 from entropy_mech.runs.store import Run
 from entropy_mech.train.engine import Engine
 from entropy_mech.train.models import LoadedModel, export_model
+from entropy_mech.train.parallel import Ranks
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -73,3 +76,21 @@ def write_manifest(
             **environment(),
         },
     )
+
+
+@contextmanager
+def mirrored(run: Run, ranks: Ranks, say: Callable[[str], None]) -> Iterator[Mirror]:
+    """Open the dashboard that shows a run, on rank 0; one that fails stops nothing."""
+    config = run.config
+    mirror = open_mirror(
+        config.mirror.kind if ranks.first else "none",
+        f"{config.loss.method}-seed{config.seed}-{run.path.name}",
+        run.path / "mirror",
+        config.model_dump(mode="json"),
+        say,
+        project=config.mirror.project,
+    )
+    try:
+        yield mirror
+    finally:
+        mirror.close()
