@@ -207,3 +207,12 @@ def test_base_models_in_work_are_shown(store, capsys):
         assert base_models_in_work(store) == {"a" * 16: 0.25}
         assert main(["runs"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "base model aaaaaaaa: 25%"
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback(store):
+    _write(store, 1)
+    command = [sys.executable, "-m", "entropy_mech", "runs"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as listing:
+        listing.stdout.close()
+        assert listing.stderr.read() == b""
+    assert listing.returncode == 1
