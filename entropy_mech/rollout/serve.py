@@ -46,6 +46,8 @@ class Server:
             while True:
                 table, arrays = self._channel.receive(timeout_s=None)
                 self._answer(table, arrays)
+        if self._writer is not None:
+            self._writer.discard()  # the trainer was lost in the middle of a sync
         if self._engine is not None:
             self._engine.close()
 
