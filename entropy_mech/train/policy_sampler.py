@@ -56,6 +56,8 @@ class CopySampler(LiveSampler):
 class VLLMPolicySampler(SharedSampler):
     """Samples with vLLM engines; after each sync they are probed against the trainer."""
 
+    joint = True
+
     def __init__(
         self, engine: Engine, loaded: LoadedModel, config: TrainConfig, max_model_len: int
     ):

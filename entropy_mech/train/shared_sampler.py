@@ -19,6 +19,9 @@ class SharedSampler:
     matter who sampled it.
     """
 
+    # Whether the sampler is called with no request too: the ranks of one engine step jointly.
+    joint = False
+
     def __init__(self, sampler: Sampler | None, ranks: Ranks, *, on_every_rank: bool):
         self.sampler, self.ranks, self.on_every_rank = sampler, ranks, on_every_rank
 
@@ -41,7 +44,7 @@ class SharedSampler:
             return self.ranks.from_first(out)
         share = -(-len(requests) // self.ranks.size)
         mine = requests[self.ranks.rank * share : (self.ranks.rank + 1) * share]
-        out = _on_host(self.sampler.sample(mine, **settings)) if mine else None
+        out = _on_host(self.sampler.sample(mine, **settings)) if mine or self.joint else None
         return _joined([part for part in self.ranks.gather(out) if part is not None])
 
 
