@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -45,9 +46,21 @@ class TorchSampler:
             raise bad_value("rollout.temperature", temperature, "give 0 (greedy) or more")
         keys = np.array([request.key for request in requests], dtype=np.uint64)
         out = _Output(len(requests), max_new_tokens, self.pad_token, self.model.device)
-        decoder = self._decoder([request.prompt_tokens for request in requests])
-        alive = torch.arange(len(requests), device=self.model.device)
-        for position in range(max_new_tokens):
+        with _in_evaluation_mode(self.model):
+            self._fill(out, [request.prompt_tokens for request in requests], keys, temperature)
+        return out.completions(policy_version)
+
+    def _fill(
+        self,
+        out: _Output,
+        prompts: Sequence[Sequence[int]],
+        keys: np.ndarray,
+        temperature: float,
+    ) -> None:
+        decoder = self._decoder(prompts)
+        rows, columns = out.tokens.shape
+        alive = torch.arange(rows, device=self.model.device)
+        for position in range(columns):
             draws = torch.from_numpy(uniforms(keys, position))
             token, logp = _draw(decoder.logits, temperature, draws)
             out.write(position, alive, token, logp)
@@ -57,14 +70,27 @@ class TorchSampler:
                 out.finished[alive[finished]] = True
                 left = decoder.drop(finished)
                 alive, token, keys = alive[left], token[left], keys[left.cpu().numpy()]
-            if not len(alive) or position + 1 == max_new_tokens:
+            if not len(alive) or position + 1 == columns:
                 break
             decoder.advance(token)
-        return out.completions(policy_version)
 
     def _decoder(self, prompts: Sequence[Sequence[int]]) -> Decoder:
         chosen = FusedDecoder if why_not_fused(self.model) is None else HuggingFaceDecoder
         return chosen(self.model, prompts, self.pad_token)
+
+
+@contextmanager
+def _in_evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
+    """Sample as in evaluation: in training mode, gradient checkpointing keeps no KV cache.
+
+    Hugging Face then drops the cache with a warning, and every token would see itself alone.
+    """
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
 class _Output:

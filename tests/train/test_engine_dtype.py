@@ -7,6 +7,9 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from entropy_mech.objectives import logprobs
+from entropy_mech.rollout import torch_sampler
+from entropy_mech.rollout.sampler import SamplingRequest
+from entropy_mech.rollout.torch_sampler import TorchSampler
 from entropy_mech.train.batch import RolloutBatch, join
 from entropy_mech.train.config_io import make_config
 from entropy_mech.train.engine import build_engine, measure
@@ -124,6 +127,26 @@ def test_checkpointing_recomputes_every_block_in_the_backward_pass():
         _gradient(engine, _measured(engine))
         calls[checkpointing] = len(count)
     assert calls == {False: 6, True: 9}  # measured once, passed once, and recomputed
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_what_is_sampled_is_what_the_trainer_measures(checkpointing, monkeypatch):
+    """Hugging Face's own decoding keeps its cache though blocks are checkpointed in training."""
+    monkeypatch.setattr(torch_sampler, "why_not_fused", lambda model: "as on a GPU")
+    engine = _engine(_config(gradient_checkpointing=checkpointing))
+    model, prompt = engine.policy.model, (3, 4, 5)
+    out = TorchSampler(model, pad_token=0, eos_token=1).sample(
+        [SamplingRequest(prompt, key) for key in range(PROMPTS * RESPONSES)],
+        temperature=1.0,
+        max_new_tokens=LONGEST,
+    )
+    assert model.training is checkpointing  # as it was before
+    prompts = [prompt] * len(out.tokens)
+    input_ids, prompt_length = join(prompts, out.tokens, out.response_mask, 0)
+    sampled = {"tokens": out.tokens, "response_mask": out.response_mask}
+    batch = replace(_batch(), input_ids=input_ids, prompt_length=prompt_length, **sampled)
+    logp, _ = measure(engine, batch)
+    torch.testing.assert_close(logp, out.logp_sampler, rtol=0, atol=1e-5)
 
 
 def test_bfloat16_passes_agree_with_float32_within_their_rounding(head):
