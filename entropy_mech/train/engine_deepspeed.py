@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -37,6 +38,9 @@ except ImportError as error:
     ) from error
 
 _TAG = "zero"
+# For tensor-parallel inference on one host, compiled at the first start: minutes, a compiler, and
+# a lock that a killed compilation leaves behind. Training does not use it.
+deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 # DeepSpeed calls what torch has renamed, at every exchange.
 warnings.filterwarnings("ignore", message=r".*torch\.distributed\.", category=FutureWarning)
 logging.getLogger("DeepSpeed").setLevel(os.environ.get("DEEPSPEED_LOG_LEVEL", "ERROR").upper())
@@ -56,12 +60,15 @@ class DeepSpeedEngine:
         learning_rate: float | None = None,
     ):
         self.config, self.ranks = config, ranks
-        deepspeed.init_distributed(dist_init_required=ranks.size == 1, verbose=False)
+        if ranks.size == 1:
+            _join_alone()
+        deepspeed.init_distributed(dist_init_required=False, verbose=False)
         policy = prepared_policy(model, config, temperature)
         optimizer = new_optimizer(model.parameters(), update, learning_rate)
         self.engine, *_ = deepspeed.initialize(
             model=policy, optimizer=optimizer, config=_settings(config, update)
         )
+        ranks.limit_waits()  # also in the groups that DeepSpeed made
         self.policy = policy
         self.device = torch.device(self.engine.device)
 
@@ -123,6 +130,14 @@ class DeepSpeedEngine:
         self.ranks.meet("the loading of a checkpoint")
         if self.ranks.first:
             shutil.rmtree(cut)
+
+
+def _join_alone() -> None:
+    """Make the process group of one that DeepSpeed needs: no launcher and no port for it."""
+    os.environ.setdefault("LOCAL_RANK", "0")
+    if not dist.is_initialized():
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
 
 
 def _ranks_that_wrote(folder: Path) -> int:

@@ -8,6 +8,8 @@ chosen by any number of them.
 from __future__ import annotations
 
 import os
+import re
+import socket
 from collections.abc import Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -20,6 +22,11 @@ from torch import Tensor
 from entropy_mech.errors import UserError
 
 T = TypeVar("T")
+
+# In gloo's messages: where in its source, a peer's address, and the ranks a barrier missed.
+_SOURCE = re.compile(r"\[[^\[\]]*\.(?:cc|cpp|h):\d+\] ?")
+_ADDRESS = re.compile(r"\[([^\[\]]+)\]:\d+")
+_MISSED = re.compile(r"[Rr]anks? ([\d, ]+) failed to pass|send/recv from rank (\d+)")
 
 
 class PeerLost(UserError):
@@ -37,7 +44,11 @@ class Ranks:
 
     def __init__(self, rank: int = 0, size: int = 1, *, timeout_s: float = 1800.0):
         self.rank, self.size, self.timeout_s = rank, size, timeout_s
-        self.group = dist.new_group(backend="gloo") if size > 1 else None
+        self.group, self.places = None, [("an unknown host", "")] * size
+        if size > 1:
+            patience = timedelta(seconds=timeout_s)  # a group of its own does not inherit it
+            self.group = dist.new_group(backend="gloo", timeout=patience)
+            self.places = self.gather(_place())
 
     @property
     def first(self) -> bool:
@@ -86,22 +97,72 @@ class Ranks:
                 self.group, timeout=timedelta(seconds=self.timeout_s), wait_all_ranks=True
             )
 
+    def limit_waits(self) -> None:
+        """Let every process group made so far, an engine's too, wait no longer than this one."""
+        if self.size == 1:
+            return
+        for group in list(dist.distributed_c10d._world.pg_map):
+            dist.distributed_c10d._set_pg_timeout(timedelta(seconds=self.timeout_s), group)
+
+    @contextmanager
+    def naming_peers(self):
+        """Turn the failure of any exchange, an engine's too, into PeerLost; leave other errors."""
+        try:
+            yield
+        except RuntimeError as error:
+            of_a_peer = isinstance(error, dist.DistError) or "gloo" in str(error)
+            if self.size == 1 or not of_a_peer:
+                raise
+            raise self._lost("an exchange of weights or gradients", error) from error
+
     @contextmanager
     def _naming_peers(self, where: str):
         try:
             yield
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[0]
-            raise PeerLost(
-                f"rank {self.rank} of {self.size}: a peer was lost at {where} ({reason}); "
-                "look at that rank's own messages, then start again: the run resumes"
-            ) from error
+            raise self._lost(where, error) from error
+
+    def _lost(self, where: str, error: RuntimeError) -> PeerLost:
+        text = str(error).strip()
+        lost = [rank for rank in self._named_in(text) if rank != self.rank]
+        if self.size == 2:
+            lost = [1 - self.rank]
+        names = " and ".join(
+            f"rank {rank} on {self.places[rank][0]} ({self.places[rank][1]})" for rank in lost
+        )
+        reason = _SOURCE.sub("", text.splitlines()[0])
+        return PeerLost(
+            f"rank {self.rank} of {self.size}: lost {names or 'a peer'} at {where} ({reason}); "
+            "look at that rank's own messages, then start again: the run resumes"
+        )
+
+    def _named_in(self, text: str) -> list[int]:
+        """Return the ranks that an error's text names, by number or else by address."""
+        found = [match[1] or match[2] for match in _MISSED.finditer(text)]
+        numbers = {int(number) for part in found for number in re.findall(r"\d+", part)}
+        if numbers:
+            return sorted(numbers)
+        addresses = set(_ADDRESS.findall(text)) - {self.places[self.rank][1]}
+        return [rank for rank, place in enumerate(self.places) if place[1] in addresses]
+
+
+def _place() -> tuple[str, str]:
+    """Return this host's name and its address towards rank 0."""
+    master = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
+    family, kind, *_, address = socket.getaddrinfo(*master, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, kind) as probe:
+        probe.connect(address)  # of datagrams: nothing is sent
+        return socket.gethostname(), probe.getsockname()[0]
 
 
 def join_ranks(*, timeout_s: float) -> Ranks:
     """Return this process's place, as torchrun or the deepspeed launcher says in the environment.
 
     Without a launcher (no ``WORLD_SIZE``) that is rank 0 of 1, and no process group is made.
+
+    Raises:
+        PeerLost: the others did not come.
+
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -110,9 +171,17 @@ def join_ranks(*, timeout_s: float) -> Ranks:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         backend = "cpu:gloo,cuda:nccl"
-    if not dist.is_initialized():
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
-    return Ranks(dist.get_rank(), size, timeout_s=timeout_s)
+    try:
+        if not dist.is_initialized():
+            dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+        return Ranks(dist.get_rank(), size, timeout_s=timeout_s)
+    except RuntimeError as error:
+        reason = _SOURCE.sub("", str(error).strip().splitlines()[0])
+        raise PeerLost(
+            f"rank {os.environ.get('RANK', '?')} of {size}: not all processes of the run met at "
+            f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')} within "
+            f"{timeout_s:g} s ({reason}); start all of them, with one address and open ports"
+        ) from error
 
 
 def leave_ranks(ranks: Ranks) -> None:
