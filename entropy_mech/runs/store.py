@@ -134,10 +134,16 @@ class Run:
         if not self.path.is_dir():
             return  # refused before anything was written
         words = " ".join(f"{type(error).__name__}: {error}".split())
-        failed = {"stage": "failed", "error": words[:500], "updated": time.time()}
+        failed = {
+            "stage": "failed",
+            "done": self.steps_done,
+            "total": self.config.steps,
+            "updated": time.time(),
+            "error": words[:500],
+        }
         # A full disk, say, is what the error is about: that is what must be raised, not this.
         with suppress(OSError):
-            self.write("status.json", {**self.status(), **failed})
+            self.write("status.json", failed)
 
     def write(self, name: str, value: Any) -> None:
         """Replace one of the run's JSON files."""
