@@ -123,16 +123,15 @@ class Ranks:
             raise self._lost(where, error) from error
 
     def _lost(self, where: str, error: RuntimeError) -> PeerLost:
-        text = str(error).strip()
-        lost = [rank for rank in self._named_in(text) if rank != self.rank]
+        lost = [rank for rank in self._named_in(str(error)) if rank != self.rank]
         if self.size == 2:
             lost = [1 - self.rank]
         names = " and ".join(
             f"rank {rank} on {self.places[rank][0]} ({self.places[rank][1]})" for rank in lost
         )
-        reason = _SOURCE.sub("", text.splitlines()[0])
         return PeerLost(
-            f"rank {self.rank} of {self.size}: lost {names or 'a peer'} at {where} ({reason}); "
+            f"rank {self.rank} of {self.size}: lost {names or 'a peer'} at {where} "
+            f"({_reason(error)}); "
             "look at that rank's own messages, then start again: the run resumes"
         )
 
@@ -144,6 +143,11 @@ class Ranks:
             return sorted(numbers)
         addresses = set(_ADDRESS.findall(text)) - {self.places[self.rank][1]}
         return [rank for rank, place in enumerate(self.places) if place[1] in addresses]
+
+
+def _reason(error: RuntimeError) -> str:
+    """Return the first sentence of what torch says."""
+    return _SOURCE.sub("", str(error).strip().splitlines()[0]).split(". ")[0]
 
 
 def _place() -> tuple[str, str]:
@@ -176,11 +180,11 @@ def join_ranks(*, timeout_s: float) -> Ranks:
             dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
         return Ranks(dist.get_rank(), size, timeout_s=timeout_s)
     except RuntimeError as error:
-        reason = _SOURCE.sub("", str(error).strip().splitlines()[0])
         raise PeerLost(
             f"rank {os.environ.get('RANK', '?')} of {size}: not all processes of the run met at "
             f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')} within "
-            f"{timeout_s:g} s ({reason}); start all of them, with one address and open ports"
+            f"{timeout_s:g} s ({_reason(error)}); "
+            "start all of them, with one address and open ports"
         ) from error
 
 
