@@ -45,5 +45,5 @@ class MetricsFile:
         """Return a row a step, in order of steps; null becomes NaN."""
         frame = pd.DataFrame([json.loads(line) for line in self.lines()])
         # A metric that was null at every step so far would come as a column of objects.
-        objects = frame.columns[frame.dtypes == object]
+        objects = frame.select_dtypes(include=object).columns
         return frame.astype(dict.fromkeys(objects, "float64"))
