@@ -56,11 +56,13 @@ def test_a_failure_names_its_job_and_stops_what_needs_it(tmp_path):
 def test_an_interrupt_ends_the_children(tmp_path, monkeypatch):
     pid_file = tmp_path / "pid"
     code = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-    real_sleep = time.sleep
+    real_sleep, interrupts = time.sleep, []
 
     def interrupt_once_started(seconds):
         real_sleep(seconds)
-        if pid_file.exists() and pid_file.read_text():
+        # Once: waiting for the child to end sleeps too, and is not to be interrupted.
+        if not interrupts and pid_file.exists() and pid_file.read_text():
+            interrupts.append(seconds)
             raise KeyboardInterrupt
 
     monkeypatch.setattr("entropy_mech.runs.jobs.time.sleep", interrupt_once_started)
