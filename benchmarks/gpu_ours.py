@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from gpu_meter import Meter
-from gpu_work import SHAPES, SIZES, LastTokenEven, configuration, prompt_texts
+from gpu_work import SHAPES, SIZES, LastTokenEven, configuration, load_tokenizer, prompt_texts
 
 from entropy_mech.objectives import logprobs_and_entropy, token_advantages
 from entropy_mech.train.batch import RolloutBatch
@@ -49,7 +49,8 @@ def run_case(case: dict) -> dict:
     """
     shape, sizes = SHAPES[case["size"]], SIZES[case["size"]]
     config = configuration(case["folder"], sizes, case)
-    loaded = load_policy(config, Path(case["folder"]).parent)
+    tokenizer = load_tokenizer(case["folder"])
+    loaded = replace(load_policy(config, Path(case["folder"]).parent), tokenizer=tokenizer)
     engine = build_engine(loaded.model, config.engine, config.update, Ranks())
     sampler = build_sampler(config, engine, loaded, None, sizes.longest + 1)
     meter = Meter(engine.device)
@@ -57,7 +58,6 @@ def run_case(case: dict) -> dict:
         LastTokenEven(text) for text in prompt_texts(4 * sizes.prompts, sizes, shape.vocabulary)
     ]
     watched = _Measured(sampler, meter)
-    tokenizer = loaded.tokenizer
     prompts, grader = Prompts(tokenizer, config), Grader(Ranks())
     rollouts = RolloutMaker(config, problems, tokenizer, watched, prompts, grader)
     cursor, version, touched, gaps = 0, 0, {}, []
@@ -65,6 +65,7 @@ def run_case(case: dict) -> dict:
         with meter.phase("sync"):
             sampler.sync(version)
         rollout = rollouts.make(number, cursor, version)
+        assert (rollout.batch.prompt_length == sizes.prompt_tokens).all(), "a word is a token"
         watched.done["flops"] = _flops(shape, rollout.batch)
         sampler.rest()
         for name, loss in LOSSES.items():

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 import torch
 from datasets import Dataset
 from gpu_meter import Meter
-from gpu_work import SHAPES, SIZES, prompt_texts, reward
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from gpu_work import SHAPES, SIZES, load_tokenizer, prompt_texts, reward
+from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from entropy_mech.train.estimate_work import sequence_flops
@@ -23,8 +23,9 @@ class _Watch(TrainerCallback):
         self.meter = Meter(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         self.update, self.lengths = ExitStack(), []
 
-    def reward(self, completions, completion_ids, **_):
+    def reward(self, completions, completion_ids, prompts, **_):
         """TRL's reward function; notes how long the responses were."""
+        assert all(len(text.split()) == self.sizes.prompt_tokens for text in prompts)
         self.lengths = [len(ids) for ids in completion_ids]
         return [reward(text) for text in completions]
 
@@ -69,7 +70,7 @@ class _Watch(TrainerCallback):
 def run_trl(case: dict) -> dict:
     """Train for some rounds with TRL and return a row a phase."""
     watch, sizes = _Watch(case), SIZES[case["size"]]
-    tokenizer = AutoTokenizer.from_pretrained(case["folder"])
+    tokenizer = load_tokenizer(case["folder"])
     model = AutoModelForCausalLM.from_pretrained(case["folder"], dtype=torch.float32)
     rows = sizes.prompts * sizes.responses
     with tempfile.TemporaryDirectory() as output:

@@ -11,6 +11,7 @@ import torch
 
 from entropy_mech.train.architecture import MODELS, Architecture
 
+SPECIAL = ("<pad>", "<eos>", "<unk>")
 PAD, EOS = 0, 1
 # Dense bfloat16 with float32 sums, TFLOP/s, by a part of the device's name; the first match counts.
 PEAK_TFLOPS = {
@@ -85,12 +86,13 @@ def reward(text: str) -> float:
 
 def prompt_texts(count: int, sizes: Sizes, vocabulary: int) -> list[str]:
     """Return prompts of random tokens, all of the same length."""
-    numbers = np.random.default_rng(0).integers(EOS + 1, vocabulary, (count, sizes.prompt_tokens))
+    size = (count, sizes.prompt_tokens)
+    numbers = np.random.default_rng(0).integers(len(SPECIAL), vocabulary, size)
     return [" ".join(f"t{n}" for n in row) for row in numbers]
 
 
 def save_model(folder: Path, shape: Architecture) -> None:
-    """Write a Qwen2 of random weights, and a tokenizer whose words are t0, t1, ..."""
+    """Write a Qwen2 of random weights, and a tokenizer whose words are t3, t4, ..."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
@@ -110,12 +112,23 @@ def save_model(folder: Path, shape: Architecture) -> None:
             bos_token_id=None,
         )
     ).save_pretrained(folder)
-    words = {f"t{number}": number for number in range(shape.vocabulary)}
-    core = Tokenizer(models.WordLevel(words, unk_token="t2"))
+    words = dict.fromkeys(SPECIAL) | dict.fromkeys(
+        f"t{number}" for number in range(len(SPECIAL), shape.vocabulary)
+    )
+    vocabulary = {word: number for number, word in enumerate(words)}
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL[2]))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    pad, eos, unknown = SPECIAL
     PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token="t0", eos_token="t1", unk_token="t2"
+        tokenizer_object=core, pad_token=pad, eos_token=eos, unk_token=unknown
     ).save_pretrained(folder)
+
+
+def load_tokenizer(folder: str):
+    """Return the tokenizer; for a Qwen2, AutoTokenizer would make Qwen2's own of its words."""
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 def configuration(folder: str, sizes: Sizes, case: dict):
@@ -162,12 +175,13 @@ def peak_flops(device: torch.device, dtype: str, given_tflops: float | None) -> 
         for part, tflops in PEAK_TFLOPS.items():
             if part in name:
                 return tflops * 1e12, "dense bfloat16 by its maker"
-    return matmul_flops(device, getattr(torch, dtype)), f"{dtype} matmul, measured"
+        return matmul_flops(device, getattr(torch, dtype)), f"{dtype} matmul, measured"
+    return matmul_flops(device, torch.float32), "float32 matmul, measured"
 
 
-def matmul_flops(device: torch.device, dtype: torch.dtype, repetitions: int = 20) -> float:
+def matmul_flops(device: torch.device, dtype: torch.dtype) -> float:
     """Return the fastest measured square product's operations a second."""
-    size = 8192 if device.type == "cuda" else 1024
+    size, repetitions = (8192, 20) if device.type == "cuda" else (512, 300)
     a = torch.randn(size, size, device=device).to(dtype)
     seconds = []
     for _ in range(1 + repetitions):  # the first one, which warms up, is never the fastest
