@@ -135,7 +135,7 @@ def facts(options, peaks: dict) -> list[str]:
         f"{sizes.response_tokens}, {sizes.updates} optimizer steps a rollout, "
         f"{sizes.micro_batch} sequences a micro-batch; one warm-up round and {options.rounds} "
         f"measured, medians; torch {torch.__version__}, transformers "
-        f"{transformers.__version__}.{load}",
+        f"{transformers.__version__}, {options.threads} CPU threads.{load}",
         "",
         "Tokens are prompt and response, of sampling and the head the response alone. MFU is model "
         "FLOPs over 100 % = " + percent + ". Model FLOPs: 2 N a token forward (head at response "
@@ -160,7 +160,10 @@ def device_facts(case: dict) -> dict:
         found = environment()
         words = f"{found['processor']}, {found['cores']} cores, no GPU"
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    peaks = {dtype: peak_flops(device, dtype, case["peak_tflops"]) for dtype in case["dtypes"]}
+    first = peak_flops(device, case["dtypes"][0], case["peak_tflops"])
+    peaks = dict.fromkeys(case["dtypes"], first)
+    if torch.cuda.is_available():  # on a CPU there is one measure for all
+        peaks = {dtype: peak_flops(device, dtype, case["peak_tflops"]) for dtype in peaks}
     return {"hardware": words, "peaks": peaks}
 
 
