@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from entropy_mech.errors import bad_value, unknown_name
 from entropy_mech.findings.claims import MIN_REPLICATES, NO_VERDICT, Claim, Fact
+from entropy_mech.reproduction.base_models import model_of_run
 from entropy_mech.reproduction.targets import Target, check_profile, find_target
 from entropy_mech.runs.launch import ensure_runs
 from entropy_mech.runs.manifest import environment, now, write_json
 from entropy_mech.runs.store import Run, default_store, project_root
+from entropy_mech.train.architecture import architecture_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,37 +25,68 @@ if TYPE_CHECKING:
 
 def open_report(
     target: str, *, profile: str = "toy", seed: int = 1, seeds: int = 3, steps: int = 0,
-    out_dir: str = "",
+    models: Sequence[str] = (), methods: Sequence[str] = (), out_dir: str = "",
 ) -> Report:  # fmt: skip
     """Open a target's report.
 
     Args:
         target: a name in ``reproduce/targets.toml``.
-        profile: where the runs come from; ``toy`` trains tiny transformers on this CPU.
+        profile: where the runs come from; ``toy`` trains tiny transformers on this CPU,
+            ``published`` has no runs: every frame is empty and the paper's numbers stand alone.
         seed: the first seed.
         seeds: how many, counting up; verdicts need three.
         steps: rollouts of each run; 0 takes the run file's own number.
+        models: names of base models (``qwen2.5_7b``) to keep; empty keeps all.
+        methods: methods (``grpo``, ``kl_cov``: how a run's file name ends) to keep; empty: all.
         out_dir: where figures and results go; empty for ``out/<profile>`` in the project folder.
 
     Raises:
-        UserError: no such target or profile, or a seed or step count below 0.
+        UserError: no such target, profile, model or method, or a seed or step count below 0.
 
     """
     check_profile(profile)
     pd.set_option("display.max_colwidth", None)  # claims are sentences: show them whole
     folder = Path(out_dir) if out_dir else project_root() / "out" / profile
-    return Report(find_target(target), folder, seed=seed, seeds=seeds, steps=steps)
+    chosen = chosen_runs(find_target(target), models, methods)
+    return Report(chosen, folder, profile=profile, seed=seed, seeds=seeds, steps=steps)
+
+
+def chosen_runs(target: Target, models: Sequence[str], methods: Sequence[str]) -> Target:
+    """Return the target with only the runs of these models and methods; empty keeps all."""
+    kept = list(target.runs)
+    for what, names, matches in (
+        ("model", models, lambda run, name: model_of_run(run).name == name),
+        ("method", methods, lambda run, name: run.endswith(f"_{name}")),
+    ):
+        for name in names:
+            if not any(matches(run, name) for run in target.runs):
+                known = [model_of_run(run).name for run in target.runs]
+                if what == "method":
+                    known = [run.partition("_")[2] for run in target.runs]
+                raise unknown_name(f"{what} of {target.name}", name, known)
+        kept = [run for run in kept if not names or any(matches(run, name) for name in names)]
+    if target.runs and not kept:
+        raise bad_value("methods", list(methods), f"no run of {target.name} has model and method")
+    return replace(target, runs=tuple(kept))
 
 
 class Report:
     """One target being reproduced."""
 
-    def __init__(self, target: Target, folder: Path, *, seed: int, seeds: int, steps: int):
-        self.target, self.folder = target, folder
-        self.configs = target.configs(seed=seed, seeds=seeds, steps=steps)
-        self.names = [name for name in target.runs for _ in range(seeds)]
+    def __init__(
+        self, target: Target, folder: Path, *, profile: str, seed: int, seeds: int, steps: int
+    ):
+        self.target, self.folder, self.profile = target, folder, profile
+        found = target.configs(profile=profile, seed=seed, seeds=seeds, steps=steps)
+        self.names = [name for name, _ in found]
+        self.configs = list(found.values())
         self.figures: list[str] = []
         self._runs: list[Run] | None = None
+
+    @property
+    def published(self) -> bool:
+        """Whether only the paper's numbers are shown: there are no runs, and frames are empty."""
+        return self.profile == "published"
 
     @property
     def runs(self) -> list[Run]:
@@ -61,12 +96,31 @@ class Report:
         return self._runs
 
     def metrics(self) -> pd.DataFrame:
-        """Return the metrics of all runs, a row a step, with columns run (its file) and seed."""
+        """Return the metrics of all runs, a row a step; columns run (its file), seed, model, ...
+
+        Empty in the published profile.
+        """
         frames = [
-            run.metrics().assign(run=name, seed=run.config.seed)
+            run.metrics().assign(run=name, seed=run.config.seed, model=model_of_run(name).name)
             for name, run in zip(self.names, self.runs, strict=True)
         ]
-        return pd.concat(frames, ignore_index=True)
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+    def models(self) -> pd.DataFrame:
+        """Return the models trained, a row each: model, label, family, parameters (no embedding).
+
+        ``parameters`` counts what the paper's Fig. 7 counts: all but the embedding and the head.
+        """
+        rows = {}
+        for name, config in zip(self.names, self.configs, strict=True):
+            model, shape = model_of_run(name), architecture_of(config)
+            rows[model.name] = {
+                "model": model.name,
+                "label": model.label,
+                "family": model.family,
+                "parameters": shape.body_parameters if shape else None,
+            }
+        return pd.DataFrame(rows.values())
 
     def tokens(self, step: int) -> pd.DataFrame:
         """Return the response tokens recorded at a step: a row a token; columns run, seed, ..."""
@@ -100,6 +154,7 @@ class Report:
                 {
                     "run": name,
                     "seed": c.seed,
+                    "algorithm": c.algorithm.name,
                     "method": c.loss.method,
                     "rollouts": c.steps,
                     "prompts x responses": f"{c.rollout.prompts} x {c.rollout.responses}",

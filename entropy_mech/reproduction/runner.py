@@ -78,8 +78,13 @@ def _jobs(
     jobs: dict[str, Job] = {}
     library = _library_digest()
     for target in targets:
-        configs = target.configs(
-            seed=own_seeds[0], seeds=own_seeds[1], steps=int(given.get("steps", 0))
+        configs = list(
+            target.configs(
+                profile=given["profile"],
+                seed=own_seeds[0],
+                seeds=own_seeds[1],
+                steps=int(given.get("steps", 0)),
+            ).values()
         )
         training = training_jobs(configs, store)
         parameters = _accepted(target, given)

@@ -15,7 +15,9 @@ from entropy_mech.runs.store import project_root
 from entropy_mech.train.config import TrainConfig
 from entropy_mech.train.config_io import load_config
 
-PROFILES = ("toy",)
+# toy: tiny transformers on this CPU. paper: the paper's models on GPUs. published: the paper's
+# own numbers, digitised or printed, without any run of ours.
+PROFILES = ("toy", "published", "paper")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Target:
     claim: str
     notebook: str
     runs: tuple[str, ...] = ()
+    evaluate: str = ""  # benchmarks that the trained policies are measured on: toy or paper's
     parameters: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -35,17 +38,26 @@ class Target:
         """The source notebook."""
         return project_root() / "notebooks" / f"{self.notebook}.ipynb"
 
-    def configs(self, *, seed: int, seeds: int, steps: int = 0) -> list[TrainConfig]:
-        """Return the configurations of its runs, method by method, ``seeds`` from ``seed`` on."""
-        return [
-            run_config(name, seed=seed + offset, steps=steps)
+    def configs(
+        self, *, profile: str, seed: int, seeds: int, steps: int = 0
+    ) -> dict[tuple[str, int], TrainConfig]:
+        """Return the configurations of its runs by (run, seed), ``seeds`` from ``seed`` on.
+
+        The published profile has none.
+        """
+        if profile == "published":
+            return {}
+        return {
+            (name, seed + offset): run_config(
+                name, profile=profile, seed=seed + offset, steps=steps
+            )
             for name in self.runs
             for offset in range(seeds)
-        ]
+        }
 
 
 def check_profile(profile: str) -> None:
-    """Refuse a profile that cannot be run yet."""
+    """Refuse a profile that there is not."""
     if profile not in PROFILES:
         raise unknown_name("profile", profile, PROFILES)
 
@@ -67,14 +79,14 @@ def find_target(name: str) -> Target:
     return targets[name]
 
 
-def run_config(name: str, *, seed: int, steps: int = 0) -> TrainConfig:
-    """Return the configuration ``reproduce/runs/<name>.toml`` for one seed.
+def run_config(name: str, *, profile: str = "toy", seed: int, steps: int = 0) -> TrainConfig:
+    """Return the configuration ``reproduce/runs/<profile>/<name>.toml`` for one seed.
 
     ``steps`` 0 keeps the file's own.
     """
     if seed < 0:
         raise bad_value("seed", seed, "give a whole number from 0 on")
-    path = project_root() / "reproduce" / "runs" / f"{name}.toml"
+    path = project_root() / "reproduce" / "runs" / profile / f"{name}.toml"
     return load_config(path, [f"seed={seed}", *([f"steps={steps}"] if steps else [])])
 
 
