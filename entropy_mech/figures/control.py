@@ -1,15 +1,22 @@
-"""Figure 11: entropy, response length and accuracy under the four methods."""
+"""Figure 11: entropy, response length and accuracy under the four methods, at two sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from entropy_mech import published
-from entropy_mech.figures.style import METHOD_COLOURS, band_over_seeds, smoothed
-from entropy_mech.findings.control import METHODS
+from entropy_mech.figures.style import (
+    METHOD_COLOURS,
+    band_over_seeds,
+    panels,
+    seeds_of,
+    smoothed,
+)
+from entropy_mech.findings.control import METHODS, SIZES, with_method
 
 _COLUMNS = {
     "entropy_nats": ("policy entropy H (nats, log scale)", "entropy", 1.0),
@@ -19,46 +26,56 @@ _COLUMNS = {
 _WINDOW = 5
 
 
-def curves(frame: pd.DataFrame, column: str, ax: Axes) -> Axes:
+def control_figure(frame: pd.DataFrame) -> Figure:
+    """Draw Fig. 11: a row a size, entropy, length and accuracy; the paper's rows below ours.
+
+    ``frame`` is ``Report.metrics()``; where it is empty the paper's rows stand alone.
+    """
+    ours = with_method(frame)
+    sizes = [size for size in SIZES if (ours["size"] == size).any()]
+    rows = [[partial(curves, frame, column, size=size) for column in _COLUMNS] for size in sizes]
+    rows += [
+        [partial(published_curves, column, size=size) for column in _COLUMNS]
+        for size in sizes or SIZES
+    ]
+    figure = panels(rows)
+    for ax in figure.axes[:: len(_COLUMNS)]:
+        ax.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def curves(frame: pd.DataFrame, column: str, ax: Axes, *, size: str = "7b") -> Axes:
     """Draw one metric of all methods against rollout steps: mean and range over seeds.
 
     Entropy and length are running means of five rollouts; accuracy is as measured.
     """
-    for run, label in METHODS.items():
-        part = frame[frame["run"] == run]
+    frame = with_method(frame)
+    frame = frame[frame["size"] == size]
+    for method, label in METHODS.items():
+        part = frame[frame["method"] == method]
         if column != "validation_accuracy":
             part = smoothed(part, column, _WINDOW)
         if len(part):
-            band_over_seeds(part, column, ax, colour=METHOD_COLOURS[run], label=label)
+            band_over_seeds(part, column, ax, colour=METHOD_COLOURS[method], label=label)
     _dress(ax, column, "rollout step")
+    ax.set_title(f"Ours: toy {SIZES[size]}, {seeds_of(frame)}")
     return ax
 
 
-def published_curves(column: str, ax: Axes) -> Axes:
-    """Draw the paper's Fig. 11 for Qwen2.5-7B, digitised."""
+def published_curves(column: str, ax: Axes, *, size: str = "7b") -> Axes:
+    """Draw the paper's Fig. 11 for one size, digitised: a point a reading."""
     _, metric, scale = _COLUMNS[column]
     frame = published.load("fig11")
-    frame = frame[(frame["model"] == "7B") & (frame["metric"] == metric)]
-    for (run, label), name in zip(METHODS.items(), _published_names(), strict=True):
-        part = frame[frame["method"] == name]
-        ax.plot(part["step"], part["value"] * scale, color=METHOD_COLOURS[run], lw=1.3, label=label)
+    frame = frame[(frame["model"] == size.upper()) & (frame["metric"] == metric)]
+    for method, label in METHODS.items():
+        part = frame[frame["method"] == label.replace("-", "_")]
+        ax.plot(
+            part["step"], part["value"] * scale, color=METHOD_COLOURS[method], lw=1.2, ls="--",
+            marker="o", ms=2.5, label=label,
+        )  # fmt: skip
     _dress(ax, column, "gradient step")
+    ax.set_title(f"Paper: {SIZES[size]} (Fig. 11, digitised)")
     return ax
-
-
-def four_methods(frame: pd.DataFrame, axes: Sequence[Sequence[Axes]]) -> None:
-    """Draw our three panels in the first row of axes and the paper's in the second."""
-    for ours, theirs, column in zip(axes[0], axes[1], _COLUMNS, strict=True):
-        curves(frame, column, ours)
-        published_curves(column, theirs)
-    seeds = frame["seed"].nunique()
-    axes[0][1].set_title(f"Ours: toy Qwen2, {seeds} seed{'s' if seeds > 1 else ''}")
-    axes[1][1].set_title("Paper: Qwen2.5-7B (Fig. 11, digitised)")
-    axes[0][0].legend(frameon=False, fontsize="small")
-
-
-def _published_names() -> list[str]:
-    return [name.replace("-", "_") for name in METHODS.values()]
 
 
 def _dress(ax: Axes, column: str, step: str) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 # Okabe and Ito's palette, which people with the common colour-blindnesses can tell apart.
@@ -44,3 +48,33 @@ def log_entropy_axis(ax: Axes) -> None:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("policy entropy H (nats, log scale)")
+
+
+def panels(
+    rows: Sequence[Sequence[Callable[[Axes], object]]],
+    *,
+    width_in: float = 13.5,
+    row_height_in: float = 3.7,
+) -> Figure:
+    """Make a figure with one panel for each function, which is given its axes; row by row.
+
+    So a figure can leave out the rows that there is nothing to draw for: ours, in the published
+    profile. Shorter rows leave the places at their end empty.
+    """
+    columns = max(len(row) for row in rows)
+    figure, axes = plt.subplots(
+        len(rows), columns, figsize=(width_in, row_height_in * len(rows)), squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for row, places in zip(rows, axes, strict=True):
+        for ax, draw in zip(places, row, strict=False):
+            draw(ax)
+        for ax in places[len(row) :]:
+            ax.set_axis_off()
+    return figure
+
+
+def seeds_of(frame: pd.DataFrame) -> str:
+    """Return how many seeds a frame has, in words: ``3 seeds``."""
+    seeds = frame["seed"].nunique()
+    return f"{seeds} seed{'' if seeds == 1 else 's'}"

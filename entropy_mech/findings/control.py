@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 
 from entropy_mech import published
-from entropy_mech.findings.claims import Claim, over_ratios, over_replicates
+from entropy_mech.findings.claims import Claim, Fact, over_ratios, over_replicates
 
 METHODS = {
     "grpo": "GRPO",
@@ -13,80 +15,173 @@ METHODS = {
     "clip_cov": "Clip-Cov",
     "kl_cov": "KL-Cov",
 }
-_PAPER = {"grpo": "GRPO", "clip_higher": "Clip_higher", "clip_cov": "Clip_Cov", "kl_cov": "KL_Cov"}
+SIZES = {"7b": "Qwen2.5-7B", "32b": "Qwen2.5-32B"}
+OUTCOMES = {
+    "entropy_nats": "entropy_nats",
+    "response_length_mean": "length_tokens",
+    "validation_accuracy": "accuracy",
+    "validation_greedy_accuracy": "greedy_accuracy",
+}
+_RUN = r"^fig11_(7b|32b)_(\w+)$"
 _LAST_SHARE = 1 / 6
 _INFINITY = float("inf")
 
 
+def with_method(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the runs of Fig. 11 with their ``size`` (7b, 32b) and ``method``."""
+    if frame.empty:
+        return pd.DataFrame(columns=["run", "seed", "step", "size", "method", *OUTCOMES])
+    parts = frame["run"].str.extract(_RUN)
+    return frame.assign(size=parts[0], method=parts[1]).dropna(subset="method")
+
+
 def endings(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the means over each run's last sixth: entropy, response length, accuracy."""
-    end = frame[frame["step"] >= (1 - _LAST_SHARE) * (frame["step"].max() + 1)]
-    columns = {
-        "entropy_nats": "entropy_nats",
-        "response_length_mean": "length_tokens",
-        "validation_accuracy": "accuracy",
-        "validation_greedy_accuracy": "greedy_accuracy",
-    }
-    means = end.groupby(["run", "seed"], sort=False)[list(columns)].mean()
-    return means.rename(columns=columns).reset_index()
+    if frame.empty:
+        return pd.DataFrame(columns=["run", "seed", *OUTCOMES.values()])
+    steps = frame.groupby(["run", "seed"])["step"].transform("max") + 1
+    end = frame[frame["step"] >= (1 - _LAST_SHARE) * steps]
+    means = end.groupby(["run", "seed"], sort=False)[list(OUTCOMES)].mean()
+    return means.rename(columns=OUTCOMES).reset_index()
 
 
-def against_grpo(frame: pd.DataFrame, run: str, column: str) -> pd.DataFrame:
-    """Return a method's endings beside GRPO's of the same seed: columns ours, grpo."""
+def against_grpo(frame: pd.DataFrame, size: str, method: str, column: str) -> pd.DataFrame:
+    """Return a method's endings beside GRPO's of the same size and seed: columns ours, grpo.
+
+    ``column`` is one of ``endings``'. Empty where there are not both runs.
+    """
     wide = endings(frame).pivot(index="seed", columns="run", values=column)
-    return pd.DataFrame({"ours": wide[run], "grpo": wide["grpo"]})
+    names = {"ours": f"fig11_{size}_{method}", "grpo": f"fig11_{size}_grpo"}
+    wide = wide.reindex(columns=list(names.values())).dropna(axis="columns", how="all")
+    if wide.shape[1] < len(names):
+        return pd.DataFrame(columns=list(names))
+    return pd.DataFrame({key: wide[run] for key, run in names.items()})
 
 
-def entropy_claim(frame: pd.DataFrame, run: str, *, least: float = 2.0) -> Claim:
-    """Judge whether a method ends with at least ``least`` times GRPO's entropy."""
-    pair = against_grpo(frame, run, "entropy_nats")
+def published_ending(size: str, method: str, metric: str) -> float:
+    """Return the mean of the readings in the last sixth of a curve of Fig. 11.
+
+    ``metric``: ``entropy`` (nats), ``response_length`` (tokens), ``test_acc_pct`` (percent).
+    """
+    frame = published.load("fig11")
+    chosen = (frame["model"] == size.upper()) & (frame["metric"] == metric)
+    part = frame[chosen & (frame["method"] == METHODS[method].replace("-", "_"))]
+    return float(part.loc[part["step"] >= (1 - _LAST_SHARE) * part["step"].max(), "value"].mean())
+
+
+def entropy_claim(
+    frame: pd.DataFrame, method: str, *, size: str = "7b", least: float = 2.0
+) -> Claim | None:
+    """Judge whether a method ends with at least ``least`` times GRPO's entropy.
+
+    None where the frame has not both runs.
+    """
+    statement = f"{METHODS[method]} ends with at least {least:g} times GRPO's entropy (ratio)"
+    return _ratio_claim(frame, size, method, "entropy_nats", "entropy", statement, least)
+
+
+def accuracy_claim(frame: pd.DataFrame, method: str, *, size: str = "7b") -> Claim | None:
+    """Judge whether a method ends with a higher accuracy than GRPO; None as above."""
+    pair = against_grpo(frame, size, method, "accuracy")
+    if pair.empty:
+        return None
+    gain = published_ending(size, method, "test_acc_pct")
+    gain -= published_ending(size, "grpo", "test_acc_pct")
+    return over_replicates(
+        f"{SIZES[size]}: {METHODS[method]} ends with a higher accuracy than GRPO "
+        "(difference, fraction)",
+        f"{gain / 100:+.3f} (Fig. 11, digitised)",
+        pair["ours"] - pair["grpo"],
+        holds=(0.0, _INFINITY),
+        contradicted=(-_INFINITY, 0.0),
+    )
+
+
+def length_claim(frame: pd.DataFrame, method: str, *, size: str = "7b") -> Claim | None:
+    """Judge whether a method ends with longer responses than GRPO; None as above."""
+    statement = f"{METHODS[method]} ends with longer responses than GRPO (ratio)"
+    return _ratio_claim(frame, size, method, "length_tokens", "response_length", statement, 1.0)
+
+
+def control_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
+    """Judge Fig. 11, size by size and seed by seed against GRPO; the paper's curves if empty."""
+    if frame.empty:
+        return published_facts()
+    asked: list[tuple[Callable[..., Claim | None], tuple[str, ...]]] = [
+        (entropy_claim, ("clip_cov", "kl_cov", "clip_higher")),
+        (accuracy_claim, ("clip_cov", "kl_cov")),
+        (length_claim, ("clip_cov", "kl_cov")),
+    ]
+    claims = [
+        judge(frame, method, size=size)
+        for size in SIZES
+        for judge, methods in asked
+        for method in methods
+    ]
+    return [claim for claim in claims if claim is not None]
+
+
+def published_facts() -> list[Fact]:
+    """Return what the paper's own curves of Fig. 11 say, as digitised, at their ends."""
+    facts = []
+    for size, label in SIZES.items():
+        end = {m: published_ending(size, m, "entropy") for m in METHODS}
+        length = {m: published_ending(size, m, "response_length") for m in METHODS}
+        accuracy = {m: published_ending(size, m, "test_acc_pct") for m in METHODS}
+        ratio, own = end["kl_cov"] / end["grpo"], max(end["kl_cov"], end["clip_cov"])
+        facts += [
+            Fact(
+                f"{label}: KL-Cov ends with more than 10 times GRPO's entropy",
+                "over 10 times the plateau (section 4.4)",
+                f"{ratio:.1f} times ({end['kl_cov']:.3f} and {end['grpo']:.3f} nats, digitised); "
+                f"Clip-Cov {end['clip_cov'] / end['grpo']:.1f} times",
+                ratio > 10,
+            ),
+            Fact(
+                f"{label}: Clip-Cov or KL-Cov ends with more entropy than clip-higher",
+                "not stated; Fig. 11 shows it",
+                f"{own:.3f} and {end['clip_higher']:.3f} nats (digitised)",
+                own > end["clip_higher"],
+            ),
+            Fact(
+                f"{label}: both end with longer responses than GRPO",
+                "longer responses (section 4.4)",
+                _in_words({m: length[m] / length["grpo"] for m in ("clip_cov", "kl_cov")}, ".2f")
+                + " times (digitised)",
+                min(length["clip_cov"], length["kl_cov"]) > length["grpo"],
+            ),
+            Fact(
+                f"{label}: both end with a higher accuracy than GRPO and clip-higher",
+                "higher accuracy (section 4.4)",
+                _in_words(accuracy, ".1f") + " % (digitised)",
+                min(accuracy["clip_cov"], accuracy["kl_cov"])
+                > max(accuracy["grpo"], accuracy["clip_higher"]),
+            ),
+        ]
+    return facts
+
+
+def _ratio_claim(
+    frame: pd.DataFrame,
+    size: str,
+    method: str,
+    column: str,
+    metric: str,
+    statement: str,
+    least: float,
+) -> Claim | None:
+    pair = against_grpo(frame, size, method, column)
+    if pair.empty:
+        return None
+    paper = published_ending(size, method, metric) / published_ending(size, "grpo", metric)
     return over_ratios(
-        f"{METHODS[run]} ends with at least {least:g} times GRPO's entropy (ratio)",
-        f"{_paper_ratio(run):.1f} (Qwen2.5-7B, Fig. 11, digitised)",
+        f"{SIZES[size]}: {statement}",
+        f"{paper:.2f} (Fig. 11, digitised)",
         pair["ours"] / pair["grpo"],
         holds=(least, _INFINITY),
         contradicted=(-_INFINITY, 1.0),
     )
 
 
-def control_claims(frame: pd.DataFrame) -> list[Claim]:
-    """Judge Fig. 11 on runs of the four methods, seed by seed against GRPO."""
-    claims = [entropy_claim(frame, run) for run in ("clip_cov", "kl_cov", "clip_higher")]
-    for run in ("clip_cov", "kl_cov"):
-        pair = against_grpo(frame, run, "accuracy")
-        claims.append(
-            over_replicates(
-                f"{METHODS[run]} ends with a higher accuracy than GRPO (difference, fraction)",
-                f"{_paper_gain(run):+.3f} (Qwen2.5-7B, Fig. 11, digitised)",
-                pair["ours"] - pair["grpo"],
-                holds=(0.0, _INFINITY),
-                contradicted=(-_INFINITY, 0.0),
-            )
-        )
-    for run in ("clip_cov", "kl_cov"):
-        pair = against_grpo(frame, run, "length_tokens")
-        claims.append(
-            over_ratios(
-                f"{METHODS[run]} ends with longer responses than GRPO (ratio)",
-                f"{_paper_ratio(run, 'response_length'):.2f} (Qwen2.5-7B, Fig. 11, digitised)",
-                pair["ours"] / pair["grpo"],
-                holds=(1.0, _INFINITY),
-                contradicted=(-_INFINITY, 1.0),
-            )
-        )
-    return claims
-
-
-def _paper_end(run: str, metric: str) -> float:
-    """The mean of the last five readings of a 7B curve of Fig. 11."""
-    frame = published.load("fig11")
-    chosen = (frame["model"] == "7B") & (frame["metric"] == metric)
-    return float(frame[chosen & (frame["method"] == _PAPER[run])]["value"].tail(5).mean())
-
-
-def _paper_ratio(run: str, metric: str = "entropy") -> float:
-    return _paper_end(run, metric) / _paper_end("grpo", metric)
-
-
-def _paper_gain(run: str) -> float:
-    return (_paper_end(run, "test_acc_pct") - _paper_end("grpo", "test_acc_pct")) / 100
+def _in_words(values: dict[str, float], spec: str) -> str:
+    return ", ".join(f"{METHODS[method]} {value:{spec}}" for method, value in values.items())

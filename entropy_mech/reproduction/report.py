@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,12 @@ import pandas as pd
 from entropy_mech.errors import bad_value, unknown_name
 from entropy_mech.findings.claims import MIN_REPLICATES, NO_VERDICT, Claim, Fact
 from entropy_mech.reproduction.base_models import model_of_run
-from entropy_mech.reproduction.targets import Target, check_profile, find_target
+from entropy_mech.reproduction.targets import (
+    Target,
+    check_profile,
+    find_target,
+    run_config,
+)
 from entropy_mech.runs.launch import ensure_runs
 from entropy_mech.runs.manifest import environment, now, write_json
 from entropy_mech.runs.store import Run, default_store, project_root
@@ -21,6 +26,8 @@ from entropy_mech.train.architecture import architecture_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from entropy_mech.figures.tables import Table
 
 
 def open_report(
@@ -81,6 +88,7 @@ class Report:
         self.names = [name for name, _ in found]
         self.configs = list(found.values())
         self.figures: list[str] = []
+        self.tables: list[str] = []
         self._runs: list[Run] | None = None
 
     @property
@@ -100,11 +108,10 @@ class Report:
 
         Empty in the published profile.
         """
-        frames = [
+        return _stacked(
             run.metrics().assign(run=name, seed=run.config.seed, model=model_of_run(name).name)
             for name, run in zip(self.names, self.runs, strict=True)
-        ]
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+        )
 
     def models(self) -> pd.DataFrame:
         """Return the models trained, a row each: model, label, family, parameters (no embedding).
@@ -123,25 +130,37 @@ class Report:
         return pd.DataFrame(rows.values())
 
     def tokens(self, step: int) -> pd.DataFrame:
-        """Return the response tokens recorded at a step: a row a token; columns run, seed, ..."""
-        return pd.concat(
-            [
-                _token_frame(run, step).assign(run=name, seed=run.config.seed)
-                for name, run in zip(self.names, self.runs, strict=True)
-            ],
-            ignore_index=True,
+        """Return the response tokens recorded at a step: a row a token; columns run, seed, ...
+
+        Empty in the published profile.
+        """
+        return _stacked(
+            _token_frame(run, step).assign(run=name, seed=run.config.seed)
+            for name, run in zip(self.names, self.runs, strict=True)
         )
 
     def lemma1(self) -> pd.DataFrame:
-        """Return the checks of Lemma 1: a row a distinct prefix and step; columns run, seed, ..."""
-        return pd.concat(
-            [
-                pd.DataFrame(run.lemma1(step)).assign(run=name, seed=run.config.seed, step=step)
-                for name, run in zip(self.names, self.runs, strict=True)
-                for step in run.lemma1_steps()
-                if step < run.config.steps
-            ],
-            ignore_index=True,
+        """Return the checks of Lemma 1: a row a distinct prefix and step; columns run, seed, ...
+
+        Empty in the published profile.
+        """
+        return _stacked(
+            pd.DataFrame(run.lemma1(step)).assign(run=name, seed=run.config.seed, step=step)
+            for name, run in zip(self.names, self.runs, strict=True)
+            for step in run.lemma1_steps()
+            if step < run.config.steps
+        )
+
+    def loss_settings(self) -> pd.DataFrame:
+        """Return the loss settings of each run file, a row each: run, method, clip_fraction, ...
+
+        In the published profile those of the paper's runs, as the files of the paper profile
+        declare them. A setting that a method does not have is missing (NaN).
+        """
+        profile = "paper" if self.published else self.profile
+        return pd.DataFrame(
+            {"run": name, **run_config(name, profile=profile, seed=1).loss.model_dump()}
+            for name in self.target.runs
         )
 
     def settings(self) -> pd.DataFrame:
@@ -178,6 +197,19 @@ class Report:
         if stem not in self.figures:
             self.figures.append(stem)
 
+    def save_table(self, table: Table, name: str = "") -> Table:
+        """Write a table as Markdown and LaTeX under ``tables/`` and return it, to be shown."""
+        stem = name or self.target.name
+        folder = self.folder / "tables"
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix, text in ((".md", table.markdown()), (".tex", table.latex())):
+            temporary = folder / f"tmp-{os.getpid()}-{stem}{suffix}"
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, folder / f"{stem}{suffix}")
+        if stem not in self.tables:
+            self.tables.append(stem)
+        return table
+
     def verdict(self, claims: Sequence[Claim | Fact]) -> pd.DataFrame:
         """Write ``results/<target>.json`` for the gallery and return the claims as a table."""
         folder = self.folder / "results"
@@ -190,6 +222,7 @@ class Report:
                 "target": self.target.name,
                 "claims": rows,
                 "figures": self.figures,
+                "tables": self.tables,
                 "runs": [_provenance(run) for run in runs],
                 "made": now(),
                 **environment(),
@@ -199,6 +232,11 @@ class Report:
         if any(row["verdict"] == NO_VERDICT for row in rows):
             table.attrs["note"] = f"a verdict needs {MIN_REPLICATES} seeds"
         return table
+
+
+def _stacked(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    frames = list(frames)
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 def _provenance(run: Run) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from entropy_mech import published
-from entropy_mech.figures import collapse, control, covariance
+from entropy_mech.figures import collapse, covariance
 from entropy_mech.findings.covariance import covariance_tail, tail_beside_paper
 from tests.findings.test_claims import _covariance_runs, _exact_law, _runs
 
@@ -51,18 +51,6 @@ def test_published_law_has_all_sizes_and_points(ax):
     drawn = sum(len(points.get_offsets()) for points in ax.collections)
     points = published.load("fig01_right")
     assert drawn == (points["kind"] == "point").sum() == 272
-
-
-def test_four_methods_have_one_colour_in_both_rows():
-    figure, axes = plt.subplots(2, 3)
-    names = ("grpo", "clip_higher", "clip_cov", "kl_cov")
-    control.four_methods(_runs(_exact_law, names=names), axes)
-    for ours, theirs in zip(axes[0], axes[1], strict=True):
-        colours = [line.get_color() for line in ours.get_lines()]
-        assert colours == [line.get_color() for line in theirs.get_lines()]
-        assert len(set(colours)) == 4
-        assert ours.get_ylabel() == theirs.get_ylabel() != ""
-    plt.close(figure)
 
 
 def test_covariance_and_fall_put_zero_at_one_height(ax):
