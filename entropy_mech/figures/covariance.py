@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from entropy_mech import published
 from entropy_mech.figures.style import (
@@ -11,11 +14,25 @@ from entropy_mech.figures.style import (
     ENTROPY_COLOUR,
     ORDINAL_COLOURS,
     band_over_seeds,
+    panels,
 )
-from entropy_mech.findings.covariance import covariance_and_change, covariance_by_accuracy
+from entropy_mech.figures.tables import Table
+from entropy_mech.findings.covariance import (
+    SHOWN_ACCURACIES,
+    covariance_and_change,
+    covariance_by_accuracy,
+)
 
-_SHOWN_ACCURACIES = (0.125, 0.5, 0.875)
-_PUBLISHED_SERIES = {0.125: "acc_0.125", 0.5: "acc_0.5", 0.875: "acc_0.875"}
+
+def covariance_figure(frame: pd.DataFrame) -> Figure:
+    """Draw Fig. 8: covariance and entropy's fall, and by difficulty; the paper's row below ours.
+
+    ``frame`` is ``Report.metrics()``; where it is empty the paper's row stands alone.
+    """
+    ours = [partial(covariance_and_fall, frame), partial(by_difficulty, frame)]
+    theirs = [published_covariance_and_fall, published_by_difficulty]
+    rows = [theirs] if frame.empty else [ours, theirs]
+    return panels(rows, width_in=12, row_height_in=4.2)
 
 
 def covariance_and_fall(frame: pd.DataFrame, ax: Axes) -> Axes:
@@ -29,7 +46,7 @@ def covariance_and_fall(frame: pd.DataFrame, ax: Axes) -> Axes:
         table, "entropy_fall_nats", right, colour=ENTROPY_COLOUR, label=r"$-\Delta H$ a rollout"
     )
     _paired(ax, right, "rollout step")
-    ax.set_title("Ours: on-policy GRPO, means of 10 rollouts")
+    ax.set_title("Ours: on-policy GRPO, means of 5 rollouts")
     return ax
 
 
@@ -49,14 +66,14 @@ def published_covariance_and_fall(ax: Axes) -> Axes:
 
 
 def by_difficulty(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the covariance of groups by the share of right responses, means of ten rollouts."""
+    """Draw the covariance of groups by the share of right responses, means of five rollouts."""
     groups = covariance_by_accuracy(frame)
-    for colour, accuracy in zip(ORDINAL_COLOURS, _SHOWN_ACCURACIES, strict=False):
+    for colour, accuracy in zip(ORDINAL_COLOURS, SHOWN_ACCURACIES, strict=False):
         part = groups[groups["accuracy"] == accuracy]
         band_over_seeds(part, "covariance", ax, colour=colour, label=f"accuracy {accuracy:g}")
     ax.axhline(0, color="0.4", lw=0.8)
     ax.set(xlabel="rollout step", ylabel=r"Cov($\log\pi$, $\pi A$) (nats)")
-    ax.set_title("Ours: by group accuracy, means of 10 rollouts")
+    ax.set_title("Ours: by group accuracy, means of 5 rollouts")
     ax.legend(frameon=False)
     return ax
 
@@ -64,8 +81,8 @@ def by_difficulty(frame: pd.DataFrame, ax: Axes) -> Axes:
 def published_by_difficulty(ax: Axes) -> Axes:
     """Draw the paper's Fig. 8 right, digitised."""
     series = dict(iter(published.load("fig08_right").groupby("series")))
-    for colour, accuracy in zip(ORDINAL_COLOURS, _SHOWN_ACCURACIES, strict=False):
-        part = series[_PUBLISHED_SERIES[accuracy]]
+    for colour, accuracy in zip(ORDINAL_COLOURS, SHOWN_ACCURACIES, strict=False):
+        part = series[f"acc_{accuracy:g}"]
         ax.plot(part["step"], part["value"], color=colour, lw=1, label=f"accuracy {accuracy:g}")
     ax.axhline(0, color="0.4", lw=0.8)
     ax.set(xlabel="gradient step", ylabel=r"Cov($\log\pi$, $\pi A$) (nats)")
@@ -77,14 +94,15 @@ def published_by_difficulty(ax: Axes) -> Axes:
 def tail(table: pd.DataFrame, ax: Axes) -> Axes:
     """Draw Table 1: mean covariance of the top tokens, ours beside the paper's; log-log.
 
-    ``table`` is ``findings.covariance.tail_beside_paper``'s.
+    ``table`` is ``findings.covariance.tail_beside_paper``'s; without ours the paper's alone.
     """
-    low, high = table["ours, lowest seed"], table["ours, highest seed"]
-    ax.fill_between(table.index, low, high, color=ACCURACY_COLOUR, alpha=0.18, lw=0)
-    ax.plot(
-        table.index, table["ours"], marker="o", color=ACCURACY_COLOUR,
-        label="ours: toy Qwen2, rollout 0 (band: seeds)",
-    )  # fmt: skip
+    if "ours" in table:
+        low, high = table["ours, lowest seed"], table["ours, highest seed"]
+        ax.fill_between(table.index, low, high, color=ACCURACY_COLOUR, alpha=0.18, lw=0)
+        ax.plot(
+            table.index, table["ours"], marker="o", color=ACCURACY_COLOUR,
+            label="ours: toy Qwen2.5-7B, rollout 0 (band: seeds)",
+        )  # fmt: skip
     ax.plot(
         table.index, table["paper"], marker="s", color="#000000", ls="--",
         label="paper: Qwen2.5-7B, step 1 (Table 1)",
@@ -94,6 +112,23 @@ def tail(table: pd.DataFrame, ax: Axes) -> Axes:
     ax.set_title("Few tokens carry most covariance")
     ax.legend(frameon=False)
     return ax
+
+
+def tail_table(table: pd.DataFrame) -> Table:
+    """Return ``findings.covariance_tail.tail_beside_paper``'s frame as a table for readers."""
+    cells = pd.DataFrame({"Qwen2.5-7B (Table 1)": table["paper"].map("{:.3f}".format)})
+    if "ours" in table:
+        low, high = table["ours, lowest seed"], table["ours, highest seed"]
+        cells["ours"] = table["ours"].map("{:.3f}".format)
+        cells["ours, range over seeds"] = [
+            f"{a:.3f} to {b:.3f}" for a, b in zip(low, high, strict=True)
+        ]
+        cells["our tokens a seed"] = table["tokens a seed"].map("{:.0f}".format)
+    cells.index = [f"top {100 * fraction:g} %" for fraction in table.index]
+    bold = pd.DataFrame(False, index=cells.index, columns=cells.columns)
+    return Table(
+        cells.rename_axis("tokens"), bold, "Mean token covariance (Eq. 10, nats) of the top tokens"
+    )
 
 
 def _paired(left: Axes, right: Axes, step: str) -> None:

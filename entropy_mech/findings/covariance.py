@@ -1,4 +1,4 @@
-"""Section 3.3 and Table 1: the covariance that drives entropy, and its tail."""
+"""Section 3.3: the covariance that drives entropy, against its fall and by difficulty (Fig. 8)."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ import numpy as np
 import pandas as pd
 
 from entropy_mech import published
-from entropy_mech.findings.claims import Claim, over_ratios, over_replicates
+from entropy_mech.findings.claims import Claim, Fact, over_replicates
 
-TOP_FRACTIONS = (0.0002, 0.002, 0.02, 0.2, 0.5, 1.0)
-_BLOCK_ROLLOUTS = 10
+SHOWN_ACCURACIES = (0.125, 0.5, 0.875)  # Fig. 8 right
+_BLOCK_ROLLOUTS = 5
 _BLOCK_MIDDLE = (_BLOCK_ROLLOUTS - 1) / 2
 _BY_ACCURACY = re.compile(r"group_covariance_theorem1_accuracy_(\d+)_of_(\d+)")
+_RESAMPLES, _LEAST_POINTS = 1000, 6
 _INFINITY = float("inf")
 
 
 def blocks(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Return means over blocks of ten rollouts, by seed: single ones are too noisy to compare."""
+    """Return means over blocks of five rollouts, by seed: single ones are too noisy to compare."""
     block = frame["step"] // _BLOCK_ROLLOUTS
     means = frame.groupby(["seed", block.rename("block")])[columns].mean().reset_index()
     return means.assign(step=means["block"] * _BLOCK_ROLLOUTS + _BLOCK_MIDDLE)
 
 
 def covariance_and_change(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return Theorem 1's covariance beside the entropy's fall, in blocks of ten rollouts.
+    """Return Theorem 1's covariance beside the entropy's fall, in blocks of five rollouts.
 
     Columns: seed, step, covariance (``group_covariance_theorem1``, Eq. 9), entropy_fall_nats (the
     fall of H at the rollout's own prefixes by the update, a rollout).
@@ -38,7 +39,7 @@ def covariance_and_change(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def covariance_by_accuracy(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the covariance of groups with k of G right, in blocks of ten rollouts.
+    """Return the covariance of groups with k of G right, in blocks of five rollouts.
 
     Columns: seed, accuracy (k / G), step (the block's middle), covariance.
     """
@@ -51,15 +52,35 @@ def covariance_by_accuracy(frame: pd.DataFrame) -> pd.DataFrame:
     return means.assign(step=means["block"] * _BLOCK_ROLLOUTS + _BLOCK_MIDDLE)
 
 
-def covariance_claims(frame: pd.DataFrame) -> list[Claim]:
-    """Judge Fig. 8 on on-policy runs of several seeds."""
-    table = covariance_and_change(frame)
-    by_seed = table.groupby("seed")
-    correlation = [p["covariance"].corr(p["entropy_fall_nats"]) for _, p in by_seed]
+def shape_correlations(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the correlation of covariance and entropy's fall, ours by seed and the paper's.
+
+    Columns: curve, correlation, low, high (a 95 % interval within the run: a moving-block
+    bootstrap, since neighbouring steps go together), points, a point.
+    """
+    rows = []
+    for seed, part in [] if frame.empty else covariance_and_change(frame).groupby("seed"):
+        columns = part["covariance"], part["entropy_fall_nats"]
+        rows.append({"curve": f"ours, seed {seed}", **_correlation(*columns)})
+        rows[-1]["a point"] = f"{_BLOCK_ROLLOUTS} rollouts"
+    left = _published_left()
+    paper = _correlation(left["covariance"], left["neg_grad_entropy"])
+    rows.append({"curve": "paper (Fig. 8 left, digitised)", **paper, "a point": "8 steps"})
+    return pd.DataFrame(rows)
+
+
+def covariance_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
+    """Judge Fig. 8 on on-policy runs of several seeds; the paper's own curves if empty."""
+    if frame.empty:
+        return _published_facts()
+    shapes = shape_correlations(frame)
+    ours = shapes.loc[shapes["curve"].str.startswith("ours"), "correlation"]
     positive = frame.assign(positive=frame["group_covariance_theorem1"].fillna(0.0) > 0)
     groups = covariance_by_accuracy(frame)
     means = groups.groupby(["seed", "accuracy"])["covariance"].mean().unstack()
-    means = means.reindex(columns=[0.125, 0.5, 0.875])  # NaN where no group fared so
+    means = means.reindex(columns=list(SHOWN_ACCURACIES))  # NaN where no group fared so
+    hard, middle, easy = (means[accuracy] for accuracy in SHOWN_ACCURACIES)
+    paper_hard, paper_middle, paper_easy = _published_groups()
     return [
         over_replicates(
             "The covariance of Theorem 1 is positive in at least 90 % of the rollouts (share)",
@@ -71,87 +92,63 @@ def covariance_claims(frame: pd.DataFrame) -> list[Claim]:
         over_replicates(
             "Covariance and the entropy's fall have one shape: correlation over blocks of "
             f"{_BLOCK_ROLLOUTS} rollouts at least 0.8",
-            f"{_published_correlation():.2f} (Fig. 8 left, digitised, all steps)",
-            correlation,
+            f"{shapes['correlation'].iloc[-1]:.2f} (Fig. 8 left, digitised, all steps)",
+            ours,
             holds=(0.8, _INFINITY),
             contradicted=(-_INFINITY, 0.0),
         ),
-        over_replicates(
+        _order_claim(
             "Easier prompts have the larger covariance: groups 7/8 right less groups 1/8 right",
-            f"{_published_gap():+.4f} (Fig. 8 right, digitised, mean over steps)",
-            means[0.875] - means[0.125],
-            holds=(0.0, _INFINITY),
-            contradicted=(-_INFINITY, 0.0),
+            paper_easy - paper_hard,
+            easy - hard,
         ),
-        over_replicates(
+        _order_claim(
             "... with the half-right groups between: groups 4/8 right less groups 1/8 right",
-            "order kept (Fig. 8 right)",
-            means[0.5] - means[0.125],
-            holds=(0.0, _INFINITY),
-            contradicted=(-_INFINITY, 0.0),
+            paper_middle - paper_hard,
+            middle - hard,
         ),
-        over_replicates(
+        _order_claim(
             "... and below the easiest: groups 7/8 right less groups 4/8 right",
-            "order kept (Fig. 8 right)",
-            means[0.875] - means[0.5],
-            holds=(0.0, _INFINITY),
-            contradicted=(-_INFINITY, 0.0),
+            paper_easy - paper_middle,
+            easy - middle,
         ),
     ]
 
 
-def covariance_tail(tokens: pd.DataFrame) -> pd.DataFrame:
-    """Return Table 1: mean covariance of the tokens of highest covariance.
-
-    ``tokens`` has seed and covariance, a row a token. One row a seed and top fraction:
-    mean_covariance, tokens (how many those are: at least 1), all_tokens.
-    """
-    rows = []
-    for seed, part in tokens.groupby("seed"):
-        ordered = np.sort(part["covariance"].to_numpy())[::-1]
-        for fraction in TOP_FRACTIONS:
-            count = max(1, round(fraction * len(ordered)))
-            rows.append(
-                {
-                    "seed": seed,
-                    "top_fraction": fraction,
-                    "mean_covariance": ordered[:count].mean(),
-                    "tokens": count,
-                    "all_tokens": len(ordered),
-                }
-            )
-    return pd.DataFrame(rows)
+def _order_claim(statement: str, paper: float, differences: pd.Series) -> Claim:
+    return over_replicates(
+        statement,
+        f"{paper:+.4f} (Fig. 8 right, digitised, mean over steps)",
+        differences,
+        holds=(0.0, _INFINITY),
+        contradicted=(-_INFINITY, 0.0),
+    )
 
 
-def tail_beside_paper(tail: pd.DataFrame) -> pd.DataFrame:
-    """Return our tail, mean over seeds with its range, beside the paper's Table 1."""
-    by_fraction = tail.groupby("top_fraction")["mean_covariance"]
-    paper = published.table1().set_index("top_fraction")["mean_covariance"]
-    return pd.DataFrame(
-        {
-            "paper": paper,
-            "ours": by_fraction.mean(),
-            "ours, lowest seed": by_fraction.min(),
-            "ours, highest seed": by_fraction.max(),
-            "tokens a seed": tail.groupby("top_fraction")["tokens"].mean().round(1),
-        }
-    ).rename_axis("top fraction")
-
-
-def tail_claims(tail: pd.DataFrame) -> list[Claim]:
-    """Judge Table 1: a few tokens carry covariances far above the mean."""
-    wide = tail.pivot(index="seed", columns="top_fraction", values="mean_covariance")
-    paper = published.table1().set_index("top_fraction")["mean_covariance"]
+def _published_facts() -> list[Fact]:
+    """Return what the paper's own curves of Fig. 8 say, as digitised."""
+    shape = shape_correlations(pd.DataFrame()).iloc[-1]
+    hard, middle, easy = _published_groups()
     return [
-        over_ratios(
-            f"The top {fraction:g} of tokens have at least {least:g} times the mean covariance "
-            "of all (ratio)",
-            f"{paper[fraction] / paper[1.0]:.0f} (Table 1, Qwen2.5-7B)",
-            wide[fraction] / wide[1.0],
-            holds=(least, _INFINITY),
-            contradicted=(-_INFINITY, 1.0),
-        )
-        for fraction, least in ((0.02, 100.0), (0.02, 5.0), (0.2, 2.0))
+        Fact(
+            "The covariance stays positive: in at least 90 % of the readings",
+            "positive throughout (section 3.3)",
+            f"{_published_positive_share():.3f} of the readings (Fig. 8 left, digitised)",
+            _published_positive_share() >= 0.9,
+        ),
+        Fact(
+            "Covariance and the entropy's fall have one shape: correlation at least 0.8",
+            "similar dynamics (section 3.3)",
+            f"{shape['correlation']:.2f} [{shape['low']:.2f}, {shape['high']:.2f}], 95 % by blocks "
+            f"of the curve, {shape['points']} readings (digitised)",
+            shape["correlation"] >= 0.8,
+        ),
+        Fact(
+            "The easier the prompts, the higher the covariance (accuracy 0.125, 0.5, 0.875)",
+            "higher for easier prompts (section 3.3)",
+            f"{hard:.4f}, {middle:.4f}, {easy:.4f} (Fig. 8 right, digitised, means over steps)",
+            hard < middle < easy,
+        ),
     ]
 
 
@@ -159,16 +156,30 @@ def _published_positive_share() -> float:
     return float((_published_left()["covariance"] > 0).mean())
 
 
-def _published_correlation() -> float:
-    table = _published_left()
-    return float(table["covariance"].corr(table["neg_grad_entropy"]))
-
-
 def _published_left() -> pd.DataFrame:
     frame = published.load("fig08_left")
     return frame.pivot(index="step", columns="series", values="value").dropna()
 
 
-def _published_gap() -> float:
+def _published_groups() -> list[float]:
     means = published.load("fig08_right").groupby("series")["value"].mean()
-    return float(means["acc_0.875"] - means["acc_0.125"])
+    return [float(means[f"acc_{accuracy:g}"]) for accuracy in SHOWN_ACCURACIES]
+
+
+def _correlation(x: pd.Series, y: pd.Series) -> dict[str, float]:
+    """Pearson's correlation and its interval by a moving-block bootstrap."""
+    x, y, n = x.to_numpy(), y.to_numpy(), len(x)
+    found = {"correlation": _pearson(x, y), "low": np.nan, "high": np.nan, "points": n}
+    length = round(n ** (1 / 3))
+    if n >= _LEAST_POINTS:
+        rng = np.random.default_rng(0)
+        starts = rng.integers(0, n - length + 1, size=(_RESAMPLES, -(-n // length)))
+        places = (starts[:, :, None] + np.arange(length)).reshape(_RESAMPLES, -1)[:, :n]
+        drawn = [_pearson(x[row], y[row]) for row in places]
+        found["low"], found["high"] = np.nanquantile(drawn, [0.025, 0.975]).tolist()
+    return found
+
+
+def _pearson(x: np.ndarray, y: np.ndarray) -> float:
+    spread = x.std() * y.std() if len(x) > 1 else 0.0
+    return float(((x - x.mean()) * (y - y.mean())).mean() / spread) if spread > 0 else np.nan

@@ -5,13 +5,11 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pytest
 
 from entropy_mech import published
-from entropy_mech.figures import collapse, covariance
-from entropy_mech.findings.covariance import covariance_tail, tail_beside_paper
-from tests.findings.test_claims import _covariance_runs, _exact_law, _runs
+from entropy_mech.figures import collapse
+from tests.findings.test_claims import _exact_law, _runs
 
 
 @pytest.fixture
@@ -51,26 +49,3 @@ def test_published_law_has_all_sizes_and_points(ax):
     drawn = sum(len(points.get_offsets()) for points in ax.collections)
     points = published.load("fig01_right")
     assert drawn == (points["kind"] == "point").sum() == 272
-
-
-def test_covariance_and_fall_put_zero_at_one_height(ax):
-    covariance.covariance_and_fall(_covariance_runs(0.5), ax)
-    (right,) = [a for a in ax.figure.axes if a is not ax]
-    heights = [-a.get_ylim()[0] / (a.get_ylim()[1] - a.get_ylim()[0]) for a in (ax, right)]
-    assert heights[0] == pytest.approx(heights[1])
-    assert len(ax.get_legend().get_texts()) == 2
-
-
-def test_by_difficulty_draws_three_groups(ax):
-    covariance.by_difficulty(_covariance_runs(0.5), ax)
-    assert _labels(ax) == ["accuracy 0.125", "accuracy 0.5", "accuracy 0.875"]
-
-
-def test_tail_draws_ours_beside_table_1(ax):
-    import pandas as pd
-
-    tokens = pd.DataFrame({"seed": 1, "covariance": np.linspace(0.01, 5, 2000)})
-    covariance.tail(tail_beside_paper(covariance_tail(tokens)), ax)
-    paper = ax.get_lines()[1].get_ydata()
-    assert list(paper) == published.table1()["mean_covariance"].tolist()
-    assert ax.get_xscale() == ax.get_yscale() == "log"

@@ -46,3 +46,26 @@ FOUR_METHODS = {
     "fig11_32b_clip_cov": (0.04, 15.0, 0.96),
     "fig11_32b_kl_cov": (0.10, 16.0, 0.97),
 }
+
+
+def covariance_runs(slope):
+    rng = np.random.default_rng(0)
+    frames = []
+    for seed in range(1, 4):
+        step = np.arange(100)
+        c = np.exp(-step / 30) + 0.02 * rng.normal(size=100)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "run": "on_policy",
+                    "seed": seed,
+                    "step": step,
+                    "group_covariance_theorem1": c,
+                    "entropy_change_nats": -slope * c + 0.02 * rng.normal(size=100),
+                    "group_covariance_theorem1_accuracy_1_of_8": 0.1 * c,
+                    "group_covariance_theorem1_accuracy_4_of_8": 0.2 * c,
+                    "group_covariance_theorem1_accuracy_7_of_8": 0.3 * c,
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)

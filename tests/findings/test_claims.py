@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from entropy_mech.findings import collapse, covariance
+from entropy_mech.findings import collapse
 from entropy_mech.findings.claims import Claim, over_ratios, over_replicates
 
 
@@ -101,47 +101,6 @@ def test_spent_by_hand():
     assert row["entropy_share"] == pytest.approx(0.9)
     assert row["accuracy_share"] == pytest.approx(0.9)
     assert row["entropy_move"] == pytest.approx(-1.0)
-
-
-def test_covariance_tail_by_hand():
-    tokens = pd.DataFrame({"seed": 1, "covariance": np.arange(1000.0)})
-    tail = covariance.covariance_tail(tokens).set_index("top_fraction")
-    assert tail.loc[0.0002, ["mean_covariance", "tokens"]].tolist() == [999.0, 1]
-    assert tail.loc[0.002, "mean_covariance"] == pytest.approx(998.5)
-    assert tail.loc[1.0, "mean_covariance"] == pytest.approx(499.5)
-    beside = covariance.tail_beside_paper(covariance.covariance_tail(tokens))
-    assert beside.loc[0.0002, "paper"] == 5.654
-
-
-def _covariance_runs(slope):
-    rng = np.random.default_rng(0)
-    frames = []
-    for seed in range(1, 4):
-        step = np.arange(100)
-        c = np.exp(-step / 30) + 0.02 * rng.normal(size=100)
-        frames.append(
-            pd.DataFrame(
-                {
-                    "run": "on_policy",
-                    "seed": seed,
-                    "step": step,
-                    "group_covariance_theorem1": c,
-                    "entropy_change_nats": -slope * c + 0.02 * rng.normal(size=100),
-                    "group_covariance_theorem1_accuracy_1_of_8": 0.1 * c,
-                    "group_covariance_theorem1_accuracy_4_of_8": 0.2 * c,
-                    "group_covariance_theorem1_accuracy_7_of_8": 0.3 * c,
-                }
-            )
-        )
-    return pd.concat(frames, ignore_index=True)
-
-
-def test_covariance_claims_follow_the_sign_of_theorem_1():
-    right = covariance.covariance_claims(_covariance_runs(slope=0.5))
-    assert right[1].verdict == "reproduced at this scale"
-    wrong = covariance.covariance_claims(_covariance_runs(slope=-0.5))
-    assert wrong[1].verdict == "contradicted"
-    assert right[2].verdict == right[3].verdict == "reproduced at this scale"
 
 
 def test_paper_numbers_come_from_the_digitised_figures():

@@ -1,4 +1,4 @@
-"""The published profile: a report without runs, whose frames are empty and whose tables are kept."""
+"""A report of the published profile has no runs: empty frames, the paper's settings, its tables."""
 
 import json
 
