@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     from entropy_mech.evaluation.suite import Evaluation
     from entropy_mech.grading import GradingPool
     from entropy_mech.rollout.torch_sampler import TorchSampler
-    from entropy_mech.runs.jobs import ProgressLine
+    from entropy_mech.runs.progress import ProgressLine
     from entropy_mech.runs.manifest import environment, now, write_json
     from entropy_mech.runs.store import default_store
 

@@ -7,7 +7,7 @@ import io
 import os
 import sys
 
-from entropy_mech.runs.jobs import ProgressLine
+from entropy_mech.runs.progress import ProgressLine
 from entropy_mech.runs.store import default_store
 from entropy_mech.train.config import TrainConfig
 from entropy_mech.train.config_io import load_config, run_id

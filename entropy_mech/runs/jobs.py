@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TextIO
 
 from entropy_mech.errors import UserError
+from entropy_mech.runs.progress import ProgressLine
+from entropy_mech.runs.schedule import Schedule
+from entropy_mech.runs.workers import Job, WarmJob, Workers
 
-_POLL_S = 0.2
+__all__ = ["Job", "JobsFailed", "run_jobs"]
+
+_POLL_S = 0.1
 _TERMINATE_WAIT_S = 10.0
-_QUIET_LINE_EVERY_S = 15.0
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """A command, what must be done before it, and how far it says it is.
-
-    ``cost_s`` is a guess at its seconds, only for the progress line. ``fraction`` returns the
-    share done while it runs.
-    """
-
-    name: str
-    command: Sequence[str]
-    log: Path
-    stdin: str = ""
-    needs: frozenset[str] = frozenset()
-    cost_s: float = 10.0
-    fraction: Callable[[], float] = field(default=lambda: 0.0, repr=False)
 
 
 class JobsFailed(UserError):
@@ -49,8 +33,9 @@ class JobsFailed(UserError):
 def run_jobs(jobs: Sequence[Job], *, workers: int, stream: TextIO | None = None) -> None:
     """Run jobs in order of need, earlier ones first, ``workers`` at a time.
 
-    A failed job stops those that need it, not the others. If this process is interrupted its
-    children are ended; they go on from their checkpoints next time.
+    A job that would otherwise be waited for at the end goes before its turn. A failed job stops
+    those that need it, not the others. If this process is interrupted its children are ended;
+    they go on from their checkpoints next time.
 
     Raises:
         JobsFailed: after everything else is done.
@@ -62,8 +47,9 @@ def run_jobs(jobs: Sequence[Job], *, workers: int, stream: TextIO | None = None)
 class _Scheduler:
     def __init__(self, jobs: Sequence[Job], workers: int, line: ProgressLine):
         self.waiting, self.workers, self.line = list(jobs), workers, line
-        self.total_s = sum(job.cost_s for job in jobs) or 1.0
-        self.running: dict[Job, subprocess.Popen] = {}
+        self.schedule = Schedule(jobs, workers)
+        self.processes = Workers()
+        self.running: dict[Job, tuple[subprocess.Popen | WarmJob, float]] = {}
         self.done: set[str] = set()
         self.failed: dict[str, str] = {}
         self.codes: set[int] = set()
@@ -75,69 +61,75 @@ class _Scheduler:
     def run(self) -> None:
         try:
             while self.waiting or self.running:
+                self._drop_blocked()
                 self._start_ready()
+                self._show()
                 time.sleep(_POLL_S)
                 self._collect()
-                self.line.show(self._fraction(), self._what())
         finally:
             self._end_children()
         self.line.close(f"{self.count - len(self.failed)} of {self.count} jobs done")
         if self.failed:
             raise JobsFailed("; ".join(self.failed.values()), self.codes)
 
-    def _start_ready(self) -> None:
+    def _drop_blocked(self) -> None:
         for job in list(self.waiting):
             blockers = job.needs & self.failed.keys()
             if blockers:
                 self.waiting.remove(job)
                 self.failed[job.name] = f"{job.name}: not run, {sorted(blockers)[0]} failed"
-            elif len(self.running) < self.workers and job.needs & self.ours <= self.done:
-                self.waiting.remove(job)
-                self.running[job] = _start(job)
+
+    def _start_ready(self) -> None:
+        while len(self.running) < self.workers:
+            ready = [job for job in self.waiting if job.needs & self.ours <= self.done]
+            if not ready:
+                return
+            left_s = self.schedule.running_s(self._elapsed())
+            job = self.schedule.choose(ready, self.waiting, left_s)
+            self.waiting.remove(job)
+            self.running[job] = (self.processes.start(job), time.monotonic())
 
     def _collect(self) -> None:
-        for job, process in list(self.running.items()):
+        for job, (process, started) in list(self.running.items()):
             if process.poll() is None:
                 continue
             del self.running[job]
-            self.finished_s += job.cost_s
+            seconds = time.monotonic() - started
+            self.finished_s += seconds
             if process.returncode == 0:
                 self.done.add(job.name)
+                self.schedule.finished(job, seconds)
             else:
                 self.failed[job.name] = _failure(job, process.returncode)
                 self.codes.add(process.returncode)
                 self.line.note(self.failed[job.name])
 
-    def _fraction(self) -> float:
-        part = sum(min(job.fraction(), 1.0) * job.cost_s for job in self.running)
-        return (self.finished_s + part) / self.total_s
+    def _elapsed(self) -> dict[Job, float]:
+        now = time.monotonic()
+        return {job: now - started for job, (_, started) in self.running.items()}
 
-    def _what(self) -> str:
-        names = ", ".join(job.name for job in self.running)
-        return f"{len(self.done)}/{self.count} done, now {names}" if names else "starting"
+    def _show(self) -> None:
+        if not self.line.due():
+            return
+        elapsed = self._elapsed()
+        left_s, work_s = self.schedule.left_s(self.waiting, elapsed)
+        done_s = self.finished_s + sum(elapsed.values())
+        names = ", ".join(job.name for job in self.running) or "nothing"
+        what = f"{len(self.done)}/{self.count} done, now {names}"
+        self.line.show(done_s / ((done_s + work_s) or 1.0), what, left_s)
 
     def _end_children(self) -> None:
-        for process in self.running.values():
+        for process, _ in self.running.values():
             process.terminate()
-        for process in self.running.values():
-            try:
-                process.wait(_TERMINATE_WAIT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        until = time.monotonic() + _TERMINATE_WAIT_S
+        while time.monotonic() < until and self._alive():
+            time.sleep(_POLL_S)
+        for process in self._alive():
+            process.kill()
+        self.processes.close()
 
-
-def _start(job: Job) -> subprocess.Popen:
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    # One thread a child: as many children as cores share them evenly, and a run on one thread
-    # repeats to the last bit.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    with job.log.open("wb") as log:
-        process = subprocess.Popen(
-            job.command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment
-        )
-    process.stdin.write(job.stdin.encode())
-    process.stdin.close()
-    return process
+    def _alive(self) -> list[subprocess.Popen | WarmJob]:
+        return [process for process, _ in self.running.values() if process.poll() is None]
 
 
 def _failure(job: Job, code: int) -> str:
@@ -145,45 +137,3 @@ def _failure(job: Job, code: int) -> str:
     lines = job.log.read_text(errors="replace").strip().splitlines()
     last = lines[-1] if lines else f"exit code {code}"
     return f"{job.name} failed: {last} (log: {job.log})"
-
-
-class ProgressLine:
-    """One line with a bar and the time left; rewritten on a terminal, seldom repeated elsewhere."""
-
-    def __init__(self, stream: TextIO):
-        self.stream, self.live = stream, stream.isatty()
-        self.started = self.last = time.monotonic()
-        self.width = 0
-
-    def show(self, fraction: float, what: str) -> None:
-        """Show the share done and what is being done."""
-        now = time.monotonic()
-        if not self.live and now - self.last < _QUIET_LINE_EVERY_S:
-            return
-        self.last = now
-        elapsed = now - self.started
-        left = f"{_clock(elapsed * (1 - fraction) / fraction)} left" if fraction > 0.01 else ""
-        filled = round(20 * min(fraction, 1.0))
-        self._write(f"[{'#' * filled}{'.' * (20 - filled)}] {fraction:4.0%} {left}  {what}")
-
-    def note(self, text: str) -> None:
-        """Print a line that stays."""
-        self._write(text, stay=True)
-
-    def close(self, text: str) -> None:
-        """End with a line that stays."""
-        self.note(f"{text} in {_clock(time.monotonic() - self.started)}")
-
-    def _write(self, text: str, *, stay: bool = False) -> None:
-        if self.live:
-            padded = text[:119].ljust(self.width) if not stay else text.ljust(self.width)
-            self.stream.write("\r" + padded + ("\n" if stay else ""))
-            self.width = 0 if stay else len(padded.rstrip())
-        else:
-            self.stream.write(text + "\n")
-        self.stream.flush()
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -69,6 +69,8 @@ def _base_job(config: TrainConfig, store: RunStore) -> Job | None:
         return None
     return Job(
         name=f"base model {folder.name[:6]}",
+        warm=config.toy,
+        kind="base model",
         command=_command(store, "--base-model"),
         stdin=config.model_dump_json(),
         log=folder.with_suffix(".log"),
@@ -80,6 +82,8 @@ def _base_job(config: TrainConfig, store: RunStore) -> Job | None:
 def _run_job(run: Run, store: RunStore, base: Job | None) -> Job:
     return Job(
         name=job_name(run),
+        warm=run.config.toy,
+        kind="run",
         command=_command(store),
         stdin=run.config.model_dump_json(),
         log=run.path / "log.txt",
