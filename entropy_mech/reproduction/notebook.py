@@ -8,19 +8,32 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from entropy_mech.runs.locks import folder_lock
 from entropy_mech.runs.manifest import write_json
+from entropy_mech.runs.store import read_json
 
 
 def execute(source: Path, output: Path, parameters: dict[str, Any], stamp: Path, key: str) -> None:
     """Execute a notebook with papermill; the output appears whole, as .ipynb and .html.
 
     ``key`` names all that the result depends on; it is written to ``stamp`` last, so that a
-    stamp with the right key means a result that is there. The source is never written to.
+    stamp with the right key means a result that is there. The source is never written to. Of two
+    that are to make the same at once, the second waits and takes what the first has made.
     """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with folder_lock(stamp.with_suffix(".lock")):
+        if read_json(stamp).get("key") != key or not output.exists():
+            _execute(source, output, parameters)
+            write_json(stamp, {"key": key})
+
+
+def _execute(source: Path, output: Path, parameters: dict[str, Any]) -> None:
+    # jsonschema, which checks that a notebook is one, tries this for a format that no notebook
+    # has, and its import takes two seconds to build a parser. None is "not installed" to it.
+    sys.modules.setdefault("rfc3987_syntax", None)
     import nbconvert
     import papermill
 
-    output.parent.mkdir(parents=True, exist_ok=True)
     running = output.with_name(f"running-{output.name}")
     papermill.execute_notebook(
         str(source), str(running), parameters=parameters, progress_bar=False, log_output=False
@@ -30,7 +43,6 @@ def execute(source: Path, output: Path, parameters: dict[str, Any], stamp: Path,
     temporary.write_text(html)
     os.replace(temporary, output.with_suffix(".html"))
     os.replace(running, output)
-    write_json(stamp, {"key": key})
 
 
 def main() -> int:
