@@ -1,0 +1,145 @@
+"""Table 2: four methods at two sizes on the benchmarks, and their means."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from entropy_mech import published
+from entropy_mech.findings.claims import Claim, Fact, over_replicates
+from entropy_mech.findings.control import METHODS, SIZES
+
+AVERAGE = "Avg."
+_RUN = r"^fig11_(7b|32b)_(\w+)$"
+_COLUMNS = ["size", "method", "seed", "benchmark", "percent"]
+_INFINITY = float("inf")
+
+
+def accuracies(evaluations: pd.DataFrame) -> pd.DataFrame:
+    """Return a row a size, method, seed and benchmark: percent; the mean as benchmark ``Avg.``.
+
+    ``evaluations`` is ``Report.evaluations()``'s: run, seed, benchmark, accuracy (a fraction).
+    The mean weighs each benchmark alike, however many problems it has, as the paper's does.
+    """
+    if evaluations.empty:
+        return pd.DataFrame(columns=_COLUMNS)
+    parts = evaluations["run"].str.extract(_RUN)
+    long = evaluations.assign(
+        size=parts[0], method=parts[1], percent=100 * evaluations["accuracy"]
+    ).dropna(subset="method")[_COLUMNS]
+    means = long.groupby(["size", "method", "seed"], sort=False)["percent"].mean().reset_index()
+    return pd.concat([long, means.assign(benchmark=AVERAGE)], ignore_index=True)
+
+
+def published_accuracies() -> pd.DataFrame:
+    """Return Table 2 in the form of ``accuracies``; ``Avg.`` is the mean, not the printed one."""
+    table = published.table2().drop(columns="printed_average")
+    table = table.rename(columns={"recomputed_average": AVERAGE})
+    long = table.melt(ignore_index=False, var_name="benchmark", value_name="percent").reset_index()
+    names = {label.replace("-", "_"): method for method, label in METHODS.items()}
+    long = long.assign(size=long["model"].str.lower(), method=long["method"].map(names), seed=0)
+    return long[_COLUMNS]
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Return mean and half the 95 % interval over seeds of ``accuracies``' rows.
+
+    Columns: size, method, benchmark, mean, half (NaN with one seed), seeds; in the paper's order.
+    """
+    groups = table.groupby(["size", "method", "benchmark"], sort=False)["percent"]
+    found = groups.agg(["mean", "std", "count"]).reset_index()
+    quantile = stats.t.ppf(0.975, (found["count"] - 1).clip(lower=1))
+    half = quantile * found["std"] / np.sqrt(found["count"])
+    found = found.assign(half=half, seeds=found["count"])
+    ranks = {name: i for i, name in enumerate([*SIZES, *METHODS])}
+    order = found["size"].map(ranks) * len(ranks) + found["method"].map(ranks)
+    found = found.iloc[order.argsort(kind="stable")]
+    return found[["size", "method", "benchmark", "mean", "half", "seeds"]].reset_index(drop=True)
+
+
+def gains(table: pd.DataFrame, over: str = "grpo") -> pd.DataFrame:
+    """Return points over another method of the same size, seed and benchmark.
+
+    Columns as ``accuracies``, with ``percent`` the difference in percentage points. Empty where
+    the other method was not run.
+    """
+    keys = ["size", "seed", "benchmark"]
+    base = table.loc[table["method"] == over].set_index(keys)["percent"]
+    rest = table[table["method"] != over]
+    if base.empty or rest.empty:
+        return pd.DataFrame(columns=_COLUMNS)
+    other = base.reindex(pd.MultiIndex.from_frame(rest[keys])).to_numpy()
+    return rest.assign(percent=rest["percent"] - other).dropna(subset="percent")
+
+
+def benchmark_claims(evaluations: pd.DataFrame) -> list[Claim | Fact]:
+    """Judge Table 2: mean gains of the two methods; then what the paper's own table says."""
+    ours, paper = accuracies(evaluations), published_accuracies()
+    claims: list[Claim | Fact] = []
+    for size, label in SIZES.items():
+        for over in ("grpo", "clip_higher"):
+            for method in ("kl_cov", "clip_cov"):
+                values = _mean_gain(ours, size, method, over)
+                if values.empty:
+                    continue
+                (theirs,) = _mean_gain(paper, size, method, over)
+                claims.append(
+                    over_replicates(
+                        f"{label}: {METHODS[method]} beats {METHODS[over]} on the mean of the "
+                        "benchmarks (percentage points)",
+                        f"{theirs:+.1f} (Table 2, means recomputed)",
+                        values,
+                        holds=(0.0, _INFINITY),
+                        contradicted=(-_INFINITY, 0.0),
+                    )
+                )
+    return claims + published_facts()
+
+
+def published_facts() -> list[Fact]:
+    """Return what the numbers of Table 2 themselves say of its averages and of the headline."""
+    table, paper = published.table2(), published_accuracies()
+    printed, mean = table["printed_average"], table["recomputed_average"]
+    headline = published.printed()
+    headline = headline[headline["place"] == "abstract"]["value"].tolist()
+    kl = {size: float(_mean_gain(paper, size, "kl_cov", "grpo").iloc[0]) for size in SIZES}
+    facts = [
+        Fact(
+            "The printed Avg. is the mean of its row's seven columns",
+            ", ".join(f"{value:.1f}" for value in printed),
+            ", ".join(f"{value:.1f}" for value in mean)
+            + f" (recomputed; off by {(printed - mean).abs().min():.1f} to "
+            f"{(printed - mean).abs().max():.1f} points, in no row the same)",
+            bool(((printed - mean).abs() < 0.05).all()),
+        ),
+        Fact(
+            "KL-Cov's gains over GRPO in the abstract hold on the recomputed means",
+            " and ".join(f"{value:+.1f}" for value in headline) + " points at 7B and 32B",
+            " and ".join(f"{value:+.1f}" for value in kl.values()),
+            all(abs(a - b) < 0.05 for a, b in zip(kl.values(), headline, strict=True)),
+        ),
+    ]
+    for size, label in SIZES.items():
+        rows = table.loc[size.upper()]
+        as_printed, recomputed = rows["printed_average"].idxmax(), mean[size.upper()].idxmax()
+        facts.append(
+            Fact(
+                f"{label}: the method of the highest printed Avg. has the highest mean too",
+                f"{_label(as_printed)}, {rows['printed_average'].max():.1f}",
+                f"{_label(recomputed)}, {mean[size.upper()].max():.1f} (recomputed)",
+                as_printed == recomputed,
+            )
+        )
+    return facts
+
+
+def _mean_gain(table: pd.DataFrame, size: str, method: str, over: str) -> pd.Series:
+    """The gain on the mean of the benchmarks, a value a seed."""
+    found = gains(table[table["benchmark"] == AVERAGE], over)
+    chosen = (found["size"] == size) & (found["method"] == method)
+    return found.loc[chosen].set_index("seed")["percent"].astype(float)
+
+
+def _label(name: str) -> str:
+    return name.replace("_", "-")
