@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from entropy_mech import published
 from entropy_mech.figures.style import (
     ACCURACY_COLOUR,
     ENTROPY_COLOUR,
+    LOWEST_NATS,
     ORDINAL_COLOURS,
     SEED_MARKERS,
     band_over_seeds,
     log_entropy_axis,
+    panels,
+    seeds_of,
 )
-from entropy_mech.findings.collapse import validated
-from entropy_mech.theory.law import fit_law
+from entropy_mech.findings.law_groups import fit_or_note, validated
+
+
+def collapse_figure(frame: pd.DataFrame) -> Figure:
+    """Draw Fig. 1: ours above the paper's, digitised, which stands alone on an empty frame."""
+    ours = [partial(entropy_and_accuracy, frame), partial(law, frame)]
+    paper = [published_entropy_and_accuracy, published_law]
+    return panels([paper] if frame.empty else [ours, paper], width_in=12, row_height_in=4.2)
 
 
 def entropy_and_accuracy(frame: pd.DataFrame, ax: Axes) -> Axes:
@@ -32,8 +44,7 @@ def entropy_and_accuracy(frame: pd.DataFrame, ax: Axes) -> Axes:
     )
     _two_axes(ax, right, "rollout step")
     right.set_ylim(0, 1)
-    seeds = frame["seed"].nunique()
-    ax.set_title(f"Ours: GRPO, toy Qwen2, {seeds} seed{'s' if seeds > 1 else ''}")
+    ax.set_title(f"Ours: GRPO, {seeds_of(frame)}")
     return ax
 
 
@@ -58,17 +69,20 @@ def law(frame: pd.DataFrame, ax: Axes) -> Axes:
     points = validated(frame)
     for i, (seed, part) in enumerate(points.groupby("seed")):
         colour = ORDINAL_COLOURS[i % len(ORDINAL_COLOURS)]
-        fit = fit_law(part["entropy_nats"], part["validation_accuracy"])
+        entropy, accuracy = part["entropy_nats"], part["validation_accuracy"]
         ax.scatter(
-            part["entropy_nats"], part["validation_accuracy"], s=16, color=colour, alpha=0.75,
+            entropy, accuracy, s=16, color=colour, alpha=0.75,
             marker=SEED_MARKERS[i % len(SEED_MARKERS)], lw=0,
         )  # fmt: skip
-        grid = np.geomspace(part["entropy_nats"].min(), part["entropy_nats"].max(), 100)
-        label = (
-            f"seed {seed}: a = {fit.a:.2f}, b = {fit.b:.2f}, "
-            f"ceiling {fit.ceiling:.2f}, $R^2$ = {fit.r2:.3f}"
-        )
-        ax.plot(grid, fit.predict(grid), color=colour, lw=1.4, label=label)
+        fit = fit_or_note(entropy, accuracy)
+        grid = np.geomspace(max(entropy.min(), LOWEST_NATS), max(entropy.max(), LOWEST_NATS), 100)
+        label = f"seed {seed}: no fit"
+        if not np.isnan(fit["a"]):
+            label = (
+                f"seed {seed}: a = {fit['a']:.2f}, b = {fit['b']:.2f}, "
+                f"ceiling {fit['ceiling']:.2f}, $R^2$ = {fit['r2']:.3f}"
+            )
+        ax.plot(grid, -fit["a"] * np.exp(grid) + fit["b"], color=colour, lw=1.4, label=label)
     log_entropy_axis(ax)
     ax.set_ylabel("validation accuracy (fraction)")
     ax.set_title("Ours: $R = -a\\,e^{H} + b$")

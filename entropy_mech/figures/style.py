@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 # Okabe and Ito's palette, which people with the common colour-blindnesses can tell apart.
 METHOD_COLOURS = {
@@ -20,6 +20,7 @@ METHOD_COLOURS = {
 ENTROPY_COLOUR, ACCURACY_COLOUR = "#D55E00", "#0072B2"
 ORDINAL_COLOURS = ("#CC79A7", "#56B4E9", "#009E73", "#E69F00", "#0072B2")
 SEED_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LOWEST_NATS = 1e-4  # where an entropy of 0 is drawn: a logarithmic axis has none
 
 
 def band_over_seeds(frame: pd.DataFrame, column: str, ax: Axes, *, colour: str, label: str) -> None:
@@ -45,6 +46,8 @@ def log_entropy_axis(ax: Axes) -> None:
     ax.set_xscale("log")
     if not ax.xaxis_inverted():
         ax.invert_xaxis()
+    # 1, 2 and 5 of each decade: an entropy seldom spans two powers of ten.
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("policy entropy H (nats, log scale)")
@@ -78,3 +81,10 @@ def seeds_of(frame: pd.DataFrame) -> str:
     """Return how many seeds a frame has, in words: ``3 seeds``."""
     seeds = frame["seed"].nunique()
     return f"{seeds} seed{'' if seeds == 1 else 's'}"
+
+
+def note(ax: Axes, text: str) -> Axes:
+    """Write what there is to say in place of a picture, without axes around it."""
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="#57606a")
+    return ax

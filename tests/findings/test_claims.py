@@ -91,16 +91,22 @@ def test_collapse_claims_fail_where_entropy_rises():
 
 
 def test_spent_by_hand():
-    # Entropy 1, 0.2, 0.1, 0, 0, 0, ... at validations 0, 4, 8, ...: one third is steps 0 to 12.
+    # Validated at steps 0, 4, 8, ... of 40: a third is step 13.3, between 12 and 16.
     def steps(t, seed, name):
-        entropy = np.select([t < 0.1, t < 0.2, t < 0.3], [1.0, 0.2, 0.1], 0.0)
-        return entropy, 1 - entropy
+        entropy = np.select([t < 0.1, t < 0.2, t < 0.32], [1.0, 0.2, 0.1], 0.0)
+        return entropy, 1 - np.select([t < 0.1, t < 0.2, t < 0.4], [1.0, 0.2, 0.1], 0.0)
 
     row = collapse.spent(_runs(steps, seeds=1), at=1 / 3).iloc[0]
-    # The last three validations up to a third: 0.2, 0.1, 0.0.
-    assert row["entropy_share"] == pytest.approx(0.9)
-    assert row["accuracy_share"] == pytest.approx(0.9)
+    assert row["entropy_share"] == pytest.approx(1.0)
+    assert row["accuracy_share"] == pytest.approx(0.9 + 0.1 * (40 / 3 - 12) / 4)
     assert row["entropy_move"] == pytest.approx(-1.0)
+    assert row["accuracy_move"] == pytest.approx(1.0)
+
+
+def test_published_moves_and_law_of_figure_1():
+    facts = collapse.collapse_claims(pd.DataFrame())
+    assert [fact.verdict for fact in facts] == ["holds"] * 4
+    assert collapse.law_of_runs(pd.DataFrame()).index.tolist()[0] == "0.5B"
 
 
 def test_paper_numbers_come_from_the_digitised_figures():
