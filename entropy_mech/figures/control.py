@@ -44,6 +44,17 @@ def control_figure(frame: pd.DataFrame) -> Figure:
     return figure
 
 
+def entropy_figure(frame: pd.DataFrame, *, size: str = "7b") -> Figure:
+    """Draw the entropy of the methods there are beside the paper's; the paper's alone if none."""
+    draws = [partial(published_curves, "entropy_nats", size=size)]
+    if len(frame):
+        draws.insert(0, partial(curves, frame, "entropy_nats", size=size))
+    figure = panels([draws], width_in=6.0 * len(draws), row_height_in=4.2)
+    for ax in figure.axes:
+        ax.legend(frameon=False, fontsize="small")
+    return figure
+
+
 def curves(frame: pd.DataFrame, column: str, ax: Axes, *, size: str = "7b") -> Axes:
     """Draw one metric of all methods against rollout steps: mean and range over seeds.
 

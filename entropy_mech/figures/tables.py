@@ -11,7 +11,7 @@ import pandas as pd
 _LATEX = str.maketrans({"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "−": "-", "±": r"$\pm$"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """Cells as text, with the best of each kind in bold.
 
@@ -25,6 +25,9 @@ class Table:
     cells: pd.DataFrame
     bold: pd.DataFrame
     caption: str
+
+    def __repr__(self) -> str:
+        return self.markdown()
 
     def markdown(self) -> str:
         """Return the table in GitHub's Markdown, best in bold, the caption above."""

@@ -2,15 +2,49 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from entropy_mech.findings.transformer import PREDICTIONS, RUNS, agreement, by_token_entropy
+from entropy_mech.figures.covariance import published_covariance_and_fall
+from entropy_mech.figures.style import panels
+from entropy_mech.findings.transformer import (
+    MAIN_RUN,
+    PREDICTIONS,
+    RUNS,
+    agreement,
+    by_token_entropy,
+)
 
 COLOURS = dict(zip(PREDICTIONS, ("#0072B2", "#56B4E9", "#D55E00", "#CC79A7"), strict=True))
 _STYLES = dict(zip(RUNS, ("-", "--", ":"), strict=True))
+
+
+def one_step_figure(frame: pd.DataFrame) -> Figure:
+    """Draw the first checked step of the first seed: Lemma 1, and Theorems 1 and 2 as tables.
+
+    ``frame`` is ``Report.lemma1()``'s. Where it is empty: the paper's Fig. 8 left, which has no
+    prefixes and is the nearest that it shows.
+    """
+    if frame.empty:
+        return panels([[published_covariance_and_fall]], width_in=7.0, row_height_in=4.2)
+    part = frame[frame["run"] == MAIN_RUN]
+    part = part[part["seed"] == part["seed"].min()]
+    part = part[part["step"] == part["step"].min()]
+    names = ("first_order", "theorem1", "theorem2")
+    return panels([[partial(predicted_and_exact, part, name) for name in names]], row_height_in=4.4)
+
+
+def training_figure(frame: pd.DataFrame) -> Figure:
+    """Draw correlations over training by run, and the gap by the prefix's entropy."""
+    if frame.empty:
+        return panels([[_nothing_published]], width_in=7.0, row_height_in=1.0)
+    draws = [partial(correlation_over_training, frame), partial(gap_by_entropy, frame)]
+    return panels([draws], row_height_in=4.8)
 
 
 def predicted_and_exact(frame: pd.DataFrame, prediction: str, ax: Axes) -> Axes:
@@ -57,8 +91,8 @@ def correlation_over_training(frame: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def gap_by_entropy(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the relative gap of each prediction by the prefix's entropy (AdamW, 2 layers)."""
-    table = by_token_entropy(frame[frame["run"] == "on_policy"])
+    """Draw the relative gap of each prediction by the prefix's entropy, under AdamW."""
+    table = by_token_entropy(frame[frame["run"] == MAIN_RUN])
     wide = table.pivot(index="entropy_bin", columns="prediction", values="gap")
     wide = wide.loc[sorted(wide.index, key=lambda text: float(text.split()[0]))]
     wide = wide[list(PREDICTIONS)].rename(columns=PREDICTIONS)
@@ -71,3 +105,9 @@ def gap_by_entropy(frame: pd.DataFrame, ax: Axes) -> Axes:
     ax.set_ylim(0, 1.4)  # room for the legend above the bars
     ax.legend(frameon=False, fontsize="small", loc="upper left", ncols=2)
     return ax
+
+
+def _nothing_published(ax: Axes) -> None:
+    text = "The paper measured no transformer prefix by prefix: there is nothing of its own to show"
+    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
+    ax.set_axis_off()

@@ -73,16 +73,21 @@ class Claim:
 
 @dataclass(frozen=True)
 class Fact:
-    """A statement that needs no replicates: about given data, or true or false by computation."""
+    """A statement that needs no replicates: about given data, or true or false by computation.
+
+    ``holds`` is None where it could not be tested.
+    """
 
     statement: str
     paper: str
     ours: str
-    holds: bool
+    holds: bool | None
 
     @property
     def verdict(self) -> str:
-        """``holds`` or ``does not hold``."""
+        """``holds``, ``does not hold`` or ``no verdict``."""
+        if self.holds is None:
+            return NO_VERDICT
         return HOLDS if self.holds else DOES_NOT_HOLD
 
     def row(self) -> dict[str, Any]:
@@ -140,6 +145,28 @@ def over_ratios(
     log = over_replicates(statement, paper, np.log(np.asarray(ratios, dtype=float)), holds=holds)
     ends = np.exp([log.estimate, log.low, log.high]).tolist()
     return Claim(statement, paper, *ends, log.replicates, holds, contradicted, of)
+
+
+def over_correlations(
+    statement: str,
+    paper: str,
+    correlations: Sequence[float],
+    *,
+    holds: tuple[float, float],
+    contradicted: tuple[float, float] | None = None,
+    of: str = "seeds",
+) -> Claim:
+    """Make a claim from correlations: the interval is taken on Fisher's z, so it stays within 1.
+
+    A correlation of exactly 1 or -1 has no z; it counts as 1e-6 short of it.
+
+    >>> over_correlations("r", "", [0.98, 0.99, 0.97], holds=(0.9, 1.0)).high < 1
+    True
+    """
+    r = np.clip(np.asarray(correlations, dtype=float), -1 + 1e-6, 1 - 1e-6)
+    z = over_replicates(statement, paper, np.arctanh(r), holds=holds)
+    ends = np.tanh([z.estimate, z.low, z.high]).tolist()
+    return Claim(statement, paper, *ends, z.replicates, holds, contradicted, of)
 
 
 def _inside(low: float, high: float, bounds: tuple[float, float]) -> bool:

@@ -35,6 +35,11 @@ def with_method(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(size=parts[0], method=parts[1]).dropna(subset="method")
 
 
+def of_method(frame: pd.DataFrame, method: str, *, size: str = "7b") -> pd.DataFrame:
+    """Return the rows of one method's run; empty where there are none."""
+    return frame if frame.empty else frame[frame["run"] == f"fig11_{size}_{method}"]
+
+
 def endings(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the means over each run's last sixth: entropy, response length, accuracy."""
     if frame.empty:

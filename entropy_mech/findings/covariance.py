@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from entropy_mech import published
-from entropy_mech.findings.claims import Claim, Fact, over_replicates
+from entropy_mech.findings.claims import Claim, Fact, over_correlations, over_replicates
 
 SHOWN_ACCURACIES = (0.125, 0.5, 0.875)  # Fig. 8 right
 _BLOCK_ROLLOUTS = 5
@@ -89,7 +89,7 @@ def covariance_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
             holds=(0.9, _INFINITY),
             contradicted=(-_INFINITY, 0.5),
         ),
-        over_replicates(
+        over_correlations(
             "Covariance and the entropy's fall have one shape: correlation over blocks of "
             f"{_BLOCK_ROLLOUTS} rollouts at least 0.8",
             f"{shapes['correlation'].iloc[-1]:.2f} (Fig. 8 left, digitised, all steps)",
@@ -115,6 +115,18 @@ def covariance_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
     ]
 
 
+def published_shape_fact() -> Fact:
+    """Return whether the paper's two curves of Fig. 8 left go together, as digitised."""
+    shape = shape_correlations(pd.DataFrame()).iloc[-1]
+    return Fact(
+        "Covariance and the entropy's fall have one shape: correlation at least 0.8",
+        "similar dynamics (section 3.3)",
+        f"{shape['correlation']:.2f} [{shape['low']:.2f}, {shape['high']:.2f}], 95 % by blocks "
+        f"of the curve, {shape['points']} readings (Fig. 8 left, digitised)",
+        shape["correlation"] >= 0.8,
+    )
+
+
 def _order_claim(statement: str, paper: float, differences: pd.Series) -> Claim:
     return over_replicates(
         statement,
@@ -127,7 +139,6 @@ def _order_claim(statement: str, paper: float, differences: pd.Series) -> Claim:
 
 def _published_facts() -> list[Fact]:
     """Return what the paper's own curves of Fig. 8 say, as digitised."""
-    shape = shape_correlations(pd.DataFrame()).iloc[-1]
     hard, middle, easy = _published_groups()
     return [
         Fact(
@@ -136,13 +147,7 @@ def _published_facts() -> list[Fact]:
             f"{_published_positive_share():.3f} of the readings (Fig. 8 left, digitised)",
             _published_positive_share() >= 0.9,
         ),
-        Fact(
-            "Covariance and the entropy's fall have one shape: correlation at least 0.8",
-            "similar dynamics (section 3.3)",
-            f"{shape['correlation']:.2f} [{shape['low']:.2f}, {shape['high']:.2f}], 95 % by blocks "
-            f"of the curve, {shape['points']} readings (digitised)",
-            shape["correlation"] >= 0.8,
-        ),
+        published_shape_fact(),
         Fact(
             "The easier the prompts, the higher the covariance (accuracy 0.125, 0.5, 0.875)",
             "higher for easier prompts (section 3.3)",

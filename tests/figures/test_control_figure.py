@@ -50,3 +50,11 @@ def test_one_size_is_drawn_beside_the_papers_same_size():
     assert len(titles) == 6
     assert titles[0] == "Ours: toy Qwen2.5-32B, 1 seed"
     assert "32B" in titles[-1]
+
+
+def test_entropy_alone_has_the_methods_there_are_beside_the_papers():
+    names = ("fig11_7b_grpo", "fig11_7b_kl_cov")
+    ours, paper = control.entropy_figure(runs({name: FOUR_METHODS[name] for name in names})).axes
+    assert [text.get_text() for text in ours.get_legend().get_texts()] == ["GRPO", "KL-Cov"]
+    assert _colours(ours) == [_colours(paper)[0], _colours(paper)[3]]
+    assert len(control.entropy_figure(pd.DataFrame()).axes) == 1

@@ -10,7 +10,13 @@ import pandas as pd
 import pytest
 
 from entropy_mech.figures import transformer
-from entropy_mech.findings.transformer import PREDICTIONS, RUNS, transformer_claims
+from entropy_mech.findings.transformer import (
+    PREDICTIONS,
+    RUNS,
+    agreement,
+    batch_correlations,
+    transformer_claims,
+)
 
 
 @pytest.fixture
@@ -73,3 +79,29 @@ def test_claims_follow_the_correlations(frame):
     # Lemma 1 twice; then, for AdamW and SGD each: Theorem 1, Theorem 2, Theorem 1's sign.
     shown, against = "reproduced at this scale", "contradicted"
     assert verdicts == [shown, shown, shown, against, shown, shown, against, shown]
+
+
+def test_figures_are_of_the_first_seed_and_of_all(frame):
+    figure = transformer.one_step_figure(frame[frame["seed"] > 1])
+    assert [len(ax.collections[0].get_offsets()) for ax in figure.axes] == [40, 40, 40]
+    assert len(transformer.training_figure(frame).axes) == 2
+    plt.close("all")
+
+
+def test_batch_means_go_with_the_exact_ones(frame):
+    table = batch_correlations(frame)
+    assert list(table.index) == list(RUNS)
+    assert table["theorem1"].tolist() == pytest.approx([1.0] * 3)
+    assert table["theorem2"].tolist() == pytest.approx([-1.0] * 3)
+
+
+def test_without_runs_there_is_figure_8_and_a_sentence():
+    empty = pd.DataFrame()
+    assert "Fig. 8" in transformer.one_step_figure(empty).axes[0].get_title()
+    (ax,) = transformer.training_figure(empty).axes
+    assert "nothing of its own" in ax.texts[0].get_text()
+    assert agreement(empty, ["run"]).empty
+    assert batch_correlations(empty).empty
+    (fact,) = transformer_claims(empty)
+    assert fact.holds
+    plt.close("all")

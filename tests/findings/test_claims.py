@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from entropy_mech.findings import collapse
-from entropy_mech.findings.claims import Claim, over_ratios, over_replicates
+from entropy_mech.findings.claims import Claim, over_correlations, over_ratios, over_replicates
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,16 @@ def test_ratios_are_averaged_on_the_log_scale():
     assert claim.estimate == pytest.approx(4.0)
     assert claim.low == pytest.approx(4 * np.exp(-half), rel=1e-6)
     assert claim.high == pytest.approx(4 * np.exp(half), rel=1e-6)
+
+
+def test_correlations_stay_within_one():
+    claim = over_correlations("", "", [0.9, 0.99, 0.999], holds=(0.5, 1.0))
+    z = np.arctanh([0.9, 0.99, 0.999])
+    half = 4.302653 * z.std(ddof=1) / np.sqrt(3)
+    assert claim.estimate == pytest.approx(np.tanh(z.mean()))
+    assert (claim.low, claim.high) == pytest.approx(np.tanh([z.mean() - half, z.mean() + half]))
+    assert claim.high < 1
+    assert over_correlations("", "", [1.0, 1.0, 1.0], holds=(0.9, 1.0)).verdict.startswith("repro")
 
 
 def test_one_value_has_no_interval():

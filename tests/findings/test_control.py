@@ -84,3 +84,9 @@ def test_published_endings_are_read_off_the_last_sixth():
     ratio /= control.published_ending("7b", "grpo", "entropy")
     assert 9 < ratio < 12
     assert control.published_ending("32b", "kl_cov", "test_acc_pct") == pytest.approx(51.9, abs=0.1)
+
+
+def test_one_methods_rows():
+    frame = runs(FOUR_METHODS)
+    assert set(control.of_method(frame, "kl_cov", size="32b")["run"]) == {"fig11_32b_kl_cov"}
+    assert control.of_method(pd.DataFrame(), "grpo").empty
