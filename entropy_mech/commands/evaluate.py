@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from entropy_mech.errors import UserError, bad_value, unknown_name
+from entropy_mech.errors import bad_value
 
 
 def register(commands) -> None:
@@ -42,7 +42,9 @@ def register(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate; print a line a benchmark and write ``scores.json``."""
-    names = _names(arguments.benchmarks)
+    from entropy_mech.problems.benchmark_sets import benchmark_names, load_sets
+
+    benchmark_names(arguments.benchmarks)
     for field in ("limit", "samples", "max_new_tokens", "seed"):
         if getattr(arguments, field) < 0:
             raise bad_value(f"--{field.replace('_', '-')}", getattr(arguments, field), "give >= 0")
@@ -50,13 +52,19 @@ def run(arguments: argparse.Namespace) -> int:
         raise bad_value("--batch-size", arguments.batch_size, "give 1 or more")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    sets, missing = _load(names, arguments)
+    sets, missing = load_sets(
+        arguments.benchmarks,
+        data_dir=arguments.data_dir,
+        limit=arguments.limit,
+        samples=arguments.samples,
+        max_new_tokens=arguments.max_new_tokens,
+    )
     from entropy_mech.evaluation.models import open_model
     from entropy_mech.evaluation.suite import Evaluation
     from entropy_mech.grading import GradingPool
     from entropy_mech.rollout.torch_sampler import TorchSampler
-    from entropy_mech.runs.progress import ProgressLine
     from entropy_mech.runs.manifest import environment, now, write_json
+    from entropy_mech.runs.progress import ProgressLine
     from entropy_mech.runs.store import default_store
 
     store = default_store()
@@ -78,10 +86,11 @@ def run(arguments: argparse.Namespace) -> int:
             batch_size=arguments.batch_size,
             pool=pool,
         )
-        for name, problems, protocol in sets:
+        for one in sets:
+            name, protocol = one.name, one.protocol
             score = evaluation.run(
                 name,
-                problems,
+                one.problems,
                 protocol,
                 lambda done, total, name=name: line.show(done / total, f"{name} {done}/{total}"),
             )
@@ -97,52 +106,6 @@ def run(arguments: argparse.Namespace) -> int:
     write_json(folder / "scores.json", {**result, "made": now(), **environment()})
     line.close(f"{len(scores)} benchmarks done: {folder / 'scores.json'}")
     return 0
-
-
-def _names(given: list[str]) -> list[str]:
-    from entropy_mech.problems.benchmarks import BENCHMARKS
-    from entropy_mech.problems.toy_benchmarks import TOY_BENCHMARKS
-
-    groups = {"toy": list(TOY_BENCHMARKS), "paper": list(BENCHMARKS)}
-    known = [*groups, *TOY_BENCHMARKS, *BENCHMARKS]
-    for name in given:
-        if name not in known:
-            raise unknown_name("benchmark", name, known)
-    return list(dict.fromkeys(n for name in given for n in groups.get(name, [name])))
-
-
-def _load(names: list[str], arguments: argparse.Namespace):
-    """Return (name, problems, protocol) of each benchmark, and why others were left out.
-
-    A benchmark asked for by its own name must be there; of a group, what is missing is said.
-    """
-    from dataclasses import replace
-
-    from entropy_mech.problems.benchmarks import load_benchmark, protocol
-    from entropy_mech.problems.toy_benchmarks import TOY_BENCHMARKS, load_toy_benchmark
-
-    sets, missing = [], []
-    for name in names:
-        try:
-            if name in TOY_BENCHMARKS:
-                problems, how = load_toy_benchmark(name)
-            else:
-                problems = list(load_benchmark(name, arguments.data_dir or None).problems)
-                how = protocol(name)
-        except UserError as error:
-            if name in arguments.benchmarks or not arguments.data_dir:
-                raise
-            missing.append(str(error))
-            continue
-        how = replace(
-            how,
-            samples=arguments.samples or how.samples,
-            max_new_tokens=arguments.max_new_tokens or how.max_new_tokens,
-        )
-        sets.append((name, problems[: arguments.limit or None], how))
-    if not sets:
-        raise UserError(f"--data-dir = {arguments.data_dir}: no benchmark there; {missing[0]}")
-    return sets, missing
 
 
 def _words(verdicts: dict[str, int]) -> str:

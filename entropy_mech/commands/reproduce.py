@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 
 def register(commands) -> None:
@@ -14,9 +15,14 @@ def register(commands) -> None:
         epilog="example: entropy-mech reproduce fig11 --seeds 3 -p steps 60",
     )
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="names such as fig01, tab01")
-    parser.add_argument("--profile", default="toy", help="where the runs come from (toy)")
+    parser.add_argument(
+        "--profile",
+        default="toy",
+        help="toy: tiny models on this CPU (default); published: the paper's numbers alone; "
+        "paper: the paper's models, on GPUs",
+    )
     parser.add_argument("--seed", type=int, default=1, help="first seed (1)")
-    parser.add_argument("--seeds", type=int, default=3, help="number of seeds (3)")
+    parser.add_argument("--seeds", type=int, help="number of seeds (3; in the paper profile 1)")
     parser.add_argument("--workers", type=int, default=0, help="processes at once (all cores)")
     parser.add_argument(
         "-p",
@@ -27,25 +33,72 @@ def register(commands) -> None:
         metavar=("NAME", "VALUE"),
         help="a notebook parameter, as for papermill; may be repeated",
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what would be trained, on what and how long, with the commands; then stop",
+    )
+    parser.add_argument(
+        "--gpu-memory-gib", type=float, default=80.0, metavar="GIB", help="of a GPU (80)"
+    )
+    parser.add_argument(
+        "--slurm", action="store_true", help="submit the missing runs to the Slurm cluster and stop"
+    )
+    parser.add_argument(
+        "--slurm-set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of the cluster, for instance partition=gpu; may be repeated",
+    )
+    parser.add_argument(
+        "--write-verdicts",
+        metavar="FOLDER",
+        help="then write verdicts.md and verdicts.json there, from the results that there are",
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Reproduce; print where the gallery lies."""
+    from entropy_mech.reproduction import runner
+
+    request = _request(arguments)
+    if arguments.dry_run:
+        print("\n".join(runner.dry_run(request, gpu_memory_gib=arguments.gpu_memory_gib)))
+        return 0
+    if arguments.slurm or arguments.slurm_set:
+        print("\n".join(runner.submit(request, _options(arguments), arguments.gpu_memory_gib)))
+        return 0
+    gallery = runner.reproduce(request, workers=arguments.workers or None)
+    print(f"gallery: {gallery}")
+    if arguments.write_verdicts:
+        print(f"verdicts: {runner.verdicts(request, Path(arguments.write_verdicts))}")
+    return 0
+
+
+def _request(arguments: argparse.Namespace):
     from entropy_mech.cli import parse_assignments, positive
-    from entropy_mech.reproduction.runner import reproduce
+    from entropy_mech.reproduction.runner import Request
 
     parameters = parse_assignments(arguments.parameters)
     seed = parameters.pop("seed", arguments.seed)
-    seeds = positive("seeds", parameters.pop("seeds", arguments.seeds))
     profile = parameters.pop("profile", arguments.profile)
-    gallery = reproduce(
-        arguments.targets,
-        profile=profile,
-        seed=seed,
-        seeds=seeds,
-        parameters=parameters,
-        workers=arguments.workers or None,
-    )
-    print(f"gallery: {gallery}")
-    return 0
+    usual = 1 if profile == "paper" else 3
+    seeds = parameters.pop("seeds", arguments.seeds)
+    seeds = positive("seeds", usual if seeds is None else seeds)
+    return Request(tuple(arguments.targets), profile, seed, seeds, parameters)
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, object]:
+    """Return the cluster's options, numbers as numbers."""
+    from entropy_mech.cli import parse_assignments
+    from entropy_mech.errors import bad_value
+
+    pairs = []
+    for text in arguments.slurm_set:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise bad_value("--slurm-set", text, "write it as KEY=VALUE, such as partition=gpu")
+        pairs.append((key, value))
+    return parse_assignments(pairs)

@@ -6,19 +6,21 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from entropy_mech.errors import bad_value, unknown_name
 from entropy_mech.findings.claims import MIN_REPLICATES, NO_VERDICT, Claim, Fact
 from entropy_mech.reproduction.base_models import model_of_run
+from entropy_mech.reproduction.provenance import provenance
 from entropy_mech.reproduction.targets import (
     Target,
     check_profile,
     find_target,
     run_config,
 )
+from entropy_mech.runs.evaluations import COLUMNS, scores
 from entropy_mech.runs.launch import ensure_runs
 from entropy_mech.runs.manifest import environment, now, write_json
 from entropy_mech.runs.store import Run, default_store, project_root
@@ -87,6 +89,7 @@ class Report:
         found = target.configs(profile=profile, seed=seed, seeds=seeds, steps=steps)
         self.names = [name for name, _ in found]
         self.configs = list(found.values())
+        self.benchmarks = target.benchmarks(profile)
         self.figures: list[str] = []
         self.tables: list[str] = []
         self._runs: list[Run] | None = None
@@ -100,7 +103,9 @@ class Report:
     def runs(self) -> list[Run]:
         """The target's runs; the first use trains those that are missing, with progress."""
         if self._runs is None:
-            self._runs = ensure_runs(self.configs, default_store())
+            self._runs = ensure_runs(
+                self.configs, default_store(), names=self.names, evaluate=self.benchmarks
+            )
         return self._runs
 
     def metrics(self) -> pd.DataFrame:
@@ -128,6 +133,26 @@ class Report:
                 "parameters": shape.body_parameters if shape else None,
             }
         return pd.DataFrame(rows.values())
+
+    def evaluations(self) -> pd.DataFrame:
+        """Return the final policies' scores, a row a run and benchmark.
+
+        Columns run, seed, model, step (rollouts behind the policy), benchmark, accuracy,
+        standard_error (both fractions), problems, samples. Empty where the target does not
+        measure its policies, in the published profile, and for logs that were imported.
+        """
+        frames = [
+            scores(run, self.benchmarks).assign(
+                run=name, seed=run.config.seed, model=model_of_run(name).name
+            )
+            for name, run in zip(self.names, self.runs, strict=True)
+            if self.benchmarks
+        ]
+        columns = ["run", "seed", "model", *COLUMNS]
+        found = [frame for frame in frames if len(frame)]
+        if not found:
+            return pd.DataFrame(columns=columns)
+        return pd.concat(found, ignore_index=True)[columns]
 
     def tokens(self, step: int) -> pd.DataFrame:
         """Return the response tokens recorded at a step: a row a token; columns run, seed, ...
@@ -215,7 +240,7 @@ class Report:
         folder = self.folder / "results"
         folder.mkdir(parents=True, exist_ok=True)
         rows = [claim.row() for claim in claims]
-        runs = [] if self._runs is None else self._runs
+        runs = self._runs or []
         write_json(
             folder / f"{self.target.name}.json",
             {
@@ -223,7 +248,7 @@ class Report:
                 "claims": rows,
                 "figures": self.figures,
                 "tables": self.tables,
-                "runs": [_provenance(run) for run in runs],
+                "runs": list(map(provenance, self.names, runs)),
                 "made": now(),
                 **environment(),
             },
@@ -237,18 +262,6 @@ class Report:
 def _stacked(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     frames = list(frames)
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-
-
-def _provenance(run: Run) -> dict[str, Any]:
-    manifest = run.manifest()
-    return {
-        "run": run.path.name,
-        "method": run.config.loss.method,
-        "seed": run.config.seed,
-        "steps": run.config.steps,
-        "wall_time_s": manifest.get("wall_time_s"),
-        "commit": manifest.get("commit"),
-    }
 
 
 def _token_frame(run: Run, step: int) -> pd.DataFrame:

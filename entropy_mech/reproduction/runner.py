@@ -2,137 +2,192 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import entropy_mech
+from entropy_mech.errors import UserError
+from entropy_mech.reproduction.dry_run import paper_lines, toy_lines
 from entropy_mech.reproduction.gallery import write_gallery
+from entropy_mech.reproduction.paper import (
+    GPUS_A_NODE,
+    PaperRun,
+    has_paper_runs,
+    paper_run,
+)
+from entropy_mech.reproduction.plan import Plan, make_plan
 from entropy_mech.reproduction.targets import (
     Target,
     check_parameters,
     check_profile,
     find_target,
     load_targets,
-    notebook_parameters,
 )
-from entropy_mech.runs.jobs import Job, JobsFailed, run_jobs
-from entropy_mech.runs.launch import job_name, training_jobs, usable_cores
-from entropy_mech.runs.store import RunStore, default_store, project_root, read_json
+from entropy_mech.reproduction.verdicts import write_verdicts
+from entropy_mech.runs.gpus import gpu_memory_here_gib, gpus_here, refuse_without_gpus
+from entropy_mech.runs.jobs import run_jobs
+from entropy_mech.runs.launch import usable_cores
+from entropy_mech.runs.store import Run, default_store, project_root
 
-_NOTEBOOK_S = 12.0
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be reproduced.
+
+    Attributes:
+        names: targets; all where empty.
+        profile: toy, published or paper.
+        seed: the first seed.
+        seeds: how many, counting up.
+        parameters: of the notebooks, as for papermill; each must be one that every target has.
+
+    """
+
+    names: tuple[str, ...] = ()
+    profile: str = "toy"
+    seed: int = 1
+    seeds: int = 3
+    parameters: Mapping[str, Any] | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the profile's results go."""
+        return project_root() / "out" / self.profile
 
 
-def reproduce(
-    names: Sequence[str],
-    *,
-    profile: str,
-    seed: int,
-    seeds: int,
-    parameters: Mapping[str, Any],
-    workers: int | None = None,
-) -> Path:
-    """Bring targets (all where ``names`` is empty) up to date and write the gallery.
-
-    What is there and unchanged is not done again. Runs are shared between targets; a notebook
-    starts as soon as its runs are there.
-
-    Returns:
-        The gallery's path.
+def targets_of(request: Request) -> list[Target]:
+    """Return a request's targets, in the order of their file.
 
     Raises:
-        UserError: unknown target, profile or notebook parameter, before anything is started.
+        UserError: unknown target, profile or notebook parameter.
+
+    """
+    check_profile(request.profile)
+    targets = [find_target(name) for name in request.names] or list(load_targets().values())
+    for target in targets:
+        check_parameters(target, request.parameters or {})
+    return targets
+
+
+def reproduce(request: Request, *, workers: int | None = None) -> Path:
+    """Bring targets up to date and write the gallery; return its path.
+
+    What is there and unchanged is not done again. Runs are shared between targets; a notebook
+    starts as soon as its runs are there. In the paper profile runs are trained one after another
+    on all GPUs here, and where there are too few, what needs no training is done before it is
+    said what to do.
+
+    Raises:
+        UserError: unusable request, before anything is started.
         JobsFailed: some job failed; the others were done and the gallery was written.
 
     """
-    check_profile(profile)
-    targets = [find_target(name) for name in names] or list(load_targets().values())
-    given = {"profile": profile, "seed": seed, "seeds": seeds, **parameters}
-    for target in targets:
-        check_parameters(target, parameters)
-    folder, store = project_root() / "out" / profile, default_store()
-    jobs = _jobs(targets, given, folder, store, own_seeds=(seed, seeds))
-    failure: JobsFailed | None = None
+    targets, failure = targets_of(request), None
     try:
-        if jobs:
-            run_jobs(jobs, workers=workers or usable_cores())
-    except JobsFailed as error:
+        if request.profile == "paper":
+            _reproduce_paper(request, targets)
+        else:
+            _run(_plan(request, targets), workers or usable_cores())
+    except UserError as error:
         failure = error
-    gallery = write_gallery(folder, list(load_targets().values()), profile)
+    gallery = write_gallery(request.folder, list(load_targets().values()), request.profile)
     if failure is not None:
         raise failure
     return gallery
 
 
-def _jobs(
-    targets: Sequence[Target],
-    given: Mapping[str, Any],
-    folder: Path,
-    store: RunStore,
-    own_seeds: tuple[int, int],
-) -> list[Job]:
-    """Return training and notebook jobs, nearest target first, each once."""
-    jobs: dict[str, Job] = {}
-    library = _library_digest()
+def verdicts(request: Request, folder: Path) -> Path:
+    """Write the verdicts of a profile's results into a folder; return the page's path."""
+    targets = list(load_targets().values())
+    return write_verdicts(request.folder / "results", targets, request.profile, folder)
+
+
+def dry_run(request: Request, *, gpu_memory_gib: float) -> list[str]:
+    """Return what a request would train, as lines; nothing is started."""
+    targets = targets_of(request)
+    if request.profile == "paper":
+        missing, needed_by, left_out = _missing(request, targets, gpu_memory_gib)
+        return paper_lines(missing, needed_by, left_out)
+    return toy_lines(_plan(request, targets), usable_cores())
+
+
+def submit(request: Request, options: Mapping[str, Any], gpu_memory_gib: float) -> list[str]:
+    """Submit the missing runs to a Slurm cluster and return a line for each.
+
+    Raises:
+        UserError: no Slurm, no submitit, an unknown option.
+
+    """
+    from entropy_mech.runs.cluster import ClusterRun, submit_runs
+
+    targets, store = targets_of(request), default_store()
+    if request.profile == "paper":
+        missing, _, _ = _missing(request, targets, gpu_memory_gib)
+        runs = [ClusterRun(f"{m.name} seed {m.config.seed}", m.run, m.nodes, GPUS_A_NODE)
+                for m in missing]  # fmt: skip
+    else:
+        named = [(f"{name} seed {run.config.seed}", run) for name, run in _runs(request, targets)]
+        runs = [ClusterRun(name, run) for name, run in named if not run.complete]
+    if not runs:
+        return ["nothing is missing"]
+    after = "when they are done, the same command without --slurm makes the rest"
+    return [*submit_runs(runs, store, options), after]
+
+
+def _plan(request: Request, targets: Sequence[Target]) -> Plan:
+    given = {"profile": request.profile, "seed": request.seed, "seeds": request.seeds}
+    given |= dict(request.parameters or {})
+    return make_plan(targets, given, request.folder, default_store())
+
+
+def _run(plan: Plan, workers: int) -> None:
+    if plan.jobs:
+        run_jobs(plan.jobs, workers=workers)
+
+
+def _reproduce_paper(request: Request, targets: Sequence[Target]) -> None:
+    """Train what is missing if the GPUs for it are here; else do what needs no training."""
+    missing, needed_by, _ = _missing(request, targets, gpu_memory_here_gib())
+    there = gpus_here()
+    able = all(one.gpus <= there for one in missing)
+    waits = set() if able else {name for one in missing for name in needed_by[one.name]}
+    ready = [t for t in targets if t.name not in waits and has_paper_runs(t)]
+    _run(_plan(request, ready), workers=1)
+    if not able:
+        refuse_without_gpus(len(missing), max(one.gpus for one in missing))
+
+
+def _missing(
+    request: Request, targets: Sequence[Target], gpu_memory_gib: float
+) -> tuple[list[PaperRun], dict[str, list[str]], list[str]]:
+    """Return the runs to be trained, the targets of each by its name, and the targets left out."""
+    missing: dict[str, PaperRun] = {}
+    needed_by: dict[str, list[str]] = {}
     for target in targets:
-        configs = list(
-            target.configs(
-                profile=given["profile"],
-                seed=own_seeds[0],
-                seeds=own_seeds[1],
-                steps=int(given.get("steps", 0)),
-            ).values()
+        for name, run in _runs(request, [target]) if has_paper_runs(target) else ():
+            needed_by.setdefault(name, []).append(target.name)
+            if not run.complete and run.path.name not in missing:
+                found = paper_run(name, run, gpu_memory_gib=gpu_memory_gib)
+                missing[run.path.name] = found
+    return (
+        list(missing.values()),
+        needed_by,
+        [target.name for target in targets if not has_paper_runs(target)],
+    )
+
+
+def _runs(request: Request, targets: Sequence[Target]) -> list[tuple[str, Run]]:
+    """Return the runs of targets with the names of their files, each configuration once."""
+    store, found = default_store(), {}
+    for target in targets:
+        configs = target.configs(
+            profile=request.profile,
+            seed=request.seed,
+            seeds=request.seeds,
+            steps=int((request.parameters or {}).get("steps", 0)),
         )
-        training = training_jobs(configs, store)
-        parameters = _accepted(target, given)
-        output = folder / "notebooks" / f"{target.notebook}.ipynb"
-        stamp = folder / "stamps" / f"{target.name}.json"
-        runs = [store.run(config) for config in configs]
-        key = _key(target, parameters, [f"{r.path.name}:{r.config.steps}" for r in runs], library)
-        if not training and read_json(stamp).get("key") == key and output.exists():
-            continue
-        jobs.update({job.name: job for job in training if job.name not in jobs})
-        stamp.parent.mkdir(parents=True, exist_ok=True)
-        name = f"notebook {target.name}"
-        jobs[name] = Job(
-            name=name,
-            command=[sys.executable, "-m", "entropy_mech.reproduction.notebook"],
-            stdin=json.dumps(
-                {
-                    "source": str(target.notebook_path),
-                    "output": str(output),
-                    "parameters": parameters,
-                    "stamp": str(stamp),
-                    "key": key,
-                }
-            ),
-            log=folder / "logs" / f"{target.name}.txt",
-            needs=frozenset(job_name(run) for run in runs),
-            cost_s=_NOTEBOOK_S,
-        )
-    return list(jobs.values())
-
-
-def _accepted(target: Target, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the target's own parameters overlaid by those given that its notebook has."""
-    known = notebook_parameters(target.notebook_path)
-    return {**target.parameters, **{name: v for name, v in given.items() if name in known}}
-
-
-def _key(target: Target, parameters: Mapping[str, Any], runs: Sequence[str], library: str) -> str:
-    """Name all that an executed notebook depends on: its source, its inputs, the library."""
-    parts = [target.notebook_path.read_text(), dict(parameters), list(runs), library]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _library_digest() -> str:
-    """Hash the package's own sources and data, which any notebook may use."""
-    digest = hashlib.sha256()
-    root = Path(entropy_mech.__file__).parent
-    for path in sorted(root.rglob("*")):
-        if path.suffix in (".py", ".csv", ".toml"):
-            digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()
+        for (name, _), config in configs.items():
+            run = store.run(config)
+            found.setdefault(run.path.name, (name, run))
+    return list(found.values())

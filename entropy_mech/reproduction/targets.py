@@ -37,6 +37,11 @@ class Target:
         """The source notebook."""
         return project_root() / "notebooks" / f"{self.notebook}.ipynb"
 
+    def benchmarks(self, profile: str) -> str:
+        """Return the group of benchmarks that a profile's policies are measured on, or ""."""
+        groups = {"toy": self.evaluate, "published": "", "paper": "paper"}
+        return groups[profile] if self.evaluate else ""
+
     def configs(
         self, *, profile: str, seed: int, seeds: int, steps: int = 0
     ) -> dict[tuple[str, int], TrainConfig]:
@@ -78,6 +83,11 @@ def find_target(name: str) -> Target:
     return targets[name]
 
 
+def run_path(name: str, profile: str) -> Path:
+    """Return where a run's file lies, or would."""
+    return project_root() / "reproduce" / "runs" / profile / f"{name}.toml"
+
+
 def run_config(name: str, *, profile: str = "toy", seed: int, steps: int = 0) -> TrainConfig:
     """Return the configuration ``reproduce/runs/<profile>/<name>.toml`` for one seed.
 
@@ -85,8 +95,9 @@ def run_config(name: str, *, profile: str = "toy", seed: int, steps: int = 0) ->
     """
     if seed < 0:
         raise bad_value("seed", seed, "give a whole number from 0 on")
-    path = project_root() / "reproduce" / "runs" / profile / f"{name}.toml"
-    return load_config(path, [f"seed={seed}", *([f"steps={steps}"] if steps else [])])
+    return load_config(
+        run_path(name, profile), [f"seed={seed}", *([f"steps={steps}"] if steps else [])]
+    )
 
 
 def notebook_parameters(path: Path) -> dict[str, str]:

@@ -54,7 +54,7 @@ class _Scheduler:
         self.failed: dict[str, str] = {}
         self.codes: set[int] = set()
         # What nobody here will run counts as done: it was done before.
-        self.ours = {job.name for job in jobs}
+        self.labels = {job.name: str(job) for job in jobs}
         self.finished_s = 0.0
         self.count = len(jobs)
 
@@ -77,11 +77,12 @@ class _Scheduler:
             blockers = job.needs & self.failed.keys()
             if blockers:
                 self.waiting.remove(job)
-                self.failed[job.name] = f"{job.name}: not run, {sorted(blockers)[0]} failed"
+                because = sorted(self.labels[name] for name in blockers)[0]
+                self.failed[job.name] = f"{job}: not run, {because} failed"
 
     def _start_ready(self) -> None:
         while len(self.running) < self.workers:
-            ready = [job for job in self.waiting if job.needs & self.ours <= self.done]
+            ready = [job for job in self.waiting if job.needs & self.labels.keys() <= self.done]
             if not ready:
                 return
             left_s = self.schedule.running_s(self._elapsed())
@@ -114,7 +115,7 @@ class _Scheduler:
         elapsed = self._elapsed()
         left_s, work_s = self.schedule.left_s(self.waiting, elapsed)
         done_s = self.finished_s + sum(elapsed.values())
-        names = ", ".join(job.name for job in self.running) or "nothing"
+        names = ", ".join(map(str, self.running)) or "nothing"
         what = f"{len(self.done)}/{self.count} done, now {names}"
         self.line.show(done_s / ((done_s + work_s) or 1.0), what, left_s)
 
@@ -136,4 +137,4 @@ def _failure(job: Job, code: int) -> str:
     """One line: the job, its last words, its log."""
     lines = job.log.read_text(errors="replace").strip().splitlines()
     last = lines[-1] if lines else f"exit code {code}"
-    return f"{job.name} failed: {last} (log: {job.log})"
+    return f"{job} failed: {last} (log: {job.log})"

@@ -7,50 +7,96 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from entropy_mech.runs.costs import STARTUP_S, base_model_s, evaluation_s, run_s
+from entropy_mech.runs.evaluations import evaluated, evaluation_folder
+from entropy_mech.runs.gpus import gpus_here, refuse_without_gpus
 from entropy_mech.runs.jobs import Job, run_jobs
 from entropy_mech.runs.store import Run, RunStore, read_json
 from entropy_mech.train.config import TrainConfig
 from entropy_mech.train.config_io import base_model_id
 
-# Seconds on one core of an ordinary laptop, for the progress line alone.
-_BASE_MODEL_STEP_S = 0.033
-_RUN_STEP_S = 0.3
-_STARTUP_S = 8.0
-
 
 def ensure_runs(
-    configs: Sequence[TrainConfig], store: RunStore, *, workers: int | None = None
+    configs: Sequence[TrainConfig],
+    store: RunStore,
+    *,
+    names: Sequence[str] = (),
+    evaluate: str = "",
+    workers: int | None = None,
 ) -> list[Run]:
     """Return the runs of these configurations, training those that are missing or too short.
 
+    Args:
+        configs: what is to be there; a configuration may come twice.
+        store: where it lies.
+        names: what the configurations are called, one each, for the progress line.
+        evaluate: a group of benchmarks that the final policies are measured on; empty for none.
+        workers: processes at once; all cores if None.
+
     Raises:
         JobsFailed: a child failed.
+        UserError: a model of the paper's size is to be trained where there is no GPU.
 
     """
-    jobs = training_jobs(configs, store)
+    jobs = training_jobs(configs, store, names=names)
+    if evaluate:
+        jobs += evaluation_jobs(configs, store, evaluate, names=names)
     if jobs:
         run_jobs(jobs, workers=workers or usable_cores())
     return [store.run(config) for config in configs]
 
 
-def training_jobs(configs: Sequence[TrainConfig], store: RunStore) -> list[Job]:
+def training_jobs(
+    configs: Sequence[TrainConfig], store: RunStore, *, names: Sequence[str] = ()
+) -> list[Job]:
     """Return the jobs that bring these runs about: base models first, then runs, none twice."""
     jobs: dict[str, Job] = {}
-    for config in configs:
+    for config, name in _named(configs, names):
         run = store.run(config)
-        if run.complete:
+        if run.complete or run_job_name(run) in jobs:
             continue
-        base = _base_job(config, store)
-        if base is not None:
-            jobs.setdefault(base.name, base)
-        job = _run_job(run, store, base)
+        bases = _base_jobs(config, store)
+        for job in (*bases, _run_job(run, store, name, needs=bases[-1:])):
+            jobs.setdefault(job.name, job)
+    return list(jobs.values())
+
+
+def evaluation_jobs(
+    configs: Sequence[TrainConfig], store: RunStore, group: str, *, names: Sequence[str] = ()
+) -> list[Job]:
+    """Return the jobs that measure the runs' final policies, where that has not been done."""
+    jobs: dict[str, Job] = {}
+    for config, name in _named(configs, names):
+        run = store.run(config)
+        # A run that will go on has a policy yet to come; an imported log never has one.
+        if run.complete and (run.newest_model() is None or evaluated(run, group)):
+            continue
+        job = Job(
+            name=evaluation_job_name(run, group),
+            label=f"{group} benchmarks, {name or run.config.loss.method} seed {config.seed}",
+            command=_command("entropy_mech.evaluation", store, "--group", group),
+            stdin=config.model_dump_json(),
+            log=run.path / f"evaluation-{group}.txt",
+            needs=frozenset([run_job_name(run)]),
+            warm=config.toy,
+            kind="evaluation",
+            cost_s=evaluation_s(config, group),
+            fraction=lambda run=run: _fraction_in(
+                (evaluation_folder(run, group) or run.path) / "status.json"
+            ),
+        )
         jobs.setdefault(job.name, job)
     return list(jobs.values())
 
 
-def job_name(run: Run) -> str:
-    """Name a run's job: method, seed and the head of its hash."""
-    return f"{run.config.loss.method} seed {run.config.seed} ({run.path.name[:6]})"
+def run_job_name(run: Run) -> str:
+    """Return the name that others give in ``needs`` for a run."""
+    return f"run {run.path.name}"
+
+
+def evaluation_job_name(run: Run, group: str) -> str:
+    """Return the name that others give in ``needs`` for a run's scores."""
+    return f"evaluation {group} {run.path.name}"
 
 
 def usable_cores() -> int:
@@ -63,40 +109,58 @@ def base_model_folder(store: RunStore, config: TrainConfig) -> Path:
     return store.root / "base_models" / base_model_id(config)
 
 
-def _base_job(config: TrainConfig, store: RunStore) -> Job | None:
+def _base_jobs(config: TrainConfig, store: RunStore) -> list[Job]:
+    """Return the jobs for a run's base model and, before it, for the one that it is made of."""
     folder = base_model_folder(store, config)
-    if folder.exists():
-        return None
-    return Job(
-        name=f"base model {folder.name[:6]}",
-        warm=config.toy,
-        kind="base model",
-        command=_command(store, "--base-model"),
+    if not config.toy or folder.exists():
+        return []
+    before: list[Job] = []
+    if getattr(config.base, "instruct", None) is not None:
+        plain = config.base.model_copy(update={"instruct": None})
+        before = _base_jobs(config.model_copy(update={"base": plain}), store)
+    job = Job(
+        name=f"base model {folder.name}",
+        label=f"base model {folder.name[:6]}",
+        command=_command("entropy_mech.train", store, "--base-model"),
         stdin=config.model_dump_json(),
         log=folder.with_suffix(".log"),
-        cost_s=_STARTUP_S + _BASE_MODEL_STEP_S * config.base.steps,
+        needs=frozenset(job.name for job in before[-1:]),
+        warm=True,
+        kind="base model",
+        cost_s=base_model_s(config),
         fraction=lambda: _fraction_in(folder.with_suffix(".status.json")),
     )
+    return [*before, job]
 
 
-def _run_job(run: Run, store: RunStore, base: Job | None) -> Job:
+def _run_job(run: Run, store: RunStore, name: str, needs: Sequence[Job]) -> Job:
+    config, flags = run.config, ()
+    if not config.toy:
+        refuse_without_gpus(1, needed=1)
+        flags = ("--gpus", str(gpus_here()))
+    left = max(config.steps - run.steps_done, 0) / config.steps
     return Job(
-        name=job_name(run),
-        warm=run.config.toy,
-        kind="run",
-        command=_command(store),
-        stdin=run.config.model_dump_json(),
+        name=run_job_name(run),
+        label=f"{name or config.loss.method} seed {config.seed}",
+        command=_command("entropy_mech.train", store, *flags),
+        stdin=config.model_dump_json(),
         log=run.path / "log.txt",
-        needs=frozenset([base.name] if base else []),
-        cost_s=_STARTUP_S + _RUN_STEP_S * (run.config.steps - run.steps_done),
+        needs=frozenset(job.name for job in needs),
+        warm=config.toy,
+        kind="run",
+        cost_s=STARTUP_S + left * run_s(run, store),
         fraction=lambda: _fraction_in(run.path / "status.json"),
     )
 
 
-def _command(store: RunStore, *flags: str) -> list[str]:
-    return [sys.executable, "-m", "entropy_mech.train", "--store", str(store.root), *flags]
+def _named(configs: Sequence[TrainConfig], names: Sequence[str]) -> list[tuple[TrainConfig, str]]:
+    return list(zip(configs, names or [""] * len(configs), strict=True))
+
+
+def _command(module: str, store: RunStore, *flags: str) -> list[str]:
+    return [sys.executable, "-m", module, "--store", str(store.root), *flags]
 
 
 def _fraction_in(status: Path) -> float:
     said = read_json(status)
-    return said["done"] / said["total"] if said else 0.0
+    return said["done"] / said["total"] if said.get("total") else 0.0

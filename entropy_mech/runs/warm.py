@@ -42,8 +42,7 @@ JOB_ENVIRONMENT = {
 _MODULES = (
     "entropy_mech.train.loop",
     "entropy_mech.train.pretrain",
-    "entropy_mech.evaluation.models",
-    "entropy_mech.evaluation.suite",
+    "entropy_mech.evaluation.of_run",
 )
 _CLASSES = ("Qwen2ForCausalLM", "MistralForCausalLM", "LlamaForCausalLM", "AutoModelForCausalLM",
             "AutoTokenizer", "PreTrainedTokenizerFast")  # fmt: skip

@@ -24,6 +24,7 @@ class Job:
         name: names it among the jobs; ``needs`` holds such names.
         command: what to execute.
         log: gets its output.
+        label: what people read; the name if empty.
         stdin: what it reads.
         warm: whether a fork of a warm process may stand for it: then ``command`` is
             ``python -m MODULE ARGUMENTS`` of this interpreter, and imports torch.
@@ -36,12 +37,16 @@ class Job:
     name: str
     command: Sequence[str]
     log: Path
+    label: str = ""
     stdin: str = ""
     needs: frozenset[str] = frozenset()
     warm: bool = False
     kind: str = ""
     cost_s: float = 10.0
     fraction: Callable[[], float] = field(default=lambda: 0.0, repr=False)
+
+    def __str__(self) -> str:
+        return self.label or self.name
 
 
 class Workers:

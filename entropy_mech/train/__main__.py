@@ -1,5 +1,8 @@
 """The child process that trains: ``python -m entropy_mech.train``, a JSON configuration on stdin.
 
+Under a launcher, whose processes share one stdin, ``--config`` names a file with it; ``--gpus`` is
+for a process that is to become the launcher of as many.
+
 Notebooks and the runner start training this way, so that it never runs inside a kernel and a
 crash or an interrupt of either leaves the other alone. ``--base-model`` stops before the
 reinforcement learning.
@@ -12,6 +15,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 
 def main() -> int:
@@ -19,6 +23,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m entropy_mech.train")
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--base-model", action="store_true")
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--gpus", type=int, default=0)
     arguments = parser.parse_args()
     # Before transformers is imported: its bars and notices say nothing about this run.
     os.environ["TRANSFORMERS_VERBOSITY"] = "error"
@@ -28,7 +34,10 @@ def main() -> int:
     from entropy_mech.train.config_io import make_config
 
     try:
-        config = make_config(json.load(sys.stdin))
+        given = arguments.config.read_text() if arguments.config else sys.stdin.read()
+        config = make_config(json.loads(given))
+        if arguments.gpus:
+            _become_launcher(config, arguments)
         if arguments.base_model:
             from entropy_mech.train.pretrain import prepare_base_model
 
@@ -41,6 +50,17 @@ def main() -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _become_launcher(config, arguments) -> NoReturn:
+    """Replace this process by torchrun's, which starts one of this module on each GPU."""
+    from entropy_mech.runs.cluster import Training
+    from entropy_mech.runs.store import RunStore
+
+    place = RunStore(arguments.store).run(config).path / "launched.json"
+    place.write_text(config.model_dump_json())
+    training = Training(arguments.store, place, nodes=1, gpus_a_node=arguments.gpus)
+    os.execv(sys.executable, training.command("localhost"))
 
 
 if __name__ == "__main__":

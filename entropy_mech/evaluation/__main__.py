@@ -1,0 +1,38 @@
+"""The child process that measures a run's final policy: ``python -m entropy_mech.evaluation``.
+
+A JSON configuration on stdin names the run. Samples that are there are not drawn again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def main() -> int:
+    """Measure one run on a group of benchmarks; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m entropy_mech.evaluation")
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--group", required=True)
+    arguments = parser.parse_args()
+    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    from entropy_mech.errors import UserError
+    from entropy_mech.evaluation.of_run import evaluate_run
+    from entropy_mech.runs.store import RunStore
+    from entropy_mech.train.config_io import make_config
+
+    try:
+        config = make_config(json.load(sys.stdin))
+        evaluate_run(RunStore(arguments.store).run(config), arguments.group)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""What is missing for some targets: runs, measurements of their policies, executed notebooks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import entropy_mech
+from entropy_mech.reproduction.targets import Target, notebook_parameters
+from entropy_mech.runs.evaluations import group_digest
+from entropy_mech.runs.launch import (
+    evaluation_job_name,
+    evaluation_jobs,
+    run_job_name,
+    training_jobs,
+)
+from entropy_mech.runs.store import Run, RunStore, read_json
+from entropy_mech.runs.workers import Job
+
+_NOTEBOOK_S = 10.0
+
+
+@dataclass
+class Plan:
+    """Jobs in the order of the targets, each once; ``shared`` says which targets need a job."""
+
+    jobs: list[Job] = field(default_factory=list)
+    shared: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, target: Target, jobs: Sequence[Job]) -> None:
+        """Add a target's jobs; those that an earlier target needs too stay where they are."""
+        for job in jobs:
+            if job.name not in self.shared:
+                self.jobs.append(job)
+            self.shared.setdefault(job.name, []).append(target.name)
+
+
+def make_plan(
+    targets: Sequence[Target], given: Mapping[str, Any], folder: Path, store: RunStore
+) -> Plan:
+    """Return what is missing for these targets.
+
+    Args:
+        targets: nearest first.
+        given: profile, seed, seeds and other parameters of the notebooks.
+        folder: where the profile's results go.
+        store: where runs lie.
+
+    """
+    plan, library = Plan(), _library_digest()
+    for target in targets:
+        plan.add(target, _target_jobs(target, given, folder, store, library))
+    return plan
+
+
+def _target_jobs(
+    target: Target, given: Mapping[str, Any], folder: Path, store: RunStore, library: str
+) -> list[Job]:
+    """Return a target's jobs, empty where its result is there and nothing has changed since."""
+    found = target.configs(
+        profile=given["profile"],
+        seed=given["seed"],
+        seeds=given["seeds"],
+        steps=int(given.get("steps", 0)),
+    )
+    names, configs = [name for name, _ in found], list(found.values())
+    runs = [store.run(config) for config in configs]
+    group = target.benchmarks(given["profile"])
+    missing = training_jobs(configs, store, names=names)
+    needs = [run_job_name(run) for run in runs]
+    if group:
+        missing += evaluation_jobs(configs, store, group, names=names)
+        needs += [evaluation_job_name(run, group) for run in runs]
+    notebook = _notebook_job(target, given, folder, needs, _inputs(runs, group), library)
+    return [*missing, *([notebook] if notebook else [])]
+
+
+def _inputs(runs: Sequence[Run], group: str) -> list[str]:
+    """Name what a notebook reads of the runs, in the same words before and after they are there."""
+    named = [f"{run.path.name}:{run.config.steps}" for run in runs]
+    named += [str(run.manifest()["imported"]) for run in runs if "imported" in run.manifest()]
+    return [*named, f"{group} {group_digest(group)}"] if group else named
+
+
+def _notebook_job(
+    target: Target,
+    given: Mapping[str, Any],
+    folder: Path,
+    needs: Sequence[str],
+    inputs: Sequence[str],
+    library: str,
+) -> Job | None:
+    parameters = _accepted(target, given)
+    output = folder / "notebooks" / f"{target.notebook}.ipynb"
+    stamp = folder / "stamps" / f"{target.name}.json"
+    key = _key(target, parameters, inputs, library)
+    if read_json(stamp).get("key") == key and output.exists():
+        return None
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    order = {
+        "source": str(target.notebook_path),
+        "output": str(output),
+        "parameters": parameters,
+        "stamp": str(stamp),
+        "key": key,
+    }
+    return Job(
+        name=f"notebook {target.name}",
+        label=target.item,
+        command=[sys.executable, "-m", "entropy_mech.reproduction.notebook"],
+        stdin=json.dumps(order),
+        log=folder / "logs" / f"{target.name}.txt",
+        needs=frozenset(needs),
+        kind="notebook",
+        cost_s=_NOTEBOOK_S,
+    )
+
+
+def _accepted(target: Target, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the target's own parameters overlaid by those given that its notebook has."""
+    known = notebook_parameters(target.notebook_path)
+    return {**target.parameters, **{name: v for name, v in given.items() if name in known}}
+
+
+def _key(target: Target, parameters: Mapping[str, Any], inputs: Sequence[str], library: str) -> str:
+    """Name all that an executed notebook depends on: its source, its inputs, the library."""
+    parts = [target.notebook_path.read_text(), dict(parameters), list(inputs), library]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _library_digest() -> str:
+    """Hash the package's own sources and data, which any notebook may use."""
+    digest = hashlib.sha256()
+    root = Path(entropy_mech.__file__).parent
+    for path in sorted(root.rglob("*")):
+        if path.suffix in (".py", ".csv", ".toml"):
+            digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()

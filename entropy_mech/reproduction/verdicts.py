@@ -1,0 +1,119 @@
+"""The verdicts of a full run as a page and as a manifest: the same text from the same results."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from entropy_mech.errors import UserError
+from entropy_mech.reproduction.gallery import verdict_counts
+from entropy_mech.reproduction.paper_order import in_paper_order
+from entropy_mech.reproduction.targets import Target
+from entropy_mech.runs.store import read_json
+
+# What differs between two runs of the same thing, and says nothing of the result.
+_NOT_OF_THE_RESULT = ("made",)
+
+
+def write_verdicts(
+    results_folder: Path, targets: Sequence[Target], profile: str, folder: Path
+) -> Path:
+    """Write ``verdicts.md`` and ``verdicts.json`` into ``folder`` and return the former's path.
+
+    Raises:
+        UserError: no target has a result yet.
+
+    """
+    results = {
+        t.name: read_json(results_folder / f"{t.name}.json") for t in in_paper_order(targets)
+    }
+    if not any(results.values()):
+        raise UserError(f"--write-verdicts: no results in {results_folder}; reproduce first")
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {
+        name: {k: v for k, v in result.items() if k not in _NOT_OF_THE_RESULT}
+        for name, result in results.items()
+        if result
+    }
+    manifest = {"profile": profile, "targets": kept}
+    _write(folder / "verdicts.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    page = folder / "verdicts.md"
+    _write(page, verdict_page(in_paper_order(targets), results, profile))
+    return page
+
+
+def verdict_page(
+    targets: Sequence[Target], results: Mapping[str, dict[str, Any]], profile: str
+) -> str:
+    """Return the page: what was judged, on what, and every claim with both numbers."""
+    claims = [c for result in results.values() for c in result.get("claims", [])]
+    lines = [
+        f"# Verdicts: profile {profile}",
+        "",
+        "Written by `entropy-mech reproduce --write-verdicts`; do not edit. Where it comes from "
+        "(commit, versions, configuration hashes, seeds, hardware, time) is in `verdicts.json`.",
+        "",
+        f"{_provenance(results)}",
+        "",
+        f"All {len(claims)} claims: {_counts(claims)}.",
+        "",
+        "| item | what it shows | verdicts |",
+        "|---|---|---|",
+        *(
+            f"| {_anchor(t)} | {_cell(t.title)} | "
+            f"{_counts(results[t.name].get('claims', [])) or 'not made'} |"
+            for t in targets
+        ),
+    ]
+    for target in targets:
+        lines += _item(target, results[target.name])
+    return "\n".join(lines) + "\n"
+
+
+def _item(target: Target, result: Mapping[str, Any]) -> list[str]:
+    lines = ["", f"## {target.item}: {target.title}", "", target.claim, ""]
+    if not result:
+        return [*lines, "Not made."]
+    return [
+        *lines,
+        "| claim | paper | ours | verdict |",
+        "|---|---|---|---|",
+        *(
+            f"| {_cell(c['claim'])} | {_cell(c['paper'])} | {_cell(c['ours'])} | {c['verdict']} |"
+            for c in result["claims"]
+        ),
+    ]
+
+
+def _provenance(results: Mapping[str, Mapping[str, Any]]) -> str:
+    made = [result for result in results.values() if result]
+    runs = {run["run"]: run for result in made for run in result["runs"]}
+    seeds = sorted({run["seed"] for run in runs.values()})
+    commits = sorted({str(result["commit"]) for result in made})
+    hardware = sorted({f"{result['processor']}, {result['cores']} cores" for result in made})
+    of_runs = f"{len(runs)} runs with seeds {', '.join(map(str, seeds))}" if runs else "No runs"
+    return f"{of_runs}; {'; '.join(hardware)}; commit {', '.join(commits)}."
+
+
+def _counts(claims: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(f"{n} {verdict}" for verdict, n in verdict_counts(claims).items())
+
+
+def _anchor(target: Target) -> str:
+    """Link to an item's heading, named as GitHub names it."""
+    heading = f"{target.item}: {target.title}".lower()
+    kept = "".join(c for c in heading if c.isalnum() or c in " -_").replace(" ", "-")
+    return f"[{target.item}](#{kept})"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
