@@ -56,7 +56,7 @@ def size_panel(table: pd.DataFrame, quantity: str, ax: Axes, *, title: str = "")
         ax.plot(grid, without.predict(grid), color="0.4", lw=1.2, ls="--",
                 label="without the largest")  # fmt: skip
     ax.set(xscale="log", xlabel="non-embedding parameters (log scale)", title=title)
-    ax.set_xticks(sizes, labels=[_short(size) for size in sizes])
+    ax.set_xticks(sizes, labels=_tick_labels(sizes))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_ylabel(f"{quantity} (accuracy, fraction)")
     ax.legend(frameon=False, fontsize="small")
@@ -66,6 +66,17 @@ def size_panel(table: pd.DataFrame, quantity: str, ax: Axes, *, title: str = "")
 def _paper() -> pd.DataFrame:
     frame = published.curve_coefficients().reset_index()
     return frame.assign(parameters=frame["parameters_billion"] * 1e9, seed=_PAPER_SEED)
+
+
+def _tick_labels(sizes: np.ndarray) -> list[str]:
+    """Return a label for each size, empty where the one before it would be written over."""
+    least = 0.12 * np.log(sizes.max() / sizes.min()) if len(sizes) else 0.0
+    labels, last = [], -np.inf
+    for size in sizes:
+        shown = np.log(size) - last >= least
+        labels.append(_short(size) if shown else "")
+        last = np.log(size) if shown else last
+    return labels
 
 
 def _short(count: float) -> str:

@@ -32,15 +32,15 @@ def moves(frame: pd.DataFrame, at: np.ndarray) -> pd.DataFrame:
 
     ``frame`` has run, seed, step, entropy_nats, validation_accuracy. At share t a run has done
     t x steps rollouts; between validations accuracy is interpolated, and entropy, which every
-    rollout measures, between rollouts. The end is the mean from the third last validation on, and
-    stands at t = 1. Columns: run, seed, at, entropy (fallen, nats), gain (fraction), entropy_all,
-    gain_all.
+    rollout measures, between rollouts. The end is the mean from the third last validation on (in
+    runs of less than six, over the later half), and stands at t = 1. Columns: run, seed, at,
+    entropy (fallen, nats), gain (fraction), entropy_all, gain_all.
     """
     rows = []
     for (run, seed), part in frame.groupby(["run", "seed"], sort=False):
         part = part.sort_values("step")
         steps = part["step"].max() + 1
-        late = part["step"] >= validated(part)["step"].tail(LAST_VALIDATIONS).min()
+        late = part["step"] >= _late_from(validated(part)["step"])
         row = {"run": run, "seed": seed, "at": at}
         for name, column in _COLUMNS.items():
             known = part.dropna(subset=column)
@@ -175,6 +175,12 @@ def _published_facts() -> list[Fact]:
                 )
             )
     return facts
+
+
+def _late_from(steps: pd.Series) -> int:
+    """Return the step of the first validation that counts as the end."""
+    count = max(1, min(LAST_VALIDATIONS, len(steps) // 2))
+    return steps.iloc[-count]
 
 
 def _part(at: float) -> str:

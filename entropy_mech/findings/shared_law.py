@@ -155,19 +155,17 @@ def training_set_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
     ]
 
 
-def _p_value(frame: pd.DataFrame, statement: str, *, shared: bool) -> Claim | Fact:
-    """Return the test as a fact; with too few seeds, a claim without a verdict."""
+def _p_value(frame: pd.DataFrame, statement: str, *, shared: bool) -> Fact:
+    """Return the test as a fact; with too few seeds to judge by, without a verdict."""
     test = shared_law_test(frame)
     p = test["p_f"]
-    if test["seeds"] < MIN_REPLICATES or np.isnan(p):
-        nothing = float("nan")
-        return Claim(statement, _NOT_PRINTED, p, nothing, nothing, test["seeds"], (0.05, 1.0))
     ours = (
         f"p = {p:.2g} (F({test['df1']}, {test['df2']}) = {test['f']:.2f} of Wilks' lambda; labels "
         f"permuted within seeds: p = {test['p_permutation']:.2g}), {test['groups']} groups, "
         f"{test['seeds']} seeds"
     )
-    return Fact(statement, _NOT_PRINTED, ours, (p >= 0.05) == shared)
+    tested = test["seeds"] >= MIN_REPLICATES and not np.isnan(p)
+    return Fact(statement, _NOT_PRINTED, ours, (p >= 0.05) == shared if tested else None)
 
 
 def _within_a_fifth(group: str, name: str, reference: str, shift: pd.Series) -> Claim:

@@ -113,6 +113,10 @@ def test_sizes_figure_has_the_papers_column_last():
     assert figure.axes[2].get_ylabel().startswith("b ")
 
 
+def test_sizes_too_close_to_be_written_share_a_label():
+    assert law_sizes._tick_labels(np.array([9e3, 31e3, 35e3, 700e3])) == ["9k", "31k", "", "700k"]
+
+
 def test_without_runs_the_papers_numbers_stand_alone():
     assert len(collapse.collapse_figure(EMPTY).axes) == 3
     (ax,) = law_groups.families_figure(EMPTY, paper=collapse.published_law).axes

@@ -40,6 +40,14 @@ def test_shares_by_hand():
     assert shares["gain"].tolist() == pytest.approx([0.25, 1.0])
 
 
+def test_the_start_of_a_short_run_is_not_its_end():
+    run = _line("fig03_qwen2.5_7b", 1)
+    short = run[run["step"] < 12]  # validated at 0, 4 and 8: the end is 8 alone, and what follows
+    row = early_steps.moves(short, np.array([0.0, 0.5])).iloc[0]
+    assert row["gain"] == 0.0
+    assert row["gain_all"] == pytest.approx(0.4 * 8 / 20)
+
+
 def test_a_model_that_hardly_moves_hardly_weighs():
     small = _steps(
         "fig03_qwen2.5_3b", 1, lambda s: 0.5 + 0.0 * s, lambda s: 0.3 + 1e-4 * np.cos(2.5 * s)
