@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from entropy_mech.errors import bad_value
 from entropy_mech.grading.code import grade_program
 from entropy_mech.grading.maths import MathRules, MathWorker, grade_answer
+from entropy_mech.grading.process import ChildGone, ChildTimeout
 from entropy_mech.grading.sandbox import Limits, Sandbox
 from entropy_mech.grading.verdict import VERDICT_NAMES, Verdict
 
@@ -113,6 +114,21 @@ class GradingPool:
         return self._grade(
             list(pairs), lambda pair, worker: grade_program(*pair, worker.sandbox, settings)
         )
+
+    def run_program(self, program: str, *, timeout_s: float = 10.0, **limits) -> dict:
+        """Run a script in a sandbox, with nothing to read, and return how it ended.
+
+        Keys: ended (exit, timeout, output, or gone: it took its sandbox down), exit, stdout, stderr.
+        """
+        settings = Limits(timeout_s=timeout_s, **limits)
+        nothing = {"exit": -1, "stdout": "", "stderr": ""}
+        with self._borrowed() as worker:
+            try:
+                return worker.sandbox.run_stdin(program, [""], settings)["cases"][0]
+            except ChildTimeout:
+                return {"ended": "timeout", **nothing}
+            except ChildGone:
+                return {"ended": "gone", **nothing}
 
     def _grade(self, tasks: list, grade: Callable[[tuple, _Worker], Verdict]) -> list[Verdict]:
         if self._closed:

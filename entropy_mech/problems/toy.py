@@ -1,17 +1,20 @@
-"""Toy maths: sums of digits modulo m, answered at once or in steps.
+"""Toy maths: chains of operations on digits modulo m, answered at once or in steps.
 
-``6+0+4=`` may be answered at once, ``(0)``, or in steps, ``6+0=6;6+4=0;(0)``. Answering at once
-is a table look-up for two terms and a hard guess for five; steps make every sum easy but are
-rare in the base model. So a policy can gain by growing sure of what it knows, and by finding
-the rarer, longer way: the two things that the paper's section 2 is about.
+``6+0*4=`` is read from left to right and may be answered at once, ``(4)``, or in steps,
+``6+0=6;6*4=4;(4)``. Answering at once is a table look-up for two terms and a hard guess for five;
+steps make every chain easy but are rare in the base model. So a policy can gain by growing sure of
+what it knows, and by finding the rarer, longer way: the two things that the paper's section 2 is
+about.
 """
 
 from __future__ import annotations
 
+import operator
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -24,37 +27,53 @@ ALPHABET = "0123456789+-*=;()fx"
 # One problem text in five is held out, by a hash of the text alone: whatever the seed or the
 # size asked for, a held-out problem is never a training problem.
 _HELD_OUT_ONE_IN = 5
+DEFAULT_MODULUS = 10
+_FEW_TEXTS = 10_000
+_DRAWN_TOGETHER = 256
 _ANSWER = re.compile(r"\((\d)\)")
+OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 
 
 @dataclass(frozen=True)
 class ToyProblem:
-    """One sum. ``terms`` are digits, the answer is their sum modulo ``modulus``.
+    """One chain: digits, and the operations between them, from left to right, modulo ``modulus``.
 
-    >>> problem = ToyProblem((6, 0, 4), 10)
-    >>> problem.prompt, problem.reference, problem.grade("6+0=6;6+4=0;(0)").name
-    ('6+0+4=', '0', 'correct')
+    Without ``operations`` it is a sum.
+
+    >>> problem = ToyProblem((6, 0, 4), 10, "+*")
+    >>> problem.prompt, problem.reference, problem.grade("6+0=6;6*4=4;(4)").name
+    ('6+0*4=', '4', 'correct')
     """
 
     terms: tuple[int, ...]
     modulus: int
+    operations: str = ""
 
-    @property
+    @cached_property
     def prompt(self) -> str:
-        """The sum as text, ending in an equals sign."""
-        return "+".join(map(str, self.terms)) + "="
+        """The chain as text, ending in an equals sign."""
+        rest = (f"{sign}{term}" for sign, term in self.steps())
+        return f"{self.terms[0]}{''.join(rest)}="
 
-    @property
+    @cached_property
     def reference(self) -> str:
         """The right digit."""
-        return str(sum(self.terms) % self.modulus)
+        value = self.terms[0]
+        for sign, term in self.steps():
+            value = OPERATIONS[sign](value, term) % self.modulus
+        return str(value)
+
+    def steps(self) -> Iterator[tuple[str, int]]:
+        """Yield the operations with their right-hand terms."""
+        signs = self.operations or "+" * (len(self.terms) - 1)
+        yield from zip(signs, self.terms[1:], strict=True)
 
     @property
     def level(self) -> str:
-        """How many terms the sum has."""
+        """How many terms the chain has."""
         return f"{len(self.terms)} terms"
 
-    @property
+    @cached_property
     def held_out(self) -> bool:
         """Whether this text belongs to validation, whatever the seed."""
         return zlib.crc32(self.prompt.encode()) % _HELD_OUT_ONE_IN == 0
@@ -70,19 +89,36 @@ class ToyProblem:
 
 
 @dataclass(frozen=True)
-class ModularSums:
-    """The family of toy sums modulo ``modulus`` (2 to 10, so that an answer is one digit)."""
+class ModularChains:
+    """The family of chains modulo ``modulus`` (2 to 10, so that an answer is one digit).
 
-    modulus: int = 10
+    ``operations``: those that occur, all alike often.
+    """
+
+    modulus: int = DEFAULT_MODULUS
+    operations: str = "+"
 
     def __post_init__(self):
         if not 2 <= self.modulus <= 10:
             raise bad_value("problems.modulus", self.modulus, "give a whole number from 2 to 10")
+        known = set(self.operations) <= set(OPERATIONS)
+        if not self.operations or not known or len(set(self.operations)) < len(self.operations):
+            raise bad_value("problems.operations", self.operations, "give some of +-*, each once")
+
+    @property
+    def _key(self) -> tuple[int, ...]:
+        """What names the operations in a random stream."""
+        return tuple(map(ord, self.operations))
+
+    def _problem(self, terms: Sequence[int], signs: Sequence[int]) -> ToyProblem:
+        text = "".join(self.operations[sign] for sign in signs)
+        return ToyProblem(tuple(terms), self.modulus, text)
 
     def _draw(self, rng: np.random.Generator, terms: int, *, held_out: bool) -> ToyProblem:
         while True:
-            candidate = ToyProblem(
-                tuple(rng.integers(0, self.modulus, terms).tolist()), self.modulus
+            candidate = self._problem(
+                rng.integers(0, self.modulus, terms).tolist(),
+                rng.integers(0, len(self.operations), terms - 1).tolist(),
             )
             if candidate.held_out == held_out:
                 return candidate
@@ -90,16 +126,21 @@ class ModularSums:
     def stream(self, seed: int, level_shares: Mapping[int, float]) -> Iterator[ToyProblem]:
         """Yield training problems without end, each level (number of terms) with its share.
 
-        Short sums are few, so they recur; held-out ones never come.
+        Short chains are few, so they recur; held-out ones never come.
         """
         levels, shares = _checked_shares(level_shares)
-        rng = generator("toy problems", seed, self.modulus)
-        ends = shares.cumsum()
-        ends /= ends[-1]
-        while True:
-            # rng.choice(p=shares) draws the same but checks the shares each time, which is slow.
-            level = levels[int(ends.searchsorted(rng.random(), side="right"))]
-            yield self._draw(rng, level, held_out=False)
+        rng = generator("toy problems", seed, self.modulus, *self._key)
+        ends = shares.cumsum() / shares.sum()
+        longest = max(levels)
+        while True:  # many at a time: a call of the generator costs more than a number
+            drawn = ends.searchsorted(rng.random(_DRAWN_TOGETHER), side="right")
+            terms = rng.integers(0, self.modulus, (_DRAWN_TOGETHER, longest)).tolist()
+            signs = rng.integers(0, len(self.operations), (_DRAWN_TOGETHER, longest - 1)).tolist()
+            for i, of_terms, of_signs in zip(drawn.tolist(), terms, signs, strict=True):
+                length = levels[min(i, len(levels) - 1)]
+                problem = self._problem(of_terms[:length], of_signs[: length - 1])
+                if not problem.held_out:
+                    yield problem
 
     def training_set(
         self, seed: int, size: int, level_shares: Mapping[int, float]
@@ -114,7 +155,7 @@ class ModularSums:
 
     def validation_set(self, seed: int, level_counts: Mapping[int, int]) -> list[ToyProblem]:
         """Return distinct held-out problems, ``level_counts[terms]`` of each level."""
-        rng = generator("toy validation", seed, self.modulus)
+        rng = generator("toy validation", seed, self.modulus, *self._key)
         chosen: list[ToyProblem] = []
         for terms, count in sorted(level_counts.items()):
             chosen += self._distinct_held_out(rng, terms, count)
@@ -125,9 +166,11 @@ class ModularSums:
     def _distinct_held_out(self, rng, terms: int, count: int) -> list[ToyProblem]:
         field = f"problems.validation_counts.{terms}"
         if terms < 2:
-            raise bad_value(field, count, "a sum has at least 2 terms")
-        if terms <= 4:  # at most 10,000 texts: list them all, then choose
-            every = (ToyProblem(t, self.modulus) for t in np.ndindex(*[self.modulus] * terms))
+            raise bad_value(field, count, "a chain has at least 2 terms")
+        texts = self.modulus**terms * len(self.operations) ** (terms - 1)
+        if texts <= _FEW_TEXTS:  # list them all, then choose
+            sizes = [self.modulus] * terms + [len(self.operations)] * (terms - 1)
+            every = (self._problem(t[:terms], t[terms:]) for t in np.ndindex(*sizes))
             pool = [problem for problem in every if problem.held_out]
             if count > len(pool):
                 raise bad_value(
@@ -152,20 +195,20 @@ class Demonstrations:
         """Return one demonstration for a problem.
 
         >>> rng = np.random.default_rng(0)
-        >>> Demonstrations(1.0, 0.0, 0.0).answer(ToyProblem((6, 0, 4), 10), rng)
-        '6+0=6;6+4=0;(0)'
+        >>> Demonstrations(1.0, 0.0, 0.0).answer(ToyProblem((6, 0, 4), 10, "+*"), rng)
+        '6+0=6;6*4=4;(4)'
         """
         modulus = problem.modulus
         if rng.random() >= self.step_fraction:
             wrong = rng.random() < self.direct_error_fraction
-            value = _other_digit(rng, sum(problem.terms) % modulus, modulus, wrong)
-            return f"({value})"
+            return f"({_other_digit(rng, int(problem.reference), modulus, wrong)})"
         steps, value = [], problem.terms[0]
-        for term in problem.terms[1:]:
+        for sign, term in problem.steps():
             wrong = rng.random() < self.step_error_fraction
-            total = _other_digit(rng, (value + term) % modulus, modulus, wrong)
-            steps.append(f"{value}+{term}={total};")
-            value = total
+            right = OPERATIONS[sign](value, term) % modulus
+            result = _other_digit(rng, right, modulus, wrong)
+            steps.append(f"{value}{sign}{term}={result};")
+            value = result
         return "".join(steps) + f"({value})"
 
 
@@ -182,5 +225,5 @@ def _checked_shares(level_shares: Mapping[int, float]) -> tuple[Sequence[int], n
             "problems.level_shares", dict(level_shares), "give a positive share a level"
         )
     if min(levels) < 2:
-        raise bad_value("problems.level_shares", dict(level_shares), "a sum has at least 2 terms")
+        raise bad_value("problems.level_shares", dict(level_shares), "a chain has at least 2 terms")
     return levels, shares / shares.sum()

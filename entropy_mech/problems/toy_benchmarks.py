@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from entropy_mech.errors import unknown_name
 from entropy_mech.problems.benchmarks import Protocol
 from entropy_mech.problems.problem import Problem
-from entropy_mech.problems.toy import ModularSums
+from entropy_mech.problems.toy import ModularChains
 from entropy_mech.problems.toy_code import toy_code_set
 
 _NEW_TOKENS = 64
@@ -17,7 +17,7 @@ _SAMPLED = Protocol(temperature=0.6, samples=4, max_new_tokens=_NEW_TOKENS)
 
 
 def _sums(terms: int, count: int) -> Callable[[], Sequence[Problem]]:
-    return lambda: ModularSums(10).validation_set(1, {terms: count})
+    return lambda: ModularChains(10).validation_set(1, {terms: count})
 
 
 def _code(family: str) -> Callable[[], Sequence[Problem]]:

@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from entropy_mech.errors import unknown_name
-from entropy_mech.grading import Verdict, grade_code
+import numpy as np
+
+from entropy_mech.errors import bad_value, unknown_name
+from entropy_mech.grading import Verdict, default_pool
+from entropy_mech.problems.toy import ALPHABET
 from entropy_mech.random_streams import generator
 
 # What the hidden function is: how it is drawn, and its Python text.
 FAMILIES = {"shift": "x+{b}", "scale": "{a}*x", "affine": "{a}*x+{b}"}
-_SHOWN, _HIDDEN = 2, 4
-_LARGEST_CONSTANT = 40
+_LARGEST_CONSTANT = 9
+_POINTS = range(10)
 _HELD_OUT_ONE_IN = 5
+_PROGRAMS_TOGETHER = 256
+# An expression of a few characters at ten points takes microseconds, unless it never ends.
+_TIMEOUT_S = 2.0
+# What follows the programs in their common process: one line of JSON a program.
+_RUN_ALL = f"""
+import json, sys
+def value(program, x):
+    try:
+        found = program(x)
+    except Exception:
+        return None
+    return found if type(found) is int and abs(found) < 10 ** 9 else None
+sys.stdout.write("".join(
+    json.dumps([value(program, x) for x in {list(_POINTS)}]) + "\\n" for program in programs
+))
+"""
 
 
 @dataclass(frozen=True)
 class ToyCodeProblem:
-    """A function of one digit, shown at two points and tested at others.
+    """A function of one digit, shown at two points and tested at all ten.
 
-    >>> problem = ToyCodeProblem("affine", 2, 3, (1, 4), (0, 7))
+    >>> problem = ToyCodeProblem("affine", 2, 3, (1, 4))
     >>> problem.prompt, problem.reference, problem.grade("(2*x)+3").name
     ('f(1)=5;f(4)=11;f(x)=', '2*x+3', 'correct')
     """
@@ -29,15 +52,14 @@ class ToyCodeProblem:
     a: int
     b: int
     shown: tuple[int, ...]
-    hidden: tuple[int, ...]
 
-    @property
+    @cached_property
     def prompt(self) -> str:
         """The examples, and the start of the definition."""
         points = "".join(f"f({x})={self._value(x)};" for x in self.shown)
         return f"{points}f(x)="
 
-    @property
+    @cached_property
     def reference(self) -> str:
         """A right expression."""
         return FAMILIES[self.family].format(a=self.a, b=self.b)
@@ -49,24 +71,35 @@ class ToyCodeProblem:
 
     @property
     def held_out(self) -> bool:
-        """Whether this function is for evaluation: a hash of its text, whatever the examples."""
-        return zlib.crc32(self.reference.encode()) % _HELD_OUT_ONE_IN == 0
+        """Whether this prompt is for evaluation: a hash of its text, whatever the seed."""
+        return zlib.crc32(self.prompt.encode()) % _HELD_OUT_ONE_IN == 0
+
+    @property
+    def outputs(self) -> list[int]:
+        """The right values at the ten points that an answer is tested at."""
+        return [self._value(x) for x in _POINTS]
 
     def grade(self, response: str) -> Verdict:
-        """Run ``def f(x): return <response>`` against the shown and the hidden points."""
+        """Run ``def f(x): return <response>`` against all ten points."""
         if not response.strip():
             return Verdict("no_answer", "the response is empty")
-        points = self.shown + self.hidden
-        tests = {
-            "fn_name": "f",
-            "inputs": [[x] for x in points],
-            "outputs": [self._value(x) for x in points],
-        }
-        return grade_code(f"def f(x):\n    return {response.strip()}\n", tests)
+        tests = {"fn_name": "f", "inputs": [[x] for x in _POINTS], "outputs": self.outputs}
+        program = _definition("f", response.strip())
+        return default_pool().grade_code(program, tests, timeout_s=_TIMEOUT_S)
 
     def _value(self, x: int) -> int:
         a = 1 if self.family == "shift" else self.a
         return a * x + (0 if self.family == "scale" else self.b)
+
+
+def _draw(family: str, rng: np.random.Generator) -> ToyCodeProblem:
+    a, b = (int(v) for v in rng.integers(1, _LARGEST_CONSTANT + 1, 2))
+    first, step = (int(v) for v in rng.integers(0, (len(_POINTS), len(_POINTS) - 1)))
+    shown = (first, (first + 1 + step) % len(_POINTS))  # two different points
+    # What a family does not use is the same for all its problems, so that equal ones are equal.
+    return ToyCodeProblem(
+        family, 1 if family == "shift" else a, 0 if family == "scale" else b, shown
+    )
 
 
 def toy_code_set(family: str, size: int, *, held_out: bool, seed: int = 0) -> list[ToyCodeProblem]:
@@ -76,9 +109,126 @@ def toy_code_set(family: str, size: int, *, held_out: bool, seed: int = 0) -> li
     rng = generator("toy code", seed, zlib.crc32(family.encode()), int(held_out))
     chosen: dict[str, ToyCodeProblem] = {}  # by prompt: no question is asked twice
     while len(chosen) < size:
-        a, b = (int(v) for v in rng.integers(1, _LARGEST_CONSTANT + 1, 2))
-        points = tuple(int(x) for x in rng.permutation(10)[: _SHOWN + _HIDDEN])
-        problem = ToyCodeProblem(family, a, b, points[:_SHOWN], points[_SHOWN:])
+        problem = _draw(family, rng)
         if problem.held_out == held_out:
             chosen.setdefault(problem.prompt, problem)
     return list(chosen.values())
+
+
+def toy_code_stream(seed: int, family_shares: Mapping[str, float]) -> Iterator[ToyCodeProblem]:
+    """Yield training problems without end, each family with its share; held-out ones never come."""
+    families = sorted(family_shares)
+    for family in families:
+        if family not in FAMILIES:
+            raise unknown_name("toy code family", family, FAMILIES)
+    shares = np.array([family_shares[family] for family in families], dtype=float)
+    if not families or shares.min() < 0 or shares.sum() <= 0:
+        raise bad_value("problems.family_shares", dict(family_shares), "give positive shares")
+    rng = generator("toy code stream", seed)
+    ends = shares.cumsum() / shares.sum()
+    while True:
+        family = families[min(int(ends.searchsorted(rng.random(), "right")), len(families) - 1)]
+        problem = _draw(family, rng)
+        if not problem.held_out:
+            yield problem
+
+
+@dataclass(frozen=True)
+class CodeDemonstrations:
+    """How the base model's teacher writes code: one form of expression, not always right.
+
+    ``error_fraction``: answers with one constant wrong.
+    """
+
+    error_fraction: float = 0.2
+
+    def answer(self, problem: ToyCodeProblem, rng: np.random.Generator) -> str:
+        """Return one demonstration for a problem.
+
+        >>> rng = np.random.default_rng(0)
+        >>> CodeDemonstrations(0.0).answer(ToyCodeProblem("affine", 2, 3, (1, 4)), rng)
+        '2*x+3'
+        """
+        a, b = problem.a, problem.b
+        if rng.random() < self.error_fraction:
+            in_a = problem.family == "scale" or (problem.family == "affine" and rng.random() < 0.5)
+            a, b = (_other(rng, a), b) if in_a else (a, _other(rng, b))
+        return FAMILIES[problem.family].format(a=a, b=b)
+
+
+def _other(rng: np.random.Generator, value: int) -> int:
+    """Return one of the other constants, all alike likely."""
+    return (value - 1 + int(rng.integers(1, _LARGEST_CONSTANT))) % _LARGEST_CONSTANT + 1
+
+
+def grade_toy_code(problems: Sequence[ToyCodeProblem], texts: Sequence[str]) -> list[Verdict]:
+    """Grade many responses: the verdicts of ``ToyCodeProblem.grade``, many programs a sandbox.
+
+    Programs go into one sandboxed process if they are written in the toys' alphabet, in which
+    there is no name to reach another program or the grader by. If one of them takes too long or
+    takes the process down, each is run alone.
+    """
+    values: dict[str, list[int | None]] = {}
+    together = list(dict.fromkeys(text.strip() for text in texts if _in_alphabet(text)))
+    for start in range(0, len(together), _PROGRAMS_TOGETHER):
+        chunk = [text for text in together[start : start + _PROGRAMS_TOGETHER] if _compiles(text)]
+        values.update(_values(chunk))
+    alone: dict[tuple[ToyCodeProblem, str], Verdict] = {}
+    verdicts = []
+    for problem, text in zip(problems, texts, strict=True):
+        found = values.get(text.strip())
+        if found is not None:
+            verdicts.append(_judged(found, problem.outputs))
+        elif not text.strip():
+            verdicts.append(problem.grade(text))
+        elif _in_alphabet(text) and not _compiles(text.strip()):
+            verdicts.append(Verdict("wrong", "not a Python expression", 0, len(_POINTS)))
+        else:
+            key = (problem, text.strip())
+            if key not in alone:
+                alone[key] = problem.grade(text)
+            verdicts.append(alone[key])
+    return verdicts
+
+
+def _in_alphabet(text: str) -> bool:
+    return bool(text.strip()) and set(text) <= set(ALPHABET)
+
+
+def _definition(name: str, text: str) -> str:
+    return f"def {name}(x):\n    return {text}\n"
+
+
+def _compiles(text: str) -> bool:
+    try:
+        with warnings.catch_warnings():  # of calls on numbers, such as 3(x): wrong, and known
+            warnings.simplefilter("ignore")
+            compile(_definition("f", text), "response", "exec")
+    except (SyntaxError, ValueError, MemoryError, RecursionError, OverflowError):
+        return False
+    return True
+
+
+def _values(texts: Sequence[str]) -> dict[str, list[int | None]]:
+    """Return each program's values at the ten points; None where it fails, {} if none can be had.
+
+    Run in one sandboxed process. Names of programs have a letter that is not in the alphabet.
+    """
+    if not texts:
+        return {}
+    definitions = "".join(_definition(f"g_{i}", text) for i, text in enumerate(texts))
+    names = ", ".join(f"g_{i}" for i in range(len(texts)))
+    program = f"{definitions}\nprograms = [{names}]\n{_RUN_ALL}"
+    reply = default_pool().run_program(program, timeout_s=_TIMEOUT_S)
+    if reply["ended"] != "exit" or reply["exit"] != 0:
+        return {}
+    rows = [json.loads(line) for line in reply["stdout"].splitlines()]
+    return dict(zip(texts, rows, strict=True))
+
+
+def _judged(values: Sequence[int | None], outputs: Sequence[int]) -> Verdict:
+    passed = sum(a == b for a, b in zip(values, outputs, strict=True))
+    if passed == len(outputs):
+        return Verdict("correct", "", passed, passed)
+    x = next(i for i, (a, b) in enumerate(zip(values, outputs, strict=True)) if a != b)
+    return Verdict("wrong", f"f({x}) is {values[x]}, not {outputs[x]}", passed, len(outputs))

@@ -142,7 +142,7 @@ def architecture_of(config: TrainConfig) -> Architecture | None:
         return Architecture(
             toy.layers, toy.hidden_size, toy.intermediate_size, toy.heads, toy.kv_heads,
             len(ALPHABET) + _TOY_SPECIAL_TOKENS, _TOY_POSITIONS,
-            head_size=toy.hidden_size // toy.heads, tied=True, qkv_bias=True,
+            head_size=toy.hidden_size // toy.heads, tied=True, qkv_bias=toy.family == "qwen2",
         )  # fmt: skip
     return architecture_at(config.model.path)
 

@@ -12,9 +12,10 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from entropy_mech.errors import UserError, bad_value, fraction_fix, unknown_name
-from entropy_mech.problems.toy import ALPHABET
+from entropy_mech.problems.toy import ALPHABET, DEFAULT_MODULUS
 from entropy_mech.train.config import (
     AlgorithmConfig,
+    CodeProblemsConfig,
     LossConfig,
     ModelConfig,
     PretrainedModelConfig,
@@ -26,7 +27,7 @@ from entropy_mech.train.config import (
 
 # Raised by one whenever the trainer's results change for the same configuration, so that runs
 # stored by an older version are not taken for new ones.
-TRAINER_REVISION = 3
+TRAINER_REVISION = 4
 
 # What may differ between two runs that are the same run: how far it went, how often it was saved,
 # who watched, and how patient it was.
@@ -46,9 +47,16 @@ _ARMS: dict[str, dict[str, type[BaseModel]]] = {
     },
     "sampler": {a.model_fields["kind"].default: a for a in get_args(get_args(SamplerConfig)[0])},
     "model": {"toy-model": ModelConfig, "pretrained-model": PretrainedModelConfig},
-    "problems": {"toy-sums": ProblemsConfig, "training-set": TrainingSetConfig},
+    "problems": {
+        "toy-maths": ProblemsConfig,
+        "toy-code": CodeProblemsConfig,
+        "training-set": TrainingSetConfig,
+    },
 }
-_TAGS = {"loss": "method", "algorithm": "name", "sampler": "kind"}
+_TAGS = {"loss": "method", "algorithm": "name", "sampler": "kind", "problems": "domain"}
+# Tables with keys of the user's own: one laid over another replaces it.
+_DEFAULT_ARM = {"problems": "maths"}
+_WHOLE = ("level_shares", "validation_counts", "family_shares")
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
@@ -76,14 +84,19 @@ def make_config(table: Mapping[str, Any]) -> TrainConfig:
 
 def run_id(config: TrainConfig) -> str:
     """Return 16 hex digits that name the run: the hash of all that its results depend on."""
-    identity = config.model_dump(mode="json", exclude=_NOT_IDENTITY)
-    return _digest({"trainer_revision": TRAINER_REVISION, "alphabet": ALPHABET, **identity})
+    parts = {"trainer_revision": TRAINER_REVISION, "alphabet": ALPHABET, **identity(config)}
+    return _digest(parts)
+
+
+def identity(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings that a run's results depend on, as tables."""
+    return config.model_dump(mode="json", exclude=_NOT_IDENTITY)
 
 
 def base_model_id(config: TrainConfig) -> str:
     """Return 16 hex digits that name the base model, shared by all runs that start from it."""
     parts = config.model_dump(mode="json", include={"model", "base"})
-    modulus = getattr(config.problems, "modulus", None)
+    modulus = getattr(config.problems, "modulus", DEFAULT_MODULUS)
     return _digest(
         {"trainer_revision": TRAINER_REVISION, "modulus": modulus, "alphabet": ALPHABET, **parts}
     )
@@ -116,10 +129,10 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     for key, value in above.items():
         old = merged.get(key)
         both_tables = isinstance(old, dict) and isinstance(value, dict)
-        whole = key in ("level_shares", "validation_counts") or (
+        whole = key in _WHOLE or (
             both_tables
             and key in _TAGS
-            and value.get(_TAGS[key]) not in (None, (old or {}).get(_TAGS[key]))
+            and value.get(_TAGS[key]) not in (None, old.get(_TAGS[key], _DEFAULT_ARM.get(key)))
         )
         merged[key] = _merged(old, value) if both_tables and not whole else value
     return merged

@@ -6,53 +6,74 @@ import itertools
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from entropy_mech.problems.tokenizer import character_tokenizer
-from entropy_mech.problems.toy import ALPHABET, Demonstrations, ModularSums
+from entropy_mech.problems.toy import (
+    ALPHABET,
+    DEFAULT_MODULUS,
+    Demonstrations,
+    ModularChains,
+)
+from entropy_mech.problems.toy_code import CodeDemonstrations, toy_code_stream
 from entropy_mech.random_streams import generator
 from entropy_mech.runs.locks import folder_lock
 from entropy_mech.runs.manifest import write_json
-from entropy_mech.train.config import ModelConfig, TrainConfig
+from entropy_mech.train.config import BaseModelConfig, InstructConfig, ModelConfig, TrainConfig
 from entropy_mech.train.config_io import base_model_id
 from entropy_mech.train.packing import IGNORED, pack
 
 _MAX_POSITIONS = 128
 _STATUS_EVERY = 25
+Pair = tuple[str, str]
 
 
 def base_model(store: Path, config: TrainConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Load the base model of a configuration from ``store/base_models``, training it if absent."""
-    folder = prepare_base_model(store, config)
-    model = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return _loaded(prepare_base_model(store, config))
+
+
+def _loaded(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     return model.eval(), PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 def prepare_base_model(store: Path, config: TrainConfig) -> Path:
     """Train a configuration's base model unless it is there; return its folder.
 
-    Two processes that ask at once wait for one another; the folder appears complete or not at
-    all. Progress goes to ``<folder>.status.json``.
+    An instruct model is made from its base model, which is made first. Two processes that ask at
+    once wait for one another; the folder appears complete or not at all. Progress goes to
+    ``<folder>.status.json``.
     """
     folder = Path(store) / "base_models" / base_model_id(config)
     if not folder.exists():
         with folder_lock(folder.with_suffix(".lock")):
             if not folder.exists():
                 torch.set_num_threads(config.threads)
-                _train_and_save(folder, config)
+                _train_and_save(folder, config, store)
     return folder
 
 
-def _train_and_save(folder: Path, config: TrainConfig) -> None:
-    tokenizer = character_tokenizer(ALPHABET)
-    model = _initial_model(config.model, tokenizer, config.base.seed)
+def _train_and_save(folder: Path, config: TrainConfig, store: Path) -> None:
     status = folder.with_suffix(".status.json")
-    _supervise(model, tokenizer, config, status)
+    if config.base.instruct is None:
+        tokenizer = character_tokenizer(ALPHABET)
+        model = _initial_model(config.model, tokenizer, config.base.seed)
+        _supervise(model, tokenizer, config, config.base, status)
+    else:
+        plain = config.base.model_copy(update={"instruct": None})
+        model, tokenizer = base_model(store, config.model_copy(update={"base": plain}))
+        _supervise(model, tokenizer, config, config.base.instruct, status)
     temporary = folder.with_name(f"tmp-{os.getpid()}-{folder.name}")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -68,13 +89,15 @@ def _train_and_save(folder: Path, config: TrainConfig) -> None:
 def _initial_model(
     config: ModelConfig, tokenizer: PreTrainedTokenizerFast, seed: int
 ) -> PreTrainedModel:
-    architecture = Qwen2Config(
+    architecture = AutoConfig.for_model(
+        config.family,
         vocab_size=len(tokenizer),
         hidden_size=config.hidden_size,
         intermediate_size=config.intermediate_size,
         num_hidden_layers=config.layers,
         num_attention_heads=config.heads,
         num_key_value_heads=config.kv_heads,
+        head_dim=config.hidden_size // config.heads,
         initializer_range=config.initializer_range,
         max_position_embeddings=_MAX_POSITIONS,
         tie_word_embeddings=True,
@@ -86,31 +109,43 @@ def _initial_model(
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return Qwen2ForCausalLM(architecture)
+        return AutoModelForCausalLM.from_config(architecture)
+
+
+def _teacher(config: TrainConfig, stage: BaseModelConfig | InstructConfig) -> Iterator[Pair]:
+    """Yield (prompt, answer) demonstrations without end, as a stage's teacher gives them."""
+    base = config.base
+    modulus = getattr(config.problems, "modulus", DEFAULT_MODULUS)
+    chains = ModularChains(modulus, base.operations).stream(base.seed, base.level_shares)
+    functions = toy_code_stream(base.seed, base.family_shares)
+    answer_maths = Demonstrations(
+        stage.step_fraction, stage.step_error_fraction, stage.direct_error_fraction
+    ).answer
+    answer_code = CodeDemonstrations(stage.code_error_fraction).answer
+    rng = generator("demonstrations", base.seed, int(stage is not base))
+    while True:
+        is_code = base.code_fraction > 0 and rng.random() < base.code_fraction
+        problem = next(functions if is_code else chains)
+        yield problem.prompt, (answer_code if is_code else answer_maths)(problem, rng)
 
 
 def _supervise(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     config: TrainConfig,
+    stage: BaseModelConfig | InstructConfig,
     status: Path,
 ) -> None:
     """Minimise the cross-entropy of the demonstrations' answers with AdamW, cosine to 0."""
-    settings = config.base
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, foreach=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=stage.learning_rate, foreach=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / stage.steps))
     )
-    problems = ModularSums(config.problems.modulus).stream(settings.seed, settings.level_shares)
-    teacher = Demonstrations(
-        settings.step_fraction, settings.step_error_fraction, settings.direct_error_fraction
-    )
-    rng = generator("demonstrations", settings.seed)
+    demonstrations = _teacher(config, stage)
     ids = {token: i for token, i in tokenizer.get_vocab().items() if len(token) == 1}
     model.train()
-    for step in range(settings.steps):
-        batch = itertools.islice(problems, settings.batch_size)
-        pairs = [(problem.prompt, teacher.answer(problem, rng)) for problem in batch]
+    for step in range(stage.steps):
+        pairs = list(itertools.islice(demonstrations, config.base.batch_size))
         loss = _mean_cross_entropy(model, pairs, ids)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -118,11 +153,12 @@ def _supervise(
         optimizer.zero_grad(set_to_none=True)
         schedule.step()
         if step % _STATUS_EVERY == 0:
-            write_json(status, {"stage": "base model", "done": step, "total": settings.steps})
+            write_json(status, {"stage": "base model", "done": step, "total": stage.steps})
+    model.eval()
 
 
 def _mean_cross_entropy(
-    model: PreTrainedModel, pairs: Sequence[tuple[str, str]], ids: Mapping[str, int]
+    model: PreTrainedModel, pairs: Sequence[Pair], ids: Mapping[str, int]
 ) -> Tensor:
     """Return the mean over all answer tokens and ends, in nats, of (prompt, answer) texts.
 

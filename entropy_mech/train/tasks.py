@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from entropy_mech.errors import UserError
+from entropy_mech.errors import UserError, bad_value
 from entropy_mech.grading import GradingPool, Verdict
 from entropy_mech.problems.benchmarks import Protocol, load_benchmark, protocol
 from entropy_mech.problems.contamination import overlaps
 from entropy_mech.problems.datasets import load_training_sets
 from entropy_mech.problems.problem import Problem
 from entropy_mech.problems.text_problems import CodeProblem, MathProblem, grade_responses
-from entropy_mech.problems.toy import ModularSums
-from entropy_mech.train.config import ProblemsConfig, TrainConfig
+from entropy_mech.problems.toy import ModularChains
+from entropy_mech.problems.toy_code import (
+    ToyCodeProblem,
+    grade_toy_code,
+    toy_code_set,
+    toy_code_stream,
+)
+from entropy_mech.train.config import CodeProblemsConfig, ProblemsConfig, TrainConfig
 from entropy_mech.train.parallel import Ranks
 
 
@@ -37,7 +44,7 @@ class Tasks:
 
 
 def load_tasks(config: TrainConfig, say: Callable[[str], None] = print) -> Tasks:
-    """Return a run's problems: toy sums made from the seed, or data sets.
+    """Return a run's problems: toys made from the seed, or data sets.
 
     Raises:
         UserError: an impossible problem set, or data that cannot be had.
@@ -45,11 +52,9 @@ def load_tasks(config: TrainConfig, say: Callable[[str], None] = print) -> Tasks
     """
     asked = config.problems
     if isinstance(asked, ProblemsConfig):
-        family = ModularSums(asked.modulus)
-        training = family.training_set(config.seed, asked.train_size, asked.level_shares)
-        # The same held-out problems for every seed, so that seeds compare like with like.
-        held_out = family.validation_set(0, asked.validation_counts)
-        return Tasks(training, (ValidationSet("toy_sums", held_out),))
+        return _toy_maths(config.seed, asked)
+    if isinstance(asked, CodeProblemsConfig):
+        return _toy_code(config.seed, asked)
     folder = asked.data_dir or None
     loaded = load_training_sets(asked.training_sets, folder)
     say(
@@ -68,6 +73,27 @@ def load_tasks(config: TrainConfig, say: Callable[[str], None] = print) -> Tasks
         [problem for problem in loaded.problems if problem.id not in dropped],
         [ValidationSet(b.name, b.problems[:limit], protocol(b.name)) for b in benchmarks],
     )
+
+
+def _toy_maths(seed: int, asked: ProblemsConfig) -> Tasks:
+    family = ModularChains(asked.modulus, asked.operations)
+    training = family.training_set(seed, asked.train_size, asked.level_shares)
+    # The same held-out problems for every seed, so that seeds compare like with like.
+    asked_of = ModularChains(asked.modulus, asked.validation_operations or asked.operations)
+    held_out = asked_of.validation_set(0, asked.validation_counts)
+    return Tasks(training, (ValidationSet("toy_maths", held_out),))
+
+
+def _toy_code(seed: int, asked: CodeProblemsConfig) -> Tasks:
+    training = itertools.islice(toy_code_stream(seed, asked.family_shares), asked.train_size)
+    held_out = [
+        problem
+        for family, count in sorted(asked.validation_counts.items())
+        for problem in toy_code_set(family, count, held_out=True)
+    ]
+    if not held_out:
+        raise bad_value("problems.validation_counts", asked.validation_counts, "give some problem")
+    return Tasks(list(training), (ValidationSet("toy_code", held_out),))
 
 
 class Prompts:
@@ -130,6 +156,8 @@ class Grader:
         if all(isinstance(problem, MathProblem | CodeProblem) for problem in problems):
             self.pool = self.pool or GradingPool()
             return grade_responses(problems, texts, self.pool)
+        if all(isinstance(problem, ToyCodeProblem) for problem in problems):
+            return grade_toy_code(problems, texts)
         return [problem.grade(text) for problem, text in zip(problems, texts, strict=True)]
 
     def close(self) -> None:

@@ -7,8 +7,7 @@ import pytest
 
 from entropy_mech.errors import UserError
 from entropy_mech.problems.tokenizer import character_tokenizer
-from entropy_mech.problems.toy import ALPHABET, Demonstrations, ModularSums, ToyProblem
-from entropy_mech.random_streams import generator
+from entropy_mech.problems.toy import ALPHABET, Demonstrations, ModularChains, ToyProblem
 
 SHARES = {2: 0.7, 4: 0.15, 5: 0.15}
 
@@ -33,7 +32,7 @@ def test_verdicts(response, verdict):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_training_and_validation_never_overlap(seed):
-    family = ModularSums(10)
+    family = ModularChains(10)
     training = {p.prompt for p in family.training_set(seed, 3000, SHARES)}
     for other in range(3):
         held_out = family.validation_set(other, {2: 18, 4: 300, 5: 300})
@@ -42,27 +41,20 @@ def test_training_and_validation_never_overlap(seed):
 
 
 def test_levels_have_their_shares():
-    terms = [len(p.terms) for p in ModularSums(10).training_set(1, 4000, SHARES)]
+    terms = [len(p.terms) for p in ModularChains(10).training_set(1, 4000, SHARES)]
     for level, share in SHARES.items():
         assert abs(terms.count(level) / 4000 - share) < 4 * np.sqrt(share * (1 - share) / 4000)
 
 
-def test_a_level_is_drawn_as_numpy_draws_with_shares():
-    stream = ModularSums(10).stream(3, SHARES)
-    rng = generator("toy problems", 3, 10)
-    for _ in range(200):
-        level = (2, 4, 5)[rng.choice(3, p=[0.7, 0.15, 0.15])]
-        problem = next(p for _ in itertools.count() if (p := _drawn(rng, level)) is not None)
-        assert next(stream) == problem
-
-
-def _drawn(rng, level):
-    problem = ToyProblem(tuple(rng.integers(0, 10, level).tolist()), 10)
-    return None if problem.held_out else problem
+def test_no_held_out_problem_is_ever_drawn_and_no_other_is_left_out():
+    stream = itertools.islice(ModularChains(10).stream(3, {2: 1.0}), 5000)
+    drawn = {p.prompt for p in stream}
+    every = [ToyProblem((a, b), 10, "+") for a in range(10) for b in range(10)]
+    assert drawn == {p.prompt for p in every if not p.held_out}
 
 
 def test_a_seed_names_its_problems():
-    family = ModularSums(7)
+    family = ModularChains(7)
     assert family.training_set(1, 50, SHARES) == family.training_set(1, 80, SHARES)[:50]
     assert family.training_set(1, 50, SHARES) != family.training_set(2, 50, SHARES)
     assert all(0 <= t < 7 for p in family.training_set(1, 50, SHARES) for t in p.terms)
@@ -70,7 +62,7 @@ def test_a_seed_names_its_problems():
 
 def test_demonstrations_err_as_often_as_they_are_told():
     rng = np.random.default_rng(0)
-    problems = list(itertools.islice(ModularSums(10).stream(0, {4: 1.0}), 4000))
+    problems = list(itertools.islice(ModularChains(10).stream(0, {4: 1.0}), 4000))
     teacher = Demonstrations(0.3, 0.0, 0.15)
     answers = [teacher.answer(p, rng) for p in problems]
     in_steps = np.array(["=" in a for a in answers])
@@ -78,6 +70,22 @@ def test_demonstrations_err_as_often_as_they_are_told():
     assert abs(in_steps.mean() - 0.3) < 0.03
     assert right[in_steps].all()
     assert abs(right[~in_steps].mean() - 0.85) < 0.03
+
+
+def test_chains_are_read_from_left_to_right():
+    problem = ToyProblem((6, 2, 4, 5), 10, "-*+")
+    assert problem.prompt == "6-2*4+5="
+    assert problem.reference == "1"  # ((6 - 2) * 4 + 5) mod 10, not 6 - 8 + 5
+    assert ToyProblem((2, 7), 10, "-").reference == "5"
+    rng = np.random.default_rng(0)
+    assert Demonstrations(1.0, 0.0, 0.0).answer(problem, rng) == "6-2=4;4*4=6;6+5=1;(1)"
+
+
+def test_operations_occur_alike_often():
+    problems = ModularChains(10, "+*").training_set(1, 2000, {4: 1.0})
+    signs = "".join(p.operations for p in problems)
+    assert set(signs) == {"+", "*"}
+    assert abs(signs.count("+") / len(signs) - 0.5) < 0.03
 
 
 def test_two_terms_are_one_step():
@@ -103,9 +111,11 @@ def test_tokenizer_is_one_token_a_character_and_back():
         (lambda f: f.training_set(1, 5, {}), "give a positive share"),
         (lambda f: f.validation_set(1, {2: 99}), "only 27 held-out problems have 2 terms"),
         (lambda f: f.validation_set(1, {}), "no problem is asked"),
-        (lambda f: ModularSums(11), "whole number from 2 to 10"),
+        (lambda f: ModularChains(11), "whole number from 2 to 10"),
+        (lambda f: ModularChains(10, "+/"), "give some of"),
+        (lambda f: ModularChains(10, "++"), "each once"),
     ],
 )
 def test_impossible_sets_are_refused(call, message):
     with pytest.raises(UserError, match=message):
-        call(ModularSums(10))
+        call(ModularChains(10))

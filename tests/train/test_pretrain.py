@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from entropy_mech.problems.tokenizer import character_tokenizer
-from entropy_mech.problems.toy import ALPHABET, Demonstrations, ModularSums
+from entropy_mech.problems.toy import ALPHABET, Demonstrations, ModularChains
 from entropy_mech.train.config import ModelConfig
 from entropy_mech.train.packing import IGNORED, pack
 from entropy_mech.train.pretrain import (
@@ -24,7 +24,7 @@ IDS = {
 def _demonstrations(count, step_fraction=0.3):
     rng = np.random.default_rng(5)
     teacher = Demonstrations(step_fraction, 0.08, 0.15)
-    problems = ModularSums().training_set(3, count, {2: 0.5, 5: 0.5})
+    problems = ModularChains().training_set(3, count, {2: 0.5, 5: 0.5})
     return [(problem.prompt, teacher.answer(problem, rng)) for problem in problems]
 
 
@@ -133,7 +133,7 @@ def test_supervision_teaches_the_addition_table(tmp_path):
     model, _ = base_model(tmp_path, config)
     pairs = [
         (problem.prompt, f"({problem.reference})")
-        for problem in ModularSums().training_set(11, 64, {2: 1.0})
+        for problem in ModularChains().training_set(11, 64, {2: 1.0})
     ]
     with torch.no_grad():
         loss = _mean_cross_entropy(model, pairs, IDS).item()

@@ -18,10 +18,15 @@ from entropy_mech.train.config.loss import ClipCov, KLCov, LossConfig, PolicyGra
 from entropy_mech.train.config.mirror import MirrorConfig
 from entropy_mech.train.config.model import (
     BaseModelConfig,
+    InstructConfig,
     ModelConfig,
     PretrainedModelConfig,
 )
-from entropy_mech.train.config.problems import ProblemsConfig, TrainingSetConfig
+from entropy_mech.train.config.problems import (
+    CodeProblemsConfig,
+    ProblemsConfig,
+    TrainingSetConfig,
+)
 from entropy_mech.train.config.run import (
     CheckpointConfig,
     RolloutConfig,
@@ -44,7 +49,9 @@ __all__ = [
     "BaseModelConfig",
     "CheckpointConfig",
     "ClipCov",
+    "CodeProblemsConfig",
     "EngineConfig",
+    "InstructConfig",
     "KLCov",
     "LossConfig",
     "MirrorConfig",

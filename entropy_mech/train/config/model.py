@@ -12,7 +12,9 @@ from entropy_mech.train.config.section import Fraction, Section
 class ModelConfig(Section):
     """The transformer: a real Hugging Face class at a toy size."""
 
-    family: Literal["qwen2"] = Field("qwen2", description="model class: Qwen2ForCausalLM")
+    family: Literal["qwen2", "mistral", "llama"] = Field(
+        "qwen2", description="model class: Qwen2ForCausalLM, MistralForCausalLM, LlamaForCausalLM"
+    )
     layers: int = Field(2, ge=1, description="transformer blocks")
     hidden_size: int = Field(64, ge=8, description="width D")
     intermediate_size: int = Field(256, ge=8, description="width of the feed-forward part")
@@ -38,6 +40,17 @@ class PretrainedModelConfig(Section):
     )
 
 
+class InstructConfig(Section):
+    """A further supervised stage on cleaner demonstrations: what makes an instruct model."""
+
+    steps: int = Field(300, ge=1, description="supervised optimizer steps")
+    learning_rate: float = Field(1e-3, gt=0, description="peak AdamW learning rate, cosine decay")
+    step_fraction: Fraction = Field(0.3, description="demonstrations that answer in steps")
+    step_error_fraction: Fraction = Field(0.04, description="steps with a wrong result")
+    direct_error_fraction: Fraction = Field(0.08, description="direct answers that are wrong")
+    code_error_fraction: Fraction = Field(0.1, description="programs with a wrong constant")
+
+
 class BaseModelConfig(Section):
     """The base model: a short supervised stage on demonstrations, shared by all runs."""
 
@@ -46,10 +59,20 @@ class BaseModelConfig(Section):
     batch_size: int = Field(64, ge=1, description="demonstrations a step")
     learning_rate: float = Field(3e-3, gt=0, description="peak AdamW learning rate, cosine decay")
     step_fraction: Fraction = Field(0.2, description="demonstrations that answer in steps")
-    step_error_fraction: Fraction = Field(0.08, description="steps with a wrong sum")
+    step_error_fraction: Fraction = Field(0.08, description="steps with a wrong result")
     direct_error_fraction: Fraction = Field(0.15, description="direct answers that are wrong")
     level_shares: dict[int, float] = Field(
-        {2: 0.7, 4: 0.15, 5: 0.15}, description="share of each level among demonstrations"
+        {2: 0.7, 4: 0.15, 5: 0.15}, description="share of each level among maths demonstrations"
+    )
+    operations: str = Field("+", description="operations of the maths demonstrations")
+    code_fraction: Fraction = Field(0.0, description="demonstrations that are code")
+    code_error_fraction: Fraction = Field(0.2, description="programs with a wrong constant")
+    family_shares: dict[str, float] = Field(
+        {"shift": 0.3, "scale": 0.3, "affine": 0.4},
+        description="share of each family of functions among code demonstrations",
+    )
+    instruct: InstructConfig | None = Field(
+        None, description="a further stage that makes an instruct model; none leaves a base model"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -11,9 +11,14 @@ from entropy_mech.train.config.section import Section
 
 
 class ProblemsConfig(Section):
-    """Toy sums modulo ``modulus``; a level is a number of terms."""
+    """Toy maths: chains of operations modulo ``modulus``; a level is a number of terms."""
 
-    modulus: int = Field(10, ge=2, le=10, description="answers are sums modulo this")
+    domain: Literal["maths"] = Field("maths", description="toy maths")
+    modulus: int = Field(10, ge=2, le=10, description="results are taken modulo this")
+    operations: str = Field("+", description="operations that occur, all alike often: some of +-*")
+    validation_operations: str = Field(
+        "", description="operations of the held-out problems; empty: those of the training problems"
+    )
     level_shares: dict[int, float] = Field(
         {2: 0.7, 4: 0.15, 5: 0.15}, description="share of each level among training problems"
     )
@@ -29,6 +34,21 @@ class ProblemsConfig(Section):
                 f"train_size = {self.train_size}: the training set is empty; give 1 or more"
             )
         return self
+
+
+class CodeProblemsConfig(Section):
+    """Toy code: expressions that pass unit tests; a level is a family of functions."""
+
+    domain: Literal["code"] = Field("code", description="toy code")
+    family_shares: dict[str, float] = Field(
+        {"shift": 0.3, "scale": 0.3, "affine": 0.4},
+        description="share of each family of functions among training problems",
+    )
+    train_size: int = Field(4096, ge=1, description="training problems; 1 or more")
+    validation_counts: dict[str, int] = Field(
+        {"shift": 60, "scale": 60, "affine": 100},
+        description="distinct held-out problems of each family",
+    )
 
 
 class TrainingSetConfig(Section):
@@ -84,12 +104,18 @@ class TrainingSetConfig(Section):
 
 
 def _kind(value: Any) -> str:
-    named = "training_set" in value if isinstance(value, dict) else hasattr(value, "training_set")
-    return "training-set" if named else "toy-sums"
+    def of(name: str) -> Any:
+        return value.get(name) if isinstance(value, dict) else getattr(value, name, None)
+
+    if of("training_set") is not None:
+        return "training-set"
+    return "toy-code" if of("domain") == "code" else "toy-maths"
 
 
-# A table that names a training set takes it; any other describes toy sums.
+# A table that names a training set takes it; any other describes toy maths, or toy code.
 AnyProblemsConfig = Annotated[
-    Annotated[ProblemsConfig, Tag("toy-sums")] | Annotated[TrainingSetConfig, Tag("training-set")],
+    Annotated[ProblemsConfig, Tag("toy-maths")]
+    | Annotated[CodeProblemsConfig, Tag("toy-code")]
+    | Annotated[TrainingSetConfig, Tag("training-set")],
     Discriminator(_kind),
 ]
