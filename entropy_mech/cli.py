@@ -1,4 +1,4 @@
-"""The command line: ``entropy-mech train | runs | evaluate | reproduce | law | doctor``."""
+"""The command line: ``entropy-mech`` and its commands, one module each in ``commands``."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=_Parser
     )
-    from entropy_mech.commands import doctor, evaluate, law, reproduce, runs, train
+    from entropy_mech.commands import doctor, evaluate, import_run, law, reproduce, runs, train
 
-    for module in (train, runs, evaluate, reproduce, law, doctor):
+    for module in (train, runs, evaluate, reproduce, import_run, law, doctor):
         module.register(commands)
     return parser
 

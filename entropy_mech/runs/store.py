@@ -80,8 +80,14 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        """Whether the run has gone as far as its configuration asks, and said so."""
-        return self.manifest().get("steps", 0) >= self.config.steps
+        """Whether the run has gone as far as its configuration asks, and said so.
+
+        A log that was imported is as long as it is: there is nothing to go on from.
+        """
+        manifest = self.manifest()
+        if manifest.get("imported", {}).get("kind") == "log":
+            return True
+        return manifest.get("steps", 0) >= self.config.steps
 
     def metrics(self, *columns: str) -> pd.DataFrame:
         """Return the metrics up to the configuration's last step, all columns or those named.

@@ -1,0 +1,166 @@
+"""Take up what was trained elsewhere in place of a run: a run's folder, or a log of verl or TRL.
+
+What was imported says so: the manifest's ``imported`` names the place, the kind and the columns.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from entropy_mech.errors import UserError, bad_value
+from entropy_mech.runs.locks import folder_lock
+from entropy_mech.runs.manifest import now, write_json
+from entropy_mech.runs.metrics import MetricsFile
+from entropy_mech.runs.store import Run, read_json
+from entropy_mech.theory.law_log import RunLog, read_log
+from entropy_mech.train.config_io import identity, make_config
+
+# Beside entropy and performance, what figures show; the first column that a log has is taken.
+_LENGTH_COLUMNS = ("response_length_mean", "response_length/mean", "completions/mean_length")
+
+
+def import_run(
+    run: Run, source: Path, *, entropy: str = "", performance: str = "", replace: bool = False
+) -> list[str]:
+    """Store what lies at ``source`` as this run and return lines that say what was taken.
+
+    Args:
+        run: in whose place it is to stand.
+        source: a folder with ``config.json`` and ``metrics.jsonl``, as this package writes them,
+            or a log (CSV, JSONL, JSON, Parquet).
+        entropy: the log's column of the entropy; found by name if empty.
+        performance: the log's column of the validation accuracy; found by name if empty.
+        replace: take it though the run is there already.
+
+    Raises:
+        UserError: nothing usable there, a configuration that is not the run's (names the first
+            difference), or a run that is there already.
+
+    """
+    if not source.exists():
+        raise bad_value("PATH", str(source), "no such file or folder")
+    with folder_lock(run.path.with_suffix(".lock")):
+        if run.steps_done and not replace:
+            raise UserError(
+                f"run = {run.path.name}: {run.steps_done} steps of it are here already; "
+                "give --replace to put the other in their place"
+            )
+        temporary = run.path.with_name(f"tmp-{os.getpid()}-{run.path.name}")
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            if (source / "config.json").is_file():
+                said = _copy_folder(run, source, temporary)
+            else:
+                said = _write_log(run, source, temporary, entropy, performance)
+            shutil.rmtree(run.path, ignore_errors=True)
+            os.rename(temporary, run.path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return said
+
+
+def _copy_folder(run: Run, source: Path, target: Path) -> list[str]:
+    theirs = make_config(read_json(source / "config.json"))
+    difference = first_difference(identity(run.config), identity(theirs))
+    if difference:
+        key, ours, other = difference
+        raise UserError(f"{source}: not this run: {key} is {other} there and {ours} here")
+    shutil.copytree(source, target)
+    copy = Run(target, run.config)
+    if not copy.steps_done:
+        raise UserError(f"{source}: no step in metrics.jsonl; copy the folder whole")
+    manifest = copy.manifest()
+    origin = {"from": str(source), "kind": "run", "at": now()}
+    if re.fullmatch(r"[0-9a-f]{16}", source.name) and source.name != run.path.name:
+        # The same configuration under another hash: another revision of the trainer made it.
+        origin["hash_there"] = source.name
+    write_json(target / "manifest.json", {**manifest, "imported": origin})
+    lines = [f"{min(copy.steps_done, run.config.steps)} of {run.config.steps} steps"]
+    if not copy.complete:
+        lines.append("it is not complete: the runner would go on with it from its checkpoint")
+    if "hash_there" in origin:
+        lines.append(f"made by another revision of the trainer: {source.name} there")
+    return lines
+
+
+def _write_log(run: Run, source: Path, target: Path, entropy: str, performance: str) -> list[str]:
+    log = read_log(source, entropy=entropy, performance=performance)
+    frame = _frame(source, log)
+    if not frame["validation_accuracy"].dropna().between(0, 1).all():
+        raise UserError(
+            f"column {log.performance_column!r}: has values outside [0, 1]; give a column of "
+            "accuracies with --performance COL"
+        )
+    target.mkdir(parents=True)
+    metrics = MetricsFile(target / "metrics.jsonl")
+    for row in frame.astype(object).where(frame.notna(), None).to_dict("records"):
+        metrics.append({**row, "step": int(row["step"])})
+    write_json(target / "config.json", run.config.model_dump(mode="json"))
+    columns = {"entropy_nats": log.entropy_column, _performance(log): log.performance_column}
+    origin = {"from": str(source), "kind": "log", "at": now(), "columns": columns}
+    write_json(
+        target / "manifest.json",
+        {"steps": int(frame["step"].iloc[-1]), "seed": run.config.seed, "imported": origin},
+    )
+    return [
+        f"{len(frame)} steps, {len(log.frame)} of them with {_performance(log)}",
+        f"entropy from {log.entropy_column!r}, performance from {log.performance_column!r}",
+        *(
+            ["no validation in this log: the training reward is kept as reward_mean, and "
+             "validation_accuracy stays empty"] if log.on_training_data else []
+        ),
+        "nobody has checked that it was trained with this run's configuration",
+    ]  # fmt: skip
+
+
+def _performance(log: RunLog) -> str:
+    return "reward_mean" if log.on_training_data else "validation_accuracy"
+
+
+def _frame(source: Path, log: RunLog) -> pd.DataFrame:
+    """Return a row a step: entropy at all steps, what else there is where it was measured."""
+    # Read as its own performance, a column comes at every step that has it.
+    whole = read_log(source, entropy=log.entropy_column, performance=log.entropy_column).frame
+    frame = whole[["step", "entropy_nats"]]
+    points = log.frame[["step", "performance"]].rename(columns={"performance": _performance(log)})
+    frame = frame.merge(points, on="step", how="outer").sort_values("step")
+    for name in _LENGTH_COLUMNS:
+        try:
+            found = read_log(source, entropy=log.entropy_column, performance=name).frame
+        except UserError:
+            continue  # a log without this column: the next name, or no length at all
+        found = found[["step", "performance"]].rename(
+            columns={"performance": "response_length_mean"}
+        )
+        frame = frame.merge(found, on="step", how="left")
+        break
+    for name in ("validation_accuracy", "response_length_mean"):
+        if name not in frame:
+            frame[name] = float("nan")
+    return frame
+
+
+def first_difference(ours: Any, theirs: Any, at: str = "") -> tuple[str, Any, Any] | None:
+    """Return (key, ours, theirs) of the first value in which two tables differ, or None.
+
+    >>> first_difference({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}})
+    ('b.c', 2, 3)
+    """
+    return next(_differences(ours, theirs, at), None)
+
+
+def _differences(ours: Any, theirs: Any, at: str) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in [*ours, *(key for key in theirs if key not in ours)]:
+            where = f"{at}.{key}" if at else key
+            yield from _differences(ours.get(key), theirs.get(key), where)
+    elif json.dumps(ours) != json.dumps(theirs):
+        yield at, ours, theirs
