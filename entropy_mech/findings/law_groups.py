@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from entropy_mech.errors import UserError
-from entropy_mech.findings.claims import Claim, over_replicates
+from entropy_mech.findings.claims import Claim, Fact, over_replicates
 from entropy_mech.reproduction.base_models import BASE_MODELS
 from entropy_mech.theory.law import fit_law
 from entropy_mech.theory.law_intervals import law_intervals
@@ -160,12 +160,10 @@ def interval_text(row: Any) -> str:
 
 
 def law_claims(frame: pd.DataFrame, *, of: str, paper_r2: str, paper_ceiling: str) -> list[Claim]:
-    """Judge whether the law holds over the groups of a figure; none on an empty frame.
+    """Judge whether the law holds over the groups of a figure.
 
     A group whose law cannot be fitted counts as R^2 = 0. ``of`` names the groups.
     """
-    if frame.empty:
-        return []
     fits = law_fits(frame)
     fits["r2"] = fits["r2"].fillna(0.0)
     fits["off"] = (fits["ceiling"] - fits["reached"]).abs().fillna(_INFINITY)
@@ -193,6 +191,11 @@ def law_claims(frame: pd.DataFrame, *, of: str, paper_r2: str, paper_ceiling: st
             contradicted=(0.15, _INFINITY),
         ),
     ]
+
+
+def unchecked(statement: str) -> list[Fact]:
+    """Return the claim of a figure of which the paper gives nothing that could be checked."""
+    return [Fact(statement, "curves alone, not digitised; no numbers printed", "no runs", None)]
 
 
 def _one_run_interval(points: pd.DataFrame) -> dict[str, tuple[float, float]]:
