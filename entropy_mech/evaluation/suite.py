@@ -15,10 +15,10 @@ from transformers import PreTrainedTokenizerBase
 
 from entropy_mech.errors import UserError
 from entropy_mech.evaluation.runner import response_texts
-from entropy_mech.grading import GradingPool, Verdict
+from entropy_mech.grading import GradingPool
 from entropy_mech.problems.benchmarks import Protocol
+from entropy_mech.problems.grade_many import grade_many
 from entropy_mech.problems.problem import Problem
-from entropy_mech.problems.text_problems import CodeProblem, MathProblem, grade_responses
 from entropy_mech.random_streams import stream_key
 from entropy_mech.rollout.sampler import Sampler, SamplingRequest
 from entropy_mech.runs.metrics import MetricsFile
@@ -94,7 +94,7 @@ class Evaluation:
             max_new_tokens=protocol.max_new_tokens,
         )
         texts = response_texts(self.tokenizer, out.tokens, out.response_mask)
-        verdicts = self._grade([problems[p] for p in problem], texts)
+        verdicts = grade_many([problems[p] for p in problem], texts, self.pool)
         return [
             {
                 "problem": int(p),
@@ -108,11 +108,6 @@ class Evaluation:
                 problem, sample, verdicts, out.response_mask, texts, strict=True
             )
         ]
-
-    def _grade(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
-        if self.pool and all(isinstance(p, MathProblem | CodeProblem) for p in problems):
-            return grade_responses(problems, texts, self.pool)
-        return [problem.grade(text) for problem, text in zip(problems, texts, strict=True)]
 
     def _check_same(self, name, file: MetricsFile, problems, protocol: Protocol) -> None:
         """Refuse to add to samples of other problems or of another protocol."""

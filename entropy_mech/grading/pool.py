@@ -118,7 +118,7 @@ class GradingPool:
     def run_program(self, program: str, *, timeout_s: float = 10.0, **limits) -> dict:
         """Run a script in a sandbox, with nothing to read, and return how it ended.
 
-        Keys: ended (exit, timeout, output, or gone: it took its sandbox down), exit, stdout, stderr.
+        Keys: ended (exit, timeout, output, or gone: took its sandbox down), exit, stdout, stderr.
         """
         settings = Limits(timeout_s=timeout_s, **limits)
         nothing = {"exit": -1, "stdout": "", "stderr": ""}

@@ -13,12 +13,10 @@ from entropy_mech.grading import GradingPool, Verdict
 from entropy_mech.problems.benchmarks import Protocol, load_benchmark, protocol
 from entropy_mech.problems.contamination import overlaps
 from entropy_mech.problems.datasets import load_training_sets
+from entropy_mech.problems.grade_many import grade_many, needs_pool
 from entropy_mech.problems.problem import Problem
-from entropy_mech.problems.text_problems import CodeProblem, MathProblem, grade_responses
 from entropy_mech.problems.toy import ModularChains
 from entropy_mech.problems.toy_code import (
-    ToyCodeProblem,
-    grade_toy_code,
     toy_code_set,
     toy_code_stream,
 )
@@ -153,12 +151,9 @@ class Grader:
         return self.ranks.from_first(self._grade(problems, texts) if self.ranks.first else None)
 
     def _grade(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
-        if all(isinstance(problem, MathProblem | CodeProblem) for problem in problems):
+        if needs_pool(problems):
             self.pool = self.pool or GradingPool()
-            return grade_responses(problems, texts, self.pool)
-        if all(isinstance(problem, ToyCodeProblem) for problem in problems):
-            return grade_toy_code(problems, texts)
-        return [problem.grade(text) for problem, text in zip(problems, texts, strict=True)]
+        return grade_many(problems, texts, self.pool)
 
     def close(self) -> None:
         """End the pool's processes."""
