@@ -40,22 +40,21 @@ def our_table(evaluations: pd.DataFrame) -> Table:
         row=[f"{SIZES[s]} {METHODS[m]}" for s, m in zip(rows["size"], rows["method"], strict=True)],
         column=[_short(name) for name in rows["benchmark"]],
     )
-    best = rows.groupby(["size", "benchmark"])["mean"].transform("max")
-    # Compared as they are shown: equal to the reader's eye is equally good.
-    rows["best"] = rows["mean"].round(1) == best.round(1)
+    # Compared as they are shown: equal to the reader's eye is equally good, and where all are
+    # equal none is best.
+    shown = rows["mean"].round(1)
+    groups = shown.groupby([rows["size"], rows["benchmark"]])
+    rows["best"] = (shown == groups.transform("max")) & (groups.transform("nunique") > 1)
     columns = list(dict.fromkeys(rows["column"]))
     wide = rows.pivot(index="row", columns="column", values=["text", "best"])
     order = list(dict.fromkeys(rows["row"]))
-    caption = (
-        f"Ours, toy benchmarks: accuracy in percent, mean over {rows['seeds'].max()} seeds ± half "
-        "the 95 % interval; best of each size in bold"
-        if len(rows)
-        else "Ours: no runs in this profile"
-    )
+    seeds = int(rows["seeds"].max()) if len(rows) else 0
+    mean = f"mean over {seeds} seeds ± half the 95 % interval" if seeds > 1 else "one seed"
+    caption = f"Ours, toy benchmarks: accuracy in percent, {mean}; best of each size in bold"
     return Table(
         _part(wide, "text", order, columns).fillna(""),
         _part(wide, "best", order, columns).fillna(False).astype(bool),
-        caption,
+        caption if seeds else "Ours: no runs in this profile",
     )
 
 

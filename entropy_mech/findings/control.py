@@ -41,12 +41,17 @@ def of_method(frame: pd.DataFrame, method: str, *, size: str = "7b") -> pd.DataF
 
 
 def endings(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the means over each run's last sixth: entropy, response length, accuracy."""
+    """Return the means over each run's last sixth: entropy, response length, accuracy.
+
+    Accuracy is that of the last validation where a run is so short that none lies there.
+    """
     if frame.empty:
         return pd.DataFrame(columns=["run", "seed", *OUTCOMES.values()])
     steps = frame.groupby(["run", "seed"])["step"].transform("max") + 1
     end = frame[frame["step"] >= (1 - _LAST_SHARE) * steps]
     means = end.groupby(["run", "seed"], sort=False)[list(OUTCOMES)].mean()
+    last = frame.sort_values("step").groupby(["run", "seed"])[list(OUTCOMES)].last()  # not NaN
+    means = means.fillna(last)
     return means.rename(columns=OUTCOMES).reset_index()
 
 

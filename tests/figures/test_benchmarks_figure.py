@@ -37,6 +37,13 @@ def test_equal_as_shown_is_equally_good_and_one_seed_has_no_interval():
     assert table.cells.iloc[0, 0] == "61.0"
 
 
+def test_where_all_are_equal_none_is_best():
+    table = benchmarks.our_table(evaluations(dict.fromkeys(LEVEL, 0.5)))
+    assert not table.bold.to_numpy().any()
+    assert "3 seeds" in table.caption
+    assert "one seed" in benchmarks.our_table(evaluations(LEVEL, seeds=(1,))).caption
+
+
 def test_the_papers_table_has_both_averages():
     table = benchmarks.published_table()
     row = table.cells.loc["Qwen2.5-32B KL-Cov"]

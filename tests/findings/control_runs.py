@@ -30,6 +30,7 @@ def runs(ends, *, seeds=(1, 2, 3), steps=60, start_nats=0.6, noise=0.0):
                         "response_length_mean": (length * (1 - decay) + 8 * decay) * wiggle[1],
                         "validation_accuracy": np.where(step % 4 == 0, r * wiggle[2], np.nan),
                         "validation_greedy_accuracy": np.where(step % 4 == 0, r, np.nan),
+                        "selected_fraction": 0.05,
                     }
                 )
             )

@@ -22,14 +22,14 @@ def test_endings_are_means_over_the_last_sixth_of_each_run():
             "step": [*range(12), *range(6)],
             "entropy_nats": [9.0] * 10 + [1.0, 3.0] + [9.0] * 5 + [4.0],
             "response_length_mean": 5.0,
-            "validation_accuracy": [0.0] * 10 + [None, 0.5] + [0.0] * 5 + [None],
+            "validation_accuracy": [0.0] * 10 + [None, 0.5] + [0.0] * 4 + [0.3, None],
             "validation_greedy_accuracy": 0.0,
         }
     )
     ends = control.endings(frame).set_index("run")
     assert ends["entropy_nats"].tolist() == [2.0, 4.0]
     assert ends.loc["long", "accuracy"] == 0.5
-    assert pd.isna(ends.loc["short", "accuracy"])
+    assert ends.loc["short", "accuracy"] == 0.3  # none in the last sixth: the last there is
 
 
 def test_each_size_is_judged_against_its_own_grpo():

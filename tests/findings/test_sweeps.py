@@ -103,20 +103,33 @@ def test_doses_are_taken_from_each_methods_own_setting():
     assert sorted(kl["coefficient"].unique()) == [0.0, 0.5, 1.0]
 
 
+def test_the_dose_table_shows_what_was_touched_and_how_seeds_differ():
+    frame = runs(dict.fromkeys(DOSES, (0.02, 10.0, 0.9)))
+    frame["entropy_nats"] *= np.exp(frame["seed"])  # ln H of seeds 1, 2, 3: one apart
+    clip = frame["run"].str.contains("clip_cov")
+    frame.loc[clip & (frame["step"] >= 30), "selected_fraction"] = 0.01
+    table = doses.dose_table(frame, dose_settings())
+    assert table["method"].tolist() == ["Clip-Cov"] * 3 + ["KL-Cov"] * 3
+    assert table["spread_over_seeds"].tolist() == pytest.approx([1.0] * 6)
+    assert table["touched_fraction"].tolist() == pytest.approx([0.03] * 3 + [0.05] * 3)
+    assert doses.dose_table(pd.DataFrame(), dose_settings()).empty
+
+
 def test_dose_claims_hold_and_fail():
-    def claims(entropies, wiggle):
+    def claims(entropies, wiggle, touched):
         frame = runs({n: (h, 10.0, 0.9) for n, h in zip(DOSES, entropies, strict=True)})
         clip = frame["run"].str.contains("clip_cov")
         rng = np.random.default_rng(0)
         noise = np.where(clip, wiggle, 0.1) * rng.normal(size=len(frame))
         frame["entropy_nats"] *= np.exp(noise)
+        frame.loc[frame["run"] == "fig12_clip_cov_7e-4", "selected_fraction"] *= touched
         return doses.dose_claims(frame, dose_settings())
 
-    shown = claims((0.02, 0.03, 0.06, 0.12, 0.02, 0.05, 0.1), wiggle=0.4)
-    assert [c.verdict for c in shown] == [SHOWN] * 5
-    assert shown[4].estimate == pytest.approx(4.0, rel=0.3)  # 0.4 against 0.1
-    against = claims((0.02, 0.12, 0.06, 0.03, 0.1, 0.05, 0.02), wiggle=0.02)
-    assert [c.verdict for c in against] == [AGAINST] * 5
+    shown = claims((0.02, 0.03, 0.06, 0.12, 0.02, 0.05, 0.1), wiggle=0.4, touched=3.0)
+    assert [c.verdict for c in shown] == [SHOWN] * 6
+    assert shown[5].estimate == pytest.approx(4.0, rel=0.3)  # 0.4 against 0.1
+    against = claims((0.02, 0.12, 0.06, 0.03, 0.1, 0.05, 0.02), wiggle=0.02, touched=1.0)
+    assert [c.verdict for c in against] == ["not at this scale"] + [AGAINST] * 5
 
 
 def test_fluctuation_is_about_a_line():
