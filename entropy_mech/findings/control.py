@@ -47,8 +47,9 @@ def endings(frame: pd.DataFrame) -> pd.DataFrame:
     """
     if frame.empty:
         return pd.DataFrame(columns=["run", "seed", *OUTCOMES.values()])
-    steps = frame.groupby(["run", "seed"])["step"].transform("max") + 1
-    end = frame[frame["step"] >= (1 - _LAST_SHARE) * steps]
+    last_step = frame.groupby(["run", "seed"])["step"].transform("max")
+    first_of_end = ((1 - _LAST_SHARE) * (last_step + 1)).clip(upper=last_step)
+    end = frame[frame["step"] >= first_of_end]
     means = end.groupby(["run", "seed"], sort=False)[list(OUTCOMES)].mean()
     last = frame.sort_values("step").groupby(["run", "seed"])[list(OUTCOMES)].last()  # not NaN
     means = means.fillna(last)

@@ -32,6 +32,14 @@ def test_endings_are_means_over_the_last_sixth_of_each_run():
     assert ends.loc["short", "accuracy"] == 0.3  # none in the last sixth: the last there is
 
 
+def test_the_shortest_runs_end_with_their_last_rollout():
+    frame = runs(FOUR_METHODS, steps=2)
+    ends = control.endings(frame)
+    last = frame[frame["step"] == 1]["entropy_nats"]
+    assert ends["entropy_nats"].tolist() == last.tolist()
+    assert ends["accuracy"].notna().all()  # validated at step 0 alone
+
+
 def test_each_size_is_judged_against_its_own_grpo():
     entropy = _claims(runs(FOUR_METHODS, noise=0.02), "GRPO's entropy")
     by_size = {
