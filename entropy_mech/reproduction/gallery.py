@@ -141,7 +141,7 @@ def _runs(runs: Sequence[Mapping[str, Any]]) -> str:
         return '<p class="small">Needs no training.</p>'
     seconds = sum(run.get("wall_time_s") or 0 for run in runs)
     seeds = sorted({run["seed"] for run in runs})
-    head = f"{len(runs)} runs, seeds {', '.join(map(str, seeds))}, trained in {clock(seconds)}"
+    head = f"Runs: {len(runs)}, seeds: {', '.join(map(str, seeds))}, trained in {clock(seconds)}"
     rows = [
         [escape(str(run.get("name", run["method"]))), str(run["seed"]), str(run["steps"]),
          f"<code>{escape(run['run'])}</code>", _origin(run)]

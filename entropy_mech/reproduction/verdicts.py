@@ -94,7 +94,7 @@ def _provenance(results: Mapping[str, Mapping[str, Any]]) -> str:
     seeds = sorted({run["seed"] for run in runs.values()})
     commits = sorted({str(result["commit"]) for result in made})
     hardware = sorted({f"{result['processor']}, {result['cores']} cores" for result in made})
-    of_runs = f"{len(runs)} runs with seeds {', '.join(map(str, seeds))}" if runs else "No runs"
+    of_runs = f"Runs: {len(runs)}, seeds: {', '.join(map(str, seeds))}" if runs else "No runs"
     return f"{of_runs}; {'; '.join(hardware)}; commit {', '.join(commits)}."
 
 
