@@ -5,7 +5,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 PROFILE ?= toy
-SEEDS ?= 3
+SEEDS ?= 1
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -14,6 +14,7 @@ STACK := .venv/.ready-stack
 .PHONY: help setup stack reproduce test lab lint format clean
 help:
 	@echo "make reproduce   train the toy policies, run the notebooks, write out/$(PROFILE)/index.html"
+	@echo "                 SEEDS=3 for intervals and verdicts; PROFILE=published: the paper's numbers"
 	@echo "make test        run the tests, vLLM's and DeepSpeed's too where they can run"
 	@echo "make lab         open the notebooks in JupyterLab"
 	@echo "make lint        check style       make format   mend it"

@@ -22,7 +22,7 @@ def register(commands) -> None:
         "paper: the paper's models, on GPUs",
     )
     parser.add_argument("--seed", type=int, default=1, help="first seed (1)")
-    parser.add_argument("--seeds", type=int, help="number of seeds (3; in the paper profile 1)")
+    parser.add_argument("--seeds", type=int, default=1, help="number of seeds (1; verdicts need 3)")
     parser.add_argument("--workers", type=int, default=0, help="processes at once (all cores)")
     parser.add_argument(
         "-p",
@@ -84,9 +84,7 @@ def _request(arguments: argparse.Namespace):
     parameters = parse_assignments(arguments.parameters)
     seed = parameters.pop("seed", arguments.seed)
     profile = parameters.pop("profile", arguments.profile)
-    usual = 1 if profile == "paper" else 3
-    seeds = parameters.pop("seeds", arguments.seeds)
-    seeds = positive("seeds", usual if seeds is None else seeds)
+    seeds = positive("seeds", parameters.pop("seeds", arguments.seeds))
     return Request(tuple(arguments.targets), profile, seed, seeds, parameters)
 
 

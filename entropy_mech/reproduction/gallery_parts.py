@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-# On a narrow screen a table of sentences becomes a card a row; one of short cells scrolls.
+# On a narrow screen a table of sentences becomes a card a row; tables of short cells and figures,
+# whose letters would be too small, scroll sideways.
 STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 68rem; padding: 1rem;
@@ -24,7 +25,8 @@ img { max-width: 100%; height: auto; display: block; }
 a { color: #0550ae; } p { margin: .4rem 0; max-width: 50rem; } p.figure { max-width: none; }
 details summary { cursor: pointer; } code { font-size: .95em; }
 @media (max-width: 40rem) {
-  body { padding: .6rem; } th, td { padding: .3rem .35rem; }
+  body { padding: .6rem; } p.figure { overflow-x: auto; } img { max-width: 180%; }
+  th, td { padding: .3rem .35rem; }
   .cards tr:first-child { display: none; }
   .cards tr { display: block; border-bottom: 2px solid #8c959f; padding: .4rem 0; }
   .cards td { display: block; border: 0; padding: .1rem 0; }

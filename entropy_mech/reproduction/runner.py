@@ -47,7 +47,7 @@ class Request:
     names: tuple[str, ...] = ()
     profile: str = "toy"
     seed: int = 1
-    seeds: int = 3
+    seeds: int = 1
     parameters: Mapping[str, Any] | None = None
 
     @property
