@@ -12,6 +12,7 @@ from entropy_mech import published
 from entropy_mech.figures.style import (
     METHOD_COLOURS,
     band_over_seeds,
+    ours,
     panels,
     seeds_of,
     smoothed,
@@ -31,8 +32,8 @@ def control_figure(frame: pd.DataFrame) -> Figure:
 
     ``frame`` is ``Report.metrics()``; where it is empty the paper's rows stand alone.
     """
-    ours = with_method(frame)
-    sizes = [size for size in SIZES if (ours["size"] == size).any()]
+    there = set(with_method(frame)["size"])
+    sizes = [size for size in SIZES if size in there]
     rows = [[partial(curves, frame, column, size=size) for column in _COLUMNS] for size in sizes]
     rows += [
         [partial(published_curves, column, size=size) for column in _COLUMNS]
@@ -69,7 +70,7 @@ def curves(frame: pd.DataFrame, column: str, ax: Axes, *, size: str = "7b") -> A
         if len(part):
             band_over_seeds(part, column, ax, colour=METHOD_COLOURS[method], label=label)
     _dress(ax, column, "rollout step")
-    ax.set_title(f"Ours: toy {SIZES[size]}, {seeds_of(frame)}")
+    ax.set_title(f"{ours(frame)}: {SIZES[size]}, {seeds_of(frame)}")
     return ax
 
 

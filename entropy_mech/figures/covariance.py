@@ -14,6 +14,7 @@ from entropy_mech.figures.style import (
     ENTROPY_COLOUR,
     ORDINAL_COLOURS,
     band_over_seeds,
+    ours,
     panels,
 )
 from entropy_mech.figures.tables import Table
@@ -29,9 +30,9 @@ def covariance_figure(frame: pd.DataFrame) -> Figure:
 
     ``frame`` is ``Report.metrics()``; where it is empty the paper's row stands alone.
     """
-    ours = [partial(covariance_and_fall, frame), partial(by_difficulty, frame)]
-    theirs = [published_covariance_and_fall, published_by_difficulty]
-    rows = [theirs] if frame.empty else [ours, theirs]
+    rows = [[published_covariance_and_fall, published_by_difficulty]]
+    if len(frame):
+        rows.insert(0, [partial(covariance_and_fall, frame), partial(by_difficulty, frame)])
     return panels(rows, width_in=12, row_height_in=4.2)
 
 
@@ -46,7 +47,7 @@ def covariance_and_fall(frame: pd.DataFrame, ax: Axes) -> Axes:
         table, "entropy_fall_nats", right, colour=ENTROPY_COLOUR, label=r"$-\Delta H$ a rollout"
     )
     _paired(ax, right, "rollout step")
-    ax.set_title("Ours: on-policy GRPO, means of 5 rollouts")
+    ax.set_title(f"{ours(frame)}: on-policy GRPO, means of 5 rollouts")
     return ax
 
 
@@ -73,7 +74,7 @@ def by_difficulty(frame: pd.DataFrame, ax: Axes) -> Axes:
         band_over_seeds(part, "covariance", ax, colour=colour, label=f"accuracy {accuracy:g}")
     ax.axhline(0, color="0.4", lw=0.8)
     ax.set(xlabel="rollout step", ylabel=r"Cov($\log\pi$, $\pi A$) (nats)")
-    ax.set_title("Ours: by group accuracy, means of 5 rollouts")
+    ax.set_title(f"{ours(frame)}: by group accuracy, means of 5 rollouts")
     ax.legend(frameon=False)
     return ax
 
@@ -101,7 +102,7 @@ def tail(table: pd.DataFrame, ax: Axes) -> Axes:
         ax.fill_between(table.index, low, high, color=ACCURACY_COLOUR, alpha=0.18, lw=0)
         ax.plot(
             table.index, table["ours"], marker="o", color=ACCURACY_COLOUR,
-            label="ours: toy Qwen2.5-7B, rollout 0 (band: seeds)",
+            label="ours: rollout 0 (band: seeds)",
         )  # fmt: skip
     ax.plot(
         table.index, table["paper"], marker="s", color="#000000", ls="--",

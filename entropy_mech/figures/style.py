@@ -77,6 +77,12 @@ def panels(
     return figure
 
 
+def ours(frame: pd.DataFrame) -> str:
+    """Return how to call what a frame shows: ``Ours (toy)`` where tiny models stand for others."""
+    toy = "profile" in frame and (frame["profile"] == "toy").all()
+    return "Ours (toy)" if toy else "Ours"
+
+
 def seeds_of(frame: pd.DataFrame) -> str:
     """Return how many seeds a frame has, in words: ``3 seeds``."""
     seeds = frame["seed"].nunique()

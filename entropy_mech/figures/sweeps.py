@@ -15,6 +15,7 @@ from entropy_mech.figures.style import (
     METHOD_COLOURS,
     ORDINAL_COLOURS,
     band_over_seeds,
+    ours,
     panels,
     seeds_of,
     smoothed,
@@ -104,7 +105,7 @@ def coefficient_curves(
     ax.set(xlabel="rollout step", ylabel=_AXES[column])
     if column == "entropy_nats":
         ax.set_yscale("log")
-    ax.set_title(f"Ours: toy Qwen2.5-7B, {seeds_of(sweep)}")
+    ax.set_title(f"{ours(sweep)}: Qwen2.5-7B, {seeds_of(sweep)}")
     ax.legend(frameon=False, fontsize="small")
     return ax
 
@@ -112,12 +113,12 @@ def coefficient_curves(
 def dose_curves(sweep: pd.DataFrame, method: str, grpo: pd.DataFrame, ax: Axes) -> Axes:
     """Draw a method's entropy against steps by dose, and GRPO's as a dashed line."""
     paper = sweep.groupby("coefficient")["paper_dose"].first()
-    names = {ours: f" (paper: {dose:g})" for ours, dose in paper.items() if ours != dose}
+    names = {value: f" (paper: {dose:g})" for value, dose in paper.items() if value != dose}
     if len(grpo):
         mean = smoothed(grpo, "entropy_nats", _WINDOW).groupby("step")["entropy_nats"].mean()
         ax.plot(mean.index, mean, color=METHOD_COLOURS["grpo"], ls="--", lw=1.4, label="GRPO")
     coefficient_curves(sweep, "entropy_nats", DOSES[method][1], ax, names=names)
-    ax.set_title(f"Ours: {METHODS[method]}, toy Qwen2.5-7B, {seeds_of(sweep)}")
+    ax.set_title(f"{ours(sweep)}: {METHODS[method]}, Qwen2.5-7B, {seeds_of(sweep)}")
     return ax
 
 

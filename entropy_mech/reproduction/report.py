@@ -109,12 +109,18 @@ class Report:
         return self._runs
 
     def metrics(self) -> pd.DataFrame:
-        """Return the metrics of all runs, a row a step; columns run (its file), seed, model, ...
+        """Return the metrics of all runs, a row a step.
 
-        Empty in the published profile.
+        Columns run (its file), seed, model, profile (a toy stands for the paper's model of that
+        name), step, ... Empty in the published profile.
         """
         return _stacked(
-            run.metrics().assign(run=name, seed=run.config.seed, model=model_of_run(name).name)
+            run.metrics().assign(
+                run=name,
+                seed=run.config.seed,
+                model=model_of_run(name).name,
+                profile=self.profile,
+            )
             for name, run in zip(self.names, self.runs, strict=True)
         )
 

@@ -25,6 +25,7 @@ def runs(ends, *, seeds=(1, 2, 3), steps=60, start_nats=0.6, noise=0.0):
                     {
                         "run": name,
                         "seed": seed,
+                        "profile": "toy",
                         "step": step,
                         "entropy_nats": h,
                         "response_length_mean": (length * (1 - decay) + 8 * decay) * wiggle[1],
