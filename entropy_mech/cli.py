@@ -58,9 +58,18 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=_Parser
     )
-    from entropy_mech.commands import doctor, evaluate, import_run, law, reproduce, runs, train
+    from entropy_mech.commands import (
+        doctor,
+        evaluate,
+        follow,
+        import_run,
+        law,
+        reproduce,
+        runs,
+        train,
+    )
 
-    for module in (train, runs, evaluate, reproduce, import_run, law, doctor):
+    for module in (train, runs, follow, evaluate, reproduce, import_run, law, doctor):
         module.register(commands)
     return parser
 

@@ -15,6 +15,10 @@ class UserError(Exception):
 
     exit_code = 2
 
+    def _render_traceback_(self) -> list[str]:
+        """Be one line in a notebook's cell too: IPython shows these lines for a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 def bad_value(field: str, value: object, fix: str) -> UserError:
     """Return the error for one bad value, so that every message has the same shape.

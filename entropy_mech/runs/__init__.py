@@ -1,5 +1,20 @@
 """Where runs live: folders named by their configuration's hash."""
 
+from typing import Any
+
 from entropy_mech.runs.store import Run, RunStore, default_store
 
-__all__ = ["Run", "RunStore", "default_store"]
+__all__ = ["Run", "RunStore", "default_store", "follow", "handle_on"]
+
+
+def __getattr__(name: str) -> Any:
+    # Read when asked for: whoever only wants a store need not wait for the rest.
+    if name == "follow":
+        from entropy_mech.runs.live_view import follow
+
+        return follow
+    if name == "handle_on":
+        from entropy_mech.runs.handle import handle_on
+
+        return handle_on
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

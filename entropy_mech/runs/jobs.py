@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -101,7 +102,7 @@ class _Scheduler:
                 self.done.add(job.name)
                 self.schedule.finished(job, seconds)
             else:
-                self.failed[job.name] = _failure(job, process.returncode)
+                self.failed[job.name] = failure(job, process.returncode)
                 self.codes.add(process.returncode)
                 self.line.note(self.failed[job.name])
 
@@ -133,8 +134,10 @@ class _Scheduler:
         return [process for process, _ in self.running.values() if process.poll() is None]
 
 
-def _failure(job: Job, code: int) -> str:
-    """One line: the job, its last words, its log."""
+def failure(job: Job, code: int) -> str:
+    """Return one line: the job, its last words (or the signal that ended it), its log."""
     lines = job.log.read_text(errors="replace").strip().splitlines()
     last = lines[-1] if lines else f"exit code {code}"
+    if code < 0:  # whoever is killed says nothing of it
+        last = f"ended by {signal.Signals(-code).name}"
     return f"{job} failed: {last} (log: {job.log})"

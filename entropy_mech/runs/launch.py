@@ -56,7 +56,7 @@ def training_jobs(
         if run.complete or run_job_name(run) in jobs:
             continue
         bases = _base_jobs(config, store)
-        for job in (*bases, _run_job(run, store, name, needs=bases[-1:])):
+        for job in (*bases, run_job(run, store, name, needs=bases[-1:])):
             jobs.setdefault(job.name, job)
     return list(jobs.values())
 
@@ -87,6 +87,32 @@ def evaluation_jobs(
         )
         jobs.setdefault(job.name, job)
     return list(jobs.values())
+
+
+def run_job(run: Run, store: RunStore, name: str, needs: Sequence[Job] = ()) -> Job:
+    """Return the job that trains a run from where it stands.
+
+    Raises:
+        UserError: a model of the paper's size, and there is no GPU here.
+
+    """
+    config, flags = run.config, ()
+    if not config.toy:
+        refuse_without_gpus(1, needed=1)
+        flags = ("--gpus", str(gpus_here()))
+    left = max(config.steps - run.steps_done, 0) / config.steps
+    return Job(
+        name=run_job_name(run),
+        label=f"{name or config.loss.method} seed {config.seed}",
+        command=_command("entropy_mech.train", store, *flags),
+        stdin=config.model_dump_json(),
+        log=run.path / "log.txt",
+        needs=frozenset(job.name for job in needs),
+        warm=config.toy,
+        kind="run",
+        cost_s=STARTUP_S + left * run_s(run, store),
+        fraction=lambda: _fraction_in(run.path / "status.json"),
+    )
 
 
 def run_job_name(run: Run) -> str:
@@ -131,26 +157,6 @@ def _base_jobs(config: TrainConfig, store: RunStore) -> list[Job]:
         fraction=lambda: _fraction_in(folder.with_suffix(".status.json")),
     )
     return [*before, job]
-
-
-def _run_job(run: Run, store: RunStore, name: str, needs: Sequence[Job]) -> Job:
-    config, flags = run.config, ()
-    if not config.toy:
-        refuse_without_gpus(1, needed=1)
-        flags = ("--gpus", str(gpus_here()))
-    left = max(config.steps - run.steps_done, 0) / config.steps
-    return Job(
-        name=run_job_name(run),
-        label=f"{name or config.loss.method} seed {config.seed}",
-        command=_command("entropy_mech.train", store, *flags),
-        stdin=config.model_dump_json(),
-        log=run.path / "log.txt",
-        needs=frozenset(job.name for job in needs),
-        warm=config.toy,
-        kind="run",
-        cost_s=STARTUP_S + left * run_s(run, store),
-        fraction=lambda: _fraction_in(run.path / "status.json"),
-    )
 
 
 def _named(configs: Sequence[TrainConfig], names: Sequence[str]) -> list[tuple[TrainConfig, str]]:

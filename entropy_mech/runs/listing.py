@@ -52,7 +52,7 @@ def list_runs(
     if state is not None and state not in STATES:
         raise unknown_name("state", state, STATES)
     found = store.root.iterdir() if store.root.is_dir() else ()
-    rows = [_row(path) for path in found if path.is_dir() and _RUN_FOLDER.fullmatch(path.name)]
+    rows = [run_row(path) for path in found if path.is_dir() and _RUN_FOLDER.fullmatch(path.name)]
     rows = [row for row in rows if state in (None, row["state"]) and _is_called(row, name)]
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"seed": "Int64"})
     return frame.sort_values("updated", ascending=False, ignore_index=True)
@@ -65,7 +65,8 @@ def _is_called(row: dict[str, Any], name: str | None) -> bool:
     return row["id"].startswith(name) or any(name in word for word in words)
 
 
-def _row(path: Path) -> dict[str, Any]:
+def run_row(path: Path) -> dict[str, Any]:
+    """Return one run's row of ``list_runs``, by its folder."""
     config, status = read_json(path / "config.json"), read_json(path / "status.json")
     metrics = [json.loads(line) for line in MetricsFile(path / "metrics.jsonl").lines()]
     done, total = len(metrics), config.get("steps", 0)

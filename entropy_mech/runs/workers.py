@@ -59,7 +59,7 @@ class Workers:
         """Start a job; its process has ``poll``, ``terminate``, ``kill`` and ``wait``."""
         job.log.parent.mkdir(parents=True, exist_ok=True)
         if not (job.warm and fork_is_safe()):
-            return _start_fresh(job)
+            return start_fresh(job)
         if self._warm is None or self._warm.ended():
             self._warm = _WarmProcess()
         return self._warm.start(job)
@@ -71,7 +71,12 @@ class Workers:
             self._warm = None
 
 
-def _start_fresh(job: Job) -> subprocess.Popen:
+def start_fresh(job: Job, *, own_session: bool = False) -> subprocess.Popen:
+    """Start a job in a process of its own.
+
+    ``own_session`` True takes it out of this process's group and session: an interrupt here and
+    the end of this process do not reach it.
+    """
     with job.log.open("wb") as log:
         process = subprocess.Popen(
             job.command,
@@ -79,6 +84,7 @@ def _start_fresh(job: Job) -> subprocess.Popen:
             stdout=log,
             stderr=log,
             env={**os.environ, **JOB_ENVIRONMENT},
+            start_new_session=own_session,
         )
     with contextlib.suppress(BrokenPipeError):  # it ended before it read: its exit code says why
         process.stdin.write(job.stdin.encode())

@@ -14,13 +14,34 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from entropy_mech.objectives import ControlState
 from entropy_mech.train.parallel import Ranks
 
 _MARKER = "complete.json"
 _FULL_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class LoopState:
+    """What a checkpoint keeps beside weights and optimizer.
+
+    Attributes:
+        cursor: the place in the training order to go on from.
+        control: the state of the entropy target's controller, if there is one.
+
+    """
+
+    cursor: int = 0
+    control: ControlState | None = None
+
+    @classmethod
+    def of(cls, cursor: int, control: dict[str, float] | None) -> LoopState:
+        """Return the state of a checkpoint's note."""
+        return cls(cursor, ControlState(**control) if control else None)
 
 
 def save_checkpoint(

@@ -14,12 +14,13 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from entropy_mech.errors import cannot_write
-from entropy_mech.objectives import ControlState, steer
+from entropy_mech.objectives import steer
 from entropy_mech.runs.locks import folder_lock
+from entropy_mech.runs.stopping import RunStopped, stop_is_asked
 from entropy_mech.runs.store import Run, RunStore
 from entropy_mech.train.assembly import Parts, assemble, policy_version
 from entropy_mech.train.batch import RolloutBatch
-from entropy_mech.train.checkpoint import latest_checkpoint, save_checkpoint
+from entropy_mech.train.checkpoint import LoopState, latest_checkpoint, save_checkpoint
 from entropy_mech.train.config import LossConfig, TrainConfig
 from entropy_mech.train.engine import measure
 from entropy_mech.train.lemma1_probe import Lemma1Probe
@@ -58,8 +59,10 @@ def train(
 
     Raises:
         UserError: the configuration cannot be trained, or the disk is full.
+        RunStopped: somebody asked it to stop (``runs.stopping``); it goes on next time.
 
     """
+    began = time.time()
     torch.set_num_threads(config.threads)
     if config.toy:  # bars of a few milliseconds say nothing
         disable_progress_bar()
@@ -74,7 +77,7 @@ def train(
                 tasks = load_tasks(config, say)
                 run.path.mkdir(parents=True, exist_ok=True)
                 with assemble(config, store, tasks, ranks, say) as parts:
-                    _Loop(config, run, parts, report, say).go()
+                    _Loop(config, run, parts, report, say, began).go()
     except OSError as error:
         known = cannot_write(f"run folder = {run.path}", error)
         if known is None:
@@ -98,35 +101,21 @@ def _only_one_run(run: Run, ranks: Ranks, say: Callable[[str], None]) -> Iterato
     with folder_lock(run.path.with_suffix(".lock"), lambda: say(f"waiting: {run} is in use")):
         try:
             yield
+        except RunStopped:
+            raise  # not a failure, and noted by the loop
         except Exception as error:
             run.note_failure(error)
             raise
 
 
-@dataclass(frozen=True)
-class LoopState:
-    """What a checkpoint keeps beside weights and optimizer.
-
-    Attributes:
-        cursor: the place in the training order to go on from.
-        control: the state of the entropy target's controller, if there is one.
-
-    """
-
-    cursor: int = 0
-    control: ControlState | None = None
-
-    @classmethod
-    def of(cls, cursor: int, control: dict[str, float] | None) -> LoopState:
-        """Return the state of a checkpoint's note."""
-        return cls(cursor, ControlState(**control) if control else None)
-
-
 class _Loop:
     """One session of a run."""
 
-    def __init__(self, config: TrainConfig, run: Run, parts: Parts, report: Report, say):
+    def __init__(
+        self, config: TrainConfig, run: Run, parts: Parts, report: Report, say, began: float
+    ):
         self.config, self.run, self.parts, self.report = config, run, parts, report
+        self.began = began
         self.ranks, self.engine = parts.ranks, parts.engine
         self.started, self.say = time.monotonic(), say
         self.state = LoopState()
@@ -139,6 +128,7 @@ class _Loop:
         with mirrored(self.run, self.ranks, self.say) as mirror:
             for step in range(first, self.config.steps):
                 self.ranks.meet(f"the start of step {step}")
+                self._stop_if_asked(step, resumed=step == first)
                 self.seconds = {}
                 metrics = self._step(step)
                 self._keep(step, metrics)
@@ -154,6 +144,16 @@ class _Loop:
         if self.ranks.first:
             self.run.timings_file.append({"step": step, **self.seconds})
             self._tell(done, metrics)
+
+    def _stop_if_asked(self, done: int, *, resumed: bool) -> None:
+        """Save and leave the loop where somebody wants the run to stop; it loses no step."""
+        if not self.ranks.from_first(stop_is_asked(self.run.path, since=self.began)):
+            return
+        if not resumed and done % self.config.checkpoint.every:
+            self._save(done)
+        if self.ranks.first:
+            self._write_status("stopped", done)
+        raise RunStopped(self.run.path.name, done, self.config.steps)
 
     def _step(self, step: int) -> dict[str, Any]:
         version = policy_version(self.config, step)
@@ -274,10 +274,12 @@ class _Loop:
         return step
 
     def _tell(self, done: int, metrics: dict[str, Any]) -> None:
-        total = self.config.steps
-        status = {"stage": "training", "done": done, "total": total, "updated": time.time()}
+        self._write_status("training", done)
+        self.report(Progress(done, self.config.steps, metrics))
+
+    def _write_status(self, stage: str, done: int) -> None:
+        status = {"stage": stage, "done": done, "total": self.config.steps, "updated": time.time()}
         self.run.write("status.json", status)
-        self.report(Progress(done, total, metrics))
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:

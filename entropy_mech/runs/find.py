@@ -1,0 +1,136 @@
+"""Which run somebody means: by its folder, its id or the start of it, its file's name, its config.
+
+What a run *is* decides what it is called (``store.RunStore.run``); this module is for people, who
+type.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from entropy_mech.errors import UserError, bad_value, unknown_name
+from entropy_mech.runs.listing import list_runs
+from entropy_mech.runs.store import Run, RunStore, default_store, project_root, read_json
+from entropy_mech.train.config import TrainConfig
+from entropy_mech.train.config_io import load_config, make_config
+
+_ID_OR_ITS_START = re.compile(r"[0-9a-f]{1,16}")
+
+
+def find_config(
+    what: TrainConfig | Mapping[str, Any] | str | Path,
+    *,
+    profile: str = "toy",
+    seed: int | None = None,
+    steps: int = 0,
+) -> TrainConfig:
+    """Return the configuration that is meant.
+
+    Args:
+        what: a configuration, nested tables as in a TOML file, the path of a TOML file, or the
+            name of a file of ``reproduce/runs/<profile>/``, such as ``fig11_7b_kl_cov``.
+        profile: where a name is looked for: toy or paper.
+        seed: in place of the configuration's own.
+        steps: rollouts in place of the configuration's own; 0 keeps them.
+
+    Raises:
+        UserError: no such file or name (says the nearest), or a value that cannot be used.
+
+    """
+    changes = [f"steps={steps}"] if steps else []
+    changes += [] if seed is None else [f"seed={seed}"]
+    if isinstance(what, TrainConfig | Mapping):
+        table = what.model_dump() if isinstance(what, TrainConfig) else dict(what)
+        given = {"steps": steps or None, "seed": seed}
+        return make_config({**table, **{k: v for k, v in given.items() if v is not None}})
+    path = Path(what)
+    if path.suffix == ".toml" or path.is_file():
+        return load_config(path, changes)
+    if str(what) not in run_names(profile):
+        raise _unknown(str(what), run_names(profile), "a run's file")
+    return load_config(_runs_folder(profile) / f"{what}.toml", changes)
+
+
+def find_run(
+    what: str | Path | TrainConfig | Run,
+    *,
+    store: RunStore | None = None,
+    profile: str = "toy",
+    seed: int | None = None,
+) -> Run:
+    """Return the run that is meant, which need not have been started yet if its file is named.
+
+    Args:
+        what: a run, its folder, its id or a start of it that no other has, the name or path of
+            its file, or its configuration.
+        store: where runs lie; the default store if None.
+        profile: of a name: toy or paper.
+        seed: of a name or a configuration; its own (1) if None.
+
+    Raises:
+        UserError: no such run (says the nearest), or more than one.
+
+    """
+    if isinstance(what, Run):
+        return what
+    store = store or default_store()
+    if isinstance(what, str | Path):
+        if (Path(what) / "config.json").is_file():
+            return _run_in(Path(what))
+        ids = list_runs(store)["id"].tolist() if _ID_OR_ITS_START.fullmatch(str(what)) else []
+        fitting = [name for name in ids if name.startswith(str(what))]
+        if len(fitting) > 1:
+            shown = ", ".join(name[:8] for name in fitting[:4])
+            raise bad_value("run", str(what), f"{len(fitting)} runs begin so: {shown}; type more")
+        if fitting:
+            return _run_in(store.root / fitting[0])
+        if not str(what).endswith(".toml") and str(what) not in run_names(profile):
+            # Of an id people type the start: compare like with like.
+            starts = [name[: len(str(what))] for name in ids]
+            known = [*run_names(profile), *starts]
+            raise _unknown(str(what), known, f"a run of {store.root}, nor a run's file")
+    return store.run(find_config(what, profile=profile, seed=seed))
+
+
+def newest_run(store: RunStore) -> Run:
+    """Return the run that moved last, one in training before all others.
+
+    Raises:
+        UserError: there is none.
+
+    """
+    frame = list_runs(store)
+    if frame.empty:
+        raise UserError(f"no runs in {store.root}; start one: entropy-mech train CONFIG.toml")
+    in_work = frame[frame["state"].isin(["training", "waiting"])]
+    return _run_in(store.root / (in_work if len(in_work) else frame)["id"].iloc[0])
+
+
+def run_names(profile: str) -> list[str]:
+    """Return the names of a profile's run files; a file whose name begins with _ is no run."""
+    profiles = [p.name for p in (project_root() / "reproduce" / "runs").iterdir() if p.is_dir()]
+    if profile not in profiles:
+        raise unknown_name("profile", profile, profiles)
+    return sorted(p.stem for p in _runs_folder(profile).glob("*.toml") if p.stem[0] != "_")
+
+
+def _runs_folder(profile: str) -> Path:
+    return project_root() / "reproduce" / "runs" / profile
+
+
+def _run_in(folder: Path) -> Run:
+    """Return the run in a folder by the configuration in it."""
+    config = read_json(folder / "config.json")
+    if not config:
+        raise UserError(f"run = {folder.name}: only starting, or killed as it started: no config")
+    return Run(folder, make_config(config))
+
+
+def _unknown(name: str, known: list[str], what: str) -> UserError:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else "`entropy-mech runs` lists those there are"
+    return UserError(f"run = {name}: not {what}; {hint}")
