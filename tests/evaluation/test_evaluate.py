@@ -77,13 +77,13 @@ def test_references_are_right_and_nothing_held_out_is_trained_on():
 
 
 def test_toy_code_is_really_run():
-    problem = ToyCodeProblem("affine", 2, 3, (1, 4), (0, 7))
+    problem = ToyCodeProblem("affine", 2, 3, (1, 4))
     assert problem.grade("x+x+3").name == "correct"
     assert problem.grade("3*x+2").name == "wrong"  # agrees at f(1) alone
     assert problem.grade("(2*x").name == "wrong"
     assert problem.grade(" ").name == "no_answer"
-    assert not {p.reference for p in toy_code_set("affine", 20, held_out=True)} & {
-        p.reference for p in toy_code_set("affine", 60, held_out=False)
+    assert not {p.prompt for p in toy_code_set("affine", 20, held_out=True)} & {
+        p.prompt for p in toy_code_set("affine", 60, held_out=False)
     }
 
 
