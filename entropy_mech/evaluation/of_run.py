@@ -45,6 +45,8 @@ def evaluate_run(run: Run, group: str) -> Path:
 def _measure(run: Run, folder: Path, group: str) -> list[dict]:
     sets, _ = load_sets([group])
     model, tokenizer = load_pretrained(str(run.newest_model()))
+    if not run.config.toy and torch.cuda.is_available():
+        model = model.to("cuda")
     sampler = TorchSampler(
         model, pad_token=tokenizer.pad_token_id, eos_token=tokenizer.eos_token_id
     )

@@ -26,7 +26,7 @@ from entropy_mech.reproduction.targets import (
 )
 from entropy_mech.reproduction.verdicts import write_verdicts
 from entropy_mech.runs.gpus import gpu_memory_here_gib, gpus_here, refuse_without_gpus
-from entropy_mech.runs.jobs import run_jobs
+from entropy_mech.runs.jobs import Job, run_jobs
 from entropy_mech.runs.launch import usable_cores
 from entropy_mech.runs.store import Run, default_store, project_root
 
@@ -74,9 +74,9 @@ def reproduce(request: Request, *, workers: int | None = None) -> Path:
     """Bring targets up to date and write the gallery; return its path.
 
     What is there and unchanged is not done again. Runs are shared between targets; a notebook
-    starts as soon as its runs are there. In the paper profile runs are trained one after another
-    on all GPUs here, and where there are too few, what needs no training is done before it is
-    said what to do.
+    starts as soon as its runs are there, and is in the gallery when it ends. In the paper profile
+    runs are trained one after another on all GPUs here, and where there are too few, what needs no
+    training is done before it is said what to do.
 
     Raises:
         UserError: unusable request, before anything is started.
@@ -88,10 +88,10 @@ def reproduce(request: Request, *, workers: int | None = None) -> Path:
         if request.profile == "paper":
             _reproduce_paper(request, targets)
         else:
-            _run(_plan(request, targets), workers or usable_cores())
+            _run(request, _plan(request, targets), workers or usable_cores())
     except UserError as error:
         failure = error
-    gallery = write_gallery(request.folder, list(load_targets().values()), request.profile)
+    gallery = _gallery(request)
     if failure is not None:
         raise failure
     return gallery
@@ -141,9 +141,19 @@ def _plan(request: Request, targets: Sequence[Target]) -> Plan:
     return make_plan(targets, given, request.folder, default_store())
 
 
-def _run(plan: Plan, workers: int) -> None:
+def _run(request: Request, plan: Plan, workers: int) -> None:
+    """Run the jobs; the gallery shows each item as soon as it is made."""
+
+    def show(job: Job) -> None:
+        if job.kind == "notebook":
+            _gallery(request)
+
     if plan.jobs:
-        run_jobs(plan.jobs, workers=workers)
+        run_jobs(plan.jobs, workers=workers, done=show)
+
+
+def _gallery(request: Request) -> Path:
+    return write_gallery(request.folder, list(load_targets().values()), request.profile)
 
 
 def _reproduce_paper(request: Request, targets: Sequence[Target]) -> None:
@@ -153,7 +163,7 @@ def _reproduce_paper(request: Request, targets: Sequence[Target]) -> None:
     able = all(one.gpus <= there for one in missing)
     waits = set() if able else {name for one in missing for name in needed_by[one.name]}
     ready = [t for t in targets if t.name not in waits and has_paper_runs(t)]
-    _run(_plan(request, ready), workers=1)
+    _run(request, _plan(request, ready), workers=1)
     if not able:
         refuse_without_gpus(len(missing), max(one.gpus for one in missing))
 

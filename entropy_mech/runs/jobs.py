@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from entropy_mech.errors import UserError
@@ -31,23 +31,30 @@ class JobsFailed(UserError):
         self.exit_code = 2 if codes == {2} else 1
 
 
-def run_jobs(jobs: Sequence[Job], *, workers: int, stream: TextIO | None = None) -> None:
+def run_jobs(
+    jobs: Sequence[Job],
+    *,
+    workers: int,
+    stream: TextIO | None = None,
+    done: Callable[[Job], None] = lambda job: None,
+) -> None:
     """Run jobs in order of need, earlier ones first, ``workers`` at a time.
 
     A job that would otherwise be waited for at the end goes before its turn. A failed job stops
-    those that need it, not the others. If this process is interrupted its children are ended;
-    they go on from their checkpoints next time.
+    those that need it, not the others. ``done`` is called with each job that succeeded. If this
+    process is interrupted its children are ended; they go on from their checkpoints next time.
 
     Raises:
         JobsFailed: after everything else is done.
 
     """
-    _Scheduler(jobs, workers, ProgressLine(stream or sys.stdout)).run()
+    _Scheduler(jobs, workers, ProgressLine(stream or sys.stdout), done).run()
 
 
 class _Scheduler:
-    def __init__(self, jobs: Sequence[Job], workers: int, line: ProgressLine):
+    def __init__(self, jobs: Sequence[Job], workers: int, line: ProgressLine, tell):
         self.waiting, self.workers, self.line = list(jobs), workers, line
+        self.tell: Callable[[Job], None] = tell
         self.schedule = Schedule(jobs, workers)
         self.processes = Workers()
         self.running: dict[Job, tuple[subprocess.Popen | WarmJob, float]] = {}
@@ -101,6 +108,7 @@ class _Scheduler:
             if process.returncode == 0:
                 self.done.add(job.name)
                 self.schedule.finished(job, seconds)
+                self.tell(job)
             else:
                 self.failed[job.name] = failure(job, process.returncode)
                 self.codes.add(process.returncode)

@@ -128,26 +128,45 @@ def test_every_item_of_the_published_profile_needs_no_run(project):
     assert _trained(project) == had
 
 
-def test_killed_and_started_again_nothing_is_trained_twice(project, tmp_path):
-    """``kill -9`` of the runner in the middle of training: the same metrics as without."""
+def test_killed_at_three_moments_nothing_is_trained_twice(project, tmp_path):
+    """``kill -9`` of the runner: in a base model, in a run, in a notebook; then to the end."""
     folder = tmp_path / "killed"
     for name in ("notebooks", "reproduce"):
         shutil.copytree(project / name, folder / name)
-    process = _start(folder, "-m", "entropy_mech", "reproduce", "tab01", "fig08")
-    until = time.monotonic() + 300
-    while not any((folder / "runs").glob("*/metrics.jsonl")):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    _reproduce(folder, "tab01", "fig08")
-    undisturbed = _trained(project)
-    again = _trained(folder)
+    words = ("-m", "entropy_mech", "reproduce", "tab01", "fig08")
+    moments = (
+        "runs/base_models/*.status.json",
+        "runs/*/metrics.jsonl",
+        "out/toy/notebooks/running-*",
+    )
+    for moment in moments:
+        process = _start(folder, *words)
+        until = time.monotonic() + 300
+        while not any(folder.glob(moment)):
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < until, moment
+            time.sleep(0.02)
+        complete = {p: p.stat().st_mtime_ns for p in _complete(folder)}
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    _command(folder, *words)
+    undisturbed, again = _trained(project), _trained(folder)
     assert len(again) == 2
     for run, (metrics, _) in again.items():
         assert metrics == undisturbed[run][0]
-    assert not list((folder / "runs").rglob("tmp-*"))
+    # What was complete before the last kill has not been touched since.
+    assert complete
+    assert {p: p.stat().st_mtime_ns for p in complete} == complete
+
+
+def _complete(folder):
+    """Return the metrics of the runs that have gone as far as they should."""
+    return [
+        path / "metrics.jsonl"
+        for path in (folder / "runs").glob("*")
+        if (path / "manifest.json").exists()
+        and json.loads((path / "manifest.json").read_text())["steps"] == TINY["steps"]
+    ]
 
 
 def test_a_notebook_works_alone_under_plain_papermill(project, tmp_path):

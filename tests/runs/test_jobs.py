@@ -53,6 +53,19 @@ def test_a_failure_names_its_job_and_stops_what_needs_it(tmp_path):
     assert (tmp_path / "order").read_text() == "y"
 
 
+def test_each_success_is_told_as_it_happens(tmp_path):
+    """As the runner needs it, whose gallery shows an item once it is made."""
+    jobs = [
+        _job(tmp_path, "a", "pass"),
+        _job(tmp_path, "bad", "raise SystemExit(1)"),
+        _job(tmp_path, "b", "pass", needs=["a"]),
+    ]
+    told = []
+    with pytest.raises(JobsFailed):
+        run_jobs(jobs, workers=1, stream=io.StringIO(), done=lambda job: told.append(job.name))
+    assert told == ["a", "b"]
+
+
 def test_an_interrupt_ends_the_children(tmp_path, monkeypatch):
     pid_file = tmp_path / "pid"
     code = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
