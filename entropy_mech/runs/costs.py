@@ -11,10 +11,14 @@ from entropy_mech.train.architecture import architecture_of
 from entropy_mech.train.config import TrainConfig
 
 STARTUP_S = 0.5
-# Of a model of no size at all, and for each 100,000 parameters of its body: seconds a supervised
-# step of 64 demonstrations, and a rollout of 512 responses with four updates.
+# Of a model of no size at all, and for each 100,000 parameters of its body: seconds of a supervised
+# step of 64 demonstrations; of what a rollout of 256 responses costs whatever the updates; and of
+# one update on it. Of the size of what was measured on one core of a shared machine.
 _BASE_STEP_S = (0.012, 0.016)
-_ROLLOUT_S = (0.15, 0.13)
+_SAMPLING_S = (0.05, 0.08)
+_UPDATE_S = (0.01, 0.012)
+_CODE_FACTOR = 1.4  # programs are run
+_PRIME_FACTOR = 1.6  # a second model learns
 _EVALUATION_S = 6.0
 _SEEDS_LOOKED_AT = 5
 
@@ -33,11 +37,12 @@ def run_s(run: Run, store: RunStore) -> float:
         if told.get("steps") and "imported" not in told:
             return config.steps * told["wall_time_s"] / told["steps"]
     responses = config.rollout.prompts * config.rollout.responses
-    updates = (1 + config.update.updates_per_rollout) / 5
-    factor = responses / 512 * (0.5 + 0.5 * updates)
-    if config.algorithm.name == "prime":
-        factor *= 1.6  # a second model learns
-    return config.steps * _by_size(config, _ROLLOUT_S) * factor
+    updates = config.update.updates_per_rollout
+    rollout_s = _by_size(config, _SAMPLING_S) + updates * _by_size(config, _UPDATE_S)
+    factor = responses / 256
+    factor *= _PRIME_FACTOR if config.algorithm.name == "prime" else 1.0
+    factor *= _CODE_FACTOR if getattr(config.problems, "domain", "") == "code" else 1.0
+    return config.steps * rollout_s * factor
 
 
 def evaluation_s(config: TrainConfig, group: str) -> float:
