@@ -92,6 +92,7 @@ class Report:
         self.benchmarks = target.benchmarks(profile)
         self.figures: list[str] = []
         self.tables: list[str] = []
+        self.used: list[tuple[str, Run]] = []  # what the results come from
         self._runs: list[Run] | None = None
 
     @property
@@ -106,6 +107,7 @@ class Report:
             self._runs = ensure_runs(
                 self.configs, default_store(), names=self.names, evaluate=self.benchmarks
             )
+            self.used = list(zip(self.names, self._runs, strict=True))
         return self._runs
 
     def metrics(self) -> pd.DataFrame:
@@ -114,15 +116,7 @@ class Report:
         Columns run (its file), seed, model, profile (a toy stands for the paper's model of that
         name), step, ... Empty in the published profile.
         """
-        return _stacked(
-            run.metrics().assign(
-                run=name,
-                seed=run.config.seed,
-                model=model_of_run(name).name,
-                profile=self.profile,
-            )
-            for name, run in zip(self.names, self.runs, strict=True)
-        )
+        return stacked_metrics(zip(self.names, self.runs, strict=True), self.profile)
 
     def models(self) -> pd.DataFrame:
         """Return the models trained, a row each: model, label, family, parameters (no embedding).
@@ -246,7 +240,6 @@ class Report:
         folder = self.folder / "results"
         folder.mkdir(parents=True, exist_ok=True)
         rows = [claim.row() for claim in claims]
-        runs = self._runs or []
         write_json(
             folder / f"{self.target.name}.json",
             {
@@ -254,7 +247,7 @@ class Report:
                 "claims": rows,
                 "figures": self.figures,
                 "tables": self.tables,
-                "runs": list(map(provenance, self.names, runs)),
+                "runs": [provenance(name, run) for name, run in self.used],
                 "made": now(),
                 **environment(),
             },
@@ -263,6 +256,16 @@ class Report:
         if any(row["verdict"] == NO_VERDICT for row in rows):
             table.attrs["note"] = f"a verdict needs {MIN_REPLICATES} seeds"
         return table
+
+
+def stacked_metrics(runs: Iterable[tuple[str, Run]], profile: str) -> pd.DataFrame:
+    """Return the metrics of runs by the names of their files, as ``Report.metrics`` does."""
+    return _stacked(
+        run.metrics().assign(
+            run=name, seed=run.config.seed, model=model_of_run(name).name, profile=profile
+        )
+        for name, run in runs
+    )
 
 
 def _stacked(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:

@@ -1,0 +1,84 @@
+"""A report's runs one by one: started now and watched, or only what has been trained already.
+
+``Report.metrics`` brings all runs about before it returns; a notebook that shows training as it
+happens, or that shows more where there is more, takes them from here.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from entropy_mech.errors import unknown_name
+from entropy_mech.reproduction.report import Report, stacked_metrics
+from entropy_mech.runs.handle import RunHandle, launch
+from entropy_mech.runs.launch import run_job_name, training_jobs
+from entropy_mech.runs.store import default_store
+from entropy_mech.runs.watch import status_of
+from entropy_mech.train.config import TrainConfig
+
+_COSTS = ("run", "seed", "state", "rollouts", "minutes", "base_model_minutes")
+
+
+def launch_runs(report: Report, *names: str) -> list[RunHandle]:
+    """Start the runs of these files, all seeds of the report, in processes of their own.
+
+    None in the published profile. What is trained already is not trained again.
+
+    Raises:
+        UserError: the report has no such run (says the nearest).
+
+    """
+    handles = []
+    for name, config in _chosen(report, names):
+        handle = launch(config, store=default_store())
+        handle.name = f"{name} seed {config.seed}"
+        handles.append(handle)
+        report.used.append((name, handle.run))
+    return handles
+
+
+def wait_for(report: Report, handles: list[RunHandle]) -> pd.DataFrame:
+    """Wait for runs and return their metrics as ``Report.metrics`` does; open views go on drawing.
+
+    Raises:
+        RunFailed: one ended with an error; the others go on.
+
+    """
+    runs = [(handle.name.split()[0], handle.wait().run) for handle in handles]
+    return stacked_metrics(runs, report.profile)
+
+
+def trained(report: Report, *names: str) -> pd.DataFrame:
+    """Return the metrics of those of these runs that have been trained, as ``Report.metrics``.
+
+    Empty where none has, and in the published profile.
+    """
+    runs = [(name, default_store().run(config)) for name, config in _chosen(report, names)]
+    complete = [(name, run) for name, run in runs if run.complete]
+    report.used += complete
+    return stacked_metrics(complete, report.profile)
+
+
+def costs(report: Report, *names: str) -> pd.DataFrame:
+    """Return what is there of these runs and what the rest would cost, a row a run.
+
+    Columns run, seed, state (``RunStatus``), rollouts (done / all), minutes (left, on one core, a
+    guess) and base_model_minutes (before it; once for all runs that share the model).
+    """
+    store, rows = default_store(), []
+    for name, config in _chosen(report, names):
+        run = store.run(config)
+        status = status_of(run)
+        jobs = {job.name: job.cost_s / 60 for job in training_jobs([config], store)}
+        own = jobs.pop(run_job_name(run), 0.0)
+        done = f"{status.done} / {status.total}"
+        rows.append((name, config.seed, status.state, done, own, sum(jobs.values())))
+    return pd.DataFrame(rows, columns=list(_COSTS)).round(1)
+
+
+def _chosen(report: Report, names: tuple[str, ...]) -> list[tuple[str, TrainConfig]]:
+    for name in names:
+        if name not in report.target.runs:
+            raise unknown_name(f"run of {report.target.name}", name, report.target.runs)
+    pairs = zip(report.names, report.configs, strict=True)
+    return [(name, config) for name, config in pairs if name in names]
