@@ -122,7 +122,7 @@ def _part(wide: pd.DataFrame, what: str, order: list[str], columns: list[str]) -
 
 def _ours(evaluations: pd.DataFrame) -> str:
     toy = len(evaluations) and evaluations["benchmark"].str.startswith("toy_").all()
-    return "Ours (toy)" if toy else "Ours"
+    return "Ours (toy stand-in)" if toy else "Ours"
 
 
 def _short(name: str) -> str:

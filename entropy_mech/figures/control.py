@@ -12,6 +12,7 @@ from entropy_mech import published
 from entropy_mech.figures.style import (
     METHOD_COLOURS,
     band_over_seeds,
+    log_entropy_scale,
     ours,
     panels,
     seeds_of,
@@ -93,4 +94,4 @@ def published_curves(column: str, ax: Axes, *, size: str = "7b") -> Axes:
 def _dress(ax: Axes, column: str, step: str) -> None:
     ax.set(xlabel=step, ylabel=_COLUMNS[column][0])
     if column == "entropy_nats":
-        ax.set_yscale("log")
+        log_entropy_scale(ax)

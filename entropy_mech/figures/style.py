@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 # Okabe and Ito's palette, which people with the common colour-blindnesses can tell apart.
 METHOD_COLOURS = {
@@ -20,6 +20,7 @@ METHOD_COLOURS = {
 ENTROPY_COLOUR, ACCURACY_COLOUR = "#D55E00", "#0072B2"
 ORDINAL_COLOURS = ("#CC79A7", "#56B4E9", "#009E73", "#E69F00", "#0072B2")
 SEED_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_DECADE_TICKS_FROM = 4.0  # on a shorter axis 1, 2 and 5 would leave a tick or two
 LOWEST_NATS = 1e-4  # where an entropy of 0 is drawn: a logarithmic axis has none
 
 
@@ -53,6 +54,17 @@ def log_entropy_axis(ax: Axes) -> None:
     ax.set_xlabel("policy entropy H (nats, log scale)")
 
 
+def log_entropy_scale(ax: Axes) -> None:
+    """Make an upright entropy axis logarithmic, with plain numbers; call it when all is drawn."""
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    wide = high / low > _DECADE_TICKS_FROM
+    locator = LogLocator(subs=(1.0, 2.0, 5.0), numticks=20) if wide else MaxNLocator(5)
+    ax.yaxis.set_major_locator(locator)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
 def panels(
     rows: Sequence[Sequence[Callable[[Axes], object]]],
     *,
@@ -78,9 +90,9 @@ def panels(
 
 
 def ours(frame: pd.DataFrame) -> str:
-    """Return how to call what a frame shows: ``Ours (toy)`` where tiny models stand for others."""
+    """Return how to call what a frame shows; a toy is named as the stand-in that it is."""
     toy = "profile" in frame and (frame["profile"] == "toy").all()
-    return "Ours (toy)" if toy else "Ours"
+    return "Ours (toy stand-in)" if toy else "Ours"
 
 
 def seeds_of(frame: pd.DataFrame) -> str:

@@ -15,6 +15,7 @@ from entropy_mech.figures.style import (
     METHOD_COLOURS,
     ORDINAL_COLOURS,
     band_over_seeds,
+    log_entropy_scale,
     ours,
     panels,
     seeds_of,
@@ -104,7 +105,7 @@ def coefficient_curves(
         band_over_seeds(shown, column, ax, colour=colour, label=label)
     ax.set(xlabel="rollout step", ylabel=_AXES[column])
     if column == "entropy_nats":
-        ax.set_yscale("log")
+        log_entropy_scale(ax)
     ax.set_title(f"{ours(sweep)}: Qwen2.5-7B, {seeds_of(sweep)}")
     ax.legend(frameon=False, fontsize="small")
     return ax
@@ -137,7 +138,7 @@ def ends_by_coefficient(sweep: pd.DataFrame, symbol: str, ax: Axes) -> Axes:
     ):
         axis.scatter(place, ends[column], s=18, color=colour, marker=marker, alpha=0.6, lw=0)
         axis.plot(ends.groupby(place)[column].mean(), color=colour, lw=1.4)
-    ax.set_yscale("log")
+    log_entropy_scale(ax)
     ax.set_xticks(range(len(values)), [f"{value:g}" for value in values])
     ax.set_xlabel(SYMBOLS[symbol])
     ax.set_ylabel("entropy at the end (nats, log scale)", color=ENTROPY_COLOUR)

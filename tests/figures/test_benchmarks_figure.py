@@ -56,8 +56,8 @@ def test_gains_are_drawn_beside_the_papers_or_the_papers_alone():
     figure = benchmarks.gains_figure(evaluations(LEVEL))
     titles = [ax.get_title() for ax in figure.axes]
     assert titles == [
-        "Ours (toy): Qwen2.5-7B",
-        "Ours (toy): Qwen2.5-32B",
+        "Ours (toy stand-in): Qwen2.5-7B",
+        "Ours (toy stand-in): Qwen2.5-32B",
         "Paper (Table 2): Qwen2.5-7B",
         "Paper (Table 2): Qwen2.5-32B",
     ]

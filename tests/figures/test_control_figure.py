@@ -48,7 +48,7 @@ def test_one_size_is_drawn_beside_the_papers_same_size():
     )
     titles = [ax.get_title() for ax in figure.axes]
     assert len(titles) == 6
-    assert titles[0] == "Ours (toy): Qwen2.5-32B, 1 seed"
+    assert titles[0] == "Ours (toy stand-in): Qwen2.5-32B, 1 seed"
     assert "32B" in titles[-1]
 
 
