@@ -208,7 +208,9 @@ class _Loop:
         changes: dict[str, Any] = {}
         touched = None
         every = self.config.lemma1_every
-        probe = Lemma1Probe(self.engine, batch) if every and step % every == 0 else None
+        # The filter may leave nothing: then no policy changes, and there is nothing to check.
+        checked = bool(every) and step % every == 0 and len(batch) > 0
+        probe = Lemma1Probe(self.engine, batch) if checked else None
         with self._phase("update"):
             if len(batch):
                 changes, touched = update_policy(self.engine, batch, self.config, step, loss=loss)
@@ -216,7 +218,7 @@ class _Loop:
                 metrics["entropy_change_nats"] = self._entropy_change(batch)
         if step % self.config.record_tokens_every == 0:
             self._record(self.run.token_path(step), token_record(batch, touched))
-        if probe is not None and len(batch):
+        if probe is not None:
             self._record(self.run.lemma1_path(step), probe.record())
         return metrics | changes
 

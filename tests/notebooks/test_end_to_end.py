@@ -26,7 +26,7 @@ TINY = {
     "base": {"steps": 40},
     "rollout": {"prompts": 8, "responses": 4},
     "update": {"updates_per_rollout": 2},
-    "validation": {"every": 2},
+    "validation": {"every": 2, "samples": 1},
 }
 
 
