@@ -5,11 +5,15 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 PROFILE ?= toy
+# More for JupyterLab's command line: make lab LAB="--no-browser --port 9999"
+LAB ?=
 SEEDS ?= 1
 
 BIN := .venv/bin
 READY := .venv/.ready
 STACK := .venv/.ready-stack
+# No question about news before the first cell.
+LAB_SETTINGS := .venv/share/jupyter/lab/settings/overrides.json
 
 .PHONY: help setup stack reproduce test lab lint format clean
 help:
@@ -45,7 +49,10 @@ test: $(READY) $(STACK)
 	@$(BIN)/python -m pytest
 
 lab: $(READY)
-	@$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+	@mkdir -p $(dir $(LAB_SETTINGS))
+	@echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}' >$(LAB_SETTINGS)
+	@$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
+	    --ServerApp.root_dir="$(CURDIR)" $(LAB) notebooks/00_start_here.ipynb
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -66,8 +66,12 @@ def test_dry_run_prints_the_resolved_configuration(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["train"], ["evaluate"], ["reproduce"], ["law"], ["doctor"]]
-)
+    "command",
+    [
+        [], ["train"], ["runs"], ["follow"], ["evaluate"], ["reproduce"], ["import-run"], ["law"],
+        ["doctor"],
+    ],
+)  # fmt: skip
 def test_help_fits_a_screen_and_shows_an_example(capsys, command):
     code, out, _ = _run(capsys, *command, "--help")
     assert code == 0

@@ -10,6 +10,7 @@ def register(commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "reproduce",
+        usage="entropy-mech reproduce [options] [TARGET ...]",
         help="train what is missing, run the notebooks, write the gallery",
         description="Reproduce figures and tables of the paper: all of them, or those named.",
         epilog="example: entropy-mech reproduce fig11 --seeds 3 -p steps 60",

@@ -84,15 +84,16 @@ def find_run(
         ids = list_runs(store)["id"].tolist() if _ID_OR_ITS_START.fullmatch(str(what)) else []
         fitting = [name for name in ids if name.startswith(str(what))]
         if len(fitting) > 1:
-            shown = ", ".join(name[:8] for name in fitting[:4])
+            shown = ", ".join(fitting[:4])
             raise bad_value("run", str(what), f"{len(fitting)} runs begin so: {shown}; type more")
         if fitting:
             return _run_in(store.root / fitting[0])
         if not str(what).endswith(".toml") and str(what) not in run_names(profile):
             # Of an id people type the start: compare like with like.
             starts = [name[: len(str(what))] for name in ids]
-            known = [*run_names(profile), *starts]
-            raise _unknown(str(what), known, f"a run of {store.root}, nor a run's file")
+            raise _unknown(
+                str(what), starts or run_names(profile), f"a run of {store.root}, nor a run's file"
+            )
     return store.run(find_config(what, profile=profile, seed=seed))
 
 

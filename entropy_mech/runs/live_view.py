@@ -23,6 +23,7 @@ from entropy_mech.runs.watch import OPEN_VIEWS
 _FRONT_ENDS = ("JPY_SESSION_NAME", "VSCODE_PID")
 _TICK_S = 0.5
 _DPI = 110
+_BAR = 10
 # Without a front end nobody sees the pictures before the last.
 _REDRAWS_UNSEEN = 4
 # Drawing takes at most this share of a core from the training beside it.
@@ -92,7 +93,6 @@ class LiveView:
         self.words = display(_text("looking for the runs"), raw=True, display_id=True)
         self.buttons = _buttons(self) if seen else None
         self.picture = display(_text(""), raw=True, display_id=True)
-        self.tick()
 
     def tick(self) -> bool:
         """Look, draw if there is something new, and return whether to look again."""
@@ -144,7 +144,11 @@ class LiveView:
         from entropy_mech.figures.live import live_figure
 
         started = time.monotonic()
-        frames = {handle.name: handle.metrics() for handle in self.handles}
+        frames = {}
+        for handle in self.handles:  # of one name, if only the profile or the length differs
+            name = handle.name
+            name += f" ({handle.run.path.name[:8]})" if name in frames else ""
+            frames[name] = handle.metrics()
         figure = live_figure(frames, total=max(state.total for state in states))
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=_DPI)
@@ -160,8 +164,8 @@ class LiveView:
 
 
 def _line(status) -> str:
-    filled = round(20 * status.fraction)
-    return f"[{'#' * filled}{'.' * (20 - filled)}] {status}"
+    filled = round(_BAR * status.fraction)
+    return f"[{'#' * filled}{'.' * (_BAR - filled)}] {status}"
 
 
 def _wait_with(view: LiveView) -> None:
@@ -179,7 +183,7 @@ def _wait_with(view: LiveView) -> None:
 
 def _draw_in_background(view: LiveView) -> None:
     """Draw on the kernel's loop, between cells, and whenever somebody waits for a run."""
-    if not view.open:
+    if not view.tick():
         return
     OPEN_VIEWS.add(view.tick)
     task = asyncio.get_running_loop().create_task(_draw_until_the_end(view))

@@ -59,9 +59,10 @@ class RunStatus:
         return min(self.done / self.total, 1.0) if self.total else 0.0
 
     def __str__(self) -> str:
+        """One line, short enough for a notebook's cell: done/total are rollouts."""
         if self.error:
             return self.error
-        parts = [f"{self.name}: {self.state}, {self.done} of {self.total} rollouts"]
+        parts = [f"{self.name}: {self.state} {self.done}/{self.total}"]
         if not math.isnan(self.base_fraction):
             parts = [f"{self.name}: making its base model, {self.base_fraction:.0%}"]
         if not math.isnan(self.entropy_nats):
