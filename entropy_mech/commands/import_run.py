@@ -20,9 +20,7 @@ def register(commands) -> None:
     )
     parser.add_argument("--profile", default="paper", help="toy or paper (paper)")
     parser.add_argument("--seed", type=int, default=1, help="the seed that it stands for (1)")
-    parser.add_argument(
-        "--entropy", default="", metavar="COL", help="a log's entropy column"
-    )
+    parser.add_argument("--entropy", default="", metavar="COL", help="a log's entropy column")
     parser.add_argument(
         "--performance", default="", metavar="COL", help="a log's column of the accuracy, 0 to 1"
     )
