@@ -6,6 +6,7 @@ reached by an interrupt of a cell, and watches the files which that process writ
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Mapping
@@ -94,9 +95,10 @@ class RunHandle:
         child = self._child()
         alive = None if child is None else child.poll() is None
         status = status_of(self.run, name=self.name, alive=alive)
-        # A child that was killed, or that could not even be imported, has noted nothing.
-        died = child is not None and bool(child.returncode) and status.state in _AT_REST
-        if died and self.run.status().get("stage") != "stopped":
+        # A child that was killed, or that could not even be imported, has noted nothing; one that
+        # was asked to end (SIGTERM, or the file) has done as it was told.
+        died = child is not None and child.returncode not in (None, 0, -signal.SIGTERM)
+        if died and status.state in _AT_REST and self.run.status().get("stage") != "stopped":
             return replace(status, state="failed", error=failure(self._job(), child.returncode))
         return status
 
@@ -174,10 +176,10 @@ class RunHandle:
 
         A process that is only starting does not hear what was said before.
         """
-        child = self._child()
-        if self.status.state == "waiting" and child is not None and child.poll() is None:
+        child, status = self._child(), self.status
+        if status.state == "waiting" and child is not None and child.poll() is None:
             child.terminate()
-        else:
+        elif status.in_work:
             ask_to_stop(self.run.path)
 
     def _child(self) -> subprocess.Popen | None:

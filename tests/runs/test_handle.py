@@ -162,7 +162,7 @@ def test_a_child_that_is_killed_as_it_starts(own_store):
     with pytest.raises(RunFailed, match="failed: ended by SIGKILL"):
         handle.wait()
     stopped = entropy_mech.launch(tiny(seed=15), store=own_store).stop()
-    assert stopped.status.state != "complete"
+    assert stopped.wait().status.state == "stopped"
     assert _CHILDREN[handle.run.path].poll() is not None  # ended at once, with nothing to save
 
 
