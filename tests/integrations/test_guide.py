@@ -45,6 +45,9 @@ def test_verls_settings_of_the_guide_exist():
         "from entropy_mech.integrations.verl import LOSS_MODES\n"
         "from verl.workers.config import HFModelConfig\n"
         "from verl.workers.config.actor import PolicyLossConfig\n"
+        "from verl.utils.import_utils import load_extern_object\n"
+        "place = 'pkg://entropy_mech.integrations.rewards'\n"
+        "assert load_extern_object(place, 'verl_math_score')('', '1', '1')['score'] == 1\n"
         "names = [*PolicyLossConfig.__dataclass_fields__, *HFModelConfig.__dataclass_fields__]\n"
         "print(*LOSS_MODES, *names)"
     )

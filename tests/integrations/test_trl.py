@@ -1,5 +1,12 @@
 """Clip-Cov and KL-Cov inside TRL's real GRPOTrainer are this package's, however a step is split."""
 
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -25,11 +32,17 @@ from tests.integrations.trl_world import (
 from tests.needs import needs_trl
 
 pytestmark = [needs_trl, pytest.mark.filterwarnings("ignore")]
+ROOT = Path(__file__).parents[2]
 METHODS = {"clip_cov": CLIP_COV, "kl_cov": KL_COV}
 
 
 def joined(parts, name):
-    return torch.cat([part[name] for part in parts])
+    """All parts' rows; processes may have padded theirs to different widths."""
+    tensors = [part[name] for part in parts]
+    if tensors[0].dim() == 2:
+        width = max(tensor.shape[1] for tensor in tensors)
+        tensors = [torch.nn.functional.pad(t, (0, width - t.shape[1])) for t in tensors]
+    return torch.cat(tensors)
 
 
 @pytest.mark.parametrize("scope", ["rollout_batch", "mini_batch"])
@@ -42,52 +55,106 @@ def test_loss_and_gradients_are_this_packages(method, scope, tmp_path):
     assert len(done.steps) == 2 * UPDATES
     assert any(joined(step.parts, "selected_mask").any() for step in done.steps if not step.first)
     for step in done.steps:
-        mask = joined(step.parts, "completion_mask").bool()
-        parts = [log_probabilities(step.weights, part)[:2] for part in step.parts]
-        logp_new = torch.cat([logp for _, logp in parts])
-        logp_old = joined(step.parts, "old_per_token_logps")
-        if step.first:
-            torch.testing.assert_close(logp_new[mask], logp_old[mask], rtol=0, atol=1e-5)
-            logp_old = logp_new.detach()
-        advantages = joined(step.parts, "advantages").unsqueeze(1).expand_as(logp_new)
-        chosen = joined(step.parts, "selected_mask")
-        batch = (logp_new, logp_old, advantages, mask)
-        if method == "kl_cov":
-            out = kl_cov_loss(
-                *batch, penalty_fraction=0.2, penalty_coefficient=2.0, selected_mask=chosen
-            )
-            if scope == "mini_batch":
-                covariance = token_covariance(logp_new, advantages, mask)
-                expected = select_largest(covariance, mask, penalty_fraction=0.2)
-                assert torch.equal(chosen, expected)
-        else:
-            out = clip_cov_loss(*batch, selected_mask=chosen)
-            if scope == "mini_batch":
-                covariance = token_covariance(logp_new, advantages, mask)
-                assert covariance[chosen].min() >= 0.05
-                band = (covariance >= 0.05) & (covariance <= 9)
-                assert chosen.sum() == min(int(0.1 * mask.sum()), int(band.sum()))
-        torch.testing.assert_close(sum(step.losses), out.loss.detach(), rtol=1e-5, atol=1e-6)
-        out.loss.backward()
-        summed: dict = {}
-        for model, _ in parts:
-            for name, parameter in model.named_parameters():
-                summed[name] = summed.get(name, 0) + parameter.grad
-        for name, gradient in step.gradients.items():
-            torch.testing.assert_close(gradient, summed[name], rtol=1e-4, atol=1e-6)
+        assert_this_packages(step, method, scope)
+
+
+def assert_this_packages(step, method, scope="rollout_batch"):
+    """Choice, loss and gradients of a step are what one piece gives, from weights and batch."""
+    mask = joined(step.parts, "completion_mask").bool()
+    parts = [log_probabilities(step.weights, part)[:2] for part in step.parts]
+    logp_new = joined([{"logp": logp} for _, logp in parts], "logp")
+    logp_old = joined(step.parts, "old_per_token_logps")
+    if step.first:
+        torch.testing.assert_close(logp_new[mask], logp_old[mask], rtol=0, atol=1e-5)
+        logp_old = logp_new.detach()
+    advantages = joined(step.parts, "advantages").unsqueeze(1).expand_as(logp_new)
+    chosen = joined(step.parts, "selected_mask")
+    batch = (logp_new, logp_old, advantages, mask)
+    if method == "kl_cov":
+        out = kl_cov_loss(
+            *batch, penalty_fraction=0.2, penalty_coefficient=2.0, selected_mask=chosen
+        )
+        if scope == "mini_batch":
+            covariance = token_covariance(logp_new, advantages, mask)
+            expected = select_largest(covariance, mask, penalty_fraction=0.2)
+            assert torch.equal(chosen, expected)
+    else:
+        out = clip_cov_loss(*batch, selected_mask=chosen)
+        if scope == "mini_batch":
+            covariance = token_covariance(logp_new, advantages, mask)
+            assert covariance[chosen].min() >= 0.05
+            band = (covariance >= 0.05) & (covariance <= 9)
+            assert chosen.sum() == min(int(0.1 * mask.sum()), int(band.sum()))
+    torch.testing.assert_close(sum(step.losses), out.loss.detach(), rtol=1e-5, atol=1e-6)
+    out.loss.backward()
+    summed: dict = {}
+    for model, _ in parts:
+        for name, parameter in model.named_parameters():
+            summed[name] = summed.get(name, 0) + parameter.grad
+    for name, gradient in step.gradients.items():
+        torch.testing.assert_close(gradient, summed[name], rtol=1e-4, atol=1e-6)
 
 
 def test_rollout_scope_chooses_among_all_that_was_sampled_together(tmp_path):
     steps = train(tmp_path, micro_batch=2, **KL_COV).steps
     for rollout in (steps[:UPDATES], steps[UPDATES:]):
-        parts = [part for step in rollout for part in step.parts]
-        mask = joined(parts, "completion_mask").bool()
-        assert len(mask) == ROWS
-        logp_old = joined(parts, "old_per_token_logps")
-        advantages = joined(parts, "advantages").unsqueeze(1).expand_as(logp_old)
-        covariance = token_covariance(logp_old, advantages, mask)
-        expected = select_largest(covariance, mask, penalty_fraction=0.2)
-        assert torch.equal(joined(parts, "selected_mask"), expected)
+        assert_chosen_among_all([part for step in rollout for part in step.parts])
+
+
+def assert_chosen_among_all(parts):
+    mask = joined(parts, "completion_mask").bool()
+    assert len(mask) == ROWS
+    logp_old = joined(parts, "old_per_token_logps")
+    advantages = joined(parts, "advantages").unsqueeze(1).expand_as(logp_old)
+    covariance = token_covariance(logp_old, advantages, mask)
+    expected = select_largest(covariance, mask, penalty_fraction=0.2)
+    assert torch.equal(joined(parts, "selected_mask"), expected)
+
+
+@pytest.fixture(scope="module")
+def of_two_processes(tmp_path_factory):
+    """The records of both, for each loss."""
+    folder = tmp_path_factory.mktemp("ranks")
+    environment = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    environment["MASTER_PORT"] = str(free_port())
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "tests.integrations.trl_world", str(folder)],
+            cwd=ROOT,
+            env=environment | {"RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.DEVNULL,
+        )
+        for rank in "01"
+    ]
+    try:
+        assert [process.wait(timeout=400) for process in ranks] == [0, 0]
+    finally:
+        for process in ranks:
+            process.kill()
+    return [torch.load(folder / f"rank-{rank}.pt") for rank in "01"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_processes_choose_together(method, of_two_processes):
+    """Each has half of every step's rows; choice and gradients are those of all of them."""
+    records = [record[method] for record in of_two_processes]
+    rollouts = []
+    for one, other in zip(*records, strict=True):
+        step = SimpleNamespace(**one | {"parts": one["parts"] + other["parts"]})
+        # Each process scales its loss for the mean over processes that its gradient goes into.
+        step.losses = [loss / 2 for loss in one["losses"] + other["losses"]]
+        assert_this_packages(step, method)
+        rollouts.append(step.parts)
+    if method == "kl_cov":
+        # The first process's rows of a rollout come before the second's.
+        halves = [[p for parts in rollouts[:UPDATES] for p in parts[h:][:2]] for h in (0, 2)]
+        assert_chosen_among_all(halves[0] + halves[1])
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def assert_same_training(one, other):

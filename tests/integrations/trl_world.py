@@ -1,6 +1,13 @@
-"""A tiny policy that TRL's real GRPOTrainer trains on the CPU, and what it saw, step by step."""
+"""A tiny policy that TRL's real GRPOTrainer trains on the CPU, and what it saw, step by step.
+
+As a program, one rank of several: ``python -m tests.integrations.trl_world FOLDER`` trains with
+each loss and saves its record of the steps in ``FOLDER/rank-RANK.pt``; RANK and the like are
+torchrun's.
+"""
 
 import os
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -48,14 +55,15 @@ def make_trainer(folder, *, micro_batch=8, reward=even_digits, dataset=None, **s
 
     torch.set_num_threads(1)
     tiny_model().save_pretrained(folder / "model")
-    per_update = ROWS // UPDATES // micro_batch
+    ranks = int(os.environ.get("WORLD_SIZE", 1))
+    per_update = ROWS // UPDATES // micro_batch // ranks
     arguments = {
         "output_dir": str(folder),
         "use_cpu": True,
         "bf16": False,
         "per_device_train_batch_size": micro_batch,
         "gradient_accumulation_steps": per_update,
-        "steps_per_generation": ROWS // micro_batch,
+        "steps_per_generation": UPDATES * per_update,
         "num_generations": GENERATIONS,
         "max_completion_length": 8,
         "max_steps": 2 * UPDATES,
@@ -123,3 +131,20 @@ def log_probabilities(weights, part):
     log_p = logits[:, -columns - 1 : -1].log_softmax(dim=-1)
     logp = log_p.gather(2, part["completion_ids"].unsqueeze(2)).squeeze(2)
     return model, logp, -(log_p.exp() * log_p).sum(dim=-1)
+
+
+def main(folder):
+    """Train as one rank."""
+    sys.modules["vllm"] = None  # TRL would import it wherever it is installed, and slowly
+    folder, rank = Path(folder), os.environ["RANK"]
+    own = folder / rank
+    own.mkdir()
+    records = {}
+    for settings in (CLIP_COV, KL_COV):
+        done = train(own, micro_batch=2, max_grad_norm=1e9, **settings)
+        records[settings["loss_type"]] = [vars(step) for step in done.steps]
+    torch.save(records, folder / f"rank-{rank}.pt")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
