@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from entropy_mech import published
 from entropy_mech.findings.claims import Claim, Fact, over_replicates
@@ -49,7 +49,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     """
     groups = table.groupby(["size", "method", "benchmark"], sort=False)["percent"]
     found = groups.agg(["mean", "std", "count"]).reset_index()
-    quantile = stats.t.ppf(0.975, (found["count"] - 1).clip(lower=1))
+    quantile = stdtrit((found["count"] - 1).clip(lower=1), 0.975)
     half = quantile * found["std"] / np.sqrt(found["count"])
     found = found.assign(half=half, seeds=found["count"])
     ranks = {name: i for i, name in enumerate([*SIZES, *METHODS])}

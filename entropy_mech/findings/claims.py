@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 REPRODUCED = "reproduced at this scale"
 NOT_AT_THIS_SCALE = "not at this scale"
@@ -122,7 +122,7 @@ def over_replicates(
     mean, n = float(values.mean()), len(values)
     half = math.nan
     if n > 1:
-        half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n))
+        half = float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / math.sqrt(n))
     return Claim(statement, paper, mean, mean - half, mean + half, n, holds, contradicted, of)
 
 
