@@ -70,12 +70,17 @@ def follow(
         for handle in handles:
             follow_in_terminal(handle)
         return
-    seen = any(name in os.environ for name in _FRONT_ENDS)
+    seen = somebody_looks()
     view = LiveView(handles, every_s=every_s, seen=seen)
     if (not seen) if block is None else block:
         _wait_with(view)
     else:
         _draw_in_background(view)
+
+
+def somebody_looks() -> bool:
+    """Return whether a front end shows this kernel's widgets, rather than papermill or a script."""
+    return _in_kernel() and any(name in os.environ for name in _FRONT_ENDS)
 
 
 class LiveView:

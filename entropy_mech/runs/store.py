@@ -118,6 +118,10 @@ class Run:
         """Return where a step's check of Lemma 1 lies."""
         return self.path / "lemma1" / f"step_{step:06d}.npz"
 
+    def token_steps(self) -> list[int]:
+        """Return the steps that have a token record."""
+        return _recorded_steps(self.path / "tokens")
+
     def lemma1_steps(self) -> list[int]:
         """Return the steps that have a check of Lemma 1."""
         return _recorded_steps(self.path / "lemma1")
