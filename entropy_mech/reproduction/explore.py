@@ -99,7 +99,7 @@ def tokens(
     def controls():
         import ipywidgets
 
-        most = max(view.prompts_of(view.steps[0]) for view in views.values())
+        most = max(one.config.rollout.prompts for one in found.values())
         return {
             "run": ipywidgets.Dropdown(options=list(views), value=first, description="run"),
             "step": ipywidgets.SelectionSlider(
@@ -146,8 +146,9 @@ def law(
     asked = _asked(run, profile, store)
     if asked is not None and (n := len(_points(asked)[0])) < _FEWEST_POINTS:
         return only_words(f"{_label(asked)}: {n} validations so far; the law takes four")
-    found = _stored(asked, profile, store, lambda one: len(_points(one)[0]) >= _FEWEST_POINTS)
-    sources = {name: _points(one) for name, one in found.items()}
+    runs = _stored(asked, profile, store, lambda one: one.steps_done >= _FEWEST_POINTS)
+    sources = {name: _points(one) for name, one in runs.items()}
+    sources = {name: xy for name, xy in sources.items() if len(xy[0]) >= _FEWEST_POINTS}
     for size in sorted(SIZES, key=lambda size: size != "7B"):  # the 7B before the others
         name = f"the paper's Qwen2.5-{size} (digitised, by falling entropy)"
         sources[name] = tuple(np.asarray(column) for column in published.scatter(size))

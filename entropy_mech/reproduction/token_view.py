@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -19,13 +19,13 @@ class TokenView:
 
     def __init__(self, run: Run):
         self.run, self.steps = run, run.token_steps()
-        self.text_of = _texts(run)
         self.record = lru_cache(maxsize=4)(run.tokens)
         self.problems = lru_cache(maxsize=1)(lambda: _toy_problems(run))
 
-    def prompts_of(self, step: int) -> int:
-        """Return how many prompts a step's record has, at least 1."""
-        return max(len(np.unique(self.record(step)["problem"])), 1)
+    @cached_property
+    def text_of(self) -> Callable[[int], str]:
+        """What makes text of a token id: the exported policy's tokenizer, else the id itself."""
+        return _texts(self.run)
 
     def page(self, name: str, step: int, colouring: str, prompt: int) -> str:
         """Return the responses to one prompt of the last kept step up to ``step``, as HTML.
@@ -55,7 +55,6 @@ def _toy_problems(run: Run) -> list[Problem]:
 
 
 def _texts(run: Run) -> Callable[[int], str]:
-    """Return what makes text of a token id: the exported policy's tokenizer; else the id itself."""
     model = run.newest_model()
     if model is None or not (model / "tokenizer.json").is_file():
         return lambda token: f"[{token}]"
