@@ -16,7 +16,7 @@ COLOURINGS = {
     "touched": ("selected_mask", "tokens that the method touched"),
 }
 _POSITIVE, _NEGATIVE, _ENTROPY, _TOUCHED = (
-    (0xD5, 0x5E, 0x00), (0x00, 0x72, 0xB2), (0xE6, 0x9F, 0x00), (0x00, 0x9E, 0x73),
+    (0xD5, 0x5E, 0x00), (0x56, 0xB4, 0xE9), (0xE6, 0x9F, 0x00), (0x00, 0x9E, 0x73),
 )  # fmt: skip
 _BLANKS = {" ": "·", "\n": "↵", "\t": "⇥"}
 
@@ -27,7 +27,7 @@ def token_colour(value: float, scale: float, colouring: str) -> str:
     >>> token_colour(0.0, 2.0, "covariance"), token_colour(5.0, 2.0, "covariance")
     ('#ffffff', '#d55e00')
     >>> token_colour(-1.0, 2.0, "covariance"), token_colour(1.0, 1.0, "touched")
-    ('#80b8d8', '#009e73')
+    ('#aadaf4', '#009e73')
     """
     full = {
         "covariance": _POSITIVE if value >= 0 else _NEGATIVE,
