@@ -44,17 +44,25 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture(scope="session")
-def session_store(tmp_path_factory) -> Path:
-    """A run store that all tests may add runs to; its base model is trained once."""
-    return tmp_path_factory.mktemp("store")
+def session_base_models(tmp_path_factory) -> Path:
+    """Base models that all tests share; each is trained once."""
+    return tmp_path_factory.mktemp("base_models")
+
+
+@pytest.fixture(scope="module")
+def module_store(session_base_models, tmp_path_factory) -> Path:
+    """A run store of a test module's own, so that its runs meet no others of the same name."""
+    folder = tmp_path_factory.mktemp("store")
+    (folder / "base_models").symlink_to(session_base_models)
+    return folder
 
 
 @pytest.fixture
-def store(session_store):
-    """The session's store, opened; torch on one thread."""
+def store(module_store):
+    """The module's store, opened; torch on one thread."""
     import torch
 
     from entropy_mech.runs import RunStore
 
     torch.set_num_threads(1)
-    return RunStore(session_store)
+    return RunStore(module_store)

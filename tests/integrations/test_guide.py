@@ -70,8 +70,8 @@ def _papermill(folder, **parameters):
     return [output for cell in cells for output in cell.get("outputs", [])]
 
 
-def test_the_notebook_passes_and_is_quiet(tmp_path, session_store, monkeypatch):
-    monkeypatch.setenv("ENTROPY_MECH_RUNS", str(session_store))
+def test_the_notebook_passes_and_is_quiet(tmp_path, module_store, monkeypatch):
+    monkeypatch.setenv("ENTROPY_MECH_RUNS", str(module_store))
     outputs = _papermill(tmp_path, steps=4, out_dir=tmp_path / "kept")
     assert any("image/png" in output.get("data", {}) for output in outputs)
     printed = ["".join(o["text"]) for o in outputs if o["output_type"] == "stream"]
