@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from entropy_mech import published
-from entropy_mech.figures.style import METHOD_COLOURS, panels
+from entropy_mech.figures.style import METHOD_COLOURS, ours_of, panels
 from entropy_mech.figures.tables import Table
 from entropy_mech.findings.benchmarks import (
     AVERAGE,
@@ -121,8 +121,7 @@ def _part(wide: pd.DataFrame, what: str, order: list[str], columns: list[str]) -
 
 
 def _ours(evaluations: pd.DataFrame) -> str:
-    toy = len(evaluations) and evaluations["benchmark"].str.startswith("toy_").all()
-    return "Ours (toy stand-in)" if toy else "Ours"
+    return ours_of(len(evaluations) and evaluations["benchmark"].str.startswith("toy_").all())
 
 
 def _short(name: str) -> str:

@@ -91,7 +91,11 @@ def panels(
 
 def ours(frame: pd.DataFrame) -> str:
     """Return how to call what a frame shows; a toy is named as the stand-in that it is."""
-    toy = "profile" in frame and (frame["profile"] == "toy").all()
+    return ours_of("profile" in frame and (frame["profile"] == "toy").all())
+
+
+def ours_of(toy: bool) -> str:
+    """Return how to call what is ours, where it is known whether it is a toy's."""
     return "Ours (toy stand-in)" if toy else "Ours"
 
 

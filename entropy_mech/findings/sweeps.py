@@ -130,13 +130,7 @@ def bonus_claims(sweep: pd.DataFrame, settings: pd.DataFrame) -> list[Claim | Fa
             holds=(1 / 1.5, 1.5),
             contradicted=(1.5, _INFINITY),
         ),
-        over_ratios(
-            "alpha = 0.005 holds the entropy: at least twice alpha = 0's at the end (ratio)",
-            "holds it (section 4.1)",
-            held["entropy_ratio"],
-            holds=(2.0, _INFINITY),
-            contradicted=(-_INFINITY, 1.0),
-        ),
+        _held_claim("alpha", 0.005, held),
         over_replicates(
             "... and does not win: less than 0.01 more accuracy than alpha = 0 (difference)",
             "does not win (section 4.1)",
@@ -159,8 +153,8 @@ def reference_claims(sweep: pd.DataFrame, settings: pd.DataFrame) -> list[Claim 
     if sweep.empty:
         return printed_facts("reference_kl", settings)
     ends = sweep_endings(sweep).set_index("coefficient")
-    largest = _of(ends, ends.index.max())
-    name = f"beta = {ends.index.max():g}"
+    strongest = ends.index.max()
+    largest = _of(ends, strongest)
     return [
         monotone_claim(
             sweep, "entropy_nats", "The larger beta, the more entropy at the end", "section 4.1"
@@ -172,21 +166,26 @@ def reference_claims(sweep: pd.DataFrame, settings: pd.DataFrame) -> list[Claim 
             "section 4.1",
             sign=-1,
         ),
-        over_ratios(
-            f"{name} holds the entropy: at least twice beta = 0's at the end (ratio)",
-            "holds it (section 4.1)",
-            largest["entropy_ratio"],
-            holds=(2.0, _INFINITY),
-            contradicted=(-_INFINITY, 1.0),
-        ),
+        _held_claim("beta", strongest, largest),
         over_replicates(
-            f"{name} ends with less accuracy than beta = 0 (difference, fraction)",
+            f"beta = {strongest:g} ends with less accuracy than beta = 0 (difference, fraction)",
             "loses accuracy (section 4.1)",
             largest["accuracy_gain"],
             holds=(-_INFINITY, 0.0),
             contradicted=(0.0, _INFINITY),
         ),
     ]
+
+
+def _held_claim(symbol: str, coefficient: float, ends: pd.DataFrame) -> Claim:
+    return over_ratios(
+        f"{symbol} = {coefficient:g} holds the entropy: at least twice {symbol} = 0's at the end "
+        "(ratio)",
+        "holds it (section 4.1)",
+        ends["entropy_ratio"],
+        holds=(2.0, _INFINITY),
+        contradicted=(-_INFINITY, 1.0),
+    )
 
 
 def printed_facts(column: str, settings: pd.DataFrame) -> list[Fact]:

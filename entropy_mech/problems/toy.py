@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -114,23 +115,19 @@ class ModularChains:
         text = "".join(self.operations[sign] for sign in signs)
         return ToyProblem(tuple(terms), self.modulus, text)
 
-    def _draw(self, rng: np.random.Generator, terms: int, *, held_out: bool) -> ToyProblem:
-        while True:
-            candidate = self._problem(
-                rng.integers(0, self.modulus, terms).tolist(),
-                rng.integers(0, len(self.operations), terms - 1).tolist(),
-            )
-            if candidate.held_out == held_out:
-                return candidate
-
     def stream(self, seed: int, level_shares: Mapping[int, float]) -> Iterator[ToyProblem]:
         """Yield training problems without end, each level (number of terms) with its share.
 
         Short chains are few, so they recur; held-out ones never come.
         """
-        levels, shares = _checked_shares(level_shares)
+        levels, ends = cumulative_shares(
+            level_shares, field="problems.level_shares", fix="give a positive share a level"
+        )
+        if min(levels) < 2:
+            raise bad_value(
+                "problems.level_shares", dict(level_shares), "a chain has at least 2 terms"
+            )
         rng = generator("toy problems", seed, self.modulus, *self._key)
-        ends = shares.cumsum() / shares.sum()
         longest = max(levels)
         while True:  # many at a time: a call of the generator costs more than a number
             drawn = ends.searchsorted(rng.random(_DRAWN_TOGETHER), side="right")
@@ -179,7 +176,12 @@ class ModularChains:
             return [pool[i] for i in rng.permutation(len(pool))[:count]]
         found: dict[ToyProblem, None] = {}
         while len(found) < count:
-            found[self._draw(rng, terms, held_out=True)] = None
+            problem = self._problem(
+                rng.integers(0, self.modulus, terms).tolist(),
+                rng.integers(0, len(self.operations), terms - 1).tolist(),
+            )
+            if problem.held_out:
+                found[problem] = None
         return list(found)
 
 
@@ -217,13 +219,15 @@ def _other_digit(rng: np.random.Generator, value: int, modulus: int, wrong: bool
     return (value + int(rng.integers(1, modulus))) % modulus if wrong else value
 
 
-def _checked_shares(level_shares: Mapping[int, float]) -> tuple[Sequence[int], np.ndarray]:
-    levels = sorted(level_shares)
-    shares = np.array([level_shares[level] for level in levels], dtype=float)
-    if not levels or shares.min() < 0 or shares.sum() <= 0:
-        raise bad_value(
-            "problems.level_shares", dict(level_shares), "give a positive share a level"
-        )
-    if min(levels) < 2:
-        raise bad_value("problems.level_shares", dict(level_shares), "a chain has at least 2 terms")
-    return levels, shares / shares.sum()
+def cumulative_shares(
+    shares: Mapping[Any, float], *, field: str, fix: str
+) -> tuple[list[Any], np.ndarray]:
+    """Return the names in order and where each one's share of [0, 1] ends.
+
+    Raises UserError, with ``field`` and ``fix``, unless there is a share and none is negative.
+    """
+    names = sorted(shares)
+    values = np.array([shares[name] for name in names], dtype=float)
+    if not names or values.min() < 0 or values.sum() <= 0:
+        raise bad_value(field, dict(shares), fix)
+    return names, values.cumsum() / values.sum()

@@ -11,9 +11,9 @@ from functools import cached_property
 
 import numpy as np
 
-from entropy_mech.errors import bad_value, unknown_name
+from entropy_mech.errors import unknown_name
 from entropy_mech.grading import Verdict, default_pool
-from entropy_mech.problems.toy import ALPHABET
+from entropy_mech.problems.toy import ALPHABET, cumulative_shares
 from entropy_mech.random_streams import generator
 
 # What the hidden function is: how it is drawn, and its Python text.
@@ -117,15 +117,13 @@ def toy_code_set(family: str, size: int, *, held_out: bool, seed: int = 0) -> li
 
 def toy_code_stream(seed: int, family_shares: Mapping[str, float]) -> Iterator[ToyCodeProblem]:
     """Yield training problems without end, each family with its share; held-out ones never come."""
-    families = sorted(family_shares)
-    for family in families:
+    for family in family_shares:
         if family not in FAMILIES:
             raise unknown_name("toy code family", family, FAMILIES)
-    shares = np.array([family_shares[family] for family in families], dtype=float)
-    if not families or shares.min() < 0 or shares.sum() <= 0:
-        raise bad_value("problems.family_shares", dict(family_shares), "give positive shares")
+    families, ends = cumulative_shares(
+        family_shares, field="problems.family_shares", fix="give positive shares"
+    )
     rng = generator("toy code stream", seed)
-    ends = shares.cumsum() / shares.sum()
     while True:
         family = families[min(int(ends.searchsorted(rng.random(), "right")), len(families) - 1)]
         problem = _draw(family, rng)
@@ -169,10 +167,11 @@ def grade_toy_code(problems: Sequence[ToyCodeProblem], texts: Sequence[str]) -> 
     takes the process down, each is run alone.
     """
     values: dict[str, list[int | None]] = {}
-    together = list(dict.fromkeys(text.strip() for text in texts if _in_alphabet(text)))
+    distinct = dict.fromkeys(text.strip() for text in texts if _in_alphabet(text))
+    broken = {text for text in distinct if not _compiles(text)}
+    together = [text for text in distinct if text not in broken]
     for start in range(0, len(together), _PROGRAMS_TOGETHER):
-        chunk = [text for text in together[start : start + _PROGRAMS_TOGETHER] if _compiles(text)]
-        values.update(_values(chunk))
+        values.update(_values(together[start : start + _PROGRAMS_TOGETHER]))
     alone: dict[tuple[ToyCodeProblem, str], Verdict] = {}
     verdicts = []
     for problem, text in zip(problems, texts, strict=True):
@@ -181,7 +180,7 @@ def grade_toy_code(problems: Sequence[ToyCodeProblem], texts: Sequence[str]) -> 
             verdicts.append(_judged(found, problem.outputs))
         elif not text.strip():
             verdicts.append(problem.grade(text))
-        elif _in_alphabet(text) and not _compiles(text.strip()):
+        elif text.strip() in broken:
             verdicts.append(Verdict("wrong", "not a Python expression", 0, len(_POINTS)))
         else:
             key = (problem, text.strip())
@@ -214,8 +213,6 @@ def _values(texts: Sequence[str]) -> dict[str, list[int | None]]:
 
     Run in one sandboxed process. Names of programs have a letter that is not in the alphabet.
     """
-    if not texts:
-        return {}
     definitions = "".join(_definition(f"g_{i}", text) for i, text in enumerate(texts))
     names = ", ".join(f"g_{i}" for i in range(len(texts)))
     program = f"{definitions}\nprograms = [{names}]\n{_RUN_ALL}"

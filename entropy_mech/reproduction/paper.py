@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from entropy_mech.reproduction.targets import Target, run_path
-from entropy_mech.runs.store import Run, project_root
+from entropy_mech.reproduction.targets import Target
+from entropy_mech.runs.store import Run, project_root, run_path
 from entropy_mech.train.config import TrainConfig
 from entropy_mech.train.estimate import Estimate, estimate
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from entropy_mech.errors import UserError, bad_value, unknown_name
-from entropy_mech.runs.store import project_root
+from entropy_mech.runs.store import project_root, run_path
 from entropy_mech.train.config import TrainConfig
 from entropy_mech.train.config_io import load_config
 
@@ -81,11 +81,6 @@ def find_target(name: str) -> Target:
     if name not in targets:
         raise unknown_name("target", name, targets)
     return targets[name]
-
-
-def run_path(name: str, profile: str) -> Path:
-    """Return where a run's file lies, or would."""
-    return project_root() / "reproduce" / "runs" / profile / f"{name}.toml"
 
 
 def run_config(name: str, *, profile: str = "toy", seed: int, steps: int = 0) -> TrainConfig:

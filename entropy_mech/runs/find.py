@@ -14,7 +14,14 @@ from typing import Any
 
 from entropy_mech.errors import UserError, bad_value, unknown_name
 from entropy_mech.runs.listing import list_runs
-from entropy_mech.runs.store import Run, RunStore, default_store, project_root, read_json
+from entropy_mech.runs.store import (
+    Run,
+    RunStore,
+    default_store,
+    project_root,
+    read_json,
+    run_path,
+)
 from entropy_mech.train.config import TrainConfig
 from entropy_mech.train.config_io import load_config, make_config
 
@@ -52,7 +59,7 @@ def find_config(
         return load_config(path, changes)
     if str(what) not in run_names(profile):
         raise _unknown(str(what), run_names(profile), "a run's file")
-    return load_config(_runs_folder(profile) / f"{what}.toml", changes)
+    return load_config(run_path(str(what), profile), changes)
 
 
 def find_run(
@@ -116,11 +123,8 @@ def run_names(profile: str) -> list[str]:
     profiles = [p.name for p in (project_root() / "reproduce" / "runs").iterdir() if p.is_dir()]
     if profile not in profiles:
         raise unknown_name("profile", profile, profiles)
-    return sorted(p.stem for p in _runs_folder(profile).glob("*.toml") if p.stem[0] != "_")
-
-
-def _runs_folder(profile: str) -> Path:
-    return project_root() / "reproduce" / "runs" / profile
+    files = (project_root() / "reproduce" / "runs" / profile).glob("*.toml")
+    return sorted(p.stem for p in files if p.stem[0] != "_")
 
 
 def _run_in(folder: Path) -> Run:

@@ -39,6 +39,11 @@ def project_root() -> Path:
     )
 
 
+def run_path(name: str, profile: str) -> Path:
+    """Return where a profile's run file of this name lies, or would."""
+    return project_root() / "reproduce" / "runs" / profile / f"{name}.toml"
+
+
 def default_store() -> RunStore:
     """Return the store named by ``ENTROPY_MECH_RUNS``, else ``runs/`` in the project folder."""
     named = os.environ.get(STORE_VARIABLE)

@@ -54,8 +54,9 @@ _ARMS: dict[str, dict[str, type[BaseModel]]] = {
     },
 }
 _TAGS = {"loss": "method", "algorithm": "name", "sampler": "kind", "problems": "domain"}
-# Tables with keys of the user's own: one laid over another replaces it.
+# The arm of a table that does not say which it is.
 _DEFAULT_ARM = {"problems": "maths"}
+# Tables with keys of the user's own: one laid over another replaces it.
 _WHOLE = ("level_shares", "validation_counts", "family_shares")
 
 
