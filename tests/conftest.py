@@ -66,3 +66,16 @@ def store(module_store):
 
     torch.set_num_threads(1)
     return RunStore(module_store)
+
+
+@pytest.fixture
+def ax():
+    """Axes of a figure that is closed after the test."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots()
+    yield axes
+    pyplot.close(figure)

@@ -12,18 +12,8 @@ import pytest
 from entropy_mech import published
 from entropy_mech.figures import covariance
 from entropy_mech.findings.covariance_tail import covariance_tail, tail_beside_paper
+from tests.figures.legend import labels
 from tests.findings.control_runs import covariance_runs
-
-
-@pytest.fixture
-def ax():
-    figure, axes = plt.subplots()
-    yield axes
-    plt.close(figure)
-
-
-def _labels(ax):
-    return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
 def test_covariance_and_fall_put_zero_at_one_height(ax):
@@ -36,7 +26,7 @@ def test_covariance_and_fall_put_zero_at_one_height(ax):
 
 def test_by_difficulty_draws_three_groups(ax):
     covariance.by_difficulty(covariance_runs(0.5), ax)
-    assert _labels(ax) == ["accuracy 0.125", "accuracy 0.5", "accuracy 0.875"]
+    assert labels(ax) == ["accuracy 0.125", "accuracy 0.5", "accuracy 0.875"]
 
 
 def test_tail_draws_ours_beside_table_1(ax):

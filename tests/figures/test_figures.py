@@ -4,23 +4,11 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt
-import pytest
 
 from entropy_mech import published
 from entropy_mech.figures import collapse
+from tests.figures.legend import labels
 from tests.findings.test_claims import _exact_law, _runs
-
-
-@pytest.fixture
-def ax():
-    figure, axes = plt.subplots()
-    yield axes
-    plt.close(figure)
-
-
-def _labels(ax):
-    return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
 def test_law_draws_every_validation_and_names_the_fit(ax):
@@ -28,7 +16,7 @@ def test_law_draws_every_validation_and_names_the_fit(ax):
     assert [len(points.get_offsets()) for points in ax.collections] == [10, 10, 10]
     assert ax.xaxis_inverted()
     assert ax.get_xscale() == "log"
-    assert "a = 1.00, b = 1.90, ceiling 0.90, $R^2$ = 1.000" in _labels(ax)[0]
+    assert "a = 1.00, b = 1.90, ceiling 0.90, $R^2$ = 1.000" in labels(ax)[0]
     assert "nats" in ax.get_xlabel()
     assert "fraction" in ax.get_ylabel()
 
@@ -36,7 +24,7 @@ def test_law_draws_every_validation_and_names_the_fit(ax):
 def test_entropy_and_accuracy_share_a_legend_and_name_their_units(ax):
     collapse.entropy_and_accuracy(_runs(_exact_law), ax)
     (right,) = [a for a in ax.figure.axes if a is not ax]
-    assert _labels(ax) == ["entropy", "validation accuracy"]
+    assert labels(ax) == ["entropy", "validation accuracy"]
     assert "nats" in ax.get_ylabel()
     assert "fraction" in right.get_ylabel()
     assert len(ax.get_lines()[0].get_xdata()) == 40
@@ -45,7 +33,7 @@ def test_entropy_and_accuracy_share_a_legend_and_name_their_units(ax):
 
 def test_published_law_has_all_sizes_and_points(ax):
     collapse.published_law(ax)
-    assert len(_labels(ax)) == 5
+    assert len(labels(ax)) == 5
     drawn = sum(len(points.get_offsets()) for points in ax.collections)
     points = published.load("fig01_right")
     assert drawn == (points["kind"] == "point").sum() == 272

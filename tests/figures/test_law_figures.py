@@ -13,6 +13,7 @@ from entropy_mech.figures import collapse, early_forecast, early_steps, law_grou
 from entropy_mech.findings.early_forecast import forecast_runs
 from entropy_mech.findings.law_groups import ALGORITHMS, by_model, by_run
 from entropy_mech.findings.law_sizes import coefficients
+from tests.figures.legend import labels
 from tests.findings.law_runs import flat_run, law_runs
 
 EMPTY = pd.DataFrame()
@@ -29,10 +30,6 @@ def _close():
     plt.close("all")
 
 
-def _labels(ax):
-    return [text.get_text() for text in ax.get_legend().get_texts()]
-
-
 def test_families_have_a_panel_each_beside_the_papers():
     figure = law_groups.families_figure(by_model(law_runs(MODELS)), paper=collapse.published_law)
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
@@ -42,7 +39,7 @@ def test_families_have_a_panel_each_beside_the_papers():
         assert ax.xaxis_inverted()
         assert ax.get_xscale() == "log"
         assert "fraction" in ax.get_ylabel()
-    assert _labels(figure.axes[0]) == ["Qwen2.5-3B: $R^2$ = 1.00", "Qwen2.5-7B: $R^2$ = 1.00"]
+    assert labels(figure.axes[0]) == ["Qwen2.5-3B: $R^2$ = 1.00", "Qwen2.5-7B: $R^2$ = 1.00"]
 
 
 def test_the_line_is_the_curve_of_the_mean_coefficients():
@@ -62,7 +59,7 @@ def test_a_group_without_a_fit_keeps_its_dots_and_says_so():
     frame = pd.concat([law_runs({"fig03_qwen2.5_3b": (0.4, 1.0)}), flat_run("fig03_qwen2.5_7b", 1)])
     _, ax = plt.subplots()
     law_groups.law_panel(by_model(frame), ax)
-    assert _labels(ax)[1] == "Qwen2.5-7B: no fit"
+    assert labels(ax)[1] == "Qwen2.5-7B: no fit"
     law_groups.coefficient_panel(by_model(frame), "a", plt.subplots()[1])
 
 
@@ -97,7 +94,7 @@ def test_forecast_panel_tells_fitted_from_forecast():
     lines = ax.get_lines()
     assert len(lines[0].get_xdata()) == 9  # three seeds' first three validations
     assert len(lines[1].get_xdata()) == 36
-    assert "first 15 %: fitted" in _labels(ax)
+    assert "first 15 %: fitted" in labels(ax)
 
 
 def test_sizes_figure_has_the_papers_column_last():
@@ -120,7 +117,7 @@ def test_sizes_too_close_to_be_written_share_a_label():
 def test_without_runs_the_papers_numbers_stand_alone():
     assert len(collapse.collapse_figure(EMPTY).axes) == 3
     (ax,) = law_groups.families_figure(EMPTY, paper=collapse.published_law).axes
-    assert len(_labels(ax)) == 5
+    assert len(labels(ax)) == 5
     for figure in (
         law_groups.families_figure(EMPTY),
         law_groups.groups_figure(EMPTY, title=""),

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from entropy_mech.figures import sweeps
+from tests.figures.legend import labels
 from tests.findings.control_runs import runs
 from tests.findings.test_sweeps import DOSES, bonus_sweep, dose_settings
 
@@ -19,14 +20,10 @@ def _close():
     plt.close("all")
 
 
-def _labels(ax):
-    return [text.get_text() for text in ax.get_legend().get_texts()]
-
-
 def test_figure_9_has_a_line_a_coefficient_and_black_for_0():
     sweep, _ = bonus_sweep((0.02, 0.021, 0.03, 0.1, 1.2), noise=0.1)
     entropy, accuracy, ends, right = sweeps.sweep_figure(sweep, "entropy_bonus").axes
-    assert _labels(entropy) == [
+    assert labels(entropy) == [
         rf"$\alpha$ = {value}" for value in ("0", "0.0001", "0.001", "0.005", "0.01")
     ]
     colours = [line.get_color() for line in entropy.get_lines()]
@@ -41,8 +38,8 @@ def test_figure_12_has_grpo_in_both_and_names_the_papers_doses():
     frame = runs({name: (0.02 + 0.01 * i, 10.0, 0.9) for i, name in enumerate(DOSES)})
     figure = sweeps.dose_figure(frame, dose_settings())
     clip, kl = figure.axes[:2]
-    assert _labels(clip)[:2] == ["GRPO", "$r$ = 0.1 (paper: 0.0002)"]
-    assert _labels(kl) == ["GRPO", r"$\beta$ = 0", r"$\beta$ = 0.5", r"$\beta$ = 1"]
+    assert labels(clip)[:2] == ["GRPO", "$r$ = 0.1 (paper: 0.0002)"]
+    assert labels(kl) == ["GRPO", r"$\beta$ = 0", r"$\beta$ = 0.5", r"$\beta$ = 1"]
     assert "Clip-Cov" in clip.get_title()
     assert clip.get_yscale() == kl.get_yscale() == "log"
 

@@ -46,13 +46,6 @@ def frame():
     return pd.concat(rows, ignore_index=True)
 
 
-@pytest.fixture
-def ax():
-    figure, axes = plt.subplots()
-    yield axes
-    plt.close(figure)
-
-
 def test_only_tabular_predictions_are_scaled(frame, ax):
     transformer.predicted_and_exact(frame, "first_order", ax)
     assert "no fitted number" in ax.get_xlabel()

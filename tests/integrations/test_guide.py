@@ -21,7 +21,7 @@ IN_TRL, REWARDS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
 def test_the_trainer_of_the_guide_trains(tmp_path, monkeypatch):
     from datasets import Dataset
 
-    from tests.integrations.trl_world import TOKENIZER, tiny_model
+    from tests.integrations.tiny_model import TOKENIZER, tiny_model
 
     monkeypatch.chdir(tmp_path)
     tiny_model().save_pretrained("model")

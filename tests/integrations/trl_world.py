@@ -12,36 +12,15 @@ from types import SimpleNamespace
 
 import torch
 from datasets import Dataset
-from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from entropy_mech.problems.tokenizer import character_tokenizer
+from tests.integrations.tiny_model import TOKENIZER, tiny_model
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 ROWS, UPDATES, GENERATIONS = 16, 2, 4
-TOKENIZER = character_tokenizer("0123456789+=")
 # On a random policy, whose covariances are small; fractions fit a hundred tokens.
 CLIP_COV = {"loss_type": "clip_cov", "clip_fraction": 0.1, "cov_low": 0.05, "cov_high": 9.0}
 KL_COV = {"loss_type": "kl_cov", "penalty_fraction": 0.2, "penalty_coefficient": 2.0}
-
-
-def tiny_model():
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=len(TOKENIZER),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        initializer_range=0.4,
-        max_position_embeddings=64,
-        tie_word_embeddings=True,
-        pad_token_id=TOKENIZER.pad_token_id,
-        eos_token_id=TOKENIZER.eos_token_id,
-        bos_token_id=None,
-    )
-    return Qwen2ForCausalLM(config)
 
 
 def even_digits(completions, **_):

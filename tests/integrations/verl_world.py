@@ -13,31 +13,15 @@ from functools import partial
 
 import torch
 import torch.distributed as dist
-from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM
 
-from entropy_mech.problems.tokenizer import character_tokenizer
+from tests.integrations.tiny_model import TOKENIZER, tiny_model
 
 ROWS, UPDATES, PROMPT, RESPONSE, FRACTION = 16, 2, 3, 10, 0.2
-TOKENIZER = character_tokenizer("0123456789+=")
 
 
 def save_model(folder):
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=len(TOKENIZER),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        initializer_range=0.4,
-        max_position_embeddings=64,
-        tie_word_embeddings=True,
-        pad_token_id=0,
-        eos_token_id=1,
-        bos_token_id=None,
-    )
-    Qwen2ForCausalLM(config).save_pretrained(folder)
+    tiny_model().save_pretrained(folder)
     TOKENIZER.save_pretrained(folder)
 
 

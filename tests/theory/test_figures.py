@@ -4,22 +4,11 @@ import pytest
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt
 
 from entropy_mech import published, theory
 from entropy_mech.figures import law as law_figures
 from entropy_mech.figures import theory as theory_figures
-
-
-@pytest.fixture
-def ax():
-    fig, ax = plt.subplots()
-    yield ax
-    plt.close(fig)
-
-
-def legend_texts(ax):
-    return [text.get_text() for text in ax.get_legend().get_texts()]
+from tests.figures.legend import labels
 
 
 def test_errors_are_drawn_against_eta_on_log_axes(ax):
@@ -46,25 +35,25 @@ def test_the_law_of_a_run_shows_points_curve_ceiling_and_units(ax):
     assert len(dots) == len(report.points)
     assert ax.get_ylabel() == "performance (%)"
     assert "nats" in ax.get_xlabel()
-    assert any(f"ceiling {report.fit.ceiling:.3g}" == text for text in legend_texts(ax))
+    assert any(f"ceiling {report.fit.ceiling:.3g}" == text for text in labels(ax))
 
 
 def test_a_run_of_three_points_can_be_drawn(ax):
     law_figures.law_of_run(theory.analyse_run([0.4, 0.3, 0.2], [0.1, 0.2, 0.25]), ax)
-    assert "95 % interval of the law" not in legend_texts(ax)
+    assert "95 % interval of the law" not in labels(ax)
 
 
 def test_an_entropy_of_zero_leaves_out_the_logarithm(ax):
     entropy = np.linspace(1.0, 0.0, 20)
     law_figures.rival_forms(entropy, 0.9 - 0.2 * np.exp(entropy), ax)
-    assert not any("logarithm" in text for text in legend_texts(ax))
-    assert len(legend_texts(ax)) == 5
+    assert not any("logarithm" in text for text in labels(ax))
+    assert len(labels(ax)) == 5
 
 
 def test_rival_forms_forecast_sizes_and_residuals_have_a_legend(ax):
     entropy, accuracy = published.scatter("7B")
     law_figures.rival_forms(entropy, accuracy, ax)
-    assert len(legend_texts(ax)) == 6
+    assert len(labels(ax)) == 6
     for draw, data in (
         (law_figures.forecast, theory.forecast_law(entropy, accuracy)),
         (law_figures.coefficients_by_size, published.curve_coefficients()),
@@ -78,7 +67,7 @@ def test_rival_forms_forecast_sizes_and_residuals_have_a_legend(ax):
     ):
         ax.clear()
         assert draw(data, ax) is ax
-        assert legend_texts(ax)
+        assert labels(ax)
         assert ax.get_xlabel()
         assert ax.get_ylabel()
 
