@@ -20,7 +20,8 @@ from cycle_work import (
 )
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
+from trl_settings import plain_grpo
 
 
 class _Turns(TrainerCallback):
@@ -56,7 +57,7 @@ def train_beside(folder: Path, our_turn: Callable[[], dict], case: dict) -> list
         return [reward(text) for text in completions]
 
     with tempfile.TemporaryDirectory() as output:
-        arguments = GRPOConfig(
+        arguments = plain_grpo(
             output_dir=output,
             use_cpu=True,
             bf16=False,
@@ -68,17 +69,6 @@ def train_beside(folder: Path, our_turn: Callable[[], dict], case: dict) -> list
             max_completion_length=MAX_TOKENS,
             max_steps=UPDATES * (1 + case["cycles"]),
             learning_rate=LEARNING_RATE,
-            lr_scheduler_type="constant",
-            weight_decay=0.0,
-            beta=0.0,
-            epsilon=0.2,
-            temperature=1.0,
-            loss_type="dapo",
-            report_to="none",
-            logging_strategy="no",
-            save_strategy="no",
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
         )
         trainer = GRPOTrainer(
             model=model,

@@ -10,7 +10,8 @@ from datasets import Dataset
 from gpu_meter import Meter
 from gpu_work import SHAPES, SIZES, load_tokenizer, prompt_texts, reward
 from transformers import AutoModelForCausalLM, TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
+from trl_settings import plain_grpo
 
 from entropy_mech.train.estimate_work import sequence_flops
 
@@ -74,7 +75,7 @@ def run_trl(case: dict) -> dict:
     model = AutoModelForCausalLM.from_pretrained(case["folder"], dtype=torch.float32)
     rows = sizes.prompts * sizes.responses
     with tempfile.TemporaryDirectory() as output:
-        arguments = GRPOConfig(
+        arguments = plain_grpo(
             output_dir=output,
             use_cpu=not torch.cuda.is_available(),
             bf16=case["dtype"] == "bfloat16",
@@ -86,17 +87,6 @@ def run_trl(case: dict) -> dict:
             max_completion_length=sizes.response_tokens,
             max_steps=sizes.updates * (1 + case["rounds"]),
             learning_rate=1e-6,
-            lr_scheduler_type="constant",
-            weight_decay=0.0,
-            beta=0.0,
-            epsilon=0.2,
-            temperature=1.0,
-            loss_type="dapo",
-            report_to="none",
-            logging_strategy="no",
-            save_strategy="no",
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
         )
         texts = prompt_texts(4 * sizes.prompts, sizes, watch.shape.vocabulary)
         trainer = GRPOTrainer(
