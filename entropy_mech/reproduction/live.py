@@ -44,7 +44,8 @@ def wait_for(report: Report, handles: list[RunHandle]) -> pd.DataFrame:
         RunFailed: one ended with an error; the others go on.
 
     """
-    runs = [(handle.name.split()[0], handle.wait().run) for handle in handles]
+    names = {run.path: name for name, run in report.used}
+    runs = [(names[handle.run.path], handle.wait().run) for handle in handles]
     return stacked_metrics(runs, report.profile)
 
 

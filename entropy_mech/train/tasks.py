@@ -77,8 +77,7 @@ def _toy_maths(seed: int, asked: ProblemsConfig) -> Tasks:
     family = ModularChains(asked.modulus, asked.operations)
     training = family.training_set(seed, asked.train_size, asked.level_shares)
     # The same held-out problems for every seed, so that seeds compare like with like.
-    asked_of = ModularChains(asked.modulus, asked.validation_operations or asked.operations)
-    held_out = asked_of.validation_set(0, asked.validation_counts)
+    held_out = family.validation_set(0, asked.validation_counts)
     return Tasks(training, (ValidationSet("toy_maths", held_out),))
 
 

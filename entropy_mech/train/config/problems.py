@@ -16,9 +16,6 @@ class ProblemsConfig(Section):
     domain: Literal["maths"] = Field("maths", description="toy maths")
     modulus: int = Field(10, ge=2, le=10, description="results are taken modulo this")
     operations: str = Field("+", description="operations that occur, all alike often: some of +-*")
-    validation_operations: str = Field(
-        "", description="operations of the held-out problems; empty: those of the training problems"
-    )
     level_shares: dict[int, float] = Field(
         {2: 0.7, 4: 0.15, 5: 0.15}, description="share of each level among training problems"
     )
