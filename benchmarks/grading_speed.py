@@ -91,7 +91,7 @@ def compare_code(folder, workers):
     data = rows(folder, "kodcode")
     pairs = [(r["solution"], r["tests"]) for r in data]
     pairs += [(m, r["tests"]) for r in data if (m := mutate(r["solution"], r["id"] + "speed"))]
-    timeout_s = 3.0
+    timeout_s = 3
 
     def fresh():
         with ThreadPoolExecutor(workers) as executor:

@@ -12,9 +12,9 @@ _SWAPPED = {
 }  # fmt: skip
 
 _JUDGE = """
-import sys, types
-import json
+import json, resource, sys, types
 job = json.load(sys.stdin)
+resource.setrlimit(resource.RLIMIT_CPU, (job["cpu_s"], job["cpu_s"]))
 module = types.ModuleType("solution")
 sys.modules["solution"] = module
 exec(compile(job["program"], "solution.py", "exec"), module.__dict__)
@@ -52,17 +52,21 @@ def mutate(program: str, seed: str) -> str | None:
     return ast.unparse(tree)
 
 
-def fresh_interpreter_passes(program: str, tests: str, timeout_s: float) -> bool:
-    """Whether all test functions pass in an interpreter of their own, with the real pytest."""
+def fresh_interpreter_passes(program: str, tests: str, cpu_s: int) -> bool:
+    """Whether all test functions pass in an interpreter of their own, with the real pytest.
+
+    The limit is on processor seconds, so that a busy machine does not change the verdict; one
+    that waits without computing is given twenty times as long.
+    """
     import json
 
     try:
         run = subprocess.run(
             [sys.executable, "-c", _JUDGE],
-            input=json.dumps({"program": program, "tests": tests}),
+            input=json.dumps({"program": program, "tests": tests, "cpu_s": cpu_s}),
             capture_output=True,
             text=True,
-            timeout=timeout_s,
+            timeout=20 * cpu_s,
         )
     except subprocess.TimeoutExpired:
         return False
