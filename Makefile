@@ -15,12 +15,13 @@ STACK := .venv/.ready-stack
 # No question about news before the first cell.
 LAB_SETTINGS := .venv/share/jupyter/lab/settings/overrides.json
 
-.PHONY: help setup stack reproduce test lab lint format clean
+.PHONY: help setup stack reproduce test lab docs lint format clean
 help:
 	@echo "make reproduce   train the toy policies, run the notebooks, write out/$(PROFILE)/index.html"
 	@echo "                 SEEDS=3 for intervals and verdicts; PROFILE=published: the paper's numbers"
 	@echo "make test        run the tests, vLLM's and DeepSpeed's too where they can run"
 	@echo "make lab         open the notebooks in JupyterLab"
+	@echo "make docs        write docs/api/ anew from the docstrings"
 	@echo "make lint        check style       make format   mend it"
 
 setup: $(READY)
@@ -53,6 +54,9 @@ lab: $(READY)
 	@echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}' >$(LAB_SETTINGS)
 	@$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
 	    --ServerApp.root_dir="$(CURDIR)" $(LAB) notebooks/00_start_here.ipynb
+
+docs: $(READY)
+	@$(BIN)/python docs/make/api.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

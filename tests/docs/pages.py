@@ -1,0 +1,71 @@
+"""The pages that people read, and their blocks of code."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+GENERATED = ROOT / "docs" / "api"
+WRITTEN = tuple(page for page in PAGES if GENERATED not in page.parents)
+_FENCE = re.compile(r"^ *(`{3,})(\S*)\s*$")
+
+
+def _load(name: str):
+    """Import a file of docs/make/, which is no package."""
+    place = ROOT / "docs" / "make" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"docs_make_{name}", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+docstrings = _load("docstrings")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its page (relative to the root), first line, language and text."""
+
+    page: str
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def blocks(page: Path) -> list[Block]:
+    """Return a page's fenced blocks in order; one that is not closed is an error."""
+    found, open_fence, start, language = [], "", 0, ""
+    lines = page.read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(lines, start=1):
+        match = _FENCE.match(line)
+        if open_fence:
+            if match and match[1] == open_fence and not match[2]:
+                text = "\n".join(lines[start : number - 1]) + "\n"
+                name = page.relative_to(ROOT).as_posix()
+                found.append(Block(name, start + 1, language, text))
+                open_fence = ""
+        elif match:
+            open_fence, language, start = match[1], match[2], number
+    assert not open_fence, f"{page}: the block at line {start} is not closed"
+    return found
+
+
+def prose(page: Path) -> str:
+    """Return a page without its blocks and its inline code; of a notebook, its Markdown cells."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".ipynb":
+        cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown"]
+        text = "\n\n".join("".join(cell["source"]) for cell in cells)
+    text = re.sub(r"^ *(`{3,})[^`\n]*\n.*?^ *\1 *$", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"`[^`\n]+`", "", text)
+
+
+BLOCKS = tuple(block for page in PAGES for block in blocks(page))
