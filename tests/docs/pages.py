@@ -36,6 +36,11 @@ class Block:
     language: str
     text: str
 
+    @property
+    def needs_trl(self) -> bool:
+        """Whether it is for readers who have TRL."""
+        return "integrations.trl" in self.text
+
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
 
