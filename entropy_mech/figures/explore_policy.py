@@ -82,14 +82,14 @@ def policy_figure(logits: Sequence[float], advantages: Sequence[float], eta: flo
     are not finite.
     """
     frame = actions_of_step(logits, advantages, eta)
-    figure = Figure(figsize=(13.5, 4.0), layout="constrained")
+    figure = Figure(figsize=(11.0, 3.8), layout="constrained")
     FigureCanvasAgg(figure)
     left, middle, right = figure.subplots(1, 3)
     probabilities(frame, left)
     changes(entropy_of_step(logits, advantages, eta), middle)
     quadrants_of_actions(frame, right)
     entropy = float(softmax_policy(logits).entropy_nats)
-    left.set_title(rf"one step, $\eta$ = {eta:g}; entropy before: {entropy:.4f} nats")
+    left.set_title(rf"$\eta$ = {eta:g}; before, H = {entropy:.4f} nats")
     return figure
 
 
@@ -120,7 +120,7 @@ def changes(frame: pd.DataFrame, ax: Axes) -> Axes:
     ax.margins(y=0.28)
     ax.set_xticks(places, labels=[_NAMES[update] for update in frame.index])
     ax.set_ylabel(r"change of entropy $\Delta H$ (nats)")
-    ax.set_title(r"exact, and minus $\eta$ times the covariance")
+    ax.set_title(r"exact, and $-\eta\,\mathrm{Cov}$")
     return ax
 
 

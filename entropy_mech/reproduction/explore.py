@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from entropy_mech import published
-from entropy_mech.errors import UserError
+from entropy_mech.errors import UserError, bad_value
 from entropy_mech.figures.explore_law import law_window_figure
 from entropy_mech.figures.explore_policy import policy_figure
 from entropy_mech.figures.explore_tokens import COLOURINGS
@@ -34,8 +34,11 @@ def policy(logits: Sequence[float], advantages: Sequence[float], eta: float) -> 
 
     """
     n = len(logits)
-    first = {f"logit {a}": float(z) for a, z in enumerate(logits)}
-    first |= {f"advantage {a}": float(v) for a, v in enumerate(advantages)}
+    if n != len(advantages):
+        raise bad_value("advantages", advantages, f"give {n}, one a logit")
+    first = {}
+    for a, (z, advantage) in enumerate(zip(logits, advantages, strict=True)):
+        first |= {f"logit {a}": float(z), f"advantage {a}": float(advantage)}  # side by side
 
     def draw(**values: float):
         z = [values[f"logit {a}"] for a in range(n)]
@@ -45,17 +48,17 @@ def policy(logits: Sequence[float], advantages: Sequence[float], eta: float) -> 
     def controls():
         import ipywidgets
 
+        like = {"continuous_update": False, "style": {"description_width": "84px"}}
         sliders = {
             name: ipywidgets.FloatSlider(
                 value=value, min=min(-5.0, value), max=max(5.0, value), step=0.1,
-                description=name, continuous_update=False,
+                description=name, **like,
             )
             for name, value in first.items()
         }  # fmt: skip
         sliders["eta"] = ipywidgets.FloatSlider(
-            value=eta, min=0.0, max=max(2.0, eta), step=0.01, description="eta",
-            continuous_update=False,
-        )  # fmt: skip
+            value=eta, min=0.0, max=max(2.0, eta), step=0.01, description="eta", **like
+        )
         return sliders
 
     return Explorer(draw, {**first, "eta": float(eta)}, controls)

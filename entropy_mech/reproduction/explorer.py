@@ -46,6 +46,7 @@ class Explorer:
         self._draw, self._controls = draw, controls
         self.values = dict(values)
         self.content = draw(**self.values)
+        self._rendered: bytes | None = None
 
     @cached_property
     def controls(self) -> dict[str, Any]:
@@ -60,7 +61,8 @@ class Explorer:
         """The controls above the picture, as one ipywidget."""
         import ipywidgets
 
-        rows = ipywidgets.Layout(flex_flow="row wrap")
+        # Two sliders a row on a wide screen too, so that pairs stay pairs.
+        rows = ipywidgets.Layout(flex_flow="row wrap", max_width="700px")
         return ipywidgets.VBox(
             [ipywidgets.Box(list(self.controls.values()), layout=rows), self.picture]
         )
@@ -92,13 +94,15 @@ class Explorer:
 
     def _moved(self, name: str, value: Any) -> None:
         self.values[name] = value
-        self.content = self._draw(**self.values)
+        self.content, self._rendered = self._draw(**self.values), None
         self.picture.value = self._png() if isinstance(self.content, Figure) else self.content
 
     def _png(self) -> bytes:
-        buffer = io.BytesIO()
-        self.content.savefig(buffer, format="png", dpi=_DPI)
-        return buffer.getvalue()
+        if self._rendered is None:  # once: it takes time, and constrained layout shifts at each
+            buffer = io.BytesIO()
+            self.content.savefig(buffer, format="png", dpi=_DPI)
+            self._rendered = buffer.getvalue()
+        return self._rendered
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         bundle: dict[str, Any] = {"text/plain": repr(self)}
