@@ -15,11 +15,12 @@ STACK := .venv/.ready-stack
 # No question about news before the first cell.
 LAB_SETTINGS := .venv/share/jupyter/lab/settings/overrides.json
 
-.PHONY: help setup stack reproduce test lab docs lint format clean
+.PHONY: help setup stack reproduce test test-browser lab docs lint format clean
 help:
 	@echo "make reproduce   train the toy policies, run the notebooks, write out/$(PROFILE)/index.html"
 	@echo "                 SEEDS=3 for intervals and verdicts; PROFILE=published: the paper's numbers"
 	@echo "make test        run the tests, vLLM's and DeepSpeed's too where they can run"
+	@echo "make test-browser  test in JupyterLab alone; installs a Chromium where there is none"
 	@echo "make lab         open the notebooks in JupyterLab"
 	@echo "make docs        write docs/api/ anew from the docstrings"
 	@echo "make lint        check style       make format   mend it"
@@ -48,6 +49,11 @@ reproduce: $(READY)
 
 test: $(READY) $(STACK)
 	@$(BIN)/python -m pytest
+
+# Part of `make test` too, where a Chromium is installed; screenshots in out/browser.
+test-browser: $(READY)
+	@$(BIN)/python -m tests.browser.chromium
+	@$(BIN)/python -m pytest tests/browser
 
 lab: $(READY)
 	@mkdir -p $(dir $(LAB_SETTINGS))
