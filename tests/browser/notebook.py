@@ -46,7 +46,11 @@ class Notebook:
 
     @property
     def ran(self) -> bool:
-        """Whether every code cell has a number and the kernel has nothing more to do."""
+        """Whether every code cell has a number and the kernel has nothing more to do.
+
+        Raises ``AssertionError`` with what a cell complains of: after an error the rest never runs.
+        """
+        assert not (found := self.complaints()), found
         return self.page.get_by_text("| Idle").count() > 0 and self.code.evaluate_all(_RAN)
 
     def wait_until_run(self, timeout_s: float) -> None:
