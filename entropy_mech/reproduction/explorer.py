@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import os
+import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -120,5 +121,6 @@ class Explorer:
 
 
 def only_words(text: str) -> Explorer:
-    """Return an explorer that has nothing to move and says why."""
-    return Explorer(lambda: f"<p>{html.escape(text)}</p>", {})
+    """Return an explorer that has nothing to move and says why; code in `backquotes`."""
+    page = re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
+    return Explorer(lambda: f"<p>{page}</p>", {})
