@@ -6,14 +6,39 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import entropy_mech
-from entropy_mech.errors import UserError, bad_value, cannot_write, unknown_name
+from entropy_mech.errors import UserError, bad_value, cannot_write, nearest, unknown_name
+
+
+class _Help(argparse.HelpFormatter):
+    """Help with room for an option and what it takes on the line that explains it."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=30)
 
 
 class _Parser(argparse.ArgumentParser):
     """Says one line about a wrong argument, with the nearest right one, and exits with 2."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(**{"formatter_class": _Help, **settings})
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Refuse what is left over here, where the command and its options are known."""
+        found, left_over = super().parse_known_args(args, namespace)
+        if left_over:
+            self.error(self._about(left_over[0]))
+        return found, left_over
+
+    def _about(self, word: str) -> str:
+        if not word.startswith("-"):
+            return f"{word!r} is one argument too many"
+        option = word.partition("=")[0]
+        near = nearest(option, self._option_string_actions)
+        return f"unknown option {option!r}" + (f": did you mean {near!r}?" if near else "")
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
@@ -95,3 +120,16 @@ def positive(name: str, value: int) -> int:
     if value < 1:
         raise bad_value(name, value, "give 1 or more")
     return value
+
+
+def existing_config(text: str) -> str:
+    """Return the path of a run's file as it is, or raise the error that names the nearest."""
+    path = Path(text)
+    if path.exists():
+        return text
+    runs = Path("reproduce", "runs")
+    files = [p for f in (path.parent, runs / "toy", runs / "paper") for p in f.glob("[!_]*.toml")]
+    by_stem = {file.stem: str(file) for file in reversed(files)}  # the nearest folder has its say
+    near = by_stem.get(nearest(path.stem, by_stem))
+    fix = f"did you mean {near!r}?" if near else "give the path of a TOML file"
+    raise bad_value("config", text, f"no such file; {fix}")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable
+
+_LISTED = 30  # with more names than these one line would be a page
 
 
 class UserError(Exception):
@@ -37,9 +40,28 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     "unknown metric 'entropy_nat': did you mean 'entropy_nats'? known: entropy_nats, reward"
     """
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    near = nearest(name, known)
+    if near and len(known) > _LISTED:
+        return UserError(f"unknown {kind} {name!r}: did you mean {near!r}?")
+    hint = f"did you mean {near!r}? " if near else ""
     return UserError(f"unknown {kind} {name!r}: {hint}known: {', '.join(known)}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the known name that was most likely meant; the empty string if none is near.
+
+    >>> nearest("fig1", ["fig01", "fig14"]), nearest("--sed", ["--seed", "--steps"])
+    ('fig01', '--seed')
+    """
+    known = list(known)
+    for other in known:  # but for case, zeros and what joins words it is the same
+        if _bare(other) == _bare(name):
+            return other
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.5)), "")
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[-_ ]|(?<![\d.])0+(?=\d)", "", name.casefold())
 
 
 def fraction_fix(value: float) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from entropy_mech.cli import main
+from entropy_mech.cli import _parser, main
 
 
 def _run(capsys, *words):
@@ -18,6 +18,31 @@ def _run(capsys, *words):
     ("words", "message"),
     [
         (["reproduc"], "unknown command 'reproduc': did you mean 'reproduce'?"),
+        (["reproduce", "fig1"], "unknown target 'fig1': did you mean 'fig01'?"),
+        (["reproduce", "fig01", "--sed", "2"], "unknown option '--sed': did you mean '--seed'?"),
+        (["reproduce", "fig01", "--see", "2"], "--see could match --seed, --seeds"),
+        (
+            ["train", "reproduce/runs/grpo.toml", "--dryrun"],
+            "entropy-mech train: unknown option '--dryrun': did you mean '--dry-run'?",
+        ),
+        (["law", "x.jsonl", "--performace=a"], "'--performace': did you mean '--performance'?"),
+        (["runs", "--states", "failed"], "unknown option '--states': did you mean '--state'?"),
+        (["runs", "--state", "fail"], "unknown state 'fail': did you mean 'failed'?"),
+        (["runs", "more"], "'more' is one argument too many"),
+        (["doctor", "--zzz"], "unknown option '--zzz' (see entropy-mech doctor --help)"),
+        (["follow", "fig11_7b_kl_kov"], "did you mean 'fig11_7b_kl_cov'?"),
+        (["follow", "fig11_7b_kl_cov", "--profile", "papr"], "did you mean 'paper'?"),
+        (["import-run", "fig11_7b_klcov", "x"], "did you mean 'fig11_7b_kl_cov'?"),
+        (["evaluate", "reproduce/runs/gpo.toml"], "did you mean 'reproduce/runs/grpo.toml'?"),
+        (
+            ["evaluate", "reproduce/runs/grpo.toml", "--benchmarks", "aime_24"],
+            "unknown benchmark 'aime_24': did you mean 'aime24'?",
+        ),
+        (["train", "reproduce/runs/klcov.toml"], "did you mean 'reproduce/runs/kl_cov.toml'?"),
+        (
+            ["train", "fig11_7b_kl_kov"],
+            "no such file; did you mean 'reproduce/runs/toy/fig11_7b_kl_cov.toml'?",
+        ),
         (["reproduce", "lema1"], "unknown target 'lema1': did you mean 'lemma1'?"),
         (["reproduce", "fig01", "--profile", "toys"], "unknown profile 'toys': did you mean 'toy'"),
         (
@@ -72,11 +97,20 @@ def test_dry_run_prints_the_resolved_configuration(capsys):
         ["doctor"],
     ],
 )  # fmt: skip
-def test_help_fits_a_screen_and_shows_an_example(capsys, command):
+def test_help_fits_a_screen_and_shows_an_example(capsys, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = _run(capsys, *command, "--help")
     assert code == 0
     assert "example: entropy-mech" in out
-    assert out.count("\n") <= 32
+    assert out.count("\n") <= (32 if command else 24)
+    assert max(map(len, out.splitlines())) <= 80
+    example = out.split("example: entropy-mech ")[1].split()
+    assert _parser().parse_args(example).command == (command or ["reproduce"])[0]
+
+
+def test_a_wrong_name_among_many_is_not_answered_with_all_of_them(capsys):
+    _, _, error = _run(capsys, "import-run", "fig11_7b_klcov", "x")
+    assert error == "unknown run 'fig11_7b_klcov': did you mean 'fig11_7b_kl_cov'?"
 
 
 def test_doctor_names_what_is_there(capsys):

@@ -42,6 +42,7 @@ def register(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate; print a line a benchmark and write ``scores.json``."""
+    from entropy_mech.cli import existing_config
     from entropy_mech.problems.benchmark_sets import benchmark_names, load_sets
 
     benchmark_names(arguments.benchmarks)
@@ -50,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
             raise bad_value(f"--{field.replace('_', '-')}", getattr(arguments, field), "give >= 0")
     if arguments.batch_size < 1:
         raise bad_value("--batch-size", arguments.batch_size, "give 1 or more")
+    if arguments.model.endswith(".toml"):
+        existing_config(arguments.model)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     sets, missing = load_sets(

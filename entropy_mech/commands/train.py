@@ -50,7 +50,9 @@ def register(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; print where the run lies."""
-    config = load_config(arguments.config, arguments.overrides)
+    from entropy_mech.cli import existing_config
+
+    config = load_config(existing_config(arguments.config), arguments.overrides)
     if arguments.dry_run:
         estimated = _estimated(config, arguments)
         print(config.model_dump_json(indent=2), flush=True)
