@@ -28,11 +28,7 @@ def execute(source: Path, output: Path, parameters: dict[str, Any], stamp: Path,
 
 
 def _execute(source: Path, output: Path, parameters: dict[str, Any]) -> None:
-    # jsonschema, which checks that a notebook is one, tries this for a format that no notebook
-    # has, and its import takes two seconds to build a parser. None is "not installed" to it.
-    sys.modules.setdefault("rfc3987_syntax", None)
-    import nbconvert
-    import papermill
+    from entropy_mech.reproduction.executors import nbconvert, papermill
 
     running = output.with_name(f"running-{output.name}")
     papermill.execute_notebook(

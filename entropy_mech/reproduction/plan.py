@@ -116,6 +116,7 @@ def _notebook_job(
         stdin=json.dumps(order),
         log=folder / "logs" / f"{target.name}.txt",
         needs=frozenset(needs),
+        warm=True,
         kind="notebook",
         cost_s=_NOTEBOOK_S,
     )

@@ -31,6 +31,8 @@ class Completions:
         logp_sampler: B x T, float32, nats, as the sampler computed it, at its temperature.
         finished: B, bool; False where the token limit cut the response.
         policy_version: the number of optimizer steps behind the weights that sampled.
+        entropy: B x T, float32, nats, of the policy (temperature 1) where each token was drawn;
+            None from a sampler that does not see all logits, or was not asked.
 
     """
 
@@ -39,6 +41,7 @@ class Completions:
     logp_sampler: Tensor
     finished: Tensor
     policy_version: int
+    entropy: Tensor | None = None
 
 
 class Sampler(Protocol):

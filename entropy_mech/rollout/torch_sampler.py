@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from entropy_mech.errors import bad_value
+from entropy_mech.objectives import token_entropy
 from entropy_mech.random_streams import uniforms
 from entropy_mech.rollout.decoder import Decoder, HuggingFaceDecoder
 from entropy_mech.rollout.fused_decoder import FusedDecoder
@@ -26,11 +27,20 @@ class TorchSampler:
     the rounding of the logits, which padding can move, could ever turn one token into another.
 
     Qwen2, Llama and Mistral in float32 on a CPU are decoded by ``FusedDecoder``, which copies the
-    weights at every call; all else by the model's own forward pass.
+    weights at every call; all else by the model's own forward pass. With ``keep_entropy`` the
+    completions have the policy's entropy at every token.
     """
 
-    def __init__(self, model: PreTrainedModel, *, pad_token: int, eos_token: int):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        pad_token: int,
+        eos_token: int,
+        keep_entropy: bool = False,
+    ):
         self.model, self.pad_token, self.eos_token = model, pad_token, eos_token
+        self.keep_entropy = keep_entropy
 
     @torch.no_grad()
     def sample(
@@ -45,7 +55,8 @@ class TorchSampler:
         if temperature < 0:
             raise bad_value("rollout.temperature", temperature, "give 0 (greedy) or more")
         keys = np.array([request.key for request in requests], dtype=np.uint64)
-        out = _Output(len(requests), max_new_tokens, self.pad_token, self.model.device)
+        shape, device = (len(requests), max_new_tokens), self.model.device
+        out = _Output(shape, self.pad_token, device, keep_entropy=self.keep_entropy)
         with _in_evaluation_mode(self.model):
             self._fill(out, [request.prompt_tokens for request in requests], keys, temperature)
         return out.completions(policy_version)
@@ -64,6 +75,8 @@ class TorchSampler:
             draws = torch.from_numpy(uniforms(keys, position))
             token, logp = _draw(decoder.logits, temperature, draws)
             out.write(position, alive, token, logp)
+            if self.keep_entropy:
+                out.entropy[alive, position] = token_entropy(decoder.logits)
             finished = token == self.eos_token
             if finished.any():
                 # Finished rows leave the batch: most responses are far shorter than the longest.
@@ -96,9 +109,13 @@ def _in_evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
 class _Output:
     """Result tensors, filled column by column."""
 
-    def __init__(self, rows: int, columns: int, pad: int, device: torch.device):
-        self.tokens = torch.full((rows, columns), pad, device=device)
-        self.logp = torch.zeros(rows, columns, device=device)
+    def __init__(
+        self, shape: tuple[int, int], pad: int, device: torch.device, *, keep_entropy: bool
+    ):
+        rows = shape[0]
+        self.tokens = torch.full(shape, pad, device=device)
+        self.logp = torch.zeros(shape, device=device)
+        self.entropy = torch.zeros(shape, device=device) if keep_entropy else None
         self.length = torch.zeros(rows, dtype=torch.long, device=device)
         self.finished = torch.zeros(rows, dtype=torch.bool, device=device)
 
@@ -116,6 +133,7 @@ class _Output:
             logp_sampler=self.logp[:, :longest],
             finished=self.finished,
             policy_version=policy_version,
+            entropy=None if self.entropy is None else self.entropy[:, :longest],
         )
 
 

@@ -1,4 +1,4 @@
-"""Forks of one process that has read torch and transformers already.
+"""Forks of one process that has read what its jobs need, torch and transformers above all.
 
 A fresh Python spends seconds on their import, a fork of a warm one none; a run of a few seconds is
 then mostly the run. ``python -m entropy_mech.runs.warm`` is the warm process: it takes one JSON
@@ -36,14 +36,20 @@ JOB_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    # glibc gives large tensors back to the system and faults their pages in again at every use:
+    # a tenth of a toy run's time. Other allocators do not read these.
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
 }
 
-# What jobs import, first to last of their needs; the classes are lazy in transformers.
-_MODULES = (
+# What a kind of job imports, by its module; read before the first job of its kind.
+_TRAINING = (
     "entropy_mech.train.loop",
     "entropy_mech.train.pretrain",
     "entropy_mech.evaluation.of_run",
 )
+_NEEDS = {"entropy_mech.reproduction.notebook": ("entropy_mech.reproduction.executors",)}
+# Lazy in transformers: naming them imports them.
 _CLASSES = ("Qwen2ForCausalLM", "MistralForCausalLM", "LlamaForCausalLM", "AutoModelForCausalLM",
             "AutoTokenizer", "PreTrainedTokenizerFast")  # fmt: skip
 _END_WAIT_S = 10.0
@@ -57,14 +63,7 @@ def fork_is_safe() -> bool:
 def main() -> int:
     """Serve orders from standard input until it ends; needs ``JOB_ENVIRONMENT``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's, which ends us
-    for name in _MODULES:
-        import_module(name)
-    transformers = import_module("transformers")
-    for name in _CLASSES:
-        getattr(transformers, name)
-    gc.collect()
-    gc.freeze()  # so that the children's collector does not touch, and copy, what they share
-    # From here on there may be children: the end of the orders ends them, and no signal before it.
+    # Once there are children the end of the orders ends them, and no signal before it.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     server = _Server()
     order = server.serve()
@@ -92,11 +91,27 @@ class _Server:
                 order = json.loads(line)
                 if "signal" in order:
                     self._signal(order["id"], order["signal"])
-                elif self._fork(order["id"]):
+                    continue
+                self._import_needs(_NEEDS.get(order["module"], _TRAINING))
+                if self._fork(order["id"]):
                     return order
         finally:
             self._end_children()
         return None
+
+    def _import_needs(self, modules: tuple[str, ...]) -> None:
+        if all(name in sys.modules for name in modules):
+            return
+        if not self.children:  # seconds in which nothing would be lost by its end
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for name in modules:
+            import_module(name)
+        if "transformers" in sys.modules:
+            for name in _CLASSES:
+                getattr(sys.modules["transformers"], name)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        gc.collect()
+        gc.freeze()  # so that the children's collector does not touch, and copy, what they share
 
     def _lines(self) -> Iterator[bytes]:
         pending = b""

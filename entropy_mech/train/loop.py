@@ -24,7 +24,12 @@ from entropy_mech.train.checkpoint import LoopState, latest_checkpoint, save_che
 from entropy_mech.train.config import LossConfig, TrainConfig
 from entropy_mech.train.engine import measure
 from entropy_mech.train.lemma1_probe import Lemma1Probe
-from entropy_mech.train.measurements import covariance_metrics, rollout_metrics, token_record
+from entropy_mech.train.measurements import (
+    covariance_metrics,
+    logp_gap,
+    rollout_metrics,
+    token_record,
+)
 from entropy_mech.train.parallel import Ranks, join_ranks, leave_ranks
 from entropy_mech.train.rollouts import Rollout
 from entropy_mech.train.run_files import export_policy, mirrored, write_arrays, write_manifest
@@ -168,6 +173,8 @@ class _Loop:
         with self._phase("measure"):
             batch, trained = self._measured(rollout)
             metrics = {"policy_version": version, **rollout_metrics(batch, rollout)}
+            if self.config.rollout.old_logp == "recomputed":
+                metrics |= logp_gap(batch)
         metrics |= synced | validation
         with self._phase("advantages"):
             trained, rewarded = self.parts.with_advantages(trained, step)
@@ -180,8 +187,11 @@ class _Loop:
         batch, rows = rollout.batch, rollout.trained
         if self.config.rollout.entropy_over == "trained" and rows.any():
             batch, rows = batch.rows(rows.nonzero().squeeze(1)), rows[rows]
-        logp, entropy = measure(self.engine, batch)
-        batch = replace(batch, logp_old=logp, entropy=entropy)
+        if self.config.rollout.old_logp == "sampler":
+            batch = replace(batch, logp_old=batch.logp_sampler)
+        else:
+            logp, entropy = measure(self.engine, batch)
+            batch = replace(batch, logp_old=logp, entropy=entropy)
         return batch, batch if rows.all() else batch.rows(rows.nonzero().squeeze(1))
 
     def _steered_loss(self, entropy_nats: float) -> tuple[LossConfig, dict[str, float]]:

@@ -15,10 +15,9 @@ from entropy_mech.train.rollouts import Rollout
 
 
 def rollout_metrics(batch: RolloutBatch, rollout: Rollout) -> dict[str, Any]:
-    """Measure a rollout before the update; entropy and gap over ``batch``, the rest over all."""
+    """Measure a rollout before the update; entropy over ``batch``, the rest over all."""
     mask, sampled = batch.response_mask, rollout.batch
     length = mask.sum(dim=1)
-    gap = (batch.logp_sampler - batch.logp_old)[mask].abs()
     counts = Counter(verdict.name for verdict in rollout.verdicts)
     return {
         # Eq. 5 with each of the two denominators that text and code use.
@@ -30,9 +29,13 @@ def rollout_metrics(batch: RolloutBatch, rollout: Rollout) -> dict[str, Any]:
         "no_answer_fraction": counts["no_answer"] / len(rollout.verdicts),
         "grader_error_fraction": (counts["error"] + counts["timeout"]) / len(rollout.verdicts),
         "generation_rounds": rollout.rounds,
-        "logp_gap_mean_nats": gap.mean().item(),
-        "logp_gap_max_nats": gap.max().item(),
     }
+
+
+def logp_gap(batch: RolloutBatch) -> dict[str, float]:
+    """How far the sampler's log-probabilities are from the trainer's own, in nats."""
+    gap = (batch.logp_sampler - batch.logp_old)[batch.response_mask].abs()
+    return {"logp_gap_mean_nats": gap.mean().item(), "logp_gap_max_nats": gap.max().item()}
 
 
 def covariance_metrics(batch: RolloutBatch, responses: int) -> dict[str, Any]:

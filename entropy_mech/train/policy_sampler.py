@@ -18,9 +18,9 @@ from entropy_mech.train.shared_sampler import SharedSampler
 class LiveSampler(SharedSampler):
     """Samples with the model that the engine updates: its weights are never stale."""
 
-    def __init__(self, engine: Engine, loaded: LoadedModel):
+    def __init__(self, engine: Engine, loaded: LoadedModel, config: TrainConfig):
         super().__init__(
-            _torch_sampler(engine.policy.model, loaded), engine.ranks, on_every_rank=True
+            _torch_sampler(engine.policy.model, loaded, config), engine.ranks, on_every_rank=True
         )
 
     def sync(self, version: int) -> dict[str, float]:
@@ -37,12 +37,14 @@ class LiveSampler(SharedSampler):
 class CopySampler(LiveSampler):
     """Samples with whole weights that are copied from shards (ZeRO-3) before each rollout."""
 
-    def __init__(self, engine: Engine, loaded: LoadedModel, whole: PreTrainedModel):
+    def __init__(
+        self, engine: Engine, loaded: LoadedModel, config: TrainConfig, whole: PreTrainedModel
+    ):
         self.engine = engine
         self.model = whole.to(engine.device)
         self.places = dict(self.model.named_parameters())
         SharedSampler.__init__(
-            self, _torch_sampler(self.model, loaded), engine.ranks, on_every_rank=True
+            self, _torch_sampler(self.model, loaded, config), engine.ranks, on_every_rank=True
         )
 
     @torch.no_grad()
@@ -180,11 +182,14 @@ def _as_batch(rows: Tensor) -> RolloutBatch:
     )
 
 
-def _torch_sampler(model: PreTrainedModel, loaded: LoadedModel) -> TorchSampler:
+def _torch_sampler(
+    model: PreTrainedModel, loaded: LoadedModel, config: TrainConfig
+) -> TorchSampler:
     return TorchSampler(
         model,
         pad_token=loaded.tokenizer.pad_token_id,
         eos_token=loaded.tokenizer.eos_token_id,
+        keep_entropy=config.rollout.old_logp == "sampler",
     )
 
 
@@ -204,4 +209,6 @@ def build_sampler(
     """Return the sampler that the configuration names; ``whole`` is as ``whole_copy_needed``."""
     if config.sampler.kind == "vllm":
         return VLLMPolicySampler(engine, loaded, config, max_model_len)
-    return LiveSampler(engine, loaded) if whole is None else CopySampler(engine, loaded, whole)
+    if whole is None:
+        return LiveSampler(engine, loaded, config)
+    return CopySampler(engine, loaded, config, whole)

@@ -129,7 +129,7 @@ class RolloutMaker:
             logp_sampler=out.logp_sampler,
             logp_old=blank,
             logp_ref=blank,
-            entropy=blank,
+            entropy=blank if out.entropy is None else out.entropy,
         )
         return batch, out.finished
 

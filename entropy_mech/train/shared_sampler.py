@@ -55,6 +55,7 @@ def _on_host(out: Completions) -> Completions:
         response_mask=out.response_mask.cpu(),
         logp_sampler=out.logp_sampler.cpu(),
         finished=out.finished.cpu(),
+        entropy=None if out.entropy is None else out.entropy.cpu(),
     )
 
 
@@ -73,4 +74,5 @@ def _joined(parts: Sequence[Completions]) -> Completions:
         logp_sampler=stacked("logp_sampler"),
         finished=torch.cat([part.finished for part in parts]),
         policy_version=parts[0].policy_version,
+        entropy=None if parts[0].entropy is None else stacked("entropy"),
     )

@@ -14,9 +14,14 @@ from entropy_mech.train.pretrain import base_model
 from tests.conftest import tiny
 
 
-def _sampler(store):
+def _sampler(store, **settings):
     model, tokenizer = base_model(store.root, tiny())
-    return TorchSampler(model, pad_token=tokenizer.pad_token_id, eos_token=tokenizer.eos_token_id)
+    return TorchSampler(
+        model,
+        pad_token=tokenizer.pad_token_id,
+        eos_token=tokenizer.eos_token_id,
+        **settings,
+    )
 
 
 def _requests(count=60):
@@ -85,8 +90,8 @@ def test_greedy_takes_the_likeliest_token(store):
     assert first[0][0] == int(logits[0, -1].argmax())
 
 
-def test_sampler_and_trainer_agree_on_log_probabilities(store):
-    sampler, requests = _sampler(store), _requests()
+def test_sampler_and_trainer_agree_on_log_probabilities_and_entropy(store):
+    sampler, requests = _sampler(store, keep_entropy=True), _requests()
     for temperature in (1.0, 0.7):
         out = sampler.sample(requests, temperature=temperature, max_new_tokens=12)
         engine = TorchEngine(sampler.model, EngineConfig(), UpdateConfig(), temperature=temperature)
@@ -100,3 +105,5 @@ def test_sampler_and_trainer_agree_on_log_probabilities(store):
         logp, entropy = measure(engine, batch)
         torch.testing.assert_close(logp, out.logp_sampler, rtol=1e-4, atol=1e-4)
         assert (entropy[out.response_mask] >= 0).all()
+        # At temperature 1 whatever the sampling's: that is the policy's (Eq. 5).
+        torch.testing.assert_close(entropy, out.entropy, rtol=1e-4, atol=1e-5)

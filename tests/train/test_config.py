@@ -107,6 +107,10 @@ def test_what_the_paper_sets_is_in_the_sentence(path, values):
         ({"update": {"learning_rate": -1}}, "update.learning_rate = -1: input should be greater"),
         ({"seed": "one"}, "seed = one: input should be a valid integer"),
         ({"rollout": {"top_p": 0.9}}, "rollout.top_p = 0.9: training needs the distribution"),
+        (
+            {"rollout": {"old_logp": "sampler"}, "sampler": {"kind": "vllm"}},
+            'rollout.old_logp = "sampler": only sampler.kind = "torch"',
+        ),
         ({"rollout": {"top_k": 5}}, "'rollout.top_k': did you mean 'rollout.top_p'?"),
         (
             {"update": {"updates_per_rollout": 128}},

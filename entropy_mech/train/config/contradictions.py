@@ -127,6 +127,14 @@ def _one_temperature_for_one_reference(config: TrainConfig) -> None:
         )
 
 
+def _old_logp_are_the_trainers(config: TrainConfig) -> None:
+    if config.rollout.old_logp == "sampler" and config.sampler.kind != "torch":
+        raise ValueError(
+            'rollout.old_logp = "sampler": only sampler.kind = "torch" draws with the '
+            "trainer's own weights and sees all logits; give 'recomputed'"
+        )
+
+
 CONTRADICTIONS = (
     _toys_go_together,
     _penalty_can_act,
@@ -140,4 +148,5 @@ CONTRADICTIONS = (
     _probe_has_one_process,
     _spread_needs_groups,
     _one_temperature_for_one_reference,
+    _old_logp_are_the_trainers,
 )

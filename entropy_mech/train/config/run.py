@@ -49,6 +49,12 @@ class RolloutConfig(Section):
         description="responses whose tokens Eq. 5 averages over: all that were sampled, or "
         "those that the filter left, as the released code does",
     )
+    old_logp: Literal["recomputed", "sampler"] = Field(
+        "recomputed",
+        description="log-probabilities and entropies before the update: of a pass of the trainer's "
+        "own, as the paper's code has it, or of the torch sampler, which draws with the same "
+        "weights; that saves the pass, and no gap between the two is logged",
+    )
     top_p: Literal[1.0] = Field(
         1.0, description="1: what is trained must be the distribution that was sampled"
     )
