@@ -122,7 +122,7 @@ def _places(package: str, modules: list[Path], body: list[str]) -> dict[str, str
 
 def _module(path: Path) -> list[str]:
     source, where = read(path), path.relative_to(ROOT).as_posix()
-    lines = [f"## {_module_name(path)}", "", f"[{where}](../../{where})", ""]
+    lines = [f"## {_module_name(path)}", "", f"[`{where}`](../../{where})", ""]
     lines += [*prose(ast.get_docstring(source.tree)), ""]
     for node in public(source.tree.body):
         lines += [f"### {node.name}", ""]

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Warns|Yields|Keys):$")
 _ITEM = re.compile(r"^(\*{0,2}\w[\w., *]*): (.+)$")
 _ROLE = re.compile(r":\w+:`~?([^`]+)`")
-# What Markdown would read as its own: a star between words, a tag, a bracket that begins a link.
-_LITERAL = re.compile(r"(?<=[\w)])\*(?=[\w(])|<(?=[A-Za-z/!])|\[(?=[^]]*\]\()")
+# What Markdown would read as its own: a star between words, __name__, a tag, the start of a link.
+_LITERAL = re.compile(r"(?<=[\w)])\*(?=[\w(])|(?<!\w)__(?=\w)|<(?=[A-Za-z/!])|\[(?=[^]]*\]\()")
 _HEADING = re.compile(r"^#{1,6} (.+)$")
 
 
