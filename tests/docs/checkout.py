@@ -18,9 +18,10 @@ _SHOWN = ("reproduce", "notebooks", "benchmarks", "docs", "tests", "entropy_mech
 class Checkout:
     """Blocks of one page, executed in order in one folder and one namespace.
 
-    A page with differences gets copies of the package and its tests, with the differences
-    applied; a block of Python or TOML whose first line is a comment with a path is written there
-    too. Commands then run in processes of that copy.
+    A block of Python or TOML whose first line is a comment with a path is written there. A page
+    with differences gets copies of the package and its tests with the differences applied, and
+    its commands run in processes of that copy; other pages get links, and only the run files are
+    copies.
     """
 
     def __init__(self, page: str, folder: Path):
@@ -29,7 +30,7 @@ class Checkout:
         differences = [block for block in self.waiting if block.language == "diff"]
         self.changed = bool(differences)
         for name in _SHOWN:
-            if self.changed:
+            if self.changed or name == "reproduce":
                 ignored = shutil.ignore_patterns("__pycache__")
                 shutil.copytree(ROOT / name, folder / name, ignore=ignored)
             else:
@@ -47,15 +48,17 @@ class Checkout:
                 self._execute(first)
 
     def _execute(self, block: Block) -> None:
-        if block.language in ("python", "toml") and (named := _NAMED.match(block.text)):
-            path = self.folder / named[1]
-            assert self.changed, f"{block}: a file is written only where a page has differences"
-            path.write_text(block.text)
+        named = _NAMED.match(block.text)
+        if named:
+            own = self.changed or named[1].startswith("reproduce/")
+            assert own, f"{block}: show the difference that makes {named[1]} part of the package"
+            (self.folder / named[1]).write_text(block.text)
         if block.language == "python":
             # As many empty lines before it as make the lines of an error the page's own.
             source = "\n" * (block.line - 1) + block.text
             exec(compile(source, block.page, "exec", dont_inherit=True), self.names)
         elif block.language == "toml":
+            assert named, f"{block}: say in a first line, # reproduce/runs/NAME.toml, where it lies"
             self._command(f"entropy-mech train {named[1]} --dry-run")
         elif block.language == "sh":
             for line in commands.lines_of(block.text):

@@ -85,7 +85,8 @@ def _prepare(block: Block, checkout: Checkout) -> None:
         # The run is there already, as a log that was imported: nothing is left to train.
         write_log(checkout.folder / "log.jsonl", 60)
         words = ["import-run", name, "log.jsonl", "--profile", "toy", "--seed", seed or "1"]
-        parse(words).run(parse([*words, "--replace"]))
+        arguments = parse([*words, "--replace"])
+        arguments.run(arguments)
 
 
 def test_no_block_is_of_an_unknown_kind():
