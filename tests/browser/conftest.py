@@ -17,9 +17,12 @@ _SHORTER = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def page():
-    """A page of 1280 x 800 in the browser that this machine has."""
+    """A page of 1280 x 800 in the browser that this machine has.
+
+    Of this package alone: Playwright's event loop would be in the way of other tests' own.
+    """
     if importlib.util.find_spec("playwright") is None:
         pytest.skip("playwright is not installed: `make test-browser` installs it and a browser")
     executable = chromium.find()
@@ -37,7 +40,7 @@ def page():
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def project(tmp_path_factory):
     """A copy of the project whose first run is short."""
     folder = copy_of_project(tmp_path_factory.mktemp("project"))
@@ -48,7 +51,7 @@ def project(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def in_lab(page, project, tmp_path_factory):
     """The page, showing 00_start_here in JupyterLab as `make lab` opens it."""
     with lab(project, tmp_path_factory.mktemp("home")) as address:
@@ -56,7 +59,7 @@ def in_lab(page, project, tmp_path_factory):
         yield page
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def start_here(in_lab, project):
     """The notebook 00_start_here, run through the menu, with what was seen meanwhile."""
     notebook = Notebook(in_lab, project / "notebooks" / "00_start_here.ipynb")
