@@ -137,7 +137,7 @@ def _supervise(
     status: Path,
 ) -> None:
     """Minimise the cross-entropy of the demonstrations' answers with AdamW, cosine to 0."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=stage.learning_rate, foreach=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=stage.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / stage.steps))
     )
