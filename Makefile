@@ -22,7 +22,7 @@ help:
 	@echo "make test        run the tests, vLLM's and DeepSpeed's too where they can run"
 	@echo "make test-browser  test in JupyterLab alone; installs a Chromium where there is none"
 	@echo "make lab         open the notebooks in JupyterLab"
-	@echo "make docs        write docs/api/ anew from the docstrings"
+	@echo "make docs        write docs/api/ from the docstrings, README's table from docs/verdicts.md"
 	@echo "make lint        check style       make format   mend it"
 
 setup: $(READY)
@@ -63,6 +63,7 @@ lab: $(READY)
 
 docs: $(READY)
 	@$(BIN)/python docs/make/api.py
+	@$(BIN)/python docs/make/readme.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

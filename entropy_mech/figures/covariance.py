@@ -73,9 +73,9 @@ def by_difficulty(frame: pd.DataFrame, ax: Axes) -> Axes:
         part = groups[groups["accuracy"] == accuracy]
         band_over_seeds(part, "covariance", ax, colour=colour, label=f"accuracy {accuracy:g}")
     ax.axhline(0, color="0.4", lw=0.8)
-    ax.set(xlabel="rollout step", ylabel=r"Cov($\log\pi$, $\pi A$) (nats)")
-    ax.set_title(f"{ours(frame)}: by group accuracy, means of 5 rollouts")
-    ax.legend(frameon=False)
+    ax.set(xlabel="rollout step (means of 5)", ylabel=r"Cov($\log\pi$, $\pi A$) (nats)")
+    ax.set_title(f"{ours(frame)}: by group accuracy")
+    ax.legend(frameon=False, loc="upper right")
     return ax
 
 

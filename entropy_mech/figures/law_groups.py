@@ -41,7 +41,7 @@ def law_panel(frame: pd.DataFrame, ax: Axes, *, title: str = "") -> Axes:
         _curves(part, fits.get_group(group).dropna(subset="a"), ax, colour, str(group))
     log_entropy_axis(ax)
     ax.set_ylabel("validation accuracy (fraction)")
-    ax.legend(frameon=False, fontsize="small", loc="best")
+    ax.legend(fontsize="small", framealpha=0.8, edgecolor="none")
     return ax
 
 

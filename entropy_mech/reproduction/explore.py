@@ -15,7 +15,7 @@ from entropy_mech.published.tables import SIZES
 from entropy_mech.reproduction.explorer import Explorer, only_words
 from entropy_mech.reproduction.targets import check_profile
 from entropy_mech.reproduction.token_view import TokenView
-from entropy_mech.runs.find import find_run
+from entropy_mech.runs.find import find_run, names_of_runs
 from entropy_mech.runs.listing import list_runs
 from entropy_mech.runs.store import Run, RunStore, default_store
 
@@ -189,7 +189,7 @@ def _stored(
     """Return the profile's runs that ``has`` accepts, by name; the one asked for is first."""
     if profile == "published":
         return {}
-    found = {} if asked is None else {_label(asked): asked}
+    found = [] if asked is None else [asked]
     for name in list_runs(store)["id"]:
         if not (store.root / name / "config.json").is_file():
             continue  # it only starts and has not said yet what it is
@@ -199,11 +199,18 @@ def _stored(
             print(f"{name} is left out: {error}")
             continue
         if one.config.toy == (profile == "toy") and has(one):
-            found.setdefault(_label(one), one)
-    return found
+            found.append(one)
+    names = names_of_runs(found, store, profile)
+    labelled: dict[str, Run] = {}
+    for one in found:
+        labelled.setdefault(_label(one, names.get(one.path.name, "")), one)
+    return labelled
 
 
-def _label(run: Run) -> str:
+def _label(run: Run, name: str = "") -> str:
+    """Say which run it is: its file's name, or its method and id."""
+    if name:
+        return f"{name}, seed {run.config.seed}"
     return f"{run.config.loss.method}, seed {run.config.seed} ({run.path.name[:8]})"
 
 

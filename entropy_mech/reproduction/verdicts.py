@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from entropy_mech.reproduction.paper_order import in_paper_order
 from entropy_mech.reproduction.targets import Target
 from entropy_mech.runs.store import read_json
 
+# The picture that says most about a full run; the README shows it.
+_PICTURE = "fig01.png"
 # What differs between two runs of the same thing, and says nothing of the result.
 _NOT_OF_THE_RESULT = ("made",)
 
@@ -22,6 +25,8 @@ def write_verdicts(
     results_folder: Path, targets: Sequence[Target], profile: str, folder: Path
 ) -> Path:
     """Write ``verdicts.md`` and ``verdicts.json`` into ``folder`` and return the former's path.
+
+    Figure 1 is copied beside them where it was made.
 
     Raises:
         UserError: no target has a result yet.
@@ -42,6 +47,9 @@ def write_verdicts(
     _write(folder / "verdicts.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
     page = folder / "verdicts.md"
     _write(page, verdict_page(in_paper_order(targets), results, profile))
+    picture = results_folder.parent / "figures" / _PICTURE
+    if picture.exists():
+        shutil.copyfile(picture, folder / _PICTURE)
     return page
 
 

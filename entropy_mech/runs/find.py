@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,21 @@ def run_names(profile: str) -> list[str]:
         raise unknown_name("profile", profile, profiles)
     files = (project_root() / "reproduce" / "runs" / profile).glob("*.toml")
     return sorted(p.stem for p in files if p.stem[0] != "_")
+
+
+def names_of_runs(runs: Iterable[Run], store: RunStore, profile: str) -> dict[str, str]:
+    """Return the name of each run's file by the run's id; runs of no file are left out.
+
+    Of several files that are one run (a baseline that two figures share) the first by name counts.
+    """
+    seeds = {run.config.seed for run in runs}
+    configs = {name: find_config(name, profile=profile) for name in run_names(profile)}
+    named: dict[str, str] = {}
+    for seed in seeds:
+        for name, config in configs.items():
+            run = store.run(config.model_copy(update={"seed": seed}))
+            named.setdefault(run.path.name, name)
+    return named
 
 
 def _run_in(folder: Path) -> Run:

@@ -1,6 +1,8 @@
 """The README's tree and table match what is there; test_code.py has its code."""
 
 import re
+import subprocess
+import sys
 
 from tests.docs.pages import ROOT
 
@@ -28,3 +30,9 @@ def test_every_notebook_is_in_the_table():
     rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", README, re.MULTILINE)
     listed = {name for row in rows for name in re.findall(r"\w+", row)}
     assert listed == {p.stem for p in (ROOT / "notebooks").glob("*.ipynb")}
+
+
+def test_the_table_of_verdicts_is_the_pages_own():
+    command = [sys.executable, str(ROOT / "docs" / "make" / "readme.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

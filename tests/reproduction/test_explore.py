@@ -89,6 +89,22 @@ def test_tokens_follow_step_colour_prompt_and_run(store):
     assert token_colour(1.0, 1.0, "touched") in view.value
 
 
+def test_a_run_of_no_file_is_called_by_its_method_and_id(store):
+    config = find_config("fig11_7b_clip_cov", seed=3)
+    config = config.model_copy(
+        update={"update": config.update.model_copy(update={"learning_rate": 0.5})}
+    )
+    run = store.run(config)
+    run.token_path(0).parent.mkdir(parents=True)
+    run.write("config.json", config.model_dump(mode="json"))
+    np.savez(run.token_path(0), **_record(0))
+    shown = explore.tokens(run.path.name, store=store)
+    others = [f"fig11_7b_clip_cov, seed {seed}" for seed in (1, 2)]
+    first, *rest = shown.controls["run"].options
+    assert first == f"clip_cov, seed 3 ({run.path.name[:8]})"
+    assert sorted(rest) == others
+
+
 def test_tokens_are_text_where_a_policy_is_exported(store):
     from entropy_mech.problems.tokenizer import character_tokenizer
 
@@ -101,7 +117,7 @@ def test_tokens_are_text_where_a_policy_is_exported(store):
 
 def test_law_window_changes_the_ceiling_and_the_run_its_points(store):
     shown = explore.law(_id(store, 2), store=store)
-    assert shown.values["run"].startswith("clip_cov, seed 2")
+    assert shown.values["run"] == "fig11_7b_clip_cov, seed 2"
 
     def ceiling():
         lines = {line.get_label().split(" = ")[0]: line for line in shown.content.axes[0].lines}

@@ -103,6 +103,8 @@ def test_a_table_between_paragraphs_keeps_its_place():
 
 def test_verdicts_are_the_same_text_from_the_same_results(folder, tmp_path):
     out = tmp_path / "docs"
+    (folder / "figures").mkdir()
+    (folder / "figures" / "fig01.png").write_bytes(b"a picture")
     page = write_verdicts(folder / "results", TARGETS, "toy", out)
     first = page.read_bytes(), (out / "verdicts.json").read_bytes()
     # Made again at another time: nothing else has changed, and neither has the page.
@@ -111,6 +113,7 @@ def test_verdicts_are_the_same_text_from_the_same_results(folder, tmp_path):
     path.write_text(json.dumps(again))
     write_verdicts(folder / "results", TARGETS, "toy", out)
     assert (page.read_bytes(), (out / "verdicts.json").read_bytes()) == first
+    assert (out / "fig01.png").read_bytes() == b"a picture"
     text = page.read_text()
     assert "All 3 claims: 1 reproduced at this scale, 1 holds, 1 contradicted." in text
     assert "| fig11 claims <1> | a \\| b | 1.5 [1, 2] | contradicted |" in text
