@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM, MistralForCausalLM, PreTrainedModel, Qwen2ForCausalLM
 
+from entropy_mech.train.first_fit import first_fit
+
 # Classes that take a mask per pair of tokens and know positions from ``position_ids`` alone.
 _CLASSES = (Qwen2ForCausalLM, LlamaForCausalLM, MistralForCausalLM)
 # A mask has the square of a row's length, and beyond this it costs more than the padding did.
@@ -63,7 +65,7 @@ def pack(input_ids: Tensor, lengths: Tensor) -> PackedRows | None:
     columns = int(lengths.max())
     if columns > _LONGEST:
         return None
-    row, start = _first_fit(lengths.tolist(), columns)
+    row, start = first_fit(lengths.tolist(), columns)
     rows = max(row) + 1
     if rows > (1 - _LEAST_SAVED_FRACTION) * len(lengths):
         return None
@@ -76,20 +78,3 @@ def pack(input_ids: Tensor, lengths: Tensor) -> PackedRows | None:
         part[target] = values
     together = sequence.unsqueeze(2) == sequence.unsqueeze(1)
     return PackedRows(packed[0], packed[1], together.tril().unsqueeze(1), row, start)
-
-
-def _first_fit(lengths: list[int], columns: int) -> tuple[list[int], list[int]]:
-    """Put each length, the longest first, into the first row with room; return rows and starts.
-
-    >>> _first_fit([2, 5, 3, 1], 5)
-    ([1, 0, 1, 2], [3, 0, 0, 0])
-    """
-    row, start, filled = [0] * len(lengths), [0] * len(lengths), []
-    for item in sorted(range(len(lengths)), key=lambda item: -lengths[item]):
-        need = lengths[item]
-        chosen = next((r for r, used in enumerate(filled) if used + need <= columns), len(filled))
-        if chosen == len(filled):
-            filled.append(0)
-        row[item], start[item] = chosen, filled[chosen]
-        filled[chosen] += need
-    return row, start

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from entropy_mech.train.first_fit import first_fit
+
 IGNORED = -100
 _NOBODY = -1
 
@@ -42,15 +44,16 @@ def pack(
     >>> pack([([3, 4], [5]), ([3], [6])], eos_token_id=1, pad_token_id=0).targets.tolist()
     [[-100, 5, 1], [6, 1, -100]]
     """
-    order = sorted(range(len(texts)), key=lambda i: -len(texts[i][0]) - len(texts[i][1]))
-    width = max(len(prompt) + len(answer) for prompt, answer in texts)
-    places, rows = _first_fit([len(texts[i][0]) + len(texts[i][1]) for i in order], width)
+    lengths = [len(prompt) + len(answer) for prompt, answer in texts]
+    width = max(lengths)
+    row_of, start_of = first_fit(lengths, width)
+    rows = max(row_of) + 1
     input_ids = np.full((rows, width), pad_token_id)
     targets = np.full((rows, width), IGNORED)
     position_ids = np.zeros((rows, width), dtype=np.int64)
     owner = np.full((rows, width), _NOBODY)
-    for i, (row, start) in zip(order, places, strict=True):
-        prompt, answer = texts[i]
+    for i, (prompt, answer) in enumerate(texts):
+        row, start = row_of[i], start_of[i]
         end = start + len(prompt) + len(answer)
         input_ids[row, start:end] = [*prompt, *answer]
         targets[row, start + len(prompt) - 1 : end] = [*answer, eos_token_id]
@@ -63,16 +66,3 @@ def pack(
         position_ids=torch.from_numpy(position_ids),
         attention_mask=same.tril()[:, None],
     )
-
-
-def _first_fit(lengths: Sequence[int], width: int) -> tuple[list[tuple[int, int]], int]:
-    """Return each text's row and start, and how many rows there are."""
-    used: list[int] = []
-    places = []
-    for length in lengths:
-        row = next((r for r, taken in enumerate(used) if taken + length <= width), len(used))
-        if row == len(used):
-            used.append(0)
-        places.append((row, used[row]))
-        used[row] += length
-    return places, len(used)
