@@ -36,6 +36,7 @@ class EngineSettings:
         max_model_len: tokens of the longest prompt and response together.
         max_num_batched_tokens: tokens of one step of the engine.
         policy_version: optimizer steps behind the weights in ``model_folder``.
+        revision: of a hub id: the commit that the trainer has loaded; of a folder, nothing.
 
     """
 
@@ -50,6 +51,7 @@ class EngineSettings:
     max_num_batched_tokens: int
     enforce_eager: bool
     policy_version: int
+    revision: str | None = None
 
     def table(self) -> dict[str, Any]:
         """Return the settings as a table that ``EngineSettings(**table)`` reads."""

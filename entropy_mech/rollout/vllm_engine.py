@@ -248,6 +248,7 @@ def _start(settings: EngineSettings):
     }
     return LLM(
         settings.model_folder,
+        revision=settings.revision,
         skip_tokenizer_init=True,
         dtype=settings.dtype,
         seed=settings.seed,

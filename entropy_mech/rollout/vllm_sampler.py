@@ -31,6 +31,7 @@ class VLLMSampler:
         dtype: of the engines' weights and arithmetic.
         max_model_len: tokens of the longest prompt and response together.
         seed: of the engine; each response's stream is its request's own.
+        revision: of a hub id, the commit that the trainer has loaded; None for a folder.
 
     Raises:
         UserError: the settings do not fit one another.
@@ -48,6 +49,7 @@ class VLLMSampler:
         dtype: torch.dtype,
         max_model_len: int,
         seed: int,
+        revision: str | None = None,
     ):
         self.config, self.pad_token, self.dtype = config, pad_token, dtype
         self.max_model_len = max_model_len
@@ -63,6 +65,7 @@ class VLLMSampler:
             max_sequences=config.max_sequences,
             enforce_eager=config.enforce_eager,
             policy_version=0,
+            revision=revision,
         )
         self._colocated = config.placement == "colocated"
         self.engines: list[Engine] = (

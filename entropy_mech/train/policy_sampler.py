@@ -78,6 +78,7 @@ class VLLMPolicySampler(SharedSampler):
                 dtype=dtype,
                 max_model_len=max_model_len,
                 seed=config.seed,
+                revision=loaded.revision,
             )
         super().__init__(sampler, engine.ranks, on_every_rank=settings.placement == "colocated")
         self.engine = engine

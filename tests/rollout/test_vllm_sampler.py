@@ -21,6 +21,7 @@ one_model = pytest.mark.parametrize("any_model", ["untied"], indirect=True)
 
 CONFIG = VLLMSamplerConfig(max_sequences=16, max_num_batched_tokens=LONGEST)
 PROMPTS = probe_prompts(VOCABULARY, LONGEST)
+REVISION = "0123abc"  # a folder has none; the engine is told all the same
 
 
 class Subject:
@@ -39,6 +40,7 @@ class Subject:
             dtype=torch.float32,
             max_model_len=LONGEST,
             seed=3,
+            revision=REVISION,
         )
         self.generators_kept = _generators() == before
 
@@ -106,6 +108,12 @@ def test_log_probabilities_are_the_models_at_any_temperature(any_model):
     given = any_model.sampler.logprobs(prompt, response)
     expected = logp_of(any_model.model, torch.tensor(PROMPTS[:1]))[0, 99:]
     torch.testing.assert_close(given, expected, rtol=0, atol=1e-5)
+
+
+@one_model
+def test_the_engine_loads_the_commit_that_the_trainer_loaded(any_model):
+    (engine,) = any_model.sampler.engines
+    assert engine._llm.model_config.revision == REVISION
 
 
 @one_model
