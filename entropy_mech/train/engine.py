@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -77,6 +78,15 @@ def prepared_policy(model: PreTrainedModel, config: EngineConfig, temperature: f
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.train()
     return Policy(model, temperature=temperature)
+
+
+def half_passes(config: EngineConfig, device: torch.device) -> AbstractContextManager:
+    """Return the context of forward passes: bfloat16 over float32 weights, where it is asked for.
+
+    DeepSpeed's weights are bfloat16 themselves and need none.
+    """
+    half = config.kind == "torch" and config.dtype == "bfloat16"
+    return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
 
 
 def new_optimizer(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from transformers import PreTrainedModel
 from entropy_mech.errors import UserError
 from entropy_mech.train.batch import RolloutBatch
 from entropy_mech.train.config import EngineConfig, UpdateConfig
-from entropy_mech.train.engine import new_optimizer, prepared_policy
+from entropy_mech.train.engine import half_passes, new_optimizer, prepared_policy
 from entropy_mech.train.parallel import Ranks
 
 _STATE = "state.pt"
@@ -49,8 +48,7 @@ class TorchEngine:
     ) -> tuple[Tensor, Tensor]:
         """Log-probabilities (differentiable) and entropies of the response tokens, B x T each."""
         part = batch.to(self.device)
-        half = self.config.dtype == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():
+        with half_passes(self.config, self.device):
             return self.policy(
                 part.input_ids,
                 part.prompt_length,

@@ -8,13 +8,16 @@ from transformers import PreTrainedModel
 
 from entropy_mech.train.batch import RolloutBatch
 from entropy_mech.train.config import EngineConfig
-from entropy_mech.train.engine import measure
+from entropy_mech.train.engine import half_passes, measure
 from entropy_mech.train.parallel import Ranks
 from entropy_mech.train.policy import Policy
 
 
 class FrozenPolicy:
-    """A policy that is only asked. Each rank has a whole copy, on the host between questions."""
+    """A policy that is only asked. Each rank has a whole copy, on the host between questions.
+
+    Its passes have the trained policy's precision, so that its KL to itself is 0.
+    """
 
     def __init__(
         self, model: PreTrainedModel, config: EngineConfig, ranks: Ranks, *, temperature: float
@@ -28,7 +31,8 @@ class FrozenPolicy:
     ) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropies of the response tokens, B x T each; no gradient."""
         part = batch.to(self.device)
-        return self.policy(part.input_ids, part.prompt_length, part.tokens, part.response_mask)
+        with half_passes(self.config, self.device):
+            return self.policy(part.input_ids, part.prompt_length, part.tokens, part.response_mask)
 
     def logprobs(self, batch: RolloutBatch) -> Tensor:
         """Log-probabilities of all rows, B x T, on every rank."""

@@ -1,5 +1,6 @@
 """Half precision and gradient checkpointing change speed and memory, and results by rounding."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from entropy_mech.train.batch import RolloutBatch, join
 from entropy_mech.train.config_io import make_config
 from entropy_mech.train.engine import build_engine, measure
 from entropy_mech.train.parallel import Ranks
+from entropy_mech.train.reference import FrozenPolicy
 from entropy_mech.train.update import update_policy
 
 VOCABULARY, PROMPTS, RESPONSES, LONGEST = 97, 4, 4, 14
@@ -116,6 +118,17 @@ def test_checkpointing_changes_no_number(head, dtype):
     for without, with_it in zip(*ends, strict=True):
         same = torch.equal(without, with_it) if torch.is_tensor(without) else without == with_it
         assert same
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_policy_is_its_own_reference(dtype):
+    """The KL to the reference is exactly 0 before the first update, in either precision."""
+    config = _config(dtype=dtype)
+    engine = _engine(config)
+    same = copy.deepcopy(engine.policy.model)
+    reference = FrozenPolicy(same, config.engine, Ranks(), temperature=1.0)
+    batch = _measured(engine)
+    assert torch.equal(reference.logprobs(batch), batch.logp_old)
 
 
 def test_checkpointing_recomputes_every_block_in_the_backward_pass():
