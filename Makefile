@@ -20,7 +20,7 @@ help:
 	@echo "make reproduce   train the toy policies, run the notebooks, write out/$(PROFILE)/index.html"
 	@echo "                 SEEDS=3 for intervals and verdicts; PROFILE=published: the paper's numbers"
 	@echo "make test        run the tests, vLLM's and DeepSpeed's too where they can run"
-	@echo "make test-browser  test in JupyterLab alone; installs a Chromium where there is none"
+	@echo "make test-browser  only the test in JupyterLab; installs a Chromium (by apt if root)"
 	@echo "make lab         open the notebooks in JupyterLab"
 	@echo "make docs        write docs/api/ from the docstrings, README's table from docs/verdicts.md"
 	@echo "make lint        check style       make format   mend it"

@@ -69,7 +69,7 @@ def code(folder, pool):
     ]
     ours = pool.grade_code_many([(m, r["tests"]) for r, m in mutants], timeout_s=3.0)
     with ThreadPoolExecutor(pool.workers) as executor:
-        judge = lambda pair: fresh_interpreter_passes(pair[1], pair[0]["tests"], 3)  # noqa: E731
+        judge = lambda pair: bool(fresh_interpreter_passes(pair[1], pair[0]["tests"], 3))  # noqa: E731
         truth = list(executor.map(judge, mutants))
     same = sum((v.name == "correct") == t for v, t in zip(ours, truth, strict=True))
     print(f"\nKodCode: {passed} of {len(data)} reference solutions pass. Mutants: {len(mutants)}, of "

@@ -91,16 +91,16 @@ def compare_code(folder, workers):
     data = rows(folder, "kodcode")
     pairs = [(r["solution"], r["tests"]) for r in data]
     pairs += [(m, r["tests"]) for r in data if (m := mutate(r["solution"], r["id"] + "speed"))]
-    timeout_s = 3
+    limit_s = 3  # the judge's in processor seconds, the pool's as time passes
 
     def fresh():
         with ThreadPoolExecutor(workers) as executor:
-            return list(executor.map(lambda p: fresh_interpreter_passes(*p, timeout_s), pairs))
+            return list(executor.map(lambda p: bool(fresh_interpreter_passes(*p, limit_s)), pairs))
 
     peer_s, peer = timed(fresh)
     with GradingPool(workers, error_limit_fraction=1.0) as pool:
         pool.grade_code_many([("def f(): return 1", ["assert f() == 1"])] * workers * 2)
-        ours_s, verdicts = timed(lambda: pool.grade_code_many(pairs, timeout_s=timeout_s))
+        ours_s, verdicts = timed(lambda: pool.grade_code_many(pairs, timeout_s=limit_s))
         mode = pool._all[0].sandbox.mode
     ours = [v.name == "correct" for v in verdicts]
     differ = [i for i, (a, b) in enumerate(zip(ours, peer, strict=True)) if a != b]
@@ -114,7 +114,7 @@ def compare_code(folder, workers):
     peer_s, _ = timed(fresh)
     with GradingPool(workers, error_limit_fraction=1.0) as pool:
         pool.grade_code_many([("def f(): return 1", ["assert f() == 1"])] * workers * 2)
-        ours_s, _ = timed(lambda: pool.grade_code_many(pairs, timeout_s=timeout_s))
+        ours_s, _ = timed(lambda: pool.grade_code_many(pairs, timeout_s=limit_s))
     print(f"\nWithout the programs that run into the limit ({len(quick)} left): fresh interpreters "
           f"{len(quick) / peer_s:.0f}, the pool {len(quick) / ours_s:.0f} a second, ratio "
           f"{peer_s / ours_s:.1f}.")  # fmt: skip

@@ -124,12 +124,15 @@ def positive(name: str, value: int) -> int:
 
 def existing_config(text: str) -> str:
     """Return the path of a run's file as it is, or raise the error that names the nearest."""
+    from entropy_mech.runs.store import project_root
+
     path = Path(text)
     if path.exists():
         return text
-    runs = Path("reproduce", "runs")
+    runs = project_root() / "reproduce" / "runs"
     files = [p for f in (path.parent, runs / "toy", runs / "paper") for p in f.glob("[!_]*.toml")]
-    by_stem = {file.stem: str(file) for file in reversed(files)}  # the nearest folder has its say
+    files.reverse()  # of files of one name the nearest folder's is meant
+    by_stem = {file.stem: os.path.relpath(file) for file in files}
     near = by_stem.get(nearest(path.stem, by_stem))
     fix = f"did you mean {near!r}?" if near else "give the path of a TOML file"
     raise bad_value("config", text, f"no such file; {fix}")

@@ -44,7 +44,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     if near and len(known) > _LISTED:
         return UserError(f"unknown {kind} {name!r}: did you mean {near!r}?")
     hint = f"did you mean {near!r}? " if near else ""
-    return UserError(f"unknown {kind} {name!r}: {hint}known: {', '.join(known)}")
+    more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
+    return UserError(f"unknown {kind} {name!r}: {hint}known: {', '.join(known[:_LISTED])}{more}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ def register(commands) -> None:
         usage="entropy-mech reproduce [options] [TARGET ...]",
         help="train what is missing, run the notebooks, write the gallery",
         description="Reproduce figures and tables of the paper: all of them, or those named.",
-        epilog="example: entropy-mech reproduce fig11 --seeds 3 -p steps 60",
+        epilog="example: entropy-mech reproduce fig11 --seeds 3 -p steps 24",
     )
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="names such as fig01, tab01")
     parser.add_argument(

@@ -61,8 +61,9 @@ def verdict_page(
     lines = [
         f"# Verdicts: profile {profile}",
         "",
-        "Written by `entropy-mech reproduce --write-verdicts`; do not edit. Where it comes from "
-        "(commit, versions, configuration hashes, seeds, hardware, time) is in `verdicts.json`.",
+        "Written by `entropy-mech reproduce --seeds 3 --write-verdicts docs/`; do not edit. Where "
+        "it comes from (commit, versions, configuration hashes, seeds, hardware, time) is in "
+        "`verdicts.json`.",
         "",
         f"{_provenance(results)}",
         "",

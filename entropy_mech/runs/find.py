@@ -133,6 +133,8 @@ def names_of_runs(runs: Iterable[Run], store: RunStore, profile: str) -> dict[st
     Of several files that are one run (a baseline that two figures share) the first by name counts.
     """
     seeds = {run.config.seed for run in runs}
+    if not seeds:
+        return {}
     configs = {name: find_config(name, profile=profile) for name in run_names(profile)}
     named: dict[str, str] = {}
     for seed in seeds:

@@ -104,11 +104,13 @@ class _Server:
             return
         if not self.children:  # seconds in which nothing would be lost by its end
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        for name in modules:
-            import_module(name)
-        if "transformers" in sys.modules:
-            for name in _CLASSES:
-                getattr(sys.modules["transformers"], name)
+        # What cannot be imported is the job's failure, which imports it itself and says so.
+        with contextlib.suppress(Exception):
+            for name in modules:
+                import_module(name)
+            if "transformers" in sys.modules:
+                for name in _CLASSES:
+                    getattr(sys.modules["transformers"], name)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         gc.collect()
         gc.freeze()  # so that the children's collector does not touch, and copy, what they share

@@ -25,8 +25,8 @@ from entropy_mech.train.config import (
     TrainingSetConfig,
 )
 
-# Raised by one whenever the trainer's results change for the same configuration, so that runs
-# stored by an older version are not taken for new ones.
+# Raised by one whenever the trainer's results change for the same configuration by more than its
+# rounding, so that runs stored by an older version are not taken for new ones.
 TRAINER_REVISION = 4
 
 # What may differ between two runs that are the same run: how far it went, how often it was saved,

@@ -47,7 +47,7 @@ def _of_playwright() -> str | None:
 
     with sync_playwright() as driver:
         path = driver.chromium.executable_path
-    return path if Path(path).is_file() else None
+    return path if Path(path).is_file() and _starts(path) else None
 
 
 if __name__ == "__main__":

@@ -65,4 +65,4 @@ def start_here(in_lab, project):
     notebook = Notebook(in_lab, project / "notebooks" / "00_start_here.ipynb")
     notebook.wait_for_kernel()
     notebook.run_all()
-    return notebook, notebook.watch("runs.follow(training)", timeout_s=240)
+    return notebook, notebook.watch("runs.follow(training)", timeout_s=900)

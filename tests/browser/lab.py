@@ -18,7 +18,7 @@ from urllib.error import URLError
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "out" / "browser"
-_START_S = 60
+_START_S = 180
 
 
 def copy_of_project(folder: Path) -> Path:

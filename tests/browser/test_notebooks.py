@@ -42,7 +42,7 @@ def explore(start_here, in_lab, project):
     notebook.cell("explore.law").wait_for()
     notebook.wait_for_kernel()
     notebook.run_all()
-    notebook.wait_until_run(timeout_s=60)
+    notebook.wait_until_run(timeout_s=300)
     notebook.cell("explore.law").locator("img").wait_for()
     notebook.screenshots("explore")
     return notebook

@@ -22,7 +22,7 @@ EXECUTED = ("python", "sh", "toml", "diff")
 TEXT = {"README.md": ["pyproject.toml, environment.yml"]}
 # What a page prints, in this order.
 PRINTED = {
-    "README.md": ["4\n", "correct\n", "name='wrong'", "passed=1, total=2"],
+    "README.md": ["\n4\n", "correct\n", "name='wrong'", "passed=1, total=2"],
     "docs/guides/grading.md": ["[1.0, 0.0]", "'no_answer': 1"],
     "docs/guides/integrations.md": ["[1.0, 0.0]\n", "[1.0]\n"],
     "docs/guides/adding_a_benchmark.md": ["2 1\n", "['42', '144']\n", "correct\n", "'all': 0."],
@@ -83,7 +83,7 @@ def _prepare(block: Block, checkout: Checkout) -> None:
         checkout.names |= {"model": "model", "dataset": data}
     for name, seed in re.findall(r"(?:launch\(\"|follow )(\w+)(?:\", seed=(\d))?", block.text):
         # The run is there already, as a log that was imported: nothing is left to train.
-        write_log(checkout.folder / "log.jsonl", 60)
+        write_log(checkout.folder / "log.jsonl", 48)
         words = ["import-run", name, "log.jsonl", "--profile", "toy", "--seed", seed or "1"]
         arguments = parse([*words, "--replace"])
         arguments.run(arguments)

@@ -2,6 +2,7 @@
 
 import ast
 import random
+import signal
 import subprocess
 import sys
 
@@ -52,8 +53,8 @@ def mutate(program: str, seed: str) -> str | None:
     return ast.unparse(tree)
 
 
-def fresh_interpreter_passes(program: str, tests: str, cpu_s: int) -> bool:
-    """Whether all test functions pass in an interpreter of their own, with the real pytest.
+def fresh_interpreter_passes(program: str, tests: str, cpu_s: int) -> bool | None:
+    """Whether all test functions pass in an interpreter of their own; None at the limit.
 
     The limit is on processor seconds, so that a busy machine does not change the verdict; one
     that waits without computing is given twenty times as long.
@@ -69,5 +70,6 @@ def fresh_interpreter_passes(program: str, tests: str, cpu_s: int) -> bool:
             timeout=20 * cpu_s,
         )
     except subprocess.TimeoutExpired:
-        return False
-    return run.returncode == 0
+        return None
+    at_the_limit = run.returncode in (-signal.SIGXCPU, -signal.SIGKILL)
+    return None if at_the_limit else run.returncode == 0

@@ -144,7 +144,9 @@ def test_ctrl_c_ends_the_watching_alone(finished, store):
     run = store.run(config)
     run.path.mkdir()
     write_json(run.path / "config.json", config.model_dump(mode="json"))
-    code = "import sys; from entropy_mech.cli import main; sys.exit(main(['follow']))"
+    # Tests that run in the background of a script have inherited that Ctrl-C is ignored.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "from entropy_mech.cli import main; sys.exit(main(['follow']))"
     with folder_lock(run.path.with_suffix(".lock")):  # somebody is at it, and it moves last
         watcher = subprocess.Popen(
             [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -1,5 +1,6 @@
 """A fork of the warm process is a process of its own, and does what a fresh one does."""
 
+import json
 import os
 import signal
 import subprocess
@@ -89,6 +90,21 @@ def test_each_fork_has_its_own_memory_log_and_exit_code(tmp_path, workers):
     assert said["refuses"].endswith("the following arguments are required: --store\n")
     assert "ValueError: broken" in said["raises"]
     assert said["survives"].startswith("there")
+
+
+def test_what_cannot_be_imported_fails_the_job_that_needs_it_alone(tmp_path, monkeypatch):
+    (tmp_path / "papermill.py").write_text("raise ImportError('a broken papermill')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    order = {"source": "a.ipynb", "parameters": {}, "key": "k"}
+    order |= {"output": str(tmp_path / "b.ipynb"), "stamp": str(tmp_path / "stamp.json")}
+    command = [sys.executable, "-m", "entropy_mech.reproduction.notebook"]
+    notebook = Job("notebook", command, tmp_path / "n.log", stdin=json.dumps(order), warm=True)
+    workers = Workers()
+    other = workers.start(_code(tmp_path, "other", "import time; time.sleep(3)"))
+    assert _wait(workers.start(notebook)) == 1
+    assert "a broken papermill" in notebook.log.read_text()
+    assert _wait(other) == 0
+    workers.close()
 
 
 def test_one_thread_and_nothing_of_the_parents_main(tmp_path, workers):

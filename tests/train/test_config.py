@@ -111,6 +111,17 @@ def test_what_the_paper_sets_is_in_the_sentence(path, values):
             {"rollout": {"old_logp": "sampler"}, "sampler": {"kind": "vllm"}},
             'rollout.old_logp = "sampler": only sampler.kind = "torch"',
         ),
+        (
+            {"rollout": {"old_logp": "sampler"}, "engine": {"dtype": "bfloat16"}},
+            'rollout.old_logp = "sampler": with engine.dtype = "bfloat16"',
+        ),
+        (
+            {
+                "rollout": {"old_logp": "sampler"},
+                "loss": {"method": "ppo_clip", "importance_cap": 2},
+            },
+            "loss.importance_cap = 2: corrects for the gap",
+        ),
         ({"rollout": {"top_k": 5}}, "'rollout.top_k': did you mean 'rollout.top_p'?"),
         (
             {"update": {"updates_per_rollout": 128}},

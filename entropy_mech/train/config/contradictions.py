@@ -128,10 +128,23 @@ def _one_temperature_for_one_reference(config: TrainConfig) -> None:
 
 
 def _old_logp_are_the_trainers(config: TrainConfig) -> None:
-    if config.rollout.old_logp == "sampler" and config.sampler.kind != "torch":
+    if config.rollout.old_logp != "sampler":
+        return
+    fix = 'give "recomputed"'
+    if config.sampler.kind != "torch":
         raise ValueError(
-            'rollout.old_logp = "sampler": only sampler.kind = "torch" draws with the '
-            "trainer's own weights and sees all logits; give 'recomputed'"
+            'rollout.old_logp = "sampler": only sampler.kind = "torch" draws with the weights of '
+            f"the trainer and sees all logits; {fix}"
+        )
+    if config.engine.dtype != "float32":
+        raise ValueError(
+            f'rollout.old_logp = "sampler": with engine.dtype = "{config.engine.dtype}" sampler '
+            f"and trainer round differently; {fix}"
+        )
+    if getattr(config.loss, "importance_cap", None) is not None:
+        raise ValueError(
+            f"loss.importance_cap = {config.loss.importance_cap:g}: corrects for the gap between "
+            'sampler and trainer, and with rollout.old_logp = "sampler" none is taken; leave it out'
         )
 
 
