@@ -2,7 +2,10 @@
 
 At V = 151,936 the logits of 2,048 tokens take 1.2 GB, and autograd keeps several tensors of that
 size. Here one tile of some tokens by some words exists at a time, in the forward pass and again in
-the backward pass; between them six numbers a token are kept.
+the backward pass; between them six numbers a token are kept, and as many logits as fit into the
+memory of the head's gradient. That memory is needed by the end of the backward pass at the latest,
+and nothing uses it before: so it holds logits until gradients take their place, and those logits
+are not computed twice. With no more tokens than hidden units that is all of them.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ from entropy_mech.objectives.softmax_tiles import (
 # which a GPU feels more.
 CHUNK_TOKENS = {"cpu": 2048, "cuda": 4096}
 TILE_LOGITS = {"cpu": 2**22, "cuda": 2**26}
+# Of a block's words at least this share must fit into its gradient: thinner products are slow.
+LEAST_KEPT = 1 / 8
 
 
 def chunked_logprobs_and_entropy(
@@ -44,7 +49,8 @@ def chunked_logprobs_and_entropy(
 
     Memory beyond inputs and gradients is two tiles and a few numbers a token (a third tile where
     both results have gradients and the temperature is not 1). The gradient of ``head_weight`` is
-    summed in one V x D buffer, float32 where the weight is narrower, which is then cast. A frozen
+    summed in one V x D buffer, float32 where the weight is narrower, which is then cast; it exists
+    from the forward pass on and holds logits of the first chunk until the backward pass. A frozen
     ``hidden`` or head costs nothing in the backward pass. Differentiable once; at least one token.
 
     Raises:
@@ -58,8 +64,9 @@ def chunked_logprobs_and_entropy(
     device = "cpu" if hidden.device.type == "cpu" else "cuda"
     chunk = min(chunk_tokens or CHUNK_TOKENS[device], len(tokens))
     block = min(block_words or max(TILE_LOGITS[device] // chunk, 1), words)
+    keep = torch.is_grad_enabled() and head_weight.requires_grad
     return _ChunkedHead.apply(
-        hidden, head_weight, tokens, temperature, entropy_gradient, (chunk, block)
+        hidden, head_weight, tokens, temperature, entropy_gradient, (chunk, block), keep
     )
 
 
@@ -71,21 +78,22 @@ class _ChunkedHead(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, hidden, head_weight, tokens, temperature, entropy_gradient, tile):
+    def forward(ctx, hidden, head_weight, tokens, temperature, entropy_gradient, tile, keep):
         tiles = _Tiles(hidden, head_weight, tile)
+        kept = tiles.gradient_of_head() if keep else None
         logit = hidden.new_zeros(len(tokens), dtype=tiles.dtype)  # of each token
         parts = []
         for rows in tiles.rows():
             blocks = []
-            for words, logits, spare in tiles.of(rows):
+            for words, logits, work, spare in tiles.of(rows, kept):
                 take_own(logits, tokens[rows], words, out=logit[rows])
-                blocks.append(tile_statistics(logits, spare, temperature))
+                blocks.append(tile_statistics(logits, work, spare, temperature))
             parts.append(joined(blocks, temperature))
         stats = Statistics(*map(torch.cat, zip(*parts, strict=True)))
         logp = (logit - stats.top) / temperature - stats.rest_at_temperature.log1p()
         entropy = stats.rest.log1p() - stats.slope / (1 + stats.rest)
         ctx.save_for_backward(hidden, head_weight, tokens, logit, logp, *stats)
-        ctx.temperature, ctx.tile = temperature, tile
+        ctx.temperature, ctx.tile, ctx.kept = temperature, tile, kept
         ctx.set_materialize_grads(False)
         if not entropy_gradient:
             ctx.mark_non_differentiable(entropy)
@@ -95,20 +103,23 @@ class _ChunkedHead(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad_logp, grad_entropy):
         if grad_logp is None and grad_entropy is None:
-            return (None,) * 6
+            return (None,) * 7
         hidden, head_weight, tokens, logit, logp, *stats = ctx.saved_tensors
         terms = gradient_terms(
             grad_logp, grad_entropy, logit, logp, Statistics(*stats), ctx.temperature
         )
         tiles = _Tiles(hidden, head_weight, ctx.tile)
-        to_hidden, to_weight = (
-            torch.empty_like(tensor, dtype=tiles.dtype) if needed else None
-            for tensor, needed in zip((hidden, head_weight), ctx.needs_input_grad, strict=False)
-        )
+        # The gradient takes the kept logits' place, so a second backward pass computes its own.
+        kept, ctx.kept = ctx.kept, None
+        to_hidden = to_weight = None
+        if ctx.needs_input_grad[0]:
+            to_hidden = torch.empty_like(hidden, dtype=tiles.dtype)
+        if ctx.needs_input_grad[1]:
+            to_weight = tiles.gradient_of_head() if kept is None else kept
         for rows in tiles.rows():
             columns = terms.rows(rows)
-            for words, logits, spare in tiles.of(rows):
-                grad = tile_gradient(logits, spare, columns, ctx.temperature)
+            for words, logits, work, spare in tiles.of(rows, kept, filled=True):
+                grad = tile_gradient(logits, work, spare, columns, ctx.temperature)
                 put_own(grad, tokens[rows], words, columns.at_token)
                 if to_hidden is not None:
                     _add(to_hidden[rows], grad, head_weight[words], first=words.start == 0)
@@ -117,7 +128,7 @@ class _ChunkedHead(torch.autograd.Function):
         to_hidden, to_weight = (
             None if total is None else total.to(hidden.dtype) for total in (to_hidden, to_weight)
         )
-        return to_hidden, to_weight, None, None, None, None
+        return to_hidden, to_weight, None, None, None, None, None
 
 
 class _Tiles:
@@ -128,21 +139,56 @@ class _Tiles:
         self.dtype = torch.promote_types(hidden.dtype, torch.float32)
         self.memory = hidden.new_empty(2, tile[0] * tile[1], dtype=self.dtype)
 
+    def gradient_of_head(self) -> Tensor:
+        """Return memory for the gradient of the head (V x D), nothing in it yet."""
+        return self.hidden.new_empty(self.head_weight.shape, dtype=self.dtype)
+
     def rows(self) -> Iterator[slice]:
         """Yield chunks of tokens."""
         return _slices(len(self.hidden), self.tile[0])
 
-    def of(self, rows: slice) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Yield blocks of words, their logits, and spare memory of that shape."""
+    def of(
+        self, rows: slice, kept: Tensor | None, *, filled: bool = False
+    ) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+        """Yield blocks of words, their logits, and memory of that shape to work in, twice.
+
+        Args:
+            rows: a chunk of tokens.
+            kept: memory of the head's gradient (V x D). The first chunk's logits of the first
+                words of each block stand in the rows of that block, as many as fit; all others
+                stand in the first memory to work in.
+            filled: whether ``kept`` has them already. A block's rows may be overwritten once its
+                kept logits have been used.
+
+        """
         hidden = self.hidden[rows]
-        for words in _slices(len(self.head_weight), self.tile[1]):
-            shape = len(hidden), words.stop - words.start
-            logits, spare = self.memory[:, : shape[0] * shape[1]].unflatten(1, shape)
-            if hidden.dtype == self.dtype:
-                torch.mm(hidden, self.head_weight[words].T, out=logits)
-            else:
-                logits.copy_(hidden @ self.head_weight[words].T)
-            yield words, logits, spare
+        for block in _slices(len(self.head_weight), self.tile[1]):
+            home = None if kept is None or rows.start else kept[block].view(-1)
+            middle = block.start + self._fitting(block, len(hidden), home)
+            for words in (slice(block.start, middle), slice(middle, block.stop)):
+                shape = len(hidden), words.stop - words.start
+                size = shape[0] * shape[1]
+                if size == 0:
+                    continue
+                work, spare = self.memory[:, :size].unflatten(1, shape)
+                at_home = words.start < middle
+                logits = home[:size].view(shape) if at_home else work
+                if not (at_home and filled):
+                    self._product(hidden, words, out=logits)
+                yield words, logits, work, spare
+
+    def _fitting(self, block: slice, tokens: int, home: Tensor | None) -> int:
+        """Return of how many of the block's words the logits are kept."""
+        words = block.stop - block.start
+        fit = 0 if home is None else min(len(home) // tokens, words)
+        return fit if fit >= LEAST_KEPT * words else 0
+
+    def _product(self, hidden: Tensor, words: slice, out: Tensor) -> None:
+        weight = self.head_weight[words]
+        if hidden.dtype == self.dtype:
+            torch.mm(hidden, weight.T, out=out)
+        else:
+            out.copy_(hidden @ weight.T)
 
 
 def _slices(length: int, size: int) -> Iterator[slice]:

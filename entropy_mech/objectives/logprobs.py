@@ -48,7 +48,8 @@ def logprobs_and_entropy(
     """Log-probability of each token and the entropy of the policy that chose it.
 
     Up to ``PLAIN_LOGITS`` logits (N V) all of them are formed; beyond, or where a tile is given,
-    they are formed tile by tile and again in the backward pass, and never exist together.
+    they are formed tile by tile, in the backward pass those again that the memory of the head's
+    gradient could not hold in between, and never exist together beside it.
 
     Args:
         hidden: N x D, the states that predict the tokens.

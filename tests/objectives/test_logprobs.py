@@ -11,6 +11,7 @@ import mpmath
 import pytest
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from entropy_mech.errors import UserError
 from entropy_mech.objectives import logprobs, logprobs_and_entropy, token_entropy
@@ -237,7 +238,6 @@ def test_a_weight_that_is_sharded_between_the_passes():
 
 def test_logits_of_all_tokens_never_exist():
     """The largest tensor that either pass makes, but for the head's own gradient, is a tile."""
-    from torch.utils._python_dispatch import TorchDispatchMode
 
     class Largest(TorchDispatchMode):
         numbers = 0
@@ -260,6 +260,57 @@ def test_logits_of_all_tokens_never_exist():
             )
             (logp.sum() + entropy.sum()).backward()
         assert 0 < largest.numbers <= max(2 * 20 * 60, v * d)
+
+
+class Operations(TorchDispatchMode):
+    """Counts multiplications of matrix products, and new tensors of the head's shape."""
+
+    def __init__(self, head):
+        super().__init__()
+        self.head, self.multiplications, self.gradients = head, 0, 0
+
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+        out = op(*args, **(kwargs or {}))
+        if op.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm_):
+            left, right = args[-2:]
+            self.multiplications += left.shape[0] * left.shape[1] * right.shape[1]
+        elif op.overloadpacket is torch.ops.aten.new_empty:
+            self.gradients += out.shape == self.head.shape
+        return out
+
+
+@pytest.mark.parametrize(("tokens", "products"), [(5, 3.0), (8, 3.0), (16, 3.5), (100, 4.0)])
+def test_logits_kept_in_the_gradients_memory_are_not_computed_twice(tokens, products):
+    """With 8 hidden units a word's gradient holds 8 logits: all of 8 tokens, half of 16.
+
+    Of 100 tokens it would hold so few that the products with them would be thin: none is kept.
+    """
+    hidden, head, ids = problem(n=tokens, v=64, d=8)
+    with Operations(head) as done:
+        logprobs_and_entropy(hidden, head, ids, block_words=16)[0].sum().backward()
+    assert done.multiplications == products * tokens * 64 * 8
+    assert done.gradients == 1
+
+
+def test_nothing_is_kept_where_no_gradient_of_the_head_is_asked_for():
+    hidden, head, tokens = problem()
+    with Operations(head) as done:
+        logprobs_and_entropy(hidden, head.detach(), tokens, block_words=4)[0].sum().backward()
+        with torch.no_grad():
+            logprobs_and_entropy(hidden, head, tokens, block_words=4)
+    assert done.multiplications > 0
+    assert done.gradients == 0
+
+
+def test_a_second_backward_pass_gives_the_same():
+    """The first has overwritten the kept logits."""
+    hidden, head, tokens = problem(n=7, v=11, d=5)
+    tile = {"chunk_tokens": 4, "block_words": 4}
+    logp, entropy = logprobs_and_entropy(hidden, head, tokens, entropy_gradient=True, **tile)
+    total = (logp * entropy).sum()
+    first = torch.autograd.grad(total, (hidden, head), retain_graph=True)
+    for again, before in zip(torch.autograd.grad(total, (hidden, head)), first, strict=True):
+        torch.testing.assert_close(again, before)
 
 
 @pytest.mark.parametrize("tile", [{}, {"chunk_tokens": 4}])
