@@ -28,15 +28,30 @@ def register(commands) -> None:
         help="names, or toy (the eight toy sets, default), or paper (the paper's nine)",
     )
     parser.add_argument(
-        "--data-dir", default="", help="folder with NAME.jsonl or .parquet, in place of the hub"
+        "--data-dir",
+        default="",
+        metavar="DIR",
+        help="folder with NAME.jsonl or .parquet, in place of the hub",
     )
-    parser.add_argument("--limit", type=int, default=0, help="first problems only (0: all)")
-    parser.add_argument("--samples", type=int, default=0, help="responses a problem (0: as set)")
-    parser.add_argument("--max-new-tokens", type=int, default=0, help="(0: as set)")
-    parser.add_argument("--batch-size", type=int, default=64, help="sequences at once (64)")
-    parser.add_argument("--seed", type=int, default=1, help="names the random numbers (1)")
+    for flag, default, words in (
+        ("--limit", 0, "first problems only (0: all)"),
+        ("--samples", 0, "responses a problem (0: as set)"),
+        ("--max-new-tokens", 0, "tokens a response (0: as set)"),
+        ("--batch-size", 0, "sequences at once (0: 64, with vllm 1,024)"),
+        ("--tensor-parallel", 1, "GPUs of a vllm engine (1)"),
+        ("--seed", 1, "names the random numbers (1)"),
+    ):
+        parser.add_argument(flag, type=int, default=default, metavar="N", help=words)
+    parser.add_argument(
+        "--sampler",
+        default="auto",
+        metavar="KIND",
+        help="torch, vllm (on all GPUs), or auto: vllm where it can (default)",
+    )
     parser.add_argument("--before-training", action="store_true", help="a run's base model")
-    parser.add_argument("--out", default="", help="folder (runs/evaluations/<model>)")
+    parser.add_argument(
+        "--out", default="", metavar="DIR", help="folder (runs/evaluations/<model>)"
+    )
     parser.set_defaults(run=run)
 
 
@@ -46,11 +61,11 @@ def run(arguments: argparse.Namespace) -> int:
     from entropy_mech.problems.benchmark_sets import benchmark_names, load_sets
 
     benchmark_names(arguments.benchmarks)
-    for field in ("limit", "samples", "max_new_tokens", "seed"):
+    for field in ("limit", "samples", "max_new_tokens", "batch_size", "seed"):
         if getattr(arguments, field) < 0:
             raise bad_value(f"--{field.replace('_', '-')}", getattr(arguments, field), "give >= 0")
-    if arguments.batch_size < 1:
-        raise bad_value("--batch-size", arguments.batch_size, "give 1 or more")
+    if arguments.tensor_parallel < 1:
+        raise bad_value("--tensor-parallel", arguments.tensor_parallel, "give 1 or more")
     if arguments.model.endswith(".toml"):
         existing_config(arguments.model)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -62,32 +77,31 @@ def run(arguments: argparse.Namespace) -> int:
         samples=arguments.samples,
         max_new_tokens=arguments.max_new_tokens,
     )
-    from entropy_mech.evaluation.models import open_model
+    from entropy_mech.evaluation.models import find_model
+    from entropy_mech.evaluation.samplers import open_sampler
     from entropy_mech.evaluation.suite import Evaluation
     from entropy_mech.grading import GradingPool
-    from entropy_mech.rollout.torch_sampler import TorchSampler
     from entropy_mech.runs.manifest import environment, now, write_json
     from entropy_mech.runs.progress import ProgressLine
     from entropy_mech.runs.store import default_store
 
     store = default_store()
-    model, tokenizer, identity = open_model(
-        arguments.model, store, before_training=arguments.before_training
-    )
-    folder = Path(arguments.out) if arguments.out else store.root / "evaluations" / identity
-    sampler = TorchSampler(
-        model, pad_token=tokenizer.pad_token_id, eos_token=tokenizer.eos_token_id
-    )
+    found = find_model(arguments.model, store, before_training=arguments.before_training)
+    folder = Path(arguments.out) if arguments.out else store.root / "evaluations" / found.identity
     line = ProgressLine(sys.stdout)
     scores = []
-    with GradingPool() as pool:
+    opening = open_sampler(
+        found, sets, kind=arguments.sampler, tensor_parallel=arguments.tensor_parallel
+    )
+    with opening as opened, GradingPool() as pool:
         evaluation = Evaluation(
             folder,
-            sampler,
-            tokenizer,
+            opened.sampler,
+            opened.tokenizer,
             seed=arguments.seed,
-            batch_size=arguments.batch_size,
+            batch_size=arguments.batch_size or opened.batch_size,
             pool=pool,
+            sampled_by=opened.kind,
         )
         for one in sets:
             name, protocol = one.name, one.protocol
@@ -105,8 +119,8 @@ def run(arguments: argparse.Namespace) -> int:
             scores.append(asdict(score))
     for reason in missing:
         line.note(f"left out: {reason}")
-    result = {"model": arguments.model, "identity": identity, "scores": scores}
-    write_json(folder / "scores.json", {**result, "made": now(), **environment()})
+    result = {"model": arguments.model, "identity": found.identity, "sampled_by": opened.kind}
+    write_json(folder / "scores.json", {**result, "scores": scores, "made": now(), **environment()})
     line.close(f"{len(scores)} benchmarks done: {folder / 'scores.json'}")
     return 0
 

@@ -3,45 +3,66 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
 from entropy_mech.errors import bad_value
-from entropy_mech.runs.store import RunStore
+from entropy_mech.runs.store import Run, RunStore
 from entropy_mech.train.config_io import base_model_id, load_config
-from entropy_mech.train.models import load_policy, load_pretrained
+from entropy_mech.train.pretrain import prepare_base_model
 
 
-def open_model(
-    name: str, store: RunStore, *, before_training: bool = False
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
-    """Return a model, its tokenizer, and a name for it that changes when its weights do.
+@dataclass(frozen=True)
+class FoundModel:
+    """Where a model's weights and tokenizer are; nothing is loaded yet.
+
+    Attributes:
+        place: a folder in Hugging Face format, or a hub id.
+        identity: a name that changes when the weights do.
+        revision: of a hub id, where a configuration pins one.
+        toy: whether it is a toy's, which is always sampled on the CPU.
+        threads: of torch, where a run's configuration says how many.
+
+    """
+
+    place: str
+    identity: str
+    revision: str | None = None
+    toy: bool = False
+    threads: int | None = None
+
+
+def find_model(name: str, store: RunStore, *, before_training: bool = False) -> FoundModel:
+    """Return where a model is that a user names.
 
     ``name`` is a run's configuration (.toml), a folder in Hugging Face format, or a hub id.
     ``before_training`` takes a run's base model.
+
+    Raises:
+        UserError: a run that has no policy yet, or no such configuration.
+
     """
-    if name.endswith(".toml"):
-        return _from_run(name, store, before_training)
-    return _from_hugging_face(name)
+    if not name.endswith(".toml"):
+        place = str(Path(name).resolve()) if Path(name).is_dir() else name
+        return FoundModel(name, f"hf-{hashlib.sha256(place.encode()).hexdigest()[:12]}")
+    config = load_config(name)
+    if not before_training:
+        found = newest_policy(store.run(config))
+        if found is None:
+            raise bad_value("model", name, f"is not trained yet; run: entropy-mech train {name}")
+        return found
+    identity = f"base-{base_model_id(config)}"
+    if config.toy:
+        place = prepare_base_model(store.root, config)
+        return FoundModel(str(place), identity, toy=True, threads=config.threads)
+    return FoundModel(config.model.path, identity, config.model.revision, threads=config.threads)
 
 
-def _from_run(path: str, store: RunStore, before_training: bool):
-    config = load_config(path)
-    torch.set_num_threads(config.threads)
-    run = store.run(config)
-    if before_training:
-        loaded = load_policy(config, store.root)
-        return loaded.model, loaded.tokenizer, f"base-{base_model_id(config)}"
+def newest_policy(run: Run) -> FoundModel | None:
+    """Return the newest policy of a run; None where it has none."""
     folder = run.newest_model()
     if folder is None:
-        raise bad_value("model", path, f"is not trained yet; run: entropy-mech train {path}")
-    model, tokenizer = load_pretrained(str(folder))
-    return model, tokenizer, f"{run.path.name}-{folder.name}"
-
-
-def _from_hugging_face(name: str):
-    model, tokenizer = load_pretrained(name)
-    place = str(Path(name).resolve()) if Path(name).is_dir() else name
-    return model, tokenizer, f"hf-{hashlib.sha256(place.encode()).hexdigest()[:12]}"
+        return None
+    config = run.config
+    identity = f"{run.path.name}-{folder.name}"
+    return FoundModel(str(folder), identity, toy=config.toy, threads=config.threads)

@@ -5,20 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
 from entropy_mech.errors import bad_value
+from entropy_mech.evaluation.models import newest_policy
+from entropy_mech.evaluation.samplers import open_sampler
 from entropy_mech.evaluation.suite import Evaluation
 from entropy_mech.grading import GradingPool
 from entropy_mech.problems.benchmark_sets import load_sets
-from entropy_mech.rollout.torch_sampler import TorchSampler
 from entropy_mech.runs.evaluations import evaluation_folder
 from entropy_mech.runs.locks import folder_lock
 from entropy_mech.runs.manifest import environment, now, write_json
 from entropy_mech.runs.store import Run
-from entropy_mech.train.models import load_pretrained
 
-_BATCH_SIZE = 256
+_LEAST_BATCH = 256  # a toy's sequences are short
 
 
 def evaluate_run(run: Run, group: str) -> Path:
@@ -28,7 +26,6 @@ def evaluate_run(run: Run, group: str) -> Path:
         UserError: the run has no policy yet, or a benchmark cannot be loaded.
 
     """
-    torch.set_num_threads(run.config.threads)
     folder = evaluation_folder(run, group)
     if folder is None:
         raise bad_value("run", run.path.name, "has no policy yet: train it first")
@@ -44,16 +41,17 @@ def evaluate_run(run: Run, group: str) -> Path:
 
 def _measure(run: Run, folder: Path, group: str) -> list[dict]:
     sets, _ = load_sets([group])
-    model, tokenizer = load_pretrained(str(run.newest_model()))
-    if not run.config.toy and torch.cuda.is_available():
-        model = model.to("cuda")
-    sampler = TorchSampler(
-        model, pad_token=tokenizer.pad_token_id, eos_token=tokenizer.eos_token_id
-    )
     total = sum(len(one.problems) * one.protocol.samples for one in sets)
     scores, behind = [], 0
-    with GradingPool(workers=1) as pool:
-        evaluation = Evaluation(folder, sampler, tokenizer, batch_size=_BATCH_SIZE, pool=pool)
+    with open_sampler(newest_policy(run), sets) as opened, GradingPool(workers=1) as pool:
+        evaluation = Evaluation(
+            folder,
+            opened.sampler,
+            opened.tokenizer,
+            batch_size=max(opened.batch_size, _LEAST_BATCH),
+            pool=pool,
+            sampled_by=opened.kind,
+        )
         for one in sets:
             score = evaluation.run(one.name, one.problems, one.protocol)
             scores.append(asdict(score))

@@ -42,6 +42,8 @@ class Evaluation:
 
     The random numbers of a sample are named by (seed, benchmark, problem, sample), so that it
     matters neither in which batch it is drawn nor whether the evaluation was stopped before it.
+    ``sampled_by`` says whose random numbers they are: ``torch`` or ``vllm`` draw differently, and
+    a file holds samples of one of them.
     """
 
     def __init__(
@@ -53,9 +55,11 @@ class Evaluation:
         seed: int = 1,
         batch_size: int = 64,
         pool: GradingPool | None = None,
+        sampled_by: str = "torch",
     ):
         self.folder, self.sampler, self.tokenizer = folder, sampler, tokenizer
         self.seed, self.batch_size, self.pool = seed, batch_size, pool
+        self.sampled_by = sampled_by
         folder.mkdir(parents=True, exist_ok=True)
 
     def run(
@@ -112,10 +116,10 @@ class Evaluation:
     def _check_same(self, name, file: MetricsFile, problems, protocol: Protocol) -> None:
         """Refuse to add to samples of other problems or of another protocol."""
         texts = "\n".join(f"{p.prompt}\t{p.reference}" for p in problems)
-        description = json.dumps(
-            {"problems": zlib.crc32(texts.encode()), "seed": self.seed, **_as_table(protocol)},
-            sort_keys=True,
-        )
+        # torch is not named: it was the only one when the first of these files were written.
+        other = {} if self.sampled_by == "torch" else {"sampled_by": self.sampled_by}
+        asked = {"problems": zlib.crc32(texts.encode()), "seed": self.seed, **other}
+        description = json.dumps({**asked, **_as_table(protocol)}, sort_keys=True)
         note = self.folder / f"{name}.protocol.json"
         if note.exists() and note.read_text() != description:
             raise UserError(

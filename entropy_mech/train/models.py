@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from entropy_mech.errors import UserError, bad_value
 from entropy_mech.hub import cache_only, hub_answers
@@ -68,25 +69,53 @@ def load_pretrained(
     name: str, revision: str | None = None, *, field: str = "model", **settings
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a causal model and its tokenizer from a folder or the hub; one clear line if not."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
+    with _loading(name, field):
+        model = AutoModelForCausalLM.from_pretrained(
+            name, revision=revision, **{"dtype": "auto", **settings}
+        )
+    return model.eval(), load_tokenizer(name, revision, field=field)
+
+
+def load_tokenizer(
+    name: str, revision: str | None = None, *, field: str = "model"
+) -> PreTrainedTokenizerBase:
+    """Load a tokenizer, whose padding is its end where it has none; one clear line if not."""
+    from transformers import AutoTokenizer
+
+    with _loading(name, field):
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+    if tokenizer.eos_token_id is None:
+        raise bad_value(field, name, "its tokenizer has no end-of-sequence token")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token_id = tokenizer.eos_token_id
+    return tokenizer
+
+
+def load_architecture(
+    name: str, revision: str | None = None, *, field: str = "model"
+) -> PreTrainedConfig:
+    """Load a model's configuration alone; one clear line if not."""
+    from transformers import AutoConfig
+
+    with _loading(name, field):
+        return AutoConfig.from_pretrained(name, revision=revision)
+
+
+@contextlib.contextmanager
+def _loading(name: str, field: str) -> Iterator[None]:
+    """Read a folder, the hub, or where the hub does not answer its cache."""
     local = Path(name).is_dir()
-    settings = {"dtype": "auto", **settings}
     try:
         with contextlib.nullcontext() if local or hub_answers() else cache_only():
-            model = AutoModelForCausalLM.from_pretrained(name, revision=revision, **settings)
-            tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+            yield
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
             f"{field} = {name}: cannot be loaded ({reason}); give a folder in Hugging Face "
             "format, or a hub id that this machine can reach"
         ) from None
-    if tokenizer.eos_token_id is None:
-        raise bad_value(field, name, "its tokenizer has no end-of-sequence token")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token_id = tokenizer.eos_token_id
-    return model.eval(), tokenizer
 
 
 def hub_commit(name: str, revision: str | None = None) -> str | None:

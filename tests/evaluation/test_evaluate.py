@@ -170,7 +170,9 @@ def test_the_papers_benchmarks_from_local_files(trained, tmp_path):
         (["no/such-model"], "model = no/such-model: cannot be loaded"),
         (["x.toml", "--benchmarks", "math5000"], "did you mean 'math500'?"),
         (["x.toml", "--limit", "-1"], "--limit = -1: give >= 0"),
-        (["x.toml", "--batch-size", "0"], "--batch-size = 0: give 1 or more"),
+        (["x.toml", "--batch-size", "-1"], "--batch-size = -1: give >= 0"),
+        (["x.toml", "--tensor-parallel", "0"], "--tensor-parallel = 0: give 1 or more"),
+        (["some/model", "--sampler", "vlm"], "did you mean 'vllm'?"),
     ],
 )
 def test_wrong_input_is_one_line(capsys, monkeypatch, tmp_path, words, message):

@@ -1,0 +1,105 @@
+"""Who answers an evaluation: which kind is chosen, and that vLLM answers as the model does."""
+
+import importlib.util
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from entropy_mech.errors import UserError
+from entropy_mech.evaluation import samplers
+from entropy_mech.evaluation.models import FoundModel, find_model
+from entropy_mech.evaluation.samplers import open_sampler
+from entropy_mech.evaluation.suite import Evaluation
+from entropy_mech.problems.benchmark_sets import load_sets
+from entropy_mech.train.pretrain import prepare_base_model
+from tests.conftest import tiny
+from tests.needs import needs_vllm
+
+# vLLM's kernels on a CPU want 32 numbers a head at the least.
+MODEL = {"hidden_size": 64, "intermediate_size": 128, "heads": 2, "kv_heads": 1}
+
+
+@pytest.fixture
+def folder(store):
+    return str(prepare_base_model(store.root, tiny(model=MODEL)))
+
+
+def _greedy_set():
+    (one,), _ = load_sets(["toy_sums_3"], limit=12)
+    return replace(one, protocol=replace(one.protocol, temperature=0.0, samples=1))
+
+
+@needs_vllm
+def test_vllm_answers_as_the_model_itself(folder, store, tmp_path):
+    """Greedy, so that only the model decides; in float32 the two agree but for ties."""
+    found, one, scores = find_model(folder, store), _greedy_set(), {}
+    for kind in ("torch", "vllm"):
+        with open_sampler(found, [one], kind=kind) as opened:
+            assert opened.kind == kind
+            evaluation = Evaluation(
+                tmp_path / kind, opened.sampler, opened.tokenizer, sampled_by=kind
+            )
+            scores[kind] = evaluation.run(one.name, one.problems, one.protocol)
+    rows = {
+        kind: [json.loads(row) for row in (tmp_path / kind / f"{one.name}.jsonl").open()]
+        for kind in scores
+    }
+    assert rows["vllm"] == rows["torch"]
+    assert len({row["response"] for row in rows["torch"]}) > 1  # the model says different things
+    assert scores["vllm"] == scores["torch"]
+
+
+def test_samples_of_another_kind_are_not_added_to(folder, store, tmp_path):
+    one = _greedy_set()
+    with open_sampler(find_model(folder, store), [one], kind="torch") as opened:
+        arguments = (tmp_path, opened.sampler, opened.tokenizer)
+        Evaluation(*arguments).run(one.name, one.problems, one.protocol)
+        with pytest.raises(UserError, match="holds samples of other problems or settings"):
+            Evaluation(*arguments, sampled_by="vllm").run(one.name, one.problems, one.protocol)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "installed", "toy", "kind"),
+    [
+        (True, True, False, "vllm"),
+        (True, True, True, "torch"),
+        (True, False, False, "torch"),
+        (False, True, False, "torch"),
+    ],
+)
+def test_auto_is_vllm_where_it_is_fast(monkeypatch, gpu, installed, toy, kind):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: installed or None)
+    assert samplers._chosen("auto", FoundModel("some/model", "hf-0", toy=toy)) == kind
+
+
+def test_vllm_asked_for_and_not_installed(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="--sampler = vllm: vLLM is not installed"):
+        samplers._chosen("vllm", FoundModel("some/model", "hf-0"))
+
+
+@pytest.mark.parametrize(("gpus", "each", "engines"), [(8, 1, 8), (8, 3, 2), (0, 1, 1), (2, 2, 1)])
+def test_engines_take_all_gpus(monkeypatch, gpus, each, engines):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert samplers._engines(each) == engines
+
+
+def test_more_gpus_an_engine_than_there_are(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match="--tensor-parallel = 2: there are 1 GPUs here"):
+        samplers._engines(2)
+
+
+@needs_vllm
+def test_a_model_with_too_few_positions_is_refused(folder, store):
+    """Before an engine is started; the line says what fits."""
+    one = _greedy_set()
+    one = replace(one, protocol=replace(one.protocol, max_new_tokens=10**6))
+    with (
+        pytest.raises(UserError, match=r"--max-new-tokens = 1000000: with a prompt of toy_sums_3"),
+        open_sampler(find_model(folder, store), [one], kind="vllm"),
+    ):
+        pass
