@@ -37,13 +37,17 @@ class Memory:
     host: int
     """Bytes of host memory for each GPU, by offloading and by copies that rest there."""
     loading: int
-    """Bytes of host memory for each GPU at the start: every process loads whole models."""
+    """Bytes of host memory for each GPU at the start, at most: every process loads whole models.
+
+    Weights that are stored in the engine's precision are mapped, once for all of a host."""
+    unsharded: int
+    """Bytes of a GPU at the start: DeepSpeed moves the whole model there before it shards it."""
 
     @property
     def peak(self) -> int:
         """The most that a GPU holds at once."""
         largest = max(sum(self.update.values()), self.reference, self.sampler)
-        return sum(self.state.values()) + largest + OTHER_BYTES
+        return max(sum(self.state.values()) + largest, self.unsharded) + OTHER_BYTES
 
 
 def estimate_memory(
@@ -65,7 +69,8 @@ def estimate_memory(
         state["sampler's copy"] = whole
     colocated = getattr(config.sampler, "placement", "") == "colocated"
     share = config.sampler.gpu_memory_fraction if colocated else 0.0
-    return Memory(state, update, reference, int(share * gpu_memory_bytes), host, loading)
+    sampler = int(share * gpu_memory_bytes)
+    return Memory(state, update, reference, sampler, host, loading, unsharded=whole)
 
 
 def sampler_cache_tokens(config: TrainConfig, model: Architecture, gpu_memory_bytes: int) -> int:

@@ -43,7 +43,7 @@ def _memory(found: Estimate) -> list[tuple[str, str]]:
         *((f"  {turn}", text) for turn, text in turns.items() if text),
         (
             "host memory",
-            f"for each GPU {gib(memory.loading)} while loading"
+            f"for each GPU at most {gib(memory.loading)} while loading"
             + (f", then {gib(memory.host)}" if memory.host else ""),
         ),
     ]

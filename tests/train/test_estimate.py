@@ -76,6 +76,18 @@ def test_what_each_zero_stage_shards(engine, weights, optimizer, gradients, host
     assert memory.host == host * n
 
 
+def test_the_whole_model_must_fit_a_gpu_once():
+    """With more and more GPUs a share goes to nothing; what is moved before sharding does not."""
+    run = _run(
+        engine={"zero_stage": 3, "offload_optimizer": True, "forward_tokens": 1024},
+        update={"micro_batch_tokens": 1024},
+        sampler={"kind": "vllm", "placement": "separate"},
+    )
+    memory = estimate(run, gpus=4096).memory
+    assert sum(memory.state.values()) + sum(memory.update.values()) < 2 * SEVEN_B.parameters
+    assert memory.peak == 2 * SEVEN_B.parameters + OTHER_BYTES
+
+
 def test_copies_of_the_model():
     n = SEVEN_B.parameters
     kl = estimate(_run(loss={"method": "ppo_clip", "reference_kl": 0.1})).memory
