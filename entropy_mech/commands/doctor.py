@@ -139,5 +139,6 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     _notebooks,
     _optional("vllm", "sampling with engines"),
     _optional("deepspeed", "training on several GPUs"),
+    _optional("trl", "the objectives in TRL's trainer"),
     _sandbox,
 )

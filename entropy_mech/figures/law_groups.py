@@ -74,6 +74,10 @@ def groups_figure(frame: pd.DataFrame, *, title: str) -> Figure:
     ]
     figure = panels([draws], row_height_in=4.2)
     figure.axes[2].set_yticklabels([])  # the same groups, in the same order
+    # Curves of several groups leave no corner free.
+    figure.axes[0].legend(
+        fontsize="small", frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.16)
+    )
     return figure
 
 
