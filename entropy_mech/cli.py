@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 import entropy_mech
@@ -120,19 +119,3 @@ def positive(name: str, value: int) -> int:
     if value < 1:
         raise bad_value(name, value, "give 1 or more")
     return value
-
-
-def existing_config(text: str) -> str:
-    """Return the path of a run's file as it is, or raise the error that names the nearest."""
-    from entropy_mech.runs.store import project_root
-
-    path = Path(text)
-    if path.exists():
-        return text
-    runs = project_root() / "reproduce" / "runs"
-    files = [p for f in (path.parent, runs / "toy", runs / "paper") for p in f.glob("[!_]*.toml")]
-    files.reverse()  # of files of one name the nearest folder's is meant
-    by_stem = {file.stem: os.path.relpath(file) for file in files}
-    near = by_stem.get(nearest(path.stem, by_stem))
-    fix = f"did you mean {near!r}?" if near else "give the path of a TOML file"
-    raise bad_value("config", text, f"no such file; {fix}")

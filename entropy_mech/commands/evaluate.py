@@ -57,17 +57,17 @@ def register(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate; print a line a benchmark and write ``scores.json``."""
-    from entropy_mech.cli import existing_config
+    from entropy_mech.cli import positive
     from entropy_mech.problems.benchmark_sets import benchmark_names, load_sets
+    from entropy_mech.runs.find import existing_file
 
     benchmark_names(arguments.benchmarks)
     for field in ("limit", "samples", "max_new_tokens", "batch_size", "seed"):
         if getattr(arguments, field) < 0:
             raise bad_value(f"--{field.replace('_', '-')}", getattr(arguments, field), "give >= 0")
-    if arguments.tensor_parallel < 1:
-        raise bad_value("--tensor-parallel", arguments.tensor_parallel, "give 1 or more")
+    positive("--tensor-parallel", arguments.tensor_parallel)
     if arguments.model.endswith(".toml"):
-        existing_config(arguments.model)
+        existing_file(arguments.model)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     sets, missing = load_sets(

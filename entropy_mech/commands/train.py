@@ -50,9 +50,9 @@ def register(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; print where the run lies."""
-    from entropy_mech.cli import existing_config
+    from entropy_mech.runs.find import existing_file
 
-    config = load_config(existing_config(arguments.config), arguments.overrides)
+    config = load_config(existing_file(arguments.config), arguments.overrides)
     if arguments.dry_run:
         estimated = _estimated(config, arguments)
         print(config.model_dump_json(indent=2), flush=True)

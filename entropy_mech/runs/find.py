@@ -7,12 +7,13 @@ type.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from entropy_mech.errors import UserError, bad_value, unknown_name
+from entropy_mech.errors import UserError, bad_value, nearest, unknown_name
 from entropy_mech.runs.listing import list_runs
 from entropy_mech.runs.store import (
     Run,
@@ -56,10 +57,24 @@ def find_config(
         return make_config({**table, **{k: v for k, v in given.items() if v is not None}})
     path = Path(what)
     if path.suffix == ".toml" or path.is_file():
-        return load_config(path, changes)
+        return load_config(existing_file(path), changes)
     if str(what) not in run_names(profile):
         raise _unknown(str(what), run_names(profile), "a run's file")
     return load_config(run_path(str(what), profile), changes)
+
+
+def existing_file(path: str | Path) -> Path:
+    """Return the path of a run's file, or raise the error that names the nearest one."""
+    path = Path(path)
+    if path.exists():
+        return path
+    runs = project_root() / "reproduce" / "runs"
+    files = [p for f in (path.parent, runs / "toy", runs / "paper") for p in f.glob("[!_]*.toml")]
+    files.reverse()  # of files of one name the nearest folder's is meant
+    by_stem = {file.stem: os.path.relpath(file) for file in files}
+    near = by_stem.get(nearest(path.stem, by_stem))
+    fix = f"did you mean {near!r}?" if near else "give the path of a TOML file"
+    raise bad_value("config", str(path), f"no such file; {fix}")
 
 
 def find_run(

@@ -15,6 +15,7 @@ from tests.needs import needs_deepspeed
 pytestmark = needs_deepspeed
 
 SPLIT = {"micro_batch_tokens": 40}
+IN_TILES = ("PPO clip", "entropy bonus", "PRIME")
 
 
 def run_ranks(module, environment, *, size=2, timeout_s=300):
@@ -35,10 +36,16 @@ def run_ranks(module, environment, *, size=2, timeout_s=300):
 @pytest.fixture(scope="module")
 def on_two_ranks(tmp_path_factory):
     """Every case at every ZeRO stage, trained on two gloo processes."""
-    names = [(stage, case) for stage in (1, 2, 3) for case in CASES]
+    names = [(stage, case, False) for stage in (1, 2, 3) for case in CASES]
+    names += [(stage, case, True) for stage in (1, 2, 3) for case in IN_TILES]
     cases = [
-        {**CASES[case], "update": SPLIT, "engine": {"kind": "deepspeed", "zero_stage": stage}}
-        for stage, case in names
+        {
+            **CASES[case],
+            "update": SPLIT,
+            "engine": {"kind": "deepspeed", "zero_stage": stage},
+            "tiled_head": tiled,
+        }
+        for stage, case, tiled in names
     ]
     out = tmp_path_factory.mktemp("ranks") / "results.pt"
     run_ranks("tests.invariants.world", {"CASES": json.dumps([str(out), cases])})
@@ -48,4 +55,11 @@ def on_two_ranks(tmp_path_factory):
 @pytest.mark.parametrize("stage", [1, 2, 3])
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_train_as_one(on_two_ranks, case, stage):
-    assert_same(train_once(**CASES[case]), on_two_ranks[stage, case])
+    assert_same(train_once(**CASES[case]), on_two_ranks[stage, case, False])
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+@pytest.mark.parametrize("case", IN_TILES)
+def test_two_ranks_with_the_head_in_tiles_train_as_one(on_two_ranks, case, stage):
+    """Under ZeRO-3 the head comes and goes between the passes; its gradient holds logits then."""
+    assert_same(train_once(**CASES[case]), on_two_ranks[stage, case, True])

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from entropy_mech.objectives import token_advantages
+from entropy_mech.objectives import logprobs, token_advantages
 from entropy_mech.train.batch import RolloutBatch, join
 from entropy_mech.train.config_io import make_config
 from entropy_mech.train.engine import build_engine, measure
@@ -96,8 +96,20 @@ def make_batch(engine):
     )
 
 
-def train_once(*, ranks=None, engine=None, update=None, **sections):
-    """Two optimizer steps; return metrics, the tokens touched and the weights, laid end to end."""
+def train_once(*, tiled_head=False, **case):
+    """Two optimizer steps; return metrics, the tokens touched and the weights, laid end to end.
+
+    ``tiled_head`` takes the way of large vocabularies for this small one.
+    """
+    limit = logprobs.PLAIN_LOGITS
+    logprobs.PLAIN_LOGITS = 0 if tiled_head else limit
+    try:
+        return _train_once(**case)
+    finally:
+        logprobs.PLAIN_LOGITS = limit
+
+
+def _train_once(*, ranks=None, engine=None, update=None, **sections):
     config = make_config(
         {
             **TINY,
