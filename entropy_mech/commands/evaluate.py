@@ -89,6 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     found = find_model(arguments.model, store, before_training=arguments.before_training)
     folder = Path(arguments.out) if arguments.out else store.root / "evaluations" / found.identity
     line = ProgressLine(sys.stdout)
+    line.note(f"loading {arguments.model}")  # minutes, for a large one
     scores = []
     opening = open_sampler(
         found, sets, kind=arguments.sampler, tensor_parallel=arguments.tensor_parallel
