@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
@@ -13,7 +15,6 @@ from entropy_mech.findings.control import METHODS, SIZES
 AVERAGE = "Avg."
 _RUN = r"^fig11_(7b|32b)_(\w+)$"
 _COLUMNS = ["size", "method", "seed", "benchmark", "percent"]
-_INFINITY = float("inf")
 
 
 def accuracies(evaluations: pd.DataFrame) -> pd.DataFrame:
@@ -90,8 +91,8 @@ def benchmark_claims(evaluations: pd.DataFrame) -> list[Claim | Fact]:
                         "benchmarks (percentage points)",
                         f"{theirs:+.1f} (Table 2, means recomputed)",
                         values,
-                        holds=(0.0, _INFINITY),
-                        contradicted=(-_INFINITY, 0.0),
+                        holds=(0.0, inf),
+                        contradicted=(-inf, 0.0),
                     )
                 )
     return claims + published_facts()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 import pandas as pd
 
@@ -14,7 +16,6 @@ from entropy_mech.theory.law_published import published_fits
 
 _ACCURACIES = {"sampled": "validation_accuracy", "greedy": "validation_greedy_accuracy"}
 _LAST_ROLLOUTS = 10
-_INFINITY = float("inf")
 
 
 def law_by_run(frame: pd.DataFrame) -> pd.DataFrame:
@@ -79,15 +80,15 @@ def collapse_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
             "Policy entropy falls by at least 80 %: 1 - H(end) / H(start)",
             f"{paper_fall:.2f} (Qwen2.5-7B, Fig. 1 left, digitised)",
             entropy_fall(frame),
-            holds=(0.8, _INFINITY),
-            contradicted=(-_INFINITY, 0.0),
+            holds=(0.8, inf),
+            contradicted=(-inf, 0.0),
         ),
         over_replicates(
             "Validation accuracy rises by at least 0.4, sampled at temperature 1 (fraction)",
             f"{paper_gain:+.2f} (same; greedy and averaged benchmarks)",
             early["accuracy_move"],
-            holds=(0.4, _INFINITY),
-            contradicted=(-_INFINITY, 0.0),
+            holds=(0.4, inf),
+            contradicted=(-inf, 0.0),
         ),
         _law_explains(
             "R = -a exp(H) + b explains the runs: R^2 at least 0.95, sampled validation",
@@ -115,7 +116,7 @@ def collapse_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
 
 def _law_explains(statement: str, paper: str, fits: pd.DataFrame) -> Claim:
     return over_replicates(
-        statement, paper, fits["r2"], holds=(0.95, _INFINITY), contradicted=(-_INFINITY, 0.5)
+        statement, paper, fits["r2"], holds=(0.95, inf), contradicted=(-inf, 0.5)
     )
 
 
@@ -124,8 +125,8 @@ def _first_third(what: str, paper: str, share: pd.Series) -> Claim:
         f"The first third of training makes at least 90 % of {what} (share)",
         f"{paper} (mean of 11 runs, Fig. 2)",
         share,
-        holds=(0.9, _INFINITY),
-        contradicted=(-_INFINITY, 1 / 3),
+        holds=(0.9, inf),
+        contradicted=(-inf, 1 / 3),
     )
 
 

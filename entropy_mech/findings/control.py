@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 import pandas as pd
 
@@ -24,7 +25,6 @@ OUTCOMES = {
 }
 _RUN = r"^fig11_(7b|32b)_(\w+)$"
 _LAST_SHARE = 1 / 6
-_INFINITY = float("inf")
 
 
 def with_method(frame: pd.DataFrame) -> pd.DataFrame:
@@ -103,8 +103,8 @@ def accuracy_claim(frame: pd.DataFrame, method: str, *, size: str = "7b") -> Cla
         "(difference, fraction)",
         f"{gain / 100:+.3f} (Fig. 11, digitised)",
         pair["ours"] - pair["grpo"],
-        holds=(0.0, _INFINITY),
-        contradicted=(-_INFINITY, 0.0),
+        holds=(0.0, inf),
+        contradicted=(-inf, 0.0),
     )
 
 
@@ -189,8 +189,8 @@ def _ratio_claim(
         f"{SIZES[size]}: {statement}",
         f"{paper:.2f} (Fig. 11, digitised)",
         pair["ours"] / pair["grpo"],
-        holds=(least, _INFINITY),
-        contradicted=(-_INFINITY, 1.0),
+        holds=(least, inf),
+        contradicted=(-inf, 1.0),
     )
 
 

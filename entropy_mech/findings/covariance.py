@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import inf
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,6 @@ _BLOCK_ROLLOUTS = 5
 _BLOCK_MIDDLE = (_BLOCK_ROLLOUTS - 1) / 2
 _BY_ACCURACY = re.compile(r"group_covariance_theorem1_accuracy_(\d+)_of_(\d+)")
 _RESAMPLES, _LEAST_POINTS = 1000, 6
-_INFINITY = float("inf")
 
 
 def blocks(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
@@ -86,16 +86,16 @@ def covariance_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
             "The covariance of Theorem 1 is positive in at least 90 % of the rollouts (share)",
             f"{_published_positive_share():.2f} (Fig. 8 left, digitised)",
             positive.groupby("seed")["positive"].mean(),
-            holds=(0.9, _INFINITY),
-            contradicted=(-_INFINITY, 0.5),
+            holds=(0.9, inf),
+            contradicted=(-inf, 0.5),
         ),
         over_correlations(
             "Covariance and the entropy's fall have one shape: correlation over blocks of "
             f"{_BLOCK_ROLLOUTS} rollouts at least 0.8",
             f"{shapes['correlation'].iloc[-1]:.2f} (Fig. 8 left, digitised, all steps)",
             ours,
-            holds=(0.8, _INFINITY),
-            contradicted=(-_INFINITY, 0.0),
+            holds=(0.8, inf),
+            contradicted=(-inf, 0.0),
         ),
         _order_claim(
             "Easier prompts have the larger covariance: groups 7/8 right less groups 1/8 right",
@@ -132,8 +132,8 @@ def _order_claim(statement: str, paper: float, differences: pd.Series) -> Claim:
         statement,
         f"{paper:+.4f} (Fig. 8 right, digitised, mean over steps)",
         differences,
-        holds=(0.0, _INFINITY),
-        contradicted=(-_INFINITY, 0.0),
+        holds=(0.0, inf),
+        contradicted=(-inf, 0.0),
     )
 
 

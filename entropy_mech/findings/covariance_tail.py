@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 import pandas as pd
 
@@ -9,7 +11,6 @@ from entropy_mech import published
 from entropy_mech.findings.claims import Claim, Fact, over_ratios
 
 TOP_FRACTIONS = (0.0002, 0.002, 0.02, 0.2, 0.5, 1.0)
-_INFINITY = float("inf")
 
 
 def covariance_tail(tokens: pd.DataFrame) -> pd.DataFrame:
@@ -64,8 +65,8 @@ def tail_claims(tail: pd.DataFrame) -> list[Claim | Fact]:
             "of all (ratio)",
             f"{paper[fraction] / paper[1.0]:.0f} (Table 1, Qwen2.5-7B)",
             wide[fraction] / wide[1.0],
-            holds=(least, _INFINITY),
-            contradicted=(-_INFINITY, 1.0),
+            holds=(least, inf),
+            contradicted=(-inf, 1.0),
         )
         for fraction, least in ((0.02, 100.0), (0.02, 5.0), (0.2, 2.0))
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 import pandas as pd
 
@@ -20,7 +22,6 @@ DOSES = {
     "kl_cov": ("penalty_coefficient", "beta", 1.0),
 }
 _PAPER_DOSE = r"^fig12_\w+?_([\d.e-]+)$"
-_INFINITY = float("inf")
 
 
 def dose_sweep(frame: pd.DataFrame, settings: pd.DataFrame, method: str) -> pd.DataFrame:
@@ -103,8 +104,8 @@ def dose_claims(frame: pd.DataFrame, settings: pd.DataFrame) -> list[Claim | Fac
                 "(ratio)",
                 "more (Fig. 12)",
                 largest["entropy_ratio"],
-                holds=(1.0, _INFINITY),
-                contradicted=(-_INFINITY, 1.0),
+                holds=(1.0, inf),
+                contradicted=(-inf, 1.0),
             ),
         ]
     return [_treatment_claim(sweeps["clip_cov"]), *claims, _steadiness_claim(sweeps)]
@@ -118,7 +119,7 @@ def _treatment_claim(sweep: pd.DataFrame) -> Claim:
         "that there is a dose to compare (ratio, over training)",
         "not printed; r itself grows by 3.5",
         touched[touched.columns.max()] / touched[touched.columns.min()],
-        holds=(1.1, _INFINITY),
+        holds=(1.1, inf),
     )
 
 
@@ -133,8 +134,8 @@ def _steadiness_claim(sweeps: dict[str, pd.DataFrame]) -> Claim:
         "second half of training, mean over doses (ratio)",
         "KL-Cov more stable (section 4.5)",
         means["clip_cov"] / means["kl_cov"],
-        holds=(1.0, _INFINITY),
-        contradicted=(-_INFINITY, 1.0),
+        holds=(1.0, inf),
+        contradicted=(-inf, 1.0),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from entropy_mech.theory.law_published import published_run
 FRACTIONS = (0.15, 0.25, 0.33)
 OWN, ALL_SEEDS = "the run's own", "all seeds'"
 _RMSE, _LAST = "RMSE over the rest (points)", "|error| at the last"
-_INFINITY = float("inf")
 
 
 def forecast_runs(frame: pd.DataFrame) -> pd.DataFrame:
@@ -130,22 +130,22 @@ def forecast_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
                 f"{word}: RMSE over the rest at most 0.05 (mean over models, fraction)",
                 f"{rmse / 100:.3f} (mean of 4 models, Fig. 5)",
                 seeds["rmse"].agg(_plain_mean),
-                holds=(-_INFINITY, 0.05),
-                contradicted=(0.1, _INFINITY),
+                holds=(-inf, 0.05),
+                contradicted=(0.1, inf),
             ),
             over_replicates(
                 f"{word}: error at the last validation at most 0.05 (the same)",
                 f"{last / 100:.3f} (the same)",
                 seeds["last_error"].agg(lambda error: _plain_mean(error.abs())),
-                holds=(-_INFINITY, 0.05),
-                contradicted=(0.1, _INFINITY),
+                holds=(-inf, 0.05),
+                contradicted=(0.1, inf),
             ),
             over_ratios(
                 f"{word}: RMSE below the naive forecast's, last value carried forward (ratio)",
                 "no naive forecast given",
                 seeds["rmse"].agg(_plain_mean) / seeds["naive_rmse"].agg(_plain_mean),
                 holds=(0.0, 1.0),
-                contradicted=(1.0, _INFINITY),
+                contradicted=(1.0, inf),
             ),
         ]
     return claims

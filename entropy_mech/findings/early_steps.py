@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 import pandas as pd
 
@@ -16,7 +18,6 @@ MEASURES = {"entropy": "entropy spent", "gain": "gain made"}
 _COLUMNS = {"entropy": "entropy_nats", "gain": "validation_accuracy"}
 _GRID = np.linspace(0.0, 1.0, 61)
 _LEAST_MOVE = 0.02  # nats, and accuracy: below it a model's own share is noise over noise
-_INFINITY = float("inf")
 
 
 def by_domain(frame: pd.DataFrame) -> pd.DataFrame:
@@ -153,8 +154,8 @@ def early_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
                     f"has at least {100 * bounds[at]:.0f} % of the {title} (share)",
                     f"{paper.loc[at, name]:.2f} (mean of 11 runs, Fig. 2)",
                     part[name],
-                    holds=(bounds[at], _INFINITY),
-                    contradicted=(-_INFINITY, at),  # no faster than evenly
+                    holds=(bounds[at], inf),
+                    contradicted=(-inf, at),  # no faster than evenly
                 )
             )
     return claims

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,6 @@ TRAINING_SETS = {
 }
 LAST_VALIDATIONS = 3  # the accuracy reached is their mean
 _QUANTITIES = ("a", "b", "ceiling", "r2", "rmse")
-_INFINITY = float("inf")
 
 
 def by_model(frame: pd.DataFrame) -> pd.DataFrame:
@@ -166,29 +166,29 @@ def law_claims(frame: pd.DataFrame, *, of: str, paper_r2: str, paper_ceiling: st
     """
     fits = law_fits(frame)
     fits["r2"] = fits["r2"].fillna(0.0)
-    fits["off"] = (fits["ceiling"] - fits["reached"]).abs().fillna(_INFINITY)
+    fits["off"] = (fits["ceiling"] - fits["reached"]).abs().fillna(inf)
     seeds, groups = fits.groupby("seed"), fits["group"].nunique()
     return [
         over_replicates(
             f"R = -a exp(H) + b explains the runs: median R^2 of {groups} {of} at least 0.9",
             paper_r2,
             seeds["r2"].median(),
-            holds=(0.9, _INFINITY),
-            contradicted=(-_INFINITY, 0.5),
+            holds=(0.9, inf),
+            contradicted=(-inf, 0.5),
         ),
         over_replicates(
             f"R^2 is at least 0.9 in nine of ten {of} (share of {groups})",
             paper_r2,
             seeds["r2"].agg(lambda r2: (r2 >= 0.9).mean()),
-            holds=(0.9, _INFINITY),
-            contradicted=(-_INFINITY, 0.5),
+            holds=(0.9, inf),
+            contradicted=(-inf, 0.5),
         ),
         over_replicates(
             f"The ceiling b - a is within 0.05 of the accuracy reached: median distance over {of}",
             paper_ceiling,
-            seeds["off"].median().replace(_INFINITY, np.nan),
-            holds=(-_INFINITY, 0.05),
-            contradicted=(0.15, _INFINITY),
+            seeds["off"].median().replace(inf, np.nan),
+            holds=(-inf, 0.05),
+            contradicted=(0.15, inf),
         ),
     ]
 

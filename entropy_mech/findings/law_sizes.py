@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pandas as pd
 
 from entropy_mech import published
@@ -13,7 +15,6 @@ from entropy_mech.theory.law_sizes import QUANTITIES, extrapolate_largest
 
 _LEAST_SIZES = 3  # to leave the largest out and still have a line
 _SHOWN = ("slope", "r2", "observed", "predicted", "miss")
-_INFINITY = float("inf")
 
 
 def coefficients(frame: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
@@ -97,8 +98,8 @@ def size_claims(table: pd.DataFrame) -> list[Claim | Fact]:
                     "0.8",
                     f"{paper.loc[name, 'r2']:.2f} (maths, digitised, our line)",
                     by[name]["r2"],
-                    holds=(0.8, _INFINITY),
-                    contradicted=(-_INFINITY, 0.3),
+                    holds=(0.8, inf),
+                    contradicted=(-inf, 0.3),
                 )
             )
             claims.append(
@@ -106,8 +107,8 @@ def size_claims(table: pd.DataFrame) -> list[Claim | Fact]:
                     f"{word}: {name} rises with size (slope per e-fold of parameters)",
                     f"{paper.loc[name, 'slope']:+.3f} (the same)",
                     by[name]["slope"],
-                    holds=(0.0, _INFINITY),
-                    contradicted=(-_INFINITY, 0.0),
+                    holds=(0.0, inf),
+                    contradicted=(-inf, 0.0),
                 )
             )
         claims.append(
@@ -117,9 +118,7 @@ def size_claims(table: pd.DataFrame) -> list[Claim | Fact]:
                 f"{paper.loc['ceiling', 'miss']:+.3f} (the same)",
                 by["ceiling"]["miss"],
                 holds=(-0.05, 0.05),
-                contradicted=(0.05, _INFINITY)
-                if by["ceiling"]["miss"].mean() > 0
-                else (-_INFINITY, -0.05),
+                contradicted=(0.05, inf) if by["ceiling"]["miss"].mean() > 0 else (-inf, -0.05),
             )
         )
     return claims

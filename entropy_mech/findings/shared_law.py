@@ -7,6 +7,7 @@ within seeds, because runs of one seed share problems and random streams.
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ from entropy_mech.theory.law import fit_law
 
 _PERMUTATIONS = 9999
 _ROUNDING = 1e-9  # of a and b: coefficients that agree this well are one
-_INFINITY = float("inf")
 _NOT_PRINTED = "not printed; curves not digitised"
 _LAW_WORDS = {"paper_r2": _NOT_PRINTED, "paper_ceiling": "predictable from a and b (section 2.4)"}
 
@@ -123,8 +123,8 @@ def algorithm_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
             "A curve for each algorithm fits better by less than 0.01 (RMSE, fraction)",
             _NOT_PRINTED,
             sharing_cost(frame)["cost"],
-            holds=(-_INFINITY, 0.01),
-            contradicted=(0.03, _INFINITY),
+            holds=(-inf, 0.01),
+            contradicted=(0.03, inf),
         ),
     ]
     reference = frame["group"].iloc[0]  # GRPO, where it was chosen
@@ -149,8 +149,8 @@ def training_set_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
             "A curve for each training set fits better by at least 0.01 (RMSE, fraction)",
             _NOT_PRINTED,
             sharing_cost(frame)["cost"],
-            holds=(0.01, _INFINITY),
-            contradicted=(-_INFINITY, 0.01),
+            holds=(0.01, inf),
+            contradicted=(-inf, 0.01),
         ),
     ]
 
@@ -174,7 +174,7 @@ def _within_a_fifth(group: str, name: str, reference: str, shift: pd.Series) -> 
         "the same curve (Fig. 6)",
         shift,
         holds=(-0.2, 0.2),
-        contradicted=(0.2, _INFINITY) if shift.mean() > 0 else (-_INFINITY, -0.2),
+        contradicted=(0.2, inf) if shift.mean() > 0 else (-inf, -0.2),
     )
 
 

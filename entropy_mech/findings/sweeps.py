@@ -7,6 +7,7 @@ smallest coefficient, 0 in both figures.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 import pandas as pd
 from scipy import stats
@@ -15,7 +16,6 @@ from entropy_mech import published
 from entropy_mech.findings.claims import Claim, Fact, over_ratios, over_replicates
 from entropy_mech.findings.control import endings
 
-_INFINITY = float("inf")
 _STRONG = 0.8  # a rank correlation that five coefficients reach with one neighbouring pair swapped
 SWEPT = {"entropy_bonus": ("fig09", "alpha"), "reference_kl": ("fig10", "beta")}
 
@@ -99,9 +99,9 @@ def monotone_claim(
     sweep: pd.DataFrame, column: str, statement: str, paper: str, *, sign: int = 1
 ) -> Claim:
     """Judge whether an ending rises (``sign`` 1) or falls (-1) with the coefficient."""
-    strong, opposite = (_STRONG, _INFINITY), (-_INFINITY, 0.0)
+    strong, opposite = (_STRONG, inf), (-inf, 0.0)
     if sign < 0:
-        strong, opposite = (-_INFINITY, -_STRONG), (0.0, _INFINITY)
+        strong, opposite = (-inf, -_STRONG), (0.0, inf)
     bound = f"at {'least' if sign > 0 else 'most'} {sign * _STRONG:g}"
     return over_replicates(
         f"{statement}: rank correlation {bound}",
@@ -128,22 +128,22 @@ def bonus_claims(sweep: pd.DataFrame, settings: pd.DataFrame) -> list[Claim | Fa
             "little (section 4.1)",
             least["entropy_ratio"],
             holds=(1 / 1.5, 1.5),
-            contradicted=(1.5, _INFINITY),
+            contradicted=(1.5, inf),
         ),
         _held_claim("alpha", 0.005, held),
         over_replicates(
             "... and does not win: less than 0.01 more accuracy than alpha = 0 (difference)",
             "does not win (section 4.1)",
             held["accuracy_gain"],
-            holds=(-_INFINITY, 0.01),
-            contradicted=(0.01, _INFINITY),
+            holds=(-inf, 0.01),
+            contradicted=(0.01, inf),
         ),
         over_ratios(
             "alpha = 0.01 explodes: more entropy at the end than before training (ratio)",
             "explodes (section 4.1)",
             most["growth"],
-            holds=(1.0, _INFINITY),
-            contradicted=(-_INFINITY, 1.0),
+            holds=(1.0, inf),
+            contradicted=(-inf, 1.0),
         ),
     ]
 
@@ -171,8 +171,8 @@ def reference_claims(sweep: pd.DataFrame, settings: pd.DataFrame) -> list[Claim 
             f"beta = {strongest:g} ends with less accuracy than beta = 0 (difference, fraction)",
             "loses accuracy (section 4.1)",
             largest["accuracy_gain"],
-            holds=(-_INFINITY, 0.0),
-            contradicted=(0.0, _INFINITY),
+            holds=(-inf, 0.0),
+            contradicted=(0.0, inf),
         ),
     ]
 
@@ -183,8 +183,8 @@ def _held_claim(symbol: str, coefficient: float, ends: pd.DataFrame) -> Claim:
         "(ratio)",
         "holds it (section 4.1)",
         ends["entropy_ratio"],
-        holds=(2.0, _INFINITY),
-        contradicted=(-_INFINITY, 1.0),
+        holds=(2.0, inf),
+        contradicted=(-inf, 1.0),
     )
 
 

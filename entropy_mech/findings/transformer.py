@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 import pandas as pd
 
@@ -22,7 +24,6 @@ RUNS = {
 MAIN_RUN = "fig08_on_policy"
 _ENTROPY_BINS_NATS = (0.0, 1e-3, 1e-2, 0.1, 0.5, np.inf)
 _BIN_NAMES = ("0 to 0.001", "0.001 to 0.01", "0.01 to 0.1", "0.1 to 0.5", "0.5 and more")
-_INFINITY = float("inf")
 
 
 def agreement(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -112,8 +113,8 @@ def transformer_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
                 "the checked steps (share)",
                 "covariance and dH have one sign (section 3.3)",
                 same.groupby(part["seed"]).mean(),
-                holds=(0.8, _INFINITY),
-                contradicted=(-_INFINITY, 0.5),
+                holds=(0.8, inf),
+                contradicted=(-inf, 0.5),
             )
         )
     return claims
@@ -125,8 +126,8 @@ def _correlation_claim(frame: pd.DataFrame, run: str, name: str, least: float, t
         f"{text}, predicts dH prefix by prefix: correlation at least {least:g}",
         "derived for a table; not measured on a transformer",
         table.loc[table["prediction"] == name, "correlation"],
-        holds=(least, _INFINITY),
-        contradicted=(-_INFINITY, 0.0),
+        holds=(least, inf),
+        contradicted=(-inf, 0.0),
     )
 
 
