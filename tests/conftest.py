@@ -17,6 +17,8 @@ TINY = {
     "checkpoint": {"every": 2},
 }
 
+# For a toy that vLLM can run: its kernels on a CPU want 32 numbers a head at the least.
+VLLM_MODEL = {"hidden_size": 64, "intermediate_size": 128, "heads": 2, "kv_heads": 1}
 KL_COV = {"method": "kl_cov", "penalty_fraction": 0.2}
 CLIP_COV = {"method": "clip_cov", "clip_fraction": 0.1, "cov_low": 0.05}
 

@@ -16,7 +16,7 @@ from entropy_mech.problems.benchmark_sets import BenchmarkSet
 from entropy_mech.rollout.sampler import Sampler
 from entropy_mech.rollout.torch_sampler import TorchSampler
 from entropy_mech.train.config.sampler import VLLMSamplerConfig
-from entropy_mech.train.models import load_architecture, load_pretrained, load_tokenizer
+from entropy_mech.train.models import load_pretrained, load_without_weights
 
 KINDS = ("auto", "torch", "vllm")
 # Sequences handed over at once, after which they are saved. vLLM keeps as many as fit its cache
@@ -76,8 +76,7 @@ def open_sampler(
         return
     from entropy_mech.rollout.vllm_sampler import VLLMSampler
 
-    tokenizer = load_tokenizer(found.place, found.revision)
-    config = load_architecture(found.place, found.revision)
+    config, tokenizer = load_without_weights(found.place, found.revision)
     with VLLMSampler(
         found.place,
         VLLMSamplerConfig(

@@ -69,38 +69,37 @@ def load_pretrained(
     name: str, revision: str | None = None, *, field: str = "model", **settings
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a causal model and its tokenizer from a folder or the hub; one clear line if not."""
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with _loading(name, field):
         model = AutoModelForCausalLM.from_pretrained(
             name, revision=revision, **{"dtype": "auto", **settings}
         )
-    return model.eval(), load_tokenizer(name, revision, field=field)
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+    return model.eval(), _with_padding(tokenizer, name, field)
 
 
-def load_tokenizer(
+def load_without_weights(
     name: str, revision: str | None = None, *, field: str = "model"
-) -> PreTrainedTokenizerBase:
-    """Load a tokenizer, whose padding is its end where it has none; one clear line if not."""
-    from transformers import AutoTokenizer
+) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase]:
+    """Load a model's configuration and tokenizer alone, for a sampler that reads the weights."""
+    from transformers import AutoConfig, AutoTokenizer
 
     with _loading(name, field):
+        config = AutoConfig.from_pretrained(name, revision=revision)
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+    return config, _with_padding(tokenizer, name, field)
+
+
+def _with_padding(
+    tokenizer: PreTrainedTokenizerBase, name: str, field: str
+) -> PreTrainedTokenizerBase:
+    """Let a tokenizer pad with its end where it has no padding of its own."""
     if tokenizer.eos_token_id is None:
         raise bad_value(field, name, "its tokenizer has no end-of-sequence token")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token_id = tokenizer.eos_token_id
     return tokenizer
-
-
-def load_architecture(
-    name: str, revision: str | None = None, *, field: str = "model"
-) -> PreTrainedConfig:
-    """Load a model's configuration alone; one clear line if not."""
-    from transformers import AutoConfig
-
-    with _loading(name, field):
-        return AutoConfig.from_pretrained(name, revision=revision)
 
 
 @contextlib.contextmanager

@@ -14,16 +14,13 @@ from entropy_mech.evaluation.samplers import open_sampler
 from entropy_mech.evaluation.suite import Evaluation
 from entropy_mech.problems.benchmark_sets import load_sets
 from entropy_mech.train.pretrain import prepare_base_model
-from tests.conftest import tiny
+from tests.conftest import VLLM_MODEL, tiny
 from tests.needs import needs_vllm
-
-# vLLM's kernels on a CPU want 32 numbers a head at the least.
-MODEL = {"hidden_size": 64, "intermediate_size": 128, "heads": 2, "kv_heads": 1}
 
 
 @pytest.fixture
 def folder(store):
-    return str(prepare_base_model(store.root, tiny(model=MODEL)))
+    return str(prepare_base_model(store.root, tiny(model=VLLM_MODEL)))
 
 
 def _greedy_set():

@@ -9,20 +9,18 @@ from pathlib import Path
 import pytest
 
 from entropy_mech.train.loop import train
-from tests.conftest import tiny
+from tests.conftest import VLLM_MODEL, tiny
 from tests.needs import needs_deepspeed, needs_vllm
 
 pytestmark = needs_vllm
 
-# vLLM's kernels on a CPU want 32 numbers a head at the least.
-MODEL = {"hidden_size": 64, "intermediate_size": 128, "heads": 2, "kv_heads": 1}
 SEPARATE = {"kind": "vllm", "placement": "separate", "sample_timeout_s": 60}
 FLOAT32_GAP_NATS = 1e-4
 
 
 def asking_vllm(sampler, **changes):
     """The tiny configuration with a model that vLLM can run."""
-    return tiny(model=MODEL, sampler=sampler, **changes)
+    return tiny(model=VLLM_MODEL, sampler=sampler, **changes)
 
 
 TWO_RANKS = (
