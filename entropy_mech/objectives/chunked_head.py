@@ -85,9 +85,9 @@ class _ChunkedHead(torch.autograd.Function):
         parts = []
         for rows in tiles.rows():
             blocks = []
-            for words, logits, work, spare in tiles.of(rows, kept):
+            for words, logits, spare in tiles.of(rows, kept):
                 take_own(logits, tokens[rows], words, out=logit[rows])
-                blocks.append(tile_statistics(logits, work, spare, temperature))
+                blocks.append(tile_statistics(logits, spare, temperature))
             parts.append(joined(blocks, temperature))
         stats = Statistics(*map(torch.cat, zip(*parts, strict=True)))
         logp = (logit - stats.top) / temperature - stats.rest_at_temperature.log1p()
@@ -118,8 +118,8 @@ class _ChunkedHead(torch.autograd.Function):
             to_weight = tiles.gradient_of_head() if kept is None else kept
         for rows in tiles.rows():
             columns = terms.rows(rows)
-            for words, logits, work, spare in tiles.of(rows, kept, filled=True):
-                grad = tile_gradient(logits, work, spare, columns, ctx.temperature)
+            for words, logits, spare in tiles.of(rows, kept, filled=True):
+                grad = tile_gradient(logits, spare, columns, ctx.temperature)
                 put_own(grad, tokens[rows], words, columns.at_token)
                 if to_hidden is not None:
                     _add(to_hidden[rows], grad, head_weight[words], first=words.start == 0)
@@ -149,46 +149,41 @@ class _Tiles:
 
     def of(
         self, rows: slice, kept: Tensor | None, *, filled: bool = False
-    ) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-        """Yield blocks of words, their logits, and memory of that shape to work in, twice.
+    ) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Yield blocks of words, their logits, and spare memory of that shape.
 
-        Args:
-            rows: a chunk of tokens.
-            kept: memory of the head's gradient (V x D). The first chunk's logits of the first
-                words of each block stand in the rows of that block, as many as fit; all others
-                stand in the first memory to work in.
-            filled: whether ``kept`` has them already. A block's rows may be overwritten once its
-                kept logits have been used.
-
+        Logits that ``kept`` has room for are written there or, where it is ``filled``, read from
+        there. A block's rows of it are free for the block's gradient once it has been yielded.
         """
         hidden = self.hidden[rows]
-        for block in _slices(len(self.head_weight), self.tile[1]):
-            home = None if kept is None or rows.start else kept[block].view(-1)
-            middle = block.start + self._fitting(block, len(hidden), home)
-            for words in (slice(block.start, middle), slice(middle, block.stop)):
-                shape = len(hidden), words.stop - words.start
-                size = shape[0] * shape[1]
-                if size == 0:
-                    continue
-                work, spare = self.memory[:, :size].unflatten(1, shape)
-                at_home = words.start < middle
-                logits = home[:size].view(shape) if at_home else work
-                if not (at_home and filled):
-                    self._product(hidden, words, out=logits)
-                yield words, logits, work, spare
+        for words in _slices(len(self.head_weight), self.tile[1]):
+            shape = len(hidden), words.stop - words.start
+            logits, spare = self.memory[:, : shape[0] * shape[1]].unflatten(1, shape)
+            home = logits[:, :0] if kept is None or rows.start else _home(kept[words], len(hidden))
+            known = home.shape[1] if filled else 0
+            weight = self.head_weight[words][known:]
+            if hidden.dtype == self.dtype:
+                torch.mm(hidden, weight.T, out=logits[:, known:])
+            else:
+                logits[:, known:].copy_(hidden @ weight.T)
+            if filled:
+                logits[:, :known].copy_(home)
+            else:
+                home.copy_(logits[:, : home.shape[1]])
+            yield words, logits, spare
 
-    def _fitting(self, block: slice, tokens: int, home: Tensor | None) -> int:
-        """Return of how many of the block's words the logits are kept."""
-        words = block.stop - block.start
-        fit = 0 if home is None else min(len(home) // tokens, words)
-        return fit if fit >= LEAST_KEPT * words else 0
 
-    def _product(self, hidden: Tensor, words: slice, out: Tensor) -> None:
-        weight = self.head_weight[words]
-        if hidden.dtype == self.dtype:
-            torch.mm(hidden, weight.T, out=out)
-        else:
-            out.copy_(hidden @ weight.T)
+def _home(gradient: Tensor, tokens: int) -> Tensor:
+    """Return where a block's gradient (words x D) can keep logits: tokens x its first words.
+
+    As many words as fit, or none. For one chunk of tokens alone, whose gradient is the first to
+    take their place.
+    """
+    words = len(gradient)
+    fit = min(gradient.numel() // tokens, words)
+    if fit < LEAST_KEPT * words:
+        fit = 0
+    return gradient.view(-1)[: tokens * fit].view(tokens, fit)
 
 
 def _slices(length: int, size: int) -> Iterator[slice]:

@@ -45,13 +45,10 @@ class GradientTerms(NamedTuple):
         return GradientTerms(*(None if term is None else term[rows, None] for term in self))
 
 
-def tile_statistics(logits: Tensor, work: Tensor, spare: Tensor, temperature: float) -> Statistics:
-    """Statistics over one tile's words.
-
-    Overwrites ``work``, which may be ``logits`` itself, and ``spare`` (all of equal shape).
-    """
+def tile_statistics(logits: Tensor, spare: Tensor, temperature: float) -> Statistics:
+    """Statistics over one tile's words. Overwrites ``logits`` and ``spare`` (of equal shape)."""
     top, at = logits.max(dim=-1, keepdim=True)
-    d = torch.sub(logits, top, out=work)
+    d = logits.sub_(top)
     beside_top = torch.exp(d, out=spare).scatter_(1, at, 0.0)
     rest = beside_top.sum(dim=-1)
     slope = beside_top.mul_(d).sum(dim=-1)
@@ -102,14 +99,13 @@ def gradient_terms(
 
 
 def tile_gradient(
-    logits: Tensor, work: Tensor, spare: Tensor, terms: GradientTerms, temperature: float
+    logits: Tensor, spare: Tensor, terms: GradientTerms, temperature: float
 ) -> Tensor:
-    """D loss / d logits of one tile but for the tokens' own words, in the memory of ``work``.
+    """D loss / d logits of one tile but for the tokens' own words, in the memory of ``logits``.
 
-    ``terms`` are columns: one row a token of the tile. ``work`` may be ``logits`` itself.
-    Overwrites ``spare``.
+    ``terms`` are columns: one row a token of the tile. Overwrites ``spare``.
     """
-    d = torch.sub(logits, terms.top, out=work)
+    d = logits.sub_(terms.top)
     if terms.of_entropy is None:
         return _cooled(d, temperature).exp_().mul_(terms.of_logp)
     p = torch.exp(d, out=spare)
