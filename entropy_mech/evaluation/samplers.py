@@ -16,7 +16,7 @@ from entropy_mech.problems.benchmark_sets import BenchmarkSet
 from entropy_mech.rollout.sampler import Sampler
 from entropy_mech.rollout.torch_sampler import TorchSampler
 from entropy_mech.train.config.sampler import VLLMSamplerConfig
-from entropy_mech.train.models import load_pretrained, load_without_weights
+from entropy_mech.train.models import load_pretrained, load_without_weights, positions_of
 
 KINDS = ("auto", "torch", "vllm")
 # Sequences handed over at once, after which they are saved. vLLM keeps as many as fit its cache
@@ -70,6 +70,7 @@ def open_sampler(
         torch.set_num_threads(found.threads)
     if chosen == "torch":
         model, tokenizer = load_pretrained(found.place, found.revision)
+        _longest(sets, tokenizer, positions_of(model.config))
         if torch.cuda.is_available() and not found.toy:
             model = model.to("cuda")
         yield OpenSampler(TorchSampler(model, **_special_tokens(tokenizer)), tokenizer, chosen)
@@ -88,7 +89,7 @@ def open_sampler(
         ),
         **_special_tokens(tokenizer),
         dtype=torch.float32 if config.dtype == torch.float32 else torch.bfloat16,
-        max_model_len=_longest(sets, tokenizer, config.max_position_embeddings),
+        max_model_len=_longest(sets, tokenizer, positions_of(config)),
         seed=0,  # each response has a stream of its own
         revision=found.revision,
     ) as sampler:
@@ -125,14 +126,19 @@ def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
 
 
 def _longest(
-    sets: Sequence[BenchmarkSet], tokenizer: PreTrainedTokenizerBase, positions: int
+    sets: Sequence[BenchmarkSet], tokenizer: PreTrainedTokenizerBase, positions: int | None
 ) -> int:
-    """Return the tokens of the longest prompt and response together."""
+    """Return the tokens of the longest prompt and response together.
+
+    Raises:
+        UserError: the model has fewer positions.
+
+    """
     longest = 0
     for one in sets:
         prompts = tokenizer([problem.prompt for problem in one.problems])["input_ids"]
         room = max(map(len, prompts)) + one.protocol.max_new_tokens
-        if room > positions:
+        if positions and room > positions:
             raise bad_value(
                 "--max-new-tokens",
                 one.protocol.max_new_tokens,

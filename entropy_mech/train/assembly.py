@@ -16,7 +16,7 @@ from entropy_mech.train.batch import RolloutBatch
 from entropy_mech.train.config import TrainConfig
 from entropy_mech.train.engine import Engine, build_engine
 from entropy_mech.train.implicit_prm import ImplicitPRM
-from entropy_mech.train.models import LoadedModel, load_policy
+from entropy_mech.train.models import LoadedModel, load_policy, positions_of
 from entropy_mech.train.parallel import Ranks
 from entropy_mech.train.policy_sampler import (
     LiveSampler,
@@ -146,7 +146,7 @@ def _fitting(longest: int, loaded: LoadedModel) -> int:
         UserError: the model has fewer positions than the longest sequence needs.
 
     """
-    positions = getattr(loaded.model.config, "max_position_embeddings", None) or longest + 1
+    positions = positions_of(loaded.model.config) or longest + 1
     if longest > positions:
         raise bad_value(
             "rollout.max_new_tokens",

@@ -131,6 +131,11 @@ def hub_commit(name: str, revision: str | None = None) -> str | None:
     return Path(file).parent.name if isinstance(file, str) else None
 
 
+def positions_of(config: PreTrainedConfig) -> int | None:
+    """Return the tokens of the longest sequence a model takes; None if it sets no limit."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
 def attention_kernel(asked: str) -> str:
     """Return the attention implementation for ``engine.attention``."""
     if asked != "auto":

@@ -6,6 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import BloomConfig, PreTrainedTokenizerFast
 
 from entropy_mech.errors import UserError
 from entropy_mech.evaluation import samplers
@@ -13,6 +16,7 @@ from entropy_mech.evaluation.models import FoundModel, find_model
 from entropy_mech.evaluation.samplers import open_sampler
 from entropy_mech.evaluation.suite import Evaluation
 from entropy_mech.problems.benchmark_sets import load_sets
+from entropy_mech.train.models import positions_of
 from entropy_mech.train.pretrain import prepare_base_model
 from tests.conftest import VLLM_MODEL, tiny
 from tests.needs import needs_vllm
@@ -90,13 +94,25 @@ def test_more_gpus_an_engine_than_there_are(monkeypatch):
         samplers._engines(2)
 
 
-@needs_vllm
-def test_a_model_with_too_few_positions_is_refused(folder, store):
+@pytest.mark.parametrize("kind", ["torch", pytest.param("vllm", marks=needs_vllm)])
+def test_a_model_with_too_few_positions_is_refused(folder, store, kind):
     """Before an engine is started; the line says what fits."""
     one = _greedy_set()
     one = replace(one, protocol=replace(one.protocol, max_new_tokens=10**6))
     with (
         pytest.raises(UserError, match=r"--max-new-tokens = 1000000: with a prompt of toy_sums_3"),
-        open_sampler(find_model(folder, store), [one], kind="vllm"),
+        open_sampler(find_model(folder, store), [one], kind=kind),
     ):
         pass
+
+
+def test_a_model_that_sets_no_limit_has_room_for_everything():
+    """Bloom marks positions by distance (ALiBi): its configuration has no most of them."""
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel({"?": 0}, unk_token="?")), unk_token="?"
+    )
+    one = _greedy_set()
+    assert positions_of(BloomConfig()) is None
+    assert samplers._longest([one], tokenizer, positions_of(BloomConfig())) == (
+        1 + one.protocol.max_new_tokens
+    )
