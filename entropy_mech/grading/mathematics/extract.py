@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(\{)?")
+_EMPTY = re.compile(r"(?:\\[ ,;:!~]|\\[lc]?dots|[\s~._$?])*")
 MAX_BETWEEN_BOXES = 80
 _BARE_WORDS = re.compile(r"\\[a-zA-Z]+|\\.|[A-Za-z]{2,}")
 _NO_WORDS = re.compile(
@@ -73,6 +74,8 @@ def boxed_answers(text: str) -> list[str]:
     ['2', '1, 2']
     """
     found = boxes(text)
+    said = [box for box in found if not _EMPTY.fullmatch(box[2])]
+    found = said or found[-1:]  # instructions may be repeated behind the answer: \\boxed{}
     closing = list(_CLOSING.finditer(text, found[-1][1] if found else 0))
     if closing:
         return [_innermost(closing[-1].group(1))]
@@ -85,6 +88,11 @@ def boxed_answers(text: str) -> list[str]:
             break
         run.insert(0, _innermost(content))
     return [last] if len(run) == 1 else [last, ", ".join(run)]
+
+
+def unfinished_box(text: str) -> str:
+    r"""The content of a box that is never closed, as some references have it; else the text."""
+    return re.sub(r"^.*\\+boxed\s*\{", "", text, count=1, flags=re.DOTALL)
 
 
 def _innermost(content: str) -> str:
@@ -120,17 +128,6 @@ def bare_answer(text: str) -> str | None:
         return None
     words = [w for w in _BARE_WORDS.findall(text) if not w.startswith("\\")]
     return None if words else text
-
-
-def is_prose(text: str) -> bool:
-    r"""Whether words stand around the mathematics, which then has to be searched for.
-
-    >>> is_prose("it is $5$"), is_prose(r"\sin x \text{ degrees}"), is_prose(r"$1$ or $2$")
-    (True, False, False)
-    """
-    words = _WORD.findall(_NO_WORDS.sub(" ", text))
-    marked = "$" in text or "\\(" in text or "\\[" in text
-    return len(words) > (0 if marked else 1) or "boxed{" in text
 
 
 def after_reasoning(text: str, end_marks: tuple[str, ...] = ("</think>",)) -> str:

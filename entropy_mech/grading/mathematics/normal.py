@@ -1,4 +1,4 @@
-"""One spelling for what LaTeX can spell in many ways, and exact numbers.
+"""One spelling for what LaTeX and Unicode can spell in many ways.
 
 All functions are linear in the text and safe on any text: they run in the caller's process.
 """
@@ -6,37 +6,48 @@ All functions are linear in the text and safe on any text: they run in the calle
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from fractions import Fraction
+import unicodedata
 
-from entropy_mech.grading.mathematics.extract import is_prose
-
-_DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
+_DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`"))
 _END = r"(?![a-zA-Z])"  # the end of a command's name
-_STYLES = "textbf|textit|textnormal|textrm|mbox|mathrm|mathbf|mathit|mathsf|operatorname|rm"
+_PLAIN = re.compile(r"-?\d+(?:\.\d+)?")
+# Commands that say how something looks; the letters of the last kind may be words.
+_LOOKS = re.compile(
+    r"\\(?:color|colorbox|textcolor)\s*(?:\[[^\]]*\])?\{[^{}]*\}"
+    rf"|\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|mathopen|mathclose|mathstrut|strut"
+    rf"|tiny|small|normalsize|large|Large|LARGE|huge|Huge|bf|it|sf|tt|boldmath|centering){_END}"
+    r"|\\(?:phantom|hphantom|vphantom|label|tag\*?)\s*\{[^{}]*\}"
+)
+_WRAPPERS = re.compile(
+    r"\\(?:underline|uline|bm|boldsymbol|pmb|mathbf|mathit|mathsf|mathtt|mathnormal|ensuremath"
+    r"|mathord|mathbin|mathrel|fbox|framebox|emph|smash)\s*(?=\{)"
+)
+_STYLES = "textbf|textit|textnormal|textrm|textsf|texttt|textup|mbox|mathrm|operatorname\\*?|rm"
 _REPLACED = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (rf"\\(?:left|right|[bB]ig[lrm]?|[bB]igg[lrm]?){_END}\s*\.?", ""),
         (rf"\\[dtc]frac{_END}", r"\\frac"),
-        (rf"\\(?:displaystyle|textstyle|limits|nolimits|mathopen|mathclose){_END}", ""),
         (r"(?<!\\)\\(?:!|,|;|:|>|/|@)\s*", ""),
-        (rf"\\(?:quad|qquad|hspace\*?\{{[^{{}}]*\}}|hskip){_END}", " "),
-        (r"~|(?<!\\)\\ |\u00a0|\u2009|\u202f", " "),
-        (r"[\u2212\u2013\u2012]", "-"),
-        (rf"\\geqslant|\\geq{_END}|\\ge{_END}|\u2265|>=", r"\\geq "),
-        (rf"\\leqslant|\\leq{_END}|\\le{_END}|\u2264|<=", r"\\leq "),
+        (rf"\\(?:quad|qquad|enspace|thinspace|hspace\*?\{{[^{{}}]*\}}|hskip){_END}", " "),
+        (r"~|(?<!\\)\\ ", " "),
+        (rf"\\geqslant|\\geq{_END}|\\ge{_END}|>=", r"\\geq "),
+        (rf"\\leqslant|\\leq{_END}|\\le{_END}|<=", r"\\leq "),
         (rf"\\lt{_END}", "<"),
         (rf"\\gt{_END}", ">"),
-        (rf"\\neq{_END}", r"\\ne "),
-        (r"\u221e", r"\\infty "),
-        (r"\u03c0", r"\\pi "),
-        (r"\u00d7", r"\\times "),
-        (r"\u00b7|\u22c5", r"\\cdot "),
-        (rf"\^\s*\{{?\s*\\+circ\s*\}}?|\\degree{_END}|\u00b0", r"^\\circ "),
-        (r"\u00b2", "^2"),
+        (rf"\\neq{_END}| != ", r"\\ne "),
+        (rf"\^\s*\{{?\s*\\+circ\s*\}}?|\\degree{_END}", r"^\\circ "),
+        (rf"\\(?:pounds|textsterling){_END}", "£"),
+        (rf"\\(?:euro|texteuro){_END}", "€"),
         (rf"\\(?:{_STYLES})\s*(?=\{{)", r"\\text"),
         (r"\\\\text|\\text\s+(?=\{)", r"\\text"),
+        (r"\{\\rm ([^{}]*)\}", r"\\text{\1}"),
+        (r"\\text\{([-+\d.,/ ]+)\}", r"\1"),
+        (r"(?:\\text\{ ?)?(?<![a-zA-Z\\])(?:[Ii]nfinity|[Ii]nf)(?![a-zA-Z])(?: ?\})?", r"\\infty "),
+        (rf"\{{([^{{}}]*?)\\choose{_END}([^{{}}]*)\}}", r"\\binom{\1}{\2}"),
+        (rf"\\(?:langle|lparen){_END}", "("),
+        (rf"\\(?:rangle|rparen){_END}", ")"),
+        (rf"\\varnothing{_END}|\\\{{ ?\\\}}", r"\\emptyset "),
         (r"\{,\}", ","),
         (r"\{\\+%\}|\\+%", "%"),
         (r"\\+\$", "\\\\$"),
@@ -49,10 +60,15 @@ _SHORTENED = (
     (re.compile(r"(?<![\w})\]])\+(?=\\infty)"), ""),
     (re.compile(r" (?=\\[a-zA-Z])"), ""),
     (re.compile(r"(?<![a-zA-Z\\])([a-zA-Z0-9]) (?=[a-zA-Z](?![a-zA-Z]))"), r"\1"),  # 4 a x
-    (re.compile(r"\^(?:\{((?:\\prime ?)+)\}|(\\prime))"), lambda m: "'" * m.group().count("prime")),
+    (re.compile(r"\^(?:\{((?:\\prime ?|\*?')+)\}|(\\prime))"),
+     lambda m: "'" * (m.group().count("prime") + m.group().count("'"))),
+    (re.compile(r"\^\{\*\}|\^\*"), "^*"),
     (re.compile(r"([_^])\{(\w)\}"), r"\1\2"),
+)  # fmt: skip
+
+_BUILDER = re.compile(  # { x | x > 2 } is x > 2
+    r"\\\{[a-zA-Z](?:\\in\\mathbb\{R\})?(?:\\mid|\\colon|[:|]) ?([^|]*(?:[<>]|\\[gl]eq)[^|]*)\\\}"
 )
-_TEXT_ONLY = re.compile(r"\\text\{([^{}]*)\}")
 
 
 def normal(text: str) -> str:
@@ -61,11 +77,18 @@ def normal(text: str) -> str:
     >>> normal(r"$\left( 3, \dfrac{\pi}{2} \right).$")
     '(3,\\frac{\\pi}{2})'
     """
+    if _PLAIN.fullmatch(text):
+        return text
+    if not text.isascii():
+        text = _in_ascii(text)
+    if "\\\\" in text and "\\begin" not in text:  # LaTeX that was escaped once too often
+        text = re.sub(r"\\\\(?=[a-zA-Z,;!{}|])", r"\\", text)
     text = strip_delimiters(text)
-    if not is_prose(text):  # dollar signs in the middle, as in "$1$ or $2$"
+    if "\\" in text:
         text = re.sub(r"(?<!\\)\\[\[\]()]", " ", text)
-        if len(marks := re.findall(r"(?<!\\)\$", text)) > 1 and len(marks) % 2 == 0:
-            text = re.sub(r"(?<!\\)\$", " ", text)
+        text = _unwrapped(_LOOKS.sub("", text))
+    if len(marks := re.findall(r"(?<!\\)\$", text)) > 1 and len(marks) % 2 == 0:
+        text = re.sub(r"(?<!\\)\$", " ", text)
     if text.count("$") == 1 and "\\$" not in text:  # a price, not a delimiter
         text = "\\$" + text.strip("$") if text[:1] == "$" or text[-1:] == "$" else text
     for pattern, replacement in _REPLACED:
@@ -76,10 +99,91 @@ def normal(text: str) -> str:
     text = re.sub(r"_\{\\text\{ ?([^{}]*?) ?\}\}", r"_{\1}", text)
     for pattern, replacement in _SHORTENED:
         text = pattern.sub(replacement, text)
-    return _outer_braces(_braced_arguments(text))
+    text = _outer_braces(_braced_arguments(text))
+    builder = _BUILDER.fullmatch(text)
+    return builder.group(1) if builder else text
+
+
+_GREEK = {
+    chr(code): f"\\{name} "
+    for start, names in (
+        (0x3B1, "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron "
+                "pi rho varsigma sigma tau upsilon phi chi psi omega"),
+        (0x391, "A B Gamma Delta E Z H Theta I K Lambda M N Xi O Pi P . Sigma T Upsilon Phi X Psi "
+                "Omega"),
+    )
+    for code, name in enumerate(names.split(), start)
+    if len(name) > 1
+}  # fmt: skip
+_CHARACTERS = {
+    **_GREEK, "ϑ": "\\vartheta ", "ϕ": "\\phi ", "µ": "\\mu ",
+    **dict.fromkeys("\u2212\u2013\u2012\u2010\u2011\ufe63", "-"),
+    **dict.fromkeys("\u00b7\u22c5\u2219\u2022", "\\cdot "),
+    **dict.fromkeys("\u2032\u2019\u2018", "'"), **dict.fromkeys("\u201c\u201d\u2033", '"'),
+    **dict.fromkeys("\u3001\u060c", ","), "\u3002": ".", "\u3010": "[", "\u3011": "]",
+    "\u2265": "\\geq ", "\u2264": "\\leq ", "\u2260": "\\ne ", "\u2248": "\\approx ",
+    "\u221e": "\\infty ", "\u00d7": "\\times ", "\u00f7": "\\div ", "\u00b1": "\\pm ",
+    "\u2213": "\\mp ", "\u222a": "\\cup ", "\u2229": "\\cap ", "\u2208": "\\in ",
+    "\u2205": "\\emptyset ", "\u2220": "\\angle ", "\u25b3": "\\triangle ", "\u00b0": "^\\circ ",
+    "\u211d": "\\mathbb{R}", "\u2124": "\\mathbb{Z}", "\u2115": "\\mathbb{N}",
+    "\u211a": "\\mathbb{Q}", "\u2102": "\\mathbb{C}", "\u2192": "\\to ", "\u2026": "\\ldots ",
+    "\u27e8": "(", "\u27e9": ")",
+    "\u2211": "\\sum ", "\u222b": "\\int ", "\u2044": "/", "\u2215": "/", "\u2223": "|",
+    "\uffe5": "¥", "\uffe1": "£",
+}  # fmt: skip
+_TABLE = {ord(k): v for k, v in _CHARACTERS.items()} | {
+    code: chr(code - 0xFEE0)
+    for code in range(0xFF01, 0xFF5F)  # full width
+}
+_RAISED = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u207f]+")
+_LOWERED = re.compile("[\u2080-\u208e\u2090-\u209c]+")
+_VULGAR = re.compile("[\u00bc-\u00be\u2150-\u215e]")
+_ROOT = re.compile(r"([\u221a\u221b\u221c])\s*(\d+(?:\.\d+)?|[A-Za-z](?![A-Za-z])|\\[a-z]+)?")
+
+
+def _in_ascii(text: str) -> str:
+    r"""What mathematics writes in Unicode, as LaTeX.
+
+    >>> _in_ascii("\u221a2x\u00b3"), _in_ascii("\uff08\uff11\uff0c\uff12\uff09")
+    ('\\sqrt{2}x^{3}', '(1,2)')
+    """
+
+    def plain(match):
+        return unicodedata.normalize("NFKC", match.group()).replace("\u2212", "-")
+
+    text = _RAISED.sub(lambda m: "^{" + plain(m) + "}", text)
+    text = _LOWERED.sub(lambda m: "_{" + plain(m) + "}", text)
+    text = _VULGAR.sub(lambda m: "\\frac{" + plain(m).replace("\u2044", "}{") + "}", text)
+    text = re.sub("[\U0001d400-\U0001d7ff\u00a0\u2000-\u200a\u202f\u3000]", plain, text)
+    text = re.sub("[\u200b-\u200d\u2060-\u2064\ufeff]", "", text)
+    text = text.translate(_TABLE)
+    degree = {"\u221a": "", "\u221b": "[3]", "\u221c": "[4]"}
+    return _ROOT.sub(lambda m: f"\\sqrt{degree[m[1]]}" + (f"{{{m[2]}}}" if m[2] else ""), text)
+
+
+def _unwrapped(text: str) -> str:
+    r"""Without the commands that only make their argument bold, underlined or framed.
+
+    >>> _unwrapped(r"\underline{\bm{18}}+\mathbf{x}")
+    '18+x'
+    """
+    for _ in range(20):
+        match = _WRAPPERS.search(text)
+        if not match:
+            return text
+        end = _group_end(text, match.end())
+        if end is None:
+            return text
+        before = text[: match.start()]
+        inside = text[match.end() + 1 : end]
+        if before[-1:] in ("^", "_") or re.search(r"\\[a-zA-Z]+\s*$", before):
+            inside = "{" + inside + "}"
+        text = before + inside + text[end + 1 :]
+    return text
 
 
 _COMMANDS = re.compile(r"\\(frac|binom|sqrt)(?![a-zA-Z])")
+_INDEX = re.compile(r"\[[^\[\]]*\]")
 _ARGUMENT = re.compile(r" ?(\\[a-zA-Z]+|[^\\{}\s])")
 
 
@@ -95,9 +199,18 @@ def _braced_arguments(text: str) -> str:
             continue
         pieces.append(text[position : match.end()])
         position = match.end()
-        for _ in range(1 if match.group(1) == "sqrt" else 2):
+        root = match.group(1) == "sqrt"
+        if root and (index := _INDEX.match(text, position)):
+            pieces.append(index.group())
+            position = index.end()
+        for _ in range(1 if root else 2):
+            if root and text[position : position + 1] == "(":
+                end = _group_end(text, position, "()")
+                if end is None:
+                    break
+                text = f"{text[:position]}{{{text[position + 1 : end]}}}{text[end + 1 :]}"
             argument = _ARGUMENT.match(text, position)
-            if argument is None or (match.group(1) == "sqrt" and argument.group(1) == "["):
+            if argument is None:
                 end = _group_end(text, position)
                 if end is None:
                     break
@@ -111,12 +224,12 @@ def _braced_arguments(text: str) -> str:
     return "".join(pieces) + text[position:]
 
 
-def _group_end(text: str, start: int) -> int | None:
-    if text[start : start + 1] != "{":
+def _group_end(text: str, start: int, brackets: str = "{}") -> int | None:
+    if text[start : start + 1] != brackets[0]:
         return None
     depth = 0
     for i in range(start, len(text)):
-        depth += (text[i] == "{") - (text[i] == "}")
+        depth += (text[i] == brackets[0]) - (text[i] == brackets[1])
         if depth == 0:
             return i
     return None
@@ -127,7 +240,9 @@ def strip_delimiters(text: str) -> str:
     text = text.strip()
     while True:
         before = text
-        if (text.endswith(".") and not text.endswith("..")) or text.endswith((";", ",")):
+        if (text.endswith(".") and not text.endswith("..")) or (
+            text.endswith((";", ",")) and text[-2:-1] != "\\"
+        ):
             text = text[:-1].rstrip()
         for left, right in _DELIMITERS:
             inside = text[len(left) : -len(right)]
@@ -147,149 +262,3 @@ def _outer_braces(text: str) -> str:
                 return text
         text = text[1:-1].strip()
     return text
-
-
-def as_words(text: str) -> str | None:
-    r"""The words of an answer that is text, lower case; None for mathematics.
-
-    >>> as_words(r"\text{(C)}"), as_words(r"\text{ Evelyn}"), as_words("x+1")
-    ('c', 'evelyn', None)
-    """
-    match = _TEXT_ONLY.fullmatch(text)
-    inner = match.group(1) if match else text
-    inner = re.sub(r"\\(?:text)?|[{}]", "", inner).strip() if match else inner.strip()
-    choice = re.fullmatch(r"\(?\s*([A-Za-z])\s*\)?", inner)
-    if choice and (match or re.fullmatch(r"\([A-Z]\)|[A-Z]", inner)):
-        return choice.group(1).lower()
-    if match or re.fullmatch(r"[A-Za-z]{3,}(?:[ '-][A-Za-z]+)*", inner):
-        return _SPACE.sub(" ", inner).lower().rstrip(".") or None
-    return None
-
-
-@dataclass(frozen=True)
-class Number:
-    """An exact rational with the unit that stood beside it ("" for none).
-
-    ``decimals`` counts the digits after the point of a plain decimal, None for other forms.
-    """
-
-    value: Fraction
-    unit: str = ""
-    decimals: int | None = None
-
-
-_UNSIGNED = r"(?:\d+(?:\.\d*)?|\.\d+)"
-_POWER = r"(?:(?:\\times|\\cdot|\*|x)10\^(?:\{([-+]?\d{1,4})\}|([-+]?\d{1,4}))|[eE]([-+]?\d{1,4}))?"
-_DECIMAL = re.compile(rf"([-+]?)({_UNSIGNED}){_POWER}")
-_SLASH = re.compile(rf"([-+]?)\(?([-+]?{_UNSIGNED})\)?/\(?({_UNSIGNED})\)?")
-_FRAC_ARGUMENT = r"(?:\{([-+]?\d+(?:\.\d*)?|[-+]?\.\d+)\}|(\d))"
-_FRACTION = re.compile(rf"([-+]?)(\d*) ?\\frac ?{_FRAC_ARGUMENT} ?{_FRAC_ARGUMENT}")
-_TEN = re.compile(r"([-+]?)10\^(?:\{([-+]?\d{1,4})\}|(\d))")
-_THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:(?:,\d{3})+|(?: \d{3})+)(?![\d,])")
-MAX_DIGITS = 4000
-
-
-def number(text: str) -> Number | None:
-    r"""Read normalised text as an exact number; None if it is anything else.
-
-    Integers, decimals, fractions, mixed numbers, e-notation and powers of ten, with thousands
-    separators, leading zeros, a currency sign, a percent or degree sign, or a unit in \text.
-
-    >>> number(normal(r"1\frac{4}{5}")).value, number(normal("10,\\!080")).value
-    (Fraction(9, 5), Fraction(10080, 1))
-    """
-    if len(text) > MAX_DIGITS:
-        return None
-    text, unit = split_unit(text)
-    plain = re.sub(r"^([-+]?0),(\d+)$", r"\1.\2", text)  # a decimal comma: no list starts so
-    plain = _THOUSANDS.sub(lambda m: re.sub(r"[, ]", "", m.group()), plain).strip()
-    if plain.startswith("(") and plain.endswith(")") and "," not in plain:
-        plain = plain[1:-1]
-    value = _rational(plain)
-    if value is None:
-        return None
-    point = re.fullmatch(r"[-+]?\d*\.(\d*)", plain)
-    return Number(value, unit, len(point.group(1)) if point else None)
-
-
-def _rational(text: str) -> Fraction | None:
-    if match := _DECIMAL.fullmatch(text):
-        sign, digits, *powers = match.groups()
-        power = next((int(p) for p in powers if p), 0)
-        whole, _, part = digits.partition(".")
-        value = Fraction(_integer(whole + part or "0")) * Fraction(10) ** (power - len(part))
-        return -value if sign == "-" else value
-    if match := _FRACTION.fullmatch(text):
-        sign, whole, *parts = match.groups()
-        top, bottom = (_rational(p) for p in (parts[0] or parts[1], parts[2] or parts[3]))
-        if not bottom or (whole and top < 0):
-            return None
-        value = (Fraction(_integer(whole)) if whole else 0) + top / bottom
-        return -value if sign == "-" else value
-    if match := _SLASH.fullmatch(text):
-        sign, top, bottom = match.groups()
-        top, bottom = _rational(top), _rational(bottom)
-        return None if not bottom else (-top if sign == "-" else top) / bottom
-    if match := _TEN.fullmatch(text):
-        sign, braced, bare = match.groups()
-        value = Fraction(10) ** int(braced or bare)
-        return -value if sign == "-" else value
-    return None
-
-
-def _integer(digits: str) -> int:
-    """int() without its limit on digits, which callers may have set low."""
-    return sum(
-        int(digits[-i - 1000 : len(digits) - i] or "0") * 10**i for i in range(0, len(digits), 1000)
-    )
-
-
-_UNIT_NAMES = {
-    "degree": ("^\\circ", "degrees", "degree", "deg"),
-    "percent": ("%", "percent", "pct", "percentage"),
-    "dollar": ("\\$", "dollars", "dollar", "usd"),
-    "cent": ("cents", "cent"),
-    "inch": ("inches", "inch", "in", "in."), "foot": ("feet", "foot", "ft"),
-    "mile": ("miles", "mile", "mi"), "yard": ("yards", "yard"),
-    "mm": ("mm", "millimeters"), "cm": ("cm", "centimeters", "centimeter"),
-    "m": ("m", "meters", "meter", "metres"), "km": ("km", "kilometers"),
-    "second": ("s", "sec", "seconds", "second"), "minute": ("min", "minutes", "minute"),
-    "hour": ("h", "hr", "hours", "hour"), "day": ("days", "day"), "year": ("years", "year"),
-    "g": ("g", "grams"), "kg": ("kg", "kilograms"), "unit": ("units", "unit"),
-}  # fmt: skip
-_UNITS = {spelling: name for name, spellings in _UNIT_NAMES.items() for spelling in spellings}
-_POWER_OF_UNIT = r"(?:\^\{?-?\d\}?)?"
-_TEXT_UNIT = rf"\\text\{{[^{{}}]*\}}{_POWER_OF_UNIT}"
-_TRAILING_UNIT = re.compile(
-    rf"(?: ?{_TEXT_UNIT}(?:/{_TEXT_UNIT})?"
-    r"| ?\^\\circ ?(?:C|F|\\text\{ ?[CF] ?\})?| ?%| ?\\\$"
-    r"| [a-zA-Z]{1,12}(?:/[a-zA-Z]{1,6})?(?:\^\{?\d\}?)?"
-    r"|(?<=\d)(?:cm|mm|km|m|kg|g|s|h|pct|percent)(?:\^\{?\d\}?)?)$"
-)
-
-
-def split_unit(text: str) -> tuple[str, str]:
-    r"""Split a unit or currency sign from a quantity: (quantity, canonical unit).
-
-    >>> split_unit(normal(r"864 \mbox{ inches}^2")), split_unit(normal(r"\$32,\!348"))
-    (('864', 'inch^2'), ('32,348', 'dollar'))
-    """
-    if text.startswith("\\$"):
-        return text[2:].strip(), "dollar"
-    match = _TRAILING_UNIT.search(text)
-    if not match or not match.start() or not re.search(r"[\d\\}]", text[: match.start()]):
-        return text, ""
-    spelled = match.group().strip()
-    if re.fullmatch(r"\\text\{ ?(?:and|or|if|where|for|with).*\}.*", spelled):
-        return text, ""
-    if re.fullmatch(r"[a-zA-Z]+.*", spelled) and spelled.partition("^")[0].lower() not in _UNITS:
-        return text, ""
-    unit = re.sub(r"\\text\{ ?([^{}]*?) ?\}", r"\1", spelled).replace("{", "").replace("}", "")
-    base, hat, power = unit.partition("^")
-    if unit.startswith("^\\circ"):
-        return text[: match.start()].strip(), "degree"
-    square = re.fullmatch(r"(?:square|sq\.?) (.*)", base.strip())
-    if square:
-        base, hat, power = square.group(1), "^", "2"
-    name = _UNITS.get(base.strip().lower().rstrip("."), base.strip().lower())
-    return text[: match.start()].strip(), name + hat + power

@@ -10,21 +10,20 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
-from entropy_mech.grading.mathematics.normal import Number, as_words, normal, number, split_unit
-
-_AND = re.compile(
-    r",?\\text\{ ?(?:and|or) ?\},?|,? (?:and|or) |\\(?:text)?\{ ?,? ?(?:and|or) ?\}|\\lor|\\vee"
+from entropy_mech.grading.mathematics.chains import computation, is_relation, unnamed
+from entropy_mech.grading.mathematics.quantity import Number, number
+from entropy_mech.grading.mathematics.shapes import NAMED, as_intervals, parts
+from entropy_mech.grading.mathematics.units import split_unit
+from entropy_mech.grading.mathematics.words import (
+    as_words,
+    choice,
+    same_moment,
 )
-_NAME = r"(?:[A-Za-z]|\\[a-z]+)(?:_\w|_\{[^{}]*\}|_\\[a-z]+)?"
-_NAMED = re.compile(rf"({_NAME}(?:\([\w, ]{{1,12}}\))?|\({_NAME}(?:, ?{_NAME})+\))=(.+)", re.DOTALL)
-_MEMBER = re.compile(r"[A-Za-z](?:_\{?\w\}?)?\\in ?(.+)", re.DOTALL)
+
 _BASE = re.compile(r"\(?([0-9A-Za-z]*\d[0-9A-Za-z]*)\)?_\{?(-?\d+)\}?")
-_MATRIX = re.compile(
-    r"\\begin\{([a-z]*(?:matrix|array))\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL
-)
 _COMMA = re.compile(r"-?\d+,(?:\d{1,2}|\d{4,})")
-_RATIO = re.compile(r"[\d.]+(?::[\d.]+)+")
 MAX_DEPTH = 40
 
 
@@ -49,7 +48,7 @@ class Comparison:
     """One way of comparing; ``same(answer, reference)`` takes normalised texts."""
 
     closeness: Closeness = Closeness()
-    same_algebra: Callable[[str, str], bool] | None = None
+    same_algebra: Callable[[str, str, Closeness], bool] | None = None
 
     def same(self, answer: str, reference: str, depth: int = 0) -> bool:
         """Whether two normalised answers are the same; raises NeedsAlgebra without algebra."""
@@ -57,22 +56,92 @@ class Comparison:
             return True
         if depth > MAX_DEPTH:
             return False
-        answer, reference = _unnamed(answer, reference)
+        by_value = self._numbers(answer, reference, lone_letters=depth == 0)
+        if by_value is not None:
+            return by_value
+        for decide in (same_moment, self._choices) if depth == 0 else ():
+            if (decided := decide(answer, reference)) is not None:
+                return decided
+        answer, reference = unnamed(answer, reference)
         if answer == reference:
             return True
         by_value = self._numbers(answer, reference)
         if by_value is not None:
             return by_value
         mine, theirs = parts(answer), parts(reference)
+        if "list" not in (mine[0], theirs[0]):
+            (name, values), (other_name, others) = computation(answer), computation(reference)
+            if len(values) > 1 or len(others) > 1:
+                return self._computed(name, values, other_name, others, depth + 1)
+            if bool(name) != bool(other_name) and not is_relation(reference if name else answer):
+                return self.same(values[0][0], others[0][0], depth + 1)
         if mine[0] == theirs[0] == "leaf":
-            return self._leaves(answer, reference)
+            return self._leaves(answer, reference, depth + 1)
         if mine[0] == theirs[0]:
             return self._same_parts(mine, theirs, depth + 1)
-        if {mine[0], theirs[0]} == {"list", "leaf"}:
+        kinds = {mine[0], theirs[0]}
+        if kinds == {"list", "leaf"}:
             leaf = answer if mine[0] == "leaf" else reference
             if number(leaf) is not None:
                 return False  # one number is not several
+        if kinds == {"list", "tuple"}:
+            return self._in_order(answer, mine, reference, theirs, depth + 1)
+        unions = as_intervals(answer) or answer, as_intervals(reference) or reference
+        if unions != (answer, reference):
+            return self.same(*unions, depth + 1)
         return self._algebra(answer, reference)
+
+    def _in_order(self, answer, mine, reference, theirs, depth) -> bool:
+        """Whether a list without braces, or one of named values, is the tuple of its items."""
+        lists = [(text, kind[2]) for text, kind in ((answer, mine), (reference, theirs))
+                 if kind[0] == "list"]  # fmt: skip
+        text, items = lists[0]
+        named = [NAMED.fullmatch(item) for item in items]
+        if all(named) and len({match.group(1) for match in named}) == len(items):
+            items = [m.group(2) for m in sorted(named, key=lambda m: m.group(1))]
+        elif text.startswith("\\{"):
+            return False
+        tuples = [("tuple", "()", items) if kind[0] == "list" else kind for kind in (mine, theirs)]
+        return self._same_parts(*tuples, depth)
+
+    def _computed(self, name, values, other_name, other_values, depth) -> bool:
+        """Compare computations: the answer's must be right in every step."""
+        if name and other_name and name != other_name:
+            return False
+        for (before, _), (after, about) in pairwise(values):
+            if not about and not self.same(after, before, depth):
+                return False
+        exact = [value for value, about in values if not about]
+        mine = [*exact[-1:], *(v for v, about in values if about and self._rounds(v, exact, depth))]
+        theirs = [value for value, _ in other_values][-1:] + [
+            value for value, about in other_values if not about
+        ]
+        return any(self.same(a, r, depth) for r in theirs for a in mine)
+
+    def _rounds(self, about: str, exact: list[str], depth: int) -> bool:
+        """Whether a decimal is what rounding the exact value gives, to three digits or more."""
+        decimal = number(about)
+        if not exact or decimal is None or decimal.decimals is None:
+            return False
+        half = Fraction(1, 2 * 10**decimal.decimals)
+        if abs(decimal.value) < 200 * half:
+            return False
+        nearly = Comparison(Closeness(absolute=float(half)), self.same_algebra)
+        return nearly.same(about, exact[-1], depth)
+
+    def _choices(self, answer: str, reference: str) -> bool | None:
+        """Compare lettered choices with what they say; None where neither side is one."""
+        mine, theirs = choice(answer), choice(reference)
+        if mine and theirs:
+            return mine[0] == theirs[0] and self.same(mine[1], theirs[1], 1)
+        if mine is None and theirs is None:
+            return None
+        (letter, said), other = (mine, reference) if mine else (theirs, answer)
+        if as_words(other) == letter:
+            return True
+        if as_words(other) is not None and len(as_words(other)) == 1:
+            return False
+        return self.same(said, other, 1) if mine else self.same(other, said, 1)
 
     def _same_parts(self, mine, theirs, depth) -> bool:
         kind, shape, answers = mine
@@ -113,8 +182,8 @@ class Comparison:
             raise undecided
         return None
 
-    def _numbers(self, answer: str, reference: str) -> bool | None:
-        mine, theirs = number(answer), number(reference)
+    def _numbers(self, answer: str, reference: str, *, lone_letters: bool = False) -> bool | None:
+        mine, theirs = (number(t, lone_letters=lone_letters) for t in (answer, reference))
         if mine is None and theirs is not None and theirs.decimals and _COMMA.fullmatch(answer):
             mine = number(answer.replace(",", "."))
         if theirs is None and mine is not None and mine.decimals and _COMMA.fullmatch(reference):
@@ -131,7 +200,7 @@ class Comparison:
             return self.closeness.same(*values)
         return False
 
-    def _leaves(self, answer: str, reference: str) -> bool:
+    def _leaves(self, answer: str, reference: str, depth: int) -> bool:
         words, expected = as_words(answer), as_words(reference)
         if words is not None and expected is not None:
             return words == expected
@@ -140,23 +209,27 @@ class Comparison:
             return _digits(mine) == _digits(theirs)
         if (mine and number(reference)) or (theirs and number(answer)):
             digits, plain = (mine, reference) if mine else (theirs, answer)
+            if any(int(d, 36) >= int(digits.group(2)) for d in digits.group(1)):
+                return False
             return digits.group(1).lstrip("0") == plain.lstrip("0")  # the base left out
-        (mine, unit), (theirs, expected_unit) = split_unit(answer), split_unit(reference)
-        if (
-            unit
-            and expected_unit
-            and unit != expected_unit
-            and not (number(mine) is None and number(theirs) is None)
-        ):
+        (mine, unit), (theirs, expected_unit) = (
+            split_unit(text, lone_letters=False) for text in (answer, reference)
+        )
+        if unit and expected_unit and unit != expected_unit:
             return False
+        if "degree" in (unit, expected_unit) and "\\pi" in answer + reference:
+            mine, theirs = (
+                rf"\frac{{({text})\cdot\pi}}{{180}}" if name == "degree" else text
+                for text, name in ((mine, unit), (theirs, expected_unit))
+            )
         if (mine, theirs) != (answer, reference) and mine and theirs:
-            return self.same(mine, theirs, MAX_DEPTH - 1)
+            return self.same(mine, theirs, depth)
         return self._algebra(answer, reference)
 
     def _algebra(self, answer: str, reference: str) -> bool:
         if self.same_algebra is None:
             raise NeedsAlgebra
-        return self.same_algebra(answer, reference)
+        return self.same_algebra(answer, reference, self.closeness)
 
 
 def _is_rounded(answer: Number, reference: Number) -> bool:
@@ -181,106 +254,3 @@ def rounds_to(answer: Number, exact: Fraction) -> bool:
 
 def _digits(match) -> tuple[str, int]:
     return match.group(1).lstrip("0").lower(), int(match.group(2))
-
-
-def _unnamed(answer: str, reference: str) -> tuple[str, str]:
-    """Drop "x=" or "x in" where only one side has it, or both have the same."""
-    answer, reference = (re.sub(r"\\in(?![a-z]) ?", r"\\in ", t) for t in (answer, reference))
-    for pattern in (_NAMED, _MEMBER):
-        mine, theirs = pattern.fullmatch(answer), pattern.fullmatch(reference)
-        same_name = mine and theirs and (pattern is _MEMBER or mine.group(1) == theirs.group(1))
-        alone = bool(mine) != bool(theirs)
-        if alone and (
-            "=" in (reference if mine else answer) or _relation(reference if mine else answer)
-        ):
-            continue  # an equation is not a value
-        if same_name or alone:
-            if mine and not _several(mine.group(mine.lastindex)):
-                answer = mine.group(mine.lastindex)
-            if theirs and not _several(theirs.group(theirs.lastindex)):
-                reference = theirs.group(theirs.lastindex)
-    return answer, reference
-
-
-def _relation(text: str) -> bool:
-    return bool(re.search(r"[<>]|\\geq|\\leq|\\ne(?![a-z])", text))
-
-
-def _several(text: str) -> bool:
-    return len(split_top(text, "=")) > 1 and not text.startswith(("\\sum", "\\prod"))
-
-
-def split_top(text: str, separator: str) -> list[str]:
-    """Split at a separator that stands outside all brackets.
-
-    >>> split_top("(1,2),3", ",")
-    ['(1,2)', '3']
-    """
-    pieces, depth, start, i = [], 0, 0, 0
-    while i < len(text):
-        if text.startswith(("\\{", "\\}"), i):
-            depth += 1 if text[i + 1] == "{" else -1
-            i += 2
-            continue
-        if depth <= 0 and text.startswith(separator, i):
-            pieces.append(text[start:i])
-            i += len(separator)
-            start = i
-            continue
-        if text[i] in "([{":
-            depth += 1
-        elif text[i] in ")]}":
-            depth -= 1
-        i += 1
-    pieces.append(text[start:])
-    return [piece.strip() for piece in pieces]
-
-
-def parts(text: str) -> tuple[str, str, list[str]]:
-    r"""What an answer is made of: (kind, shape, parts); kind is leaf where it has none.
-
-    >>> parts("(0,1]"), parts(r"\{1,2\}")
-    (('tuple', '(]', ['0', '1']), ('list', '', ['1', '2']))
-    """
-    if match := _MATRIX.fullmatch(text):
-        rows = [row for row in match.group(2).split("\\\\") if row.strip()]
-        cells = [[normal(cell) for cell in row.split("&")] for row in rows]
-        kind = "determinant" if match.group(1)[:1] in ("v", "V") else ""
-        shape = f"{kind}{[len(row) for row in cells]}"
-        return "matrix", shape, [cell for row in cells for cell in row]
-    if _RATIO.fullmatch(text):
-        return "ratio", "", text.split(":")
-    listed = _AND.sub(",", text)
-    items = [item for piece in split_top(listed, ",") for item in split_top(piece, ";")]
-    items = [item for item in map(normal, items) if item]
-    if len(items) > 1:
-        return "list", "", _shared_name([i for item in items for i in plus_minus(item)])
-    if text.startswith("\\{") and text.endswith("\\}") and len(split_top(text, ",")) == 1:
-        inside = [i for item in split_top(text[2:-2], ",") for i in plus_minus(normal(item))]
-        return "list", "", inside
-    if len(both := plus_minus(text)) > 1:
-        return "list", "", both
-    union = split_top(text, "\\cup")
-    if len(union) > 1:
-        return "union", "", [normal(part) for part in union]
-    if text[:1] in "([" and text[-1:] in ")]" and len(split_top(text[1:-1], ",")) > 1:
-        return "tuple", text[0] + text[-1], [normal(i) for i in split_top(text[1:-1], ",")]
-    return "leaf", "", []
-
-
-def _shared_name(items: list[str]) -> list[str]:
-    """Without "x=" before the items, where all that have a name have the same one."""
-    named = [_NAMED.fullmatch(item) for item in items]
-    names = {match.group(1) for match in named if match}
-    if len(names) != 1 or not named[0]:
-        return items
-    return [match.group(2) if match else item for match, item in zip(named, items, strict=True)]
-
-
-def plus_minus(text: str) -> list[str]:
-    r"""The two values of an expression with \\pm (and \\mp, its opposite)."""
-    if "\\pm" not in text:
-        return [text]
-    plus = re.sub(r"\\pm ?", "+", re.sub(r"\\mp ?", "-", text))
-    minus = re.sub(r"\\pm ?", "-", re.sub(r"\\mp ?", "+", text))
-    return [re.sub(r"(^|[=(,])\+", r"\1", plus), minus]
