@@ -7,13 +7,17 @@ import json
 import math
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from entropy_mech.grading.process import ChildGone, ChildTimeout
+from entropy_mech.grading.extraction import extract_program as extract_program
+from entropy_mech.grading.inside import names as tests_names
+from entropy_mech.grading.process import ChildGone, ChildTimeout, GraderFailed
 from entropy_mech.grading.sandbox import Limits, Sandbox
 from entropy_mech.grading.verdict import Verdict
 
-_FENCE = re.compile(r"^[ \t]*```[ \t]*(\w*)[^\n]*\n(.*?)^[ \t]*```", re.MULTILINE | re.DOTALL)
-_PYTHON = {"python", "py", "python3"}
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_STARTER = (Path(__file__).parent / "inside" / "starter.py").read_text("utf-8")
+_BLANKS = " \t\r\n\x0b\x0c"
 
 
 class BadTests(ValueError):
@@ -29,18 +33,7 @@ class CodeTests:
     inputs: tuple = ()
     outputs: tuple = ()
     message: dict | None = None  # what goes to the tests' process
-
-
-def extract_program(response: str) -> str:
-    r"""The program in a response: its last fenced block of Python, else of any kind, else all.
-
-    >>> extract_program("Here:\n```python\nprint(1)\n```\nDone.")
-    'print(1)\n'
-    """
-    blocks = _FENCE.findall(response)
-    python = [text for tag, text in blocks if tag.lower() in _PYTHON]
-    plain = [text for tag, text in blocks if not tag]
-    return (python or plain or [response])[-1]
+    names: frozenset[str] | None = None  # what they want of the program; None for a script
 
 
 def grade_program(
@@ -51,21 +44,29 @@ def grade_program(
         plan = read_tests(tests)
     except BadTests as bad:
         return Verdict("error", f"tests: {bad}", 0, 0)
-    if not isinstance(program, str) or not (text := extract_program(program)).strip():
+    if not isinstance(program, str) or not (text := extract_program(program, plan.names)).strip():
         return Verdict("no_answer", "no program in the response", 0, plan.total)
     text = text.encode("utf-8", "replace").decode()
+    plan, text = _prepared(plan, text)
     for attempt in (1, 2):
         try:
             if plan.kind == "stdin":
-                return _judge_stdin(plan, text, sandbox, limits, float_tolerance)
-            return _judge_tests(plan, text, sandbox, limits)
+                verdict = _judge_stdin(plan, text, sandbox, limits, float_tolerance)
+            else:
+                verdict = _judge_tests(plan, text, sandbox, limits)
         except ChildTimeout:
-            return Verdict("timeout", f"over {limits.timeout_s:g} s", 0, plan.total)
-        except ChildGone as gone:
+            verdict = Verdict("timeout", f"over {limits.timeout_s:g} s", 0, plan.total)
+        except (ChildGone, GraderFailed) as gone:
             # Once may be bad luck (the machine's memory); a program that does it twice did it.
-            if attempt == 2:
-                return Verdict("wrong", f"took its sandbox down: {gone}", 0, plan.total)
-            limits = replace(limits, timeout_s=max(0.1, limits.timeout_s / 2))
+            if attempt == 1:
+                limits = replace(limits, timeout_s=max(0.1, limits.timeout_s / 2))
+                continue
+            if isinstance(gone, GraderFailed):
+                return Verdict("error", str(gone), 0, plan.total)
+            verdict = Verdict("wrong", f"took its sandbox down: {gone}", 0, plan.total)
+        if verdict.name in ("wrong", "timeout") and (lacking := sandbox.lacking(limits)):
+            return Verdict("error", f"the sandbox: {lacking}", 0, plan.total)
+        return verdict
     raise AssertionError("unreachable")
 
 
@@ -103,9 +104,38 @@ def _judge_tests(plan, program, sandbox, limits) -> Verdict:
         return Verdict("wrong", why, 0, plan.total)
     if "bad_tests" in report:
         return Verdict("error", f"tests: {report['bad_tests']}", 0, total)
-    if passed == total > 0:
+    failure = report.get("failure", "")
+    if passed == total > 0 and not failure:
         return Verdict("correct", "", passed, total)
-    return Verdict("wrong", report.get("failure", ""), passed, total)
+    return Verdict("wrong", failure, passed, total)
+
+
+def _prepared(plan: CodeTests, program: str) -> tuple[CodeTests, str]:
+    """Add what only the two together tell: HumanEval's function, LeetCode's provided names."""
+    if plan.kind == "stdin":
+        return plan, program
+    tree = tests_names.parsed(program)
+    if "entry" in plan.message and not plan.message["entry"]:
+        entry = tests_names.entry_point(tree)
+        plan = replace(plan, message={**plan.message, "entry": entry})
+    classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)} if tree else set()
+    if plan.kind == "calls" or (plan.kind == "asserts" and "Solution" in classes):
+        program = _with_provided_names(program, tree)
+    return plan, program
+
+
+def _with_provided_names(program: str, tree: ast.Module | None) -> str:
+    """One line before the first statement, after what has to come first in a file."""
+    if tree is None or not tree.body:
+        return program
+    docstring = tree.body[0] if ast.get_docstring(tree, clean=False) is not None else None
+    first = next(
+        (n for n in tree.body if n is not docstring and getattr(n, "module", "") != "__future__"),
+        tree.body[-1],
+    )
+    at = min([first.lineno, *(d.lineno for d in getattr(first, "decorator_list", ()))]) - 1
+    lines = program.split("\n")
+    return "\n".join([*lines[:at], f"exec({_STARTER!r}, {{'__name__': 'starter'}})", *lines[at:]])
 
 
 def _short(text: str) -> str:
@@ -116,37 +146,40 @@ def _short(text: str) -> str:
 def same_output(printed: str, expected: str, float_tolerance: float = 1e-6) -> bool:
     r"""Line by line and word by word; decimals may differ by ``float_tolerance`` (both ways).
 
-    Spaces at line ends, empty lines at the end and the amount of space between words do not
-    count. Integers must be the same to the digit.
+    Spaces at line ends, empty lines at the start and at the end and the amount of space between
+    words do not count. Lines end at a line feed and words at ASCII white space, nowhere else.
+    Integers must be the same to the digit.
 
     >>> same_output("1 2\n0.3333333\n", "1 2\n0.33333334")
     True
     >>> same_output("1\n2\n", "1 2")
     False
     """
-    mine, theirs = printed.rstrip().splitlines(), expected.rstrip().splitlines()
-    if len(mine) != len(theirs):
-        return False
-    return all(
-        a == b or _same_words(a.split(), b.split(), float_tolerance)
+    mine, theirs = (text.strip(_BLANKS).split("\n") for text in (printed, expected))
+    return len(mine) == len(theirs) and all(
+        a == b or _same_words(_words(a), _words(b), float_tolerance)
         for a, b in zip(mine, theirs, strict=True)
     )
 
 
-def _same_words(mine: list[str], theirs: list[str], tolerance: float) -> bool:
-    if len(mine) != len(theirs):
+def _words(line: str) -> list[bytes]:
+    return line.encode("utf-8", "surrogatepass").split()  # of bytes: at ASCII white space only
+
+
+def _same_words(mine: list[bytes], theirs: list[bytes], tolerance: float) -> bool:
+    return len(mine) == len(theirs) and all(
+        a == b or _same_decimal(a.decode("latin-1"), b.decode("latin-1"), tolerance)
+        for a, b in zip(mine, theirs, strict=True)
+    )
+
+
+def _same_decimal(mine: str, expected: str, tolerance: float) -> bool:
+    if not (_NUMBER.fullmatch(mine) and _NUMBER.fullmatch(expected)):
         return False
-    for a, b in zip(mine, theirs, strict=True):
-        if a == b:
-            continue
-        if not any(c in ".eE" for c in b):
-            return False
-        try:
-            if not math.isclose(float(a), float(b), rel_tol=tolerance, abs_tol=tolerance):
-                return False
-        except ValueError:
-            return False
-    return True
+    if not any(c in ".eE" for c in expected):
+        return False
+    a, b = float(mine), float(expected)
+    return math.isfinite(b) and math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
 
 
 # -- the four forms ---------------------------------------------------------------------------
@@ -154,7 +187,9 @@ def read_tests(tests) -> CodeTests:
     """Bring tests of any of the four forms into one shape; raises BadTests.
 
     A dict of ``inputs`` and ``outputs``, with ``fn_name`` for function calls; a list of assert
-    statements; the text of a pytest file; or any of these as JSON text.
+    statements; the text of a pytest file, or of HumanEval's ``check``; or any of these as JSON
+    text. Also the rows of HumanEval (a dict with ``test`` and ``entry_point``) and MBPP
+    (``test_list``, with ``test_setup_code`` or ``test_imports``).
     """
     if isinstance(tests, CodeTests):
         return tests
@@ -167,40 +202,52 @@ def read_tests(tests) -> CodeTests:
                 pass  # then it is Python
         return _pytest_file(tests)
     if isinstance(tests, dict):
+        if "test_list" in tests:
+            before = [tests.get("test_setup_code") or "", *(tests.get("test_imports") or ())]
+            return _asserts([*filter(None, before), *tests["test_list"]])
+        if isinstance(tests.get("test"), str):
+            return _pytest_file(tests["test"], tests.get("entry_point"))
         return _inputs_and_outputs(tests)
     if isinstance(tests, (list, tuple)):
         return _asserts(list(tests))
     raise BadTests(f"a {type(tests).__name__} is none of the known forms")
 
 
-def _pytest_file(text: str) -> CodeTests:
+def _read(text, what: str) -> tests_names.TestText:
     try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise BadTests(f"not Python: {error}") from None
-    found = [
-        node for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test")
-    ]  # fmt: skip
-    if not found and not any(isinstance(node, ast.Assert) for node in tree.body):
+        return tests_names.TestText(text)
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
+        raise BadTests(f"not {what}: {error}") from None
+
+
+def _pytest_file(text: str, entry: str | None = None) -> CodeTests:
+    read = _read(text, "Python")
+    if not read.has_tests():
         raise BadTests("no test function and no assert")
-    total = max(1, len(found))
-    return CodeTests("pytest", total, message={"form": "pytest", "text": text, "total": total})
+    total = max(1, len(read.definitions()))
+    message = {"form": "pytest", "text": text, "total": total}
+    return _with_names("pytest", total, message, read, entry)
 
 
 def _asserts(statements: list) -> CodeTests:
     if not statements:
         raise BadTests("an empty list")
-    for statement in statements:
-        try:
-            ast.parse(statement)
-        except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
-            raise BadTests(f"not a statement: {_short(str(statement))} ({error})") from None
-    if not any(isinstance(n, ast.Assert) for s in statements for n in ast.walk(ast.parse(s))):
+    trees = [_read(s, f"a statement: {_short(str(s))}").tree for s in statements]
+    if not any(isinstance(n, ast.Assert) for tree in trees for n in ast.walk(tree)):
         raise BadTests("no assert among the statements")
-    total = len(statements)
+    total = sum(not tests_names.is_setup(tree) for tree in trees)
+    if not total:
+        raise BadTests("the statements define asserts and run none")
     message = {"form": "asserts", "statements": statements, "total": total}
-    return CodeTests("asserts", total, message=message)
+    return _with_names("asserts", total, message, _read("\n".join(statements), "Python"))
+
+
+def _with_names(kind, total, message, read, entry=None) -> CodeTests:
+    wanted = read.wanted()
+    if read.has_check() or "candidate" in read.used - read.bound_anywhere:
+        message["entry"] = read.checked() or entry or ""
+        wanted |= {message["entry"]} - {""}
+    return CodeTests(kind, total, message=message, names=frozenset(wanted))
 
 
 def _inputs_and_outputs(tests: dict) -> CodeTests:
@@ -211,39 +258,44 @@ def _inputs_and_outputs(tests: dict) -> CodeTests:
         raise BadTests(f"{len(inputs)} inputs and {len(outputs)} outputs")
     total, name = len(inputs), tests.get("fn_name")
     if not name:
+        if None in inputs or None in outputs:
+            raise BadTests("an input or output is None")
         return CodeTests(
             "stdin", total, tuple(map(_as_text, inputs)), tuple(map(_as_text, outputs))
         )
     if not isinstance(name, str) or not name.isidentifier():
         raise BadTests(f"fn_name {name!r} is no name")
-    cases = [
-        {"args": _arguments(given), "expected": _from_json(wanted)}
-        for given, wanted in zip(inputs, outputs, strict=True)
-    ]
+    cases = [{"args": a, "expected": b} for a, b in _calls(inputs, outputs)]
     message = {"form": "calls", "name": name, "cases": cases, "total": total}
-    return CodeTests("calls", total, message=message)
+    return CodeTests("calls", total, message=message, names=frozenset({name}))
+
+
+def _calls(inputs: list, outputs: list) -> list[tuple[list, object]]:
+    """The arguments and the result of each call, by what the whole row is written in.
+
+    Inputs that are all texts, each line a JSON value, are JSON text: one line an argument. Then
+    outputs that are all JSON text, too, are values written as JSON. In every other row values
+    stand for themselves, so that ``"11"`` is text; an input that is no list is the one argument.
+    """
+    arguments = [_json_lines(given) for given in inputs]
+    if None in arguments:
+        return [
+            (g if isinstance(g, list) else [g], b) for g, b in zip(inputs, outputs, strict=True)
+        ]
+    results = [_json_lines(wanted) for wanted in outputs]
+    if all(r is not None and len(r) == 1 for r in results):
+        outputs = [r[0] for r in results]
+    return list(zip(arguments, outputs, strict=True))
+
+
+def _json_lines(text) -> list | None:
+    if not isinstance(text, str):
+        return None
+    try:
+        return [json.loads(line) for line in text.split("\n") if line.strip()]
+    except (ValueError, RecursionError):
+        return None
 
 
 def _as_text(value) -> str:
     return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _from_json(value):
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
-
-
-def _arguments(given) -> list:
-    """Arguments of one call: a list of them, or text with one JSON value a line."""
-    if isinstance(given, str):
-        try:
-            given = [json.loads(line) for line in given.splitlines() if line.strip()]
-        except ValueError:
-            given = [given]
-    if not isinstance(given, list):
-        given = [given]
-    return given

@@ -1,35 +1,13 @@
-"""One-line changes to programs, and an independent judge: a fresh interpreter a program."""
+"""Programs that are wrong in known ways: one-line changes, and objects instead of answers."""
 
 import ast
 import random
-import signal
-import subprocess
-import sys
 
 _SWAPPED = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.FloorDiv: ast.Mult,
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.And: ast.Or, ast.Or: ast.And,
 }  # fmt: skip
-
-_JUDGE = """
-import json, resource, sys, types
-job = json.load(sys.stdin)
-resource.setrlimit(resource.RLIMIT_CPU, (job["cpu_s"], job["cpu_s"]))
-module = types.ModuleType("solution")
-sys.modules["solution"] = module
-exec(compile(job["program"], "solution.py", "exec"), module.__dict__)
-space = dict(module.__dict__)
-exec(compile(job["tests"], "tests.py", "exec"), space)
-tests = [v for k, v in space.items() if k.startswith("test") and callable(v)]
-failed = 0
-for test in tests:
-    try:
-        test()
-    except BaseException:
-        failed += 1
-sys.exit(1 if failed or not tests else 0)
-"""
 
 
 def mutate(program: str, seed: str) -> str | None:
@@ -53,23 +31,46 @@ def mutate(program: str, seed: str) -> str | None:
     return ast.unparse(tree)
 
 
-def fresh_interpreter_passes(program: str, tests: str, cpu_s: int) -> bool | None:
-    """Whether all test functions pass in an interpreter of their own; None at the limit.
+# What answers every call: a new object without content, or the same one each time.
+_EMPTY = """
+class Nothing:
+    def __init__(self, *a, **k): pass
+    def __call__(self, *a, **k): return Nothing()
+    def __getattr__(self, name):
+        if name[:2] == "__": raise AttributeError(name)
+        return Nothing()
+answer = Nothing
+"""
+_CONSTANT = _EMPTY.replace("return Nothing()", "return CONSTANT").replace(
+    "answer = Nothing", "CONSTANT = Nothing()\nanswer = lambda: CONSTANT"
+)
+# The same, and equal to everything, in every way that a test may ask.
+_LIES = """
+def _yes(self, *a): return True
+for _name in "eq le ge lt gt contains bool".split():
+    setattr(Nothing, f"__{_name}__", _yes)
+Nothing.__ne__ = lambda self, other: False
+Nothing.__hash__ = lambda self: 0
+Nothing.__sub__ = Nothing.__rsub__ = Nothing.__abs__ = Nothing.__add__ = lambda self, *a: self
+"""
+KINDS = {
+    "empty objects": _EMPTY,
+    "constant objects": _CONSTANT,
+    "objects whose __eq__ lies": _EMPTY + _LIES,
+    "a constant object whose __eq__ lies": _CONSTANT + _LIES,
+}
+HONEST = {
+    "objects whose __eq__ lies": "empty objects",
+    "a constant object whose __eq__ lies": "constant objects",
+}
 
-    The limit is on processor seconds, so that a busy machine does not change the verdict; one
-    that waits without computing is given twenty times as long.
-    """
-    import json
 
-    try:
-        run = subprocess.run(
-            [sys.executable, "-c", _JUDGE],
-            input=json.dumps({"program": program, "tests": tests, "cpu_s": cpu_s}),
-            capture_output=True,
-            text=True,
-            timeout=20 * cpu_s,
-        )
-    except subprocess.TimeoutExpired:
-        return None
-    at_the_limit = run.returncode in (-signal.SIGXCPU, -signal.SIGKILL)
-    return None if at_the_limit else run.returncode == 0
+def instead(program: str, kind: str) -> str:
+    """A program with the same names, all of which answer with objects of a kind."""
+    parts = [KINDS[kind]]
+    for node in ast.parse(program).body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            parts.append(f"def {node.name}(*a, **k): return answer()\n")
+        elif isinstance(node, ast.ClassDef):
+            parts.append(f"class {node.name}(Nothing): pass\n")
+    return "".join(parts)

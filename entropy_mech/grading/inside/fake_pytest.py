@@ -1,46 +1,60 @@
-"""The part of pytest's interface that tests in data sets use; importing it costs nothing.
-
-It stands in for ``import pytest`` inside the sandbox: real pytest takes longer to start than
-most programs take to run, and the programs' verdicts then need no test framework installed.
-"""
+"""The names that tests take from pytest, without pytest: it is not needed where programs run."""
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 import types
-import warnings as _warnings
-from collections import namedtuple
+from functools import partial
 
-Captured = namedtuple("Captured", "out err")
+from approximate import approx  # noqa: F401 (these are here to be imported by tests)
+from builtin_fixtures import (  # noqa: F401
+    CaptureFixture,
+    LogCaptureFixture,
+    TempPathFactory,
+    WarningsRecorder,
+)
+from expected import ExceptionInfo, RaisesGroup, deprecated_call, raises, warns  # noqa: F401
+from outcomes import BadTests, Failed, Skipped, XFailed
+from patches import MonkeyPatch  # noqa: F401
+
+
+def __getattr__(name):
+    if name.startswith("__"):
+        raise AttributeError(name)
+    raise BadTests(f"pytest.{name} is not available here")
+
+
+# -- marks --------------------------------------------------------------------------------------
+_MARKABLE = (type, types.FunctionType, types.MethodType, staticmethod, classmethod, partial)
 
 
 class Mark:
+    """A mark, and the decorator that attaches it."""
+
     def __init__(self, name, args=(), kwargs=None):
         self.name, self.args, self.kwargs = name, args, kwargs or {}
 
-    def __call__(self, *args, **kwargs):
-        bare = len(args) == 1 and not kwargs and isinstance(args[0], (type, types.FunctionType))
-        if bare and self.name != "parametrize":
-            return self.attach(args[0])
-        if self.name == "parametrize" and self.args:
-            return self.attach(args[0])
-        if self.args or self.kwargs:
-            return self.attach(args[0])
-        if self.name == "parametrize":
-            args = (kwargs.get("argnames", *args[:1]) if not args else args[0],
-                    kwargs["argvalues"] if len(args) < 2 else args[1])  # fmt: skip
-        if self.name == "skipif" and not args:
-            args = (kwargs.get("condition", True),)
-        return Mark(self.name, args or (None,), kwargs)
+    @property
+    def mark(self):
+        return self
 
-    def attach(self, target):
-        target.pytestmark = [self, *getattr(target, "pytestmark", [])]
-        return target
+    def __call__(self, *args, **kwargs):
+        target = args[0] if len(args) == 1 and not kwargs else None
+        if isinstance(target, (*_MARKABLE, Fixture)) and getattr(target, "__name__", "") != (
+            "<lambda>"
+        ):
+            target.pytestmark = [self, *vars(target).get("pytestmark", ())]
+            return target
+        return Mark(self.name, (*self.args, *args), {**self.kwargs, **kwargs})
+
+    with_args = __call__
 
 
 class _Marks:
     def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
         return Mark(name)
 
 
@@ -48,145 +62,107 @@ mark = _Marks()
 
 
 class Parameters:
-    def __init__(self, values):
-        self.values = values
+    """One row of a ``parametrize``, or one value of a fixture's ``params``."""
+
+    def __init__(self, values, marks=(), id=None):
+        self.values, self.id = values, id
+        self.marks = tuple(marks) if isinstance(marks, (list, tuple, set)) else (marks,)
 
 
-def param(*values, **_):
-    return Parameters(values)
+def param(*values, marks=(), id=None):
+    return Parameters(values, marks, id)
 
 
 class Fixture:
-    def __init__(self, function, autouse=False):
-        self.function, self.autouse = function, autouse
+    """A function that makes what tests ask for by the name of an argument."""
+
+    def __init__(self, function, scope="function", params=None, autouse=False, ids=None, name=None):
+        self.function, self.scope, self.autouse = function, scope, autouse
+        self.params, self.ids, self.name = params and list(params), ids, name
+        self.__name__ = getattr(function, "__name__", "fixture")
+
+    def __call__(self, *_args, **_kwargs):
+        raise Failed(f"fixture {self.__name__} called directly")
 
 
-def fixture(function=None, *, autouse=False, **_):
+def fixture(function=None, **settings):
+    settings.pop("loop_scope", None)
     if function is not None:
-        return Fixture(function)
-    return lambda inner: Fixture(inner, autouse)
+        return Fixture(function, **settings)
+    return lambda inner: Fixture(inner, **settings)
 
 
-class raises:
-    """Context manager, or call, that fails unless the given exception is raised."""
-
-    def __new__(cls, expected, function=None, *args, match=None, **kwargs):
-        self = super().__new__(cls)
-        self.expected, self.match, self.value, self.type = expected, match, None, None
-        if function is None:
-            return self
-        with self:
-            function(*args, **kwargs)
-        return self
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, _traceback):
-        if kind is None:
-            raise AssertionError(f"did not raise {self.expected}")
-        if not issubclass(kind, self.expected):
-            return False
-        self.type, self.value = kind, error
-        if self.match is not None and not re.search(self.match, str(error)):
-            raise AssertionError(f"{str(error)!r} does not match {self.match!r}")
-        return True
-
-
-class warns(_warnings.catch_warnings):
-    def __init__(self, expected=Warning, match=None):
-        super().__init__(record=True)
-        self.expected = expected
-
-    def __exit__(self, *error):
-        seen = any(issubclass(w.category, self.expected) for w in self.log or [])
-        super().__exit__(*error)
-        if error[0] is None and not seen:
-            raise AssertionError(f"no {self.expected} was given")
-
-
-class approx:
-    """Equal to a number, a sequence or a mapping of numbers within 1e-6 of it."""
-
-    __array_ufunc__ = None  # so that an array asks this object
-    __hash__ = None
-
-    def __init__(self, expected, rel=None, abs=None, nan_ok=False):
-        self.expected, self.rel, self.abs, self.nan_ok = expected, rel, abs, nan_ok
-
-    def _near(self, got, expected):
-        if isinstance(expected, dict):
-            same = isinstance(got, dict) and got.keys() == expected.keys()
-            return same and all(self._near(got[k], expected[k]) for k in expected)
-        if hasattr(expected, "tolist"):
-            expected = expected.tolist()
-        if isinstance(expected, (list, tuple)):
-            got = got.tolist() if hasattr(got, "tolist") else got
-            same = isinstance(got, (list, tuple)) and len(got) == len(expected)
-            return same and all(map(self._near, got, expected))
-        numbers = all(
-            hasattr(type(v), "__sub__") and hasattr(type(v), "__abs__") for v in (got, expected)
-        )
-        if not numbers or isinstance(got, bool) or type(got).__module__ == "remote":
-            return type(got) is type(expected) and got == expected
-        if got == expected:
-            return True
-        if got != got or expected != expected:
-            return self.nan_ok and got != got and expected != expected
-        if math.isinf(abs(got)) or math.isinf(abs(expected)):
-            return False
-        absolute = 1e-12 if self.abs is None else self.abs
-        relative = self.rel if self.rel is not None else 0 if self.abs is not None else 1e-6
-        return abs(got - expected) <= max(absolute, relative * abs(expected))
-
-    def __eq__(self, got):
-        if type(got).__module__ == "remote" or hasattr(type(got), "_class_ref"):
-            return False
-        return self._near(got, self.expected)
-
-    def __ne__(self, got):
-        return not self == got
-
-    def __repr__(self):
-        return f"approx({self.expected!r})"
-
-
-class Skipped(Exception):
-    pass
-
-
-def skip(reason="", **_):
+# -- outcomes -----------------------------------------------------------------------------------
+def skip(reason="", *, allow_module_level=False):
     raise Skipped(reason)
 
 
-def fail(reason="", **_):
-    raise AssertionError(reason)
+def fail(reason="", pytrace=True):
+    raise Failed(reason)
 
 
-def importorskip(name, **_):
-    return __import__(name)
+def xfail(reason=""):
+    raise XFailed(reason)
 
 
-class MonkeyPatch:
-    """Sets attributes and items for the length of one test."""
+def exit(reason="", returncode=None):
+    raise BadTests(f"the tests call pytest.exit({reason!r})")
 
-    def __init__(self):
-        self.undone = []
 
-    def setattr(self, target, name, value=None, raising=True):
-        if isinstance(target, str):
-            value, (module, _, name) = name, target.rpartition(".")
-            target = __import__(module, fromlist=["_"])
-        old = getattr(target, name)
-        self.undone.append(lambda: setattr(target, name, old))
-        setattr(target, name, value)
+skip.Exception, fail.Exception, xfail.Exception = Skipped, Failed, XFailed
 
-    def setitem(self, mapping, key, value):
-        had, old = key in mapping, mapping.get(key)
-        undo = (lambda: mapping.__setitem__(key, old)) if had else (lambda: mapping.pop(key, None))
-        self.undone.append(undo)
-        mapping[key] = value
 
-    def undo(self):
-        while self.undone:
-            self.undone.pop()()
+def importorskip(modname, minversion=None, reason=None, *, exc_type=ImportError):
+    try:
+        __import__(modname)
+    except exc_type:
+        raise Skipped(reason or f"could not import {modname}") from None
+    module = sys.modules[modname]
+    if minversion:
+        wanted, got = (
+            [int(part) for part in re.findall(r"\d+", str(v))]
+            for v in (minversion, getattr(module, "__version__", "0"))
+        )
+        if got < wanted:
+            raise Skipped(reason or f"{modname} is older than {minversion}")
+    return module
+
+
+RaisesExc = raises
+
+
+def main(*_args, **_kwargs):
+    return 0
+
+
+# Names that only stand in annotations and filters.
+class FixtureRequest:
+    pass
+
+
+class Item:
+    pass
+
+
+class Config:
+    pass
+
+
+class PytestWarning(UserWarning):
+    pass
+
+
+class PytestUnknownMarkWarning(PytestWarning):
+    pass
+
+
+class PytestUnhandledCoroutineWarning(PytestWarning):
+    pass
+
+
+class PytestUnraisableExceptionWarning(PytestWarning):
+    pass
+
+
+def register_assert_rewrite(*_names):
+    pass

@@ -7,18 +7,21 @@ import builtins
 import importlib
 import io
 import linecache
+import logging
 import os
 import sys
 import threading
 import types
+import warnings
 
 import confine
 import remote
 
 PRELOADED = """
-abc array ast bisect calendar cmath collections collections.abc copy dataclasses datetime decimal
-enum fractions functools hashlib heapq io itertools json math numbers operator os.path queue random
-re statistics string struct textwrap threading time traceback typing unittest uuid
+abc array ast bisect calendar cmath collections collections.abc copy dataclasses datetime
+decimal enum fileinput fractions functools hashlib heapq io itertools json logging math numbers
+operator os.path pathlib queue random re statistics string struct textwrap threading time traceback
+typing unittest uuid warnings
 """.split()  # noqa: SIM905 (a list of names is easier to read this way)
 OUTPUT_KEPT = 1 << 20
 
@@ -39,20 +42,11 @@ def _settle(folder: str, keep: set[int]) -> None:
     os.closerange(last, 4096)
     os.chdir(folder)
     sys.argv[:] = ["solution.py"]
-    for name in (
-        "server",
-        "children",
-        "program",
-        "confine",
-        "checker",
-        "collect",
-        "frames",
-        "remote",
-        "values",
-        "fake_pytest",
-    ):
-        sys.modules.pop(name, None)
     here = os.path.dirname(os.path.abspath(__file__))
+    for name, module in list(sys.modules.items()):
+        if os.path.dirname(getattr(module, "__file__", None) or "") == here:
+            del sys.modules[name]
+    sys.modules["__main__"] = types.ModuleType("__main__")
     sys.path[:] = [p for p in sys.path if p != here]
     sys.setrecursionlimit(1000)
     if hasattr(sys, "set_int_max_str_digits"):
@@ -80,10 +74,14 @@ def run_as_main(text: str, stdin: str, ends: dict[str, int], folder: str) -> Non
     os.lseek(source, 0, os.SEEK_SET)
     for fd, new in ((source, 0), (ends["stdout"], 1), (ends["stderr"], 2)):
         os.dup2(fd, new)
+    os.write(ends["begun"], b"!")  # from here on, what goes wrong is the program's doing
     _settle(folder, set())
-    sys.stdin = sys.__stdin__ = _text_stream(0, "rb", "strict")
-    for name, fd in (("stdout", 1), ("stderr", 2)):
-        stream = _text_stream(fd, "wb", "backslashreplace")
+    for name, fd, mode, errors in (
+        ("stdin", 0, "r", "strict"),
+        ("stdout", 1, "w", "strict"),
+        ("stderr", 2, "w", "backslashreplace"),
+    ):
+        stream = _standard_stream(name, fd, mode, errors)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     module = _module("__main__", text)
@@ -105,9 +103,14 @@ def run_as_main(text: str, stdin: str, ends: dict[str, int], folder: str) -> Non
     os._exit(code & 0xFF)
 
 
-def _text_stream(fd: int, mode: str, errors: str) -> io.TextIOWrapper:
-    raw = open(fd, mode, closefd=False)  # noqa: SIM115 (open until the process ends)
-    return io.TextIOWrapper(raw, "utf-8", errors)
+def _standard_stream(name: str, fd: int, mode: str, errors: str) -> io.TextIOWrapper:
+    """A stream as an interpreter makes it: with a name and a mode, not closing the descriptor."""
+    raw = io.FileIO(fd, mode, closefd=False)
+    raw.name = f"<{name}>"
+    buffer = io.BufferedReader(raw) if mode == "r" else io.BufferedWriter(raw)
+    stream = io.TextIOWrapper(buffer, "utf-8", errors, line_buffering=name == "stderr")
+    stream.mode = mode
+    return stream
 
 
 def _unlinked(folder: str) -> int:
@@ -123,19 +126,68 @@ def _write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-class Printed(io.StringIO):
-    """Collects what the program prints between two calls, up to a cap."""
+class Told:
+    """What the program prints, logs and warns of between two answers, in order, up to a cap."""
 
-    def write(self, text: str) -> int:
-        if self.tell() < OUTPUT_KEPT:
-            super().write(text)
-        return len(text)
+    def __init__(self):
+        self.events, self.size = [], 0
+        self.out, self.err = _ToldStream(self, "out"), _ToldStream(self, "err")
 
-    def take(self) -> str:
-        text = self.getvalue()
-        self.seek(0)
-        self.truncate()
-        return text
+    def add(self, kind: str, *data) -> None:
+        self.size += sum(map(len, map(str, data)))
+        if self.size < OUTPUT_KEPT:
+            self.events.append([kind, *data])
+
+    def take(self) -> list:
+        for stream in (self.out, self.err):
+            if not stream.closed:
+                stream.flush()
+        events, self.events, self.size = self.events, [], 0
+        return events
+
+    def listen(self, peer) -> None:
+        """Hear the warnings and the logs of every level: the tests' side has its own filters."""
+        handler = logging.Handler(0)
+        handler.emit = lambda record: self.add(
+            "log", record.name, record.levelno, record.getMessage()
+        )
+        logging.root.addHandler(handler)
+        logging.root.setLevel(0)
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, category, *_, **__: self.add(
+            "warning", peer.codec.encode(category), str(message)
+        )
+
+
+class _ToldStream(io.TextIOWrapper):
+    def __init__(self, told: Told, kind: str):
+        class Raw(io.RawIOBase):
+            def writable(self):
+                return True
+
+            def write(self, data):
+                told.add(kind, bytes(data).decode("utf-8", "backslashreplace"))
+                return len(data)
+
+        buffer = io.BufferedWriter(Raw())
+        super().__init__(buffer, "utf-8", "backslashreplace", newline="", write_through=True)
+        self.mode = "w"
+
+
+class Typed(io.TextIOBase):
+    """Standard input as the tests have it, which may have put text there."""
+
+    def __init__(self, ask):
+        self.ask = ask
+
+    def readable(self) -> bool:
+        return True
+
+    def readline(self, size=-1) -> str:
+        return self.ask("readline", size)
+
+    def read(self, size=-1) -> str:
+        return self.ask("read", size)
 
 
 def serve_functions(text: str, connection, folder: str) -> None:
@@ -144,16 +196,18 @@ def serve_functions(text: str, connection, folder: str) -> None:
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     _settle(folder, {connection.fileno()})
-    printed = Printed()
-    sys.stdin, sys.stdout, sys.stderr = io.StringIO(), printed, io.StringIO()
-    peer = remote.Peer(connection, exports_all=True, printed=printed.take)
+    told = Told()
+    peer = remote.Peer(connection, exports_all=True, printed=told.take)
+    sys.stdin, sys.stdout, sys.stderr = Typed(peer.request), told.out, told.err
+    builtins.input = lambda *prompt: peer.request("input", *prompt)
+    told.listen(peer)
     module = _module("solution", text)
     try:
         exec(compile(text, "solution.py", "exec", dont_inherit=True), module.__dict__)
     except BaseException as error:
-        peer.send({"failed": peer.encode_error(error), "out": printed.take()})
-        os._exit(1)
-    names = [name for name in vars(module) if not (name.startswith("__") and name.endswith("__"))]
-    peer.send({"loaded": names, "module": peer.encode(module), "out": printed.take()})
+        peer.send({"loaded": [], "error": True}, (error,))
+    else:
+        names = [n for n in vars(module) if not (n.startswith("__") and n.endswith("__"))]
+        peer.send({"loaded": names}, (module,))
     peer.serve_forever()
     os._exit(0)

@@ -1,194 +1,250 @@
-"""Objects on the other side of a socket: the tests call the program, and see only data.
+"""A conversation between two processes: the tests call the program, and see only data.
 
-Plain values cross by value, as JSON, and are rebuilt from their own types: what the tests
-compare is a real ``int`` or ``list``, so no ``__eq__`` that a program wrote can answer for it.
-Everything else stays where it is and is represented by a :class:`Remote`. Two rules keep the
-program from marking its own work:
+Plain values cross by value and are rebuilt from their own types: what the tests compare is a
+real ``int`` or ``list``, so no ``__eq__`` that a program wrote can answer for it. Everything
+else stays where it is, behind a proxy. Two rules keep the program from marking its own work:
 
-* an operator between a remote object and the tests' data is never forwarded (the object would
-  learn the expected value and give the answer), unless the tests name its class in CapWords,
-  as they do when operators of that class are what they test;
-* the tests' side answers calls only on what it passed as an argument, public names only.
+* an operator between a proxy and the tests' data is not answered by the program (the object
+  would learn the expected value and say yes), unless the tests made that object themselves, by
+  calling a class that they know by a name in CapWords; a class's plain value always answers;
+* the tests' side lets the program call what it was given, and use public attributes and
+  operators of ordinary objects; see :mod:`policy`.
 """
 
 from __future__ import annotations
 
-import struct
+import copy
+import inspect
+import pickle
+import queue
+import sys
+import threading
+import types
 
+import awaiting
 import frames
+import policy
+import proxies
 import values
+from proxies import Proxy as Remote  # noqa: F401 (how others tell a proxy)
+from proxies import RemoteClass  # noqa: F401
 
-FREE = """
-__len__ __iter__ __next__ __getitem__ __setitem__ __delitem__ __str__ __repr__ __bool__
-__hash__ __int__ __float__ __index__ __abs__ __neg__ __reversed__ __enter__ __exit__
-""".split()  # noqa: SIM905 (a list of names is easier to read this way)
-GUARDED = """
-__eq__ __ne__ __lt__ __le__ __gt__ __ge__ __add__ __sub__ __mul__ __truediv__ __floordiv__
-__mod__ __pow__ __and__ __or__ __xor__ __matmul__ __radd__ __rsub__ __rmul__ __rtruediv__
-__contains__
-""".split()  # noqa: SIM905
-# Functions rather than type slots, where the function does more than the slot.
-_BY_FUNCTION = {
-    "__bool__": bool, "__str__": str, "__repr__": repr, "__iter__": iter, "__next__": next,
-    "__hash__": hash, "__reversed__": reversed, "__len__": len, "__int__": int,
-    "__float__": float, "__abs__": abs,
-}  # fmt: skip
+_FRAMES_A_CALL = 8  # of this module and its like, for one call between the processes
 
 
 class Gone(Exception):
     """The other process ended or stopped making sense."""
 
 
-class Remote:
-    """Stands for one object of the other process."""
-
-    __slots__ = ("__weakref__", "_peer", "_ref")
-
-    def __getattr__(self, name):
-        if name.startswith("__") and name.endswith("__"):
-            raise AttributeError(name)
-        return self._peer.request("get", self._ref, name)
-
-    def __setattr__(self, name, value):
-        self._peer.request("set", self._ref, name, [value])
-
-    def __delattr__(self, name):
-        self._peer.request("del", self._ref, name)
-
-    def __call__(self, *args, **kwargs):
-        return self._peer.request("call", self._ref, "", list(args), kwargs)
+def _derive(name, bases, namespace, **options):
+    return types.new_class(name, bases, options, lambda space: space.update(namespace))
 
 
-class RemoteClass(type):
-    """The class of remote instances; calling it makes the instance over there."""
-
-    def __call__(cls, *args, **kwargs):
-        if "_class_ref" not in cls.__dict__:
-            raise TypeError("tests cannot subclass a class of the program")
-        return cls._class_peer.request("call", cls._class_ref, "", list(args), kwargs)
-
-    def __getattr__(cls, name):
-        if name.startswith("_") or "_class_ref" not in cls.__dict__:
-            raise AttributeError(name)
-        return cls._class_peer.request("get", cls._class_ref, name)
-
-    def __iter__(cls):
-        return cls._class_peer.request("special", cls._class_ref, "__iter__")
-
-    def __getitem__(cls, key):
-        return cls._class_peer.request("special", cls._class_ref, "__getitem__", [key])
-
-    def __len__(cls):
-        return cls._class_peer.request("special", cls._class_ref, "__len__")
+def _inherited(kind, name, instance):
+    attribute = vars(kind)[name]
+    bind = getattr(type(attribute), "__get__", None)
+    return bind(attribute, instance, type(instance)) if bind else attribute
 
 
-def _forward(name):
-    def method(self, *args):
-        return self._peer.request("special", self._ref, name, list(args))
-
-    return method
-
-
-def _guard(name):
-    def method(self, other):
-        if name == "__eq__" and other is self:
-            return True
-        if isinstance(other, Remote) or self._peer.trusts_operators_of(type(self)):
-            return self._peer.request("special", self._ref, name, [other])
-        if name == "__contains__":
-            return any(item is other or item == other for item in self)
-        return NotImplemented
-
-    return method
-
-
-for _name in FREE:
-    setattr(Remote, _name, _forward(_name))
-for _name in GUARDED:
-    setattr(Remote, _name, _guard(_name))
+ACTIONS = {
+    "get": getattr, "set": setattr, "del": delattr,
+    "__call__": lambda function, *args, **kwargs: function(*args, **kwargs),
+    "signature": inspect.signature, "finish": awaiting.finish,
+    "start": awaiting.start, "cancel": awaiting.cancel,
+    "derive": _derive, "inherited": _inherited,
+    "copy": copy.copy, "deepcopy": copy.deepcopy, "dumps": pickle.dumps, "loads": pickle.loads,
+}  # fmt: skip
 
 
 class Peer:
-    """One end of the conversation; both ends are the same, but for what they let the other do."""
+    """One end of the conversation; both are the same, but for what they let the other do."""
 
     def __init__(self, connection, *, exports_all=False, printed=None):
         self.connection, self.exports_all = connection, exports_all
         self.printed = printed  # takes what this side printed since the last message
         self.show = None  # called with what the other side printed
-        self.named_classes: set[str] = set()
-        self.exported: dict[int, object] = {}
-        self.numbers: dict[int, int] = {}
-        self.proxies: dict[int, object] = {}
-        self.codec = values.Codec(self)
+        grants = (lambda kind, op: True) if exports_all else policy.grants
+        self.codec = values.Codec(trusting=exports_all, grants=grants)
+        self.classes: set = set()  # classes that the tests know by a name in CapWords
+        self.functions: set = set()  # classes that they know by another name
+        self.made: set = set()  # objects that they made: these answer operators
+        self.asked: set = set()  # objects that have seen the tests' data in an operator
+        self.lock = threading.RLock()
+        self.thread = threading.local()
+        threading.stack_size(8 << 20)  # as outside of the limits that a program has here
+        self.unanswered = queue.SimpleQueue()  # conversations that other threads began
+        self.waiting: dict | None = None  # conversation -> its messages, once there are threads
+        proxies.PEER = self
 
-    # -- what crosses ---------------------------------------------------------------------
-    def encode(self, value):
-        return self.codec.encode(value)
+    # -- trust ----------------------------------------------------------------------------
+    def reached(self, name: str, value):
+        """Note how the tests call a class of the program."""
+        if isinstance(value, proxies.RemoteClass):
+            (self.classes if name[:1].isupper() else self.functions).add(value)
+        return value
 
-    def encode_error(self, error):
-        return self.codec.encode_error(error)
+    def number(self, value) -> int:
+        """The number of a proxy; 0 for everything else."""
+        return self.codec.known.get(id(value), 0) if proxies.is_remote(value) else 0
 
-    def trusts_operators_of(self, kind: type) -> bool:
-        return any(c.__name__ in self.named_classes for c in kind.__mro__ if c is not Remote)
+    def construct(self, kind, args, kwargs):
+        value = self.request("__call__", kind, *args, **kwargs)
+        if kind in self.classes - self.functions and issubclass(type(value), kind):
+            self.made.add(self.number(value))
+        return value
 
-    def number(self, value) -> tuple[int, bool]:
-        """The reference number of an object, and whether the other side knows it already."""
-        if id(value) in self.numbers:
-            return self.numbers[id(value)], True
-        ref = len(self.exported) + 1
-        self.exported[ref] = value  # kept alive, so that its id stays its own
-        self.numbers[id(value)] = ref
-        return ref, False
+    def operate(self, name, owner, args):
+        """An operator of a proxy: who may answer it depends on what the other operand is."""
+        asked = name in proxies.ARITHMETIC
+        mine = any(self.number(operand) in self.made for operand in (owner, *args))
+        if self.exports_all or mine or name in proxies.UNARY or proxies.is_remote(args[0]):
+            value = self.request(name, owner, *args)
+            if mine and name not in proxies.COMPARISONS and type(value) in self.classes:
+                self.made.add(self.number(value))
+            return value
+        if asked and proxies.is_opaque(owner) and type(owner) in self.classes - self.functions:
+            self.asked.add(self.number(owner))
+            value = self.request(name, owner, *args)
+            if proxies.is_opaque(value):
+                self.asked.add(self.number(value))
+                return value
+        if issubclass(type(owner), proxies.Proxy):
+            native = getattr(super(proxies.Proxy, owner), name, None)  # of the plain value
+            if native:
+                return native(*args)
+        if name == "__contains__":
+            return any(item is args[0] or item == args[0] for item in owner)
+        return NotImplemented
 
-    def adopt(self, ref: int, kind: type) -> Remote:
-        proxy = object.__new__(kind)
-        object.__setattr__(proxy, "_peer", self)
-        object.__setattr__(proxy, "_ref", ref)
-        self.proxies[ref] = proxy
-        return proxy
+    def hash_of(self, proxy) -> int:
+        number = self.codec.known[id(proxy)]
+        if number not in self.codec.hashes:
+            self.codec.hashes[number] = self.request("__hash__", proxy)
+        return self.codec.hashes[number]
 
     # -- messages -------------------------------------------------------------------------
-    def send(self, message) -> None:
-        try:
-            self.connection.sendall(frames.pack(message))
-        except OSError as error:
-            raise Gone(f"the other process ended: {error}") from None
+    def send(self, message, values) -> None:
+        with self.lock:
+            message = self.codec.pack(message, values)
+            if self.printed:
+                message["out"] = self.printed()
+            if threading.active_count() > 1:
+                message["threads"] = True
+            data = frames.pack(message)
+            try:
+                self.connection.sendall(data)
+            except OSError as error:
+                raise Gone(f"the other process ended: {error}") from None
 
-    def receive(self):
+    def read(self) -> dict:
+        """The next message of any conversation."""
         try:
             message = frames.receive(self.connection.fileno())
-        except (OSError, frames.FrameError, struct.error) as error:
+            if not isinstance(message, dict):
+                raise Gone("the program's process ended")
+            with self.lock:
+                message = self.codec.unpack(message)
+        except (OSError, frames.FrameError) as error:
             raise Gone(str(error)) from None
-        if not isinstance(message, dict):
-            raise Gone("the program's process ended")
-        if self.show and isinstance(message.get("out"), str) and message["out"]:
-            self.show(message["out"])
+        except Gone:
+            raise
+        except Exception as bad:
+            raise Gone(f"an answer that makes no sense: {bad!r}") from None
+        if self.show and message.get("out"):
+            self.show(message["out"])  # which may raise a warning that the tests want raised
         return message
 
-    def request(self, op, ref, name="", args=(), kwargs=None):
+    def receive(self, conversation: int = 0) -> dict:
+        """The next message of one conversation; while there is but one thread, read it here."""
+        while self.waiting is None:
+            if threading.active_count() > 1:
+                self.start_reader()
+                break
+            message = self.read()
+            if message.get("c", 0) == conversation and not message.get("threads"):
+                return message
+            self.start_reader()
+            self.deliver(message)
+        message = self.queue_of(conversation).get()
+        if message is None:
+            self.queue_of(conversation).put(None)
+            raise Gone("the program's process ended")
+        return message
+
+    def queue_of(self, conversation):
+        with self.lock:
+            return self.waiting.setdefault(conversation, queue.SimpleQueue())
+
+    def start_reader(self) -> None:
+        """Threads talk at the same time: from now on one of them reads for all."""
+        with self.lock:
+            if self.waiting is None:
+                self.waiting = {0: queue.SimpleQueue()}
+                self.queue_of(self.conversation())
+                threading.Thread(target=self.read_for_all, daemon=True).start()
+
+    def read_for_all(self) -> None:
+        while True:
+            try:
+                self.deliver(self.read())
+            except Gone:
+                with self.lock:
+                    for waiting in self.waiting.values():
+                        waiting.put(None)
+                return
+
+    def deliver(self, message) -> None:
+        conversation = message.get("c", 0)
+        with self.lock:
+            known = conversation in self.waiting
+            self.queue_of(conversation).put(message)
+        if not known:
+            self.unanswered.put(conversation)
+            try:
+                threading.Thread(target=self.work, daemon=True).start()
+            except RuntimeError:
+                return  # no more threads: one that works already will come to it
+
+    def work(self) -> None:
+        """Answer what threads of the other side ask, in a thread of its own."""
+        while not self.unanswered.empty():
+            try:
+                conversation = self.thread.conversation = self.unanswered.get_nowait()
+                while conversation in self.waiting:
+                    self.answer(self.receive(conversation))
+                    with self.lock:
+                        if self.waiting[conversation].empty():
+                            del self.waiting[conversation]
+            except (queue.Empty, Gone):
+                return
+
+    def conversation(self) -> int:
+        """The number of this thread's conversation; 0 is that of the main threads."""
+        if not hasattr(self.thread, "conversation"):
+            main = threading.current_thread() is threading.main_thread()
+            ident = threading.get_native_id() * 2 + self.exports_all
+            self.thread.conversation = 0 if main else ident
+        return self.thread.conversation
+
+    def request(self, op, *args, **kwargs):
         """Ask the other side for something, and answer its own questions meanwhile."""
-        self.send(
-            {
-                "ask": op,
-                "ref": ref,
-                "name": name,
-                "args": [self.encode(a) for a in args],
-                "kwargs": {k: self.encode(v) for k, v in (kwargs or {}).items()},
-            }
-        )
-        while "ask" in (message := self.receive()):
+        conversation = self.conversation()
+        if op in proxies.CONVERSIONS and self.number(args[0]) in self.asked:
+            raise TypeError("an object that has seen the tests' data says nothing about itself")
+        if self.waiting is not None:
+            self.queue_of(conversation)
+        names = {"names": list(kwargs)} if kwargs else {}
+        self.send({"c": conversation, "ask": op, **names}, (*args, *kwargs.values()))
+        while "ask" in (message := self.receive(conversation)):
             self.answer(message)
-        try:
-            for position, changed in message.get("changed", {}).items():
-                values.update_in_place(args[int(position)], self.codec.decode(changed))
-            if "error" not in message:
-                if "same" in message:
-                    return args[message["same"]]
-                return self.codec.decode(message["value"])
-            error = self.codec.decode_error(message["error"])
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as bad:
-            raise Gone(f"an answer that makes no sense: {bad!r}") from None
-        raise error
+        value = message["values"][0]
+        if message.get("error"):
+            raise value if isinstance(value, BaseException) else RuntimeError(str(value))
+        if op in ("get", "__call__", "__getitem__", "__next__"):
+            self.made.discard(self.number(value))
+            if op == "get" and isinstance(args[0], proxies.RemoteClass):
+                self.reached(args[1], value)
+        return value
 
     def serve_forever(self) -> None:
         while True:
@@ -200,46 +256,30 @@ class Peer:
 
     def answer(self, message) -> None:
         """Do what the other side asks, and send back the value or the exception."""
-        reply = {}
+        conversation = message.get("c", 0)
+        sys.setrecursionlimit(sys.getrecursionlimit() + _FRAMES_A_CALL)
         try:
-            args = [self.codec.decode(a) for a in message["args"]]
-            kwargs = {k: self.codec.decode(v) for k, v in message["kwargs"].items()}
-            value = self.perform(message["ask"], message["ref"], message["name"], args, kwargs)
-            same = [i for i, a in enumerate(args) if a is value and values.is_mutable(a)]
-            reply = {"same": same[0]} if same else {"value": self.encode(value)}
-            changed = {}
-            for i, (value, before) in enumerate(zip(args, message["args"], strict=True)):
-                if values.is_mutable(value) and (after := self.encode(value)) != before:
-                    changed[str(i)] = after
-            if changed:
-                reply["changed"] = changed
+            value = self.perform(message["ask"], message["values"], message.get("names", ()))
+            self.send({"c": conversation}, (value,))
         except Gone:
             raise
         except BaseException as error:
-            reply = {"error": self.encode_error(error)}
-        if self.printed:
-            reply["out"] = self.printed()
-        self.send(reply)
+            self.send({"c": conversation, "error": True}, (error,))
+        finally:
+            sys.setrecursionlimit(max(50, sys.getrecursionlimit() - _FRAMES_A_CALL))
 
-    def perform(self, op, ref, name, args, kwargs):
-        target = self.exported[ref]
-        if not self.exports_all and name.startswith("_") and op != "special":
-            raise AttributeError(name)
-        if op == "call":
-            return target(*args, **kwargs)
-        if op == "get":
-            return getattr(target, name)
-        if op == "set":
-            return setattr(target, name, args[0])
-        if op == "del":
-            return delattr(target, name)
-        if op == "special" and (name in FREE or name in GUARDED):
-            if name in _BY_FUNCTION:
-                return _BY_FUNCTION[name](target)
-            if isinstance(target, type) and name == "__getitem__":
-                return target[args[0]]
-            method = getattr(type(target), name, None)
-            if method is None:
-                raise TypeError(f"{type(target).__name__!r} object has no {name}")
-            return method(target, *args)
-        raise TypeError(f"unknown request {op!r}")
+    def perform(self, op, args, names):
+        split = len(args) - len(names)
+        args, kwargs = args[:split], dict(zip(names, args[split:], strict=True))
+        if op in policy.INPUT:
+            return policy.INPUT[op](*args)
+        if not self.exports_all:
+            policy.check(op, args, self.codec)
+            kwargs = policy.arguments(args[0], kwargs)
+            if op == "signature" or args[1:] == ["__code__"]:
+                return (policy.signature if op == "signature" else policy.outline)(args[0])
+        if op in ACTIONS:
+            return ACTIONS[op](*args, **kwargs)
+        if op not in proxies.SPECIAL:
+            raise TypeError(f"unknown request {op!r}")
+        return getattr(type(args[0]), op)(*args, **kwargs)

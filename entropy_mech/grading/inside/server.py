@@ -22,10 +22,10 @@ import confine
 import frames
 import program
 import remote
-from children import Child, fork, kill_everything, sweep, watch
+from children import BEGUN, CannotStart, Child, fork, kill_everything, sweep, watch
 
 STDERR_BYTES = 1 << 16
-HEAVY_MODULES = ("numpy", "scipy", "pandas", "sympy", "networkx")
+HEAVY_MODULES = ("asyncio", "numpy", "scipy", "pandas", "sympy", "networkx")
 
 
 class Server:
@@ -36,9 +36,15 @@ class Server:
     def serve(self) -> None:
         while (job := frames.receive(self.control_in)) is not None:
             self.load_heavy_modules(job["program"])
+            frames.send(self.control_out, {"begun": True})
             start_s = time.monotonic()
             self.deadline_s = start_s + job["limits"]["timeout_s"]
-            reply = self.stdin_job(job) if job["kind"] == "stdin" else self.tests_job(job)
+            try:
+                reply = self.stdin_job(job) if job["kind"] == "stdin" else self.tests_job(job)
+            except CannotStart as error:
+                frames.send(self.control_out, {"failed": str(error)})
+                kill_everything([])
+                os._exit(4)  # the control pipe may still hold the tests: start afresh
             reply["seconds"] = time.monotonic() - start_s
             frames.send(self.control_out, reply)
 
@@ -58,6 +64,7 @@ class Server:
     def finish(self, children: list[Child]) -> None:
         kill_everything(children)
         for child in children:
+            child.drain()
             for fd in child.output:
                 os.close(fd)
         sweep(self.folder)
@@ -81,6 +88,8 @@ class Server:
             if ended == "exit" and child.status is None:
                 child.poll()
             self.finish([child])
+            if child.said is not None and not (cases and ended == "timeout"):
+                raise CannotStart(child.said or f"it ended with {child.status} before its program")
             stderr = bytes(child.output[fds["stderr"]][-STDERR_BYTES:])
             cases.append(
                 {
@@ -96,17 +105,22 @@ class Server:
         """Run the program in one process and its tests in another that talks to it."""
         limits, already = self.limits(job)
         cap = int(limits["output_mib"] * (1 << 20))
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise CannotStart(f"cannot connect program and tests: {error}") from None
 
-        def run_program(_ends):
+        def run_program(ends):
             ours.close()
             confine.set_limits(limits, already)
+            os.write(ends["begun"], BEGUN)
             program.serve_functions(job["program"], theirs, self.folder)
 
         def run_tests(ends):
             theirs.close()
             tests = frames.receive(self.control_in)
-            os.write(ends["result"], b"!")  # the tests have left the control pipe
+            confine.set_limits(limits, already)
+            os.write(ends["begun"], BEGUN)  # the tests have left the control pipe
             checker.run(tests, remote.Peer(ours), ends["result"], self.folder, (limits, already))
 
         solution, _ = fork(run_program, {})
@@ -115,10 +129,12 @@ class Server:
         theirs.close()
         ended = watch(tests, self.deadline_s)
         self.finish([tests, solution])
+        if solution.said is not None or tests.said:
+            raise CannotStart(solution.said or tests.said or "killed before the program began")
+        if tests.said is not None:
+            os._exit(4)  # killed, maybe by the program; the control pipe may still hold the tests
         text = bytes(tests.output[fds["result"]])
-        if text[:1] != b"!":
-            os._exit(4)  # the control pipe may still hold the tests: start afresh
-        return {"ended": ended, "exit": tests.status, "result": text[1:].decode(errors="replace")}
+        return {"ended": ended, "exit": tests.status, "result": text.decode(errors="replace")}
 
 
 def enter(config: dict) -> list[str]:
@@ -131,7 +147,8 @@ def enter(config: dict) -> list[str]:
             if pid:  # the namespace's outside: wait, and end with what is inside
                 for fd in (0, 1):
                     os.close(fd)
-                os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 0x7F)
+                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                os._exit(code if code >= 0 else 128 - code)  # as a shell tells of a signal
         else:
             confine.adopt_orphans()
     if config["user"] is not None:
@@ -159,7 +176,8 @@ def main() -> None:
     program.preload()
     gc.collect()
     gc.freeze()  # a collection in a fork would copy every page
-    frames.send(control_out, {"ready": True, "protections": gained, "pid": os.getpid()})
+    ready = {"ready": True, "protections": gained, "at_most": confine.hard_limits()}
+    frames.send(control_out, ready)
     Server(config, control_in, control_out).serve()
 
 

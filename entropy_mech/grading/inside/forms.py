@@ -1,0 +1,295 @@
+"""The forms of unit tests, run in the tests' process against the program in the other one."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import linecache
+import logging
+import re
+import sys
+import traceback
+import types
+import unittest
+import warnings
+
+import checker
+import collect
+import fake_pytest
+import names
+import remote
+import running
+from outcomes import BadTests, Failed, Skipped
+
+
+class Talk:
+    """What the tests asked of the program, and whether it is still there."""
+
+    def __init__(self, peer):
+        self.count, self.gone, self.lacks = 0, None, False
+        ask = peer.request
+
+        def request(what, *args, **kwargs):
+            self.count += what != "get"  # to look for a name is not yet to ask
+            try:
+                value = ask(what, *args, **kwargs)
+                if what == "__exit__" and value:
+                    _refuse_to_lose(args[2:3])
+                return value
+            except remote.Gone as gone:  # noted, since a test may catch it
+                self.gone = self.gone or gone
+                raise
+
+        peer.request = request
+
+
+def _refuse_to_lose(errors) -> None:
+    """Raise again what says that a test fails: no context manager of a program may end it."""
+    for error in errors:
+        if isinstance(error, (Failed, Skipped, BadTests)):
+            raise error
+        if isinstance(error, AssertionError):
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            if where.filename != "tests.py" or not str(where.line).startswith("raise"):
+                raise error
+
+
+def load(peer: remote.Peer, tests: dict):
+    """Wait until the program is loaded; return its module, or a report if it cannot be loaded."""
+    while "ask" in (message := peer.receive()):
+        peer.answer(message)  # the program reads as it loads
+    if message.get("error"):
+        error = message["values"][0]
+        why = f"the program fails as it loads: {describe(error)}"
+        return None, {"passed": 0, "total": tests["total"], "failure": why}
+    peer.show = lambda events: show(peer, events)
+    try:
+        return checker.RemoteModule(peer, message["values"][0], message["loaded"]), None
+    except (KeyError, TypeError) as error:
+        raise remote.Gone(f"an answer that makes no sense: {error}") from None
+
+
+def show(peer, events) -> None:
+    """Print, warn and log here what the program printed, warned of and logged there."""
+    for event in events if isinstance(events, list) else ():
+        try:
+            kind, *data = event
+            if kind in ("out", "err"):
+                (sys.stdout if kind == "out" else sys.stderr).write(str(data[0]))
+            elif kind == "log":
+                name, level, text = str(data[0]), int(data[1]), str(data[2])
+            elif kind == "warning":
+                category, text = peer.codec.decode(data[0]), str(data[1])
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise remote.Gone(f"an answer that makes no sense: {error}") from None
+        if kind == "log" and (logger := logging.getLogger(name)).isEnabledFor(level):
+            logger.handle(logger.makeRecord(name, level, "solution.py", 0, text, (), None))
+        if kind == "warning" and isinstance(category, type) and issubclass(category, Warning):
+            warnings.warn_explicit(text, category, "solution.py", 1)
+
+
+def describe(error: BaseException) -> str:
+    """One line: the exception and the line of the tests that raised it."""
+    try:
+        text = f"{type(error).__name__}: {error}".strip(": ").replace("\n", " ")
+    except Exception:
+        text = type(error).__name__
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename == "tests.py" and frame.line:
+            return f"{frame.line.strip()[:200]} ({text[:200]})" if text else frame.line
+    return text
+
+
+def _refuse_if_the_tests_fault(error: BaseException) -> None:
+    """Raise BadTests for what no program could have helped."""
+    if isinstance(error, BadTests):
+        raise error
+    if running.from_program(error):
+        return
+    if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] != "solution":
+        raise BadTests(f"they need the module {error.name}, which is not installed")
+
+
+# -- function calls -------------------------------------------------------------------------
+def run_calls(tests: dict, peer: remote.Peer) -> dict:
+    """Call one function with each list of arguments and compare what it returns.
+
+    A whole table may wrap each result in a list of one, as some data sets do.
+    """
+    module, report = load(peer, tests)
+    if report:
+        return report
+    talk, name, cases = Talk(peer), tests["name"], tests["cases"]
+    wrapped = all(isinstance(c["expected"], list) and len(c["expected"]) == 1 for c in cases)
+    plain_right, inner_right, failure = 0, 0, ""
+    for number, case in enumerate(cases):
+        try:
+            target = module if name in module._names else module.Solution()
+            got = getattr(target, name)(*map(integer_keys, case["args"]))
+            plain = checker.same_value(got, case["expected"])
+            inner = wrapped and checker.same_value(got, case["expected"][0])
+            got, wanted = checker.shown(got), checker.shown(case["expected"])
+            why = f"case {number}: {got} instead of {wanted}"
+        except BaseException as error:
+            plain, inner, why = False, False, f"case {number}: {describe(error)}"
+        plain_right, inner_right = plain_right + plain, inner_right + inner
+        failure = failure or ("" if plain or inner else why)
+        if talk.gone:
+            break
+    passed = max(plain_right, inner_right)
+    if passed < len(cases):
+        failure = failure or "some results are wrapped in a list, others are not"
+    return {"passed": passed, "failure": failure}
+
+
+def integer_keys(value):
+    """JSON turned integer keys into text; a function expects integers again."""
+    if isinstance(value, dict) and value and all(re.fullmatch(r"-?\d+", key) for key in value):
+        return {int(key): item for key, item in value.items()}
+    return value
+
+
+# -- assert statements ----------------------------------------------------------------------
+def run_asserts(tests: dict, peer: remote.Peer) -> dict:
+    """Run each statement in one namespace that sees what the program defines.
+
+    Imports, definitions and assignments prepare: they are no tests, and none may fail.
+    """
+    module, report = load(peer, tests)
+    if report:
+        return report
+    text = names.TestText("\n".join(tests["statements"]))
+    talk, space = Talk(peer), {"__name__": "test_solution"}
+    fill(space, text, module, peer, tests)
+    passed, failure = 0, ""
+    for statement in tests["statements"]:
+        _show_lines(statement)
+        prepares = names.is_setup(ast.parse(statement))
+        try:
+            code = compile(statement, "tests.py", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            waiting = eval(code, space)
+            if inspect.iscoroutine(waiting):
+                import asyncio  # costs every fork memory, and few tests need it
+
+                asyncio.run(waiting)
+            if talk.gone:
+                raise talk.gone
+            passed += not prepares
+        except BaseException as error:
+            _refuse_if_the_tests_fault(error)
+            failure = failure or describe(error)
+            if prepares or talk.gone:
+                break
+    return {"passed": passed, "failure": failure}
+
+
+def _show_lines(text: str) -> None:
+    linecache.cache["tests.py"] = (len(text), None, text.splitlines(keepends=True), "tests.py")
+
+
+def fill(space: dict, text: names.TestText, module, peer: remote.Peer, tests: dict) -> None:
+    """Give the tests their globals: those names of the program that they use and that are its own.
+
+    See :meth:`names.TestText.from_program` for which are.
+    """
+    own = text.from_program(module._names)
+    space.update(__builtins__=builtins, __file__="tests.py")
+    for name in text.used & module._names - text.bound:
+        space[name] = getattr(module, name) if name in own else _library(name, module)
+    module.__all__ = sorted(n for n in own if n[:1] != "_" or n in text.used)
+    unknown = text.used - text.bound - module._names
+    if "candidate" in unknown and tests.get("entry") in module._names:
+        space["candidate"] = getattr(module, tests["entry"])
+    if "solution" in unknown:
+        space["solution"] = module
+
+
+def _library(name, module):
+    try:
+        return names.library_object(name)
+    except ImportError:  # not a module here; then it is the program's own name
+        return getattr(module, name)
+
+
+# -- pytest files ---------------------------------------------------------------------------
+def run_pytest(tests: dict, peer: remote.Peer) -> dict:
+    """Run a file of tests that imports from ``solution`` or shares its namespace."""
+    module, report = load(peer, tests)
+    if report:
+        return report
+    text = names.TestText(tests["text"])
+    talk = Talk(peer)
+    talk.lacks = bool((text.imported | text.asked_of_module) - module._names)
+    file_module = types.ModuleType("test_solution")
+    asyncio_plugin = types.ModuleType("pytest_asyncio")
+    asyncio_plugin.fixture = fake_pytest.fixture
+    sys.modules.update(solution=module, pytest=fake_pytest, test_solution=file_module,
+                       pytest_asyncio=asyncio_plugin)  # fmt: skip
+    _show_lines(tests["text"])
+    fill(vars(file_module), text, module, peer, tests)
+    try:
+        exec(compile(tests["text"], "tests.py", "exec", dont_inherit=True), vars(file_module))
+    except BaseException as error:
+        _refuse_if_the_tests_fault(error)
+        if _is_choice_of_the_tests(error) and not (talk.count or talk.lacks):
+            raise BadTests(f"they do not run: {describe(error)}") from None
+        return {"passed": 0, "total": tests["total"], "failure": describe(error)}
+    passed, total, failure = _run_file(file_module, text, talk)
+    if total == 0 and not failure:
+        total, failure = 1, _run_as_script(file_module, text, module, tests)
+        passed = not failure
+    if talk.gone:
+        failure = failure or str(talk.gone)
+    return {"passed": int(passed), "total": total, "failure": failure}
+
+
+def _is_choice_of_the_tests(error) -> bool:
+    chosen = (Skipped, unittest.SkipTest, SystemExit)
+    return isinstance(error, chosen) and not running.from_program(error)
+
+
+def _run_file(module, text, talk) -> tuple[int, int, str]:
+    """Run every test; each that the text defines must be among them."""
+    file, had_a_say = collect.File(module, text.imports), talk.count > 0 or talk.lacks
+    passed, total, failure, seen = 0, 0, "", set()
+    for name, outcome, error in running.run_all(file, talk):
+        seen.add(re.split(r"[.\[]", name)[0])
+        if error is not None:
+            _refuse_if_the_tests_fault(error)
+        total += outcome != "skipped"
+        passed += outcome == "passed"
+        if outcome == "failed" and not failure:
+            failure = f"{name}: {describe(error) if error else 'passes where it has to fail'}"
+        if talk.gone:
+            break
+    lost = {n for n in text.definitions() if isinstance(vars(module).get(n), collect.OF_PROGRAM)}
+    if had_a_say:
+        lost |= text.definitions(conditional=True)
+    lost -= seen
+    if lost and not talk.gone:
+        failure = failure or f"{min(lost)} was not run: the program had a say in it"
+        return passed, total + len(lost), failure
+    if seen and total == 0:
+        raise BadTests("every test is skipped or allowed to fail")
+    return passed, total, failure
+
+
+def _run_as_script(file_module, text, module, tests) -> str:
+    """Asserts outside of any function have just run to their end; else run HumanEval's check."""
+    if text.is_script():
+        return ""
+    if not text.has_check():
+        raise BadTests("they hold no test function and no assert")
+    name = text.checked() or tests.get("entry")
+    if name not in module._names:
+        return f"the program defines no function to check ({name})"
+    try:
+        file_module.check(getattr(module, name))
+    except BaseException as error:
+        _refuse_if_the_tests_fault(error)
+        return describe(error)
+    return ""
+
+
+FORMS = {"calls": run_calls, "asserts": run_asserts, "pytest": run_pytest}
