@@ -17,6 +17,7 @@ from entropy_mech import stack
 
 _GIB = 2**30
 _NEEDED_DISK_GIB = 2.0
+_NO_REWARDS = "no run gets rewards here until that is mended"
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,18 @@ def register(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the findings; exit code 1 if something that every user needs is broken."""
-    findings = [check() for check in CHECKS]
+    findings = [_checked(check) for check in CHECKS]
     print("\n".join(map(str, findings)))
     return 1 if any(finding.well is False for finding in findings) else 0
+
+
+def _checked(check: Callable[[], Finding]) -> Finding:
+    """Return what a check finds; one that fails is itself a finding, never a traceback."""
+    try:
+        return check()
+    except Exception as error:  # whatever a broken machine raises is the finding
+        found = " ".join(f"cannot be checked: {type(error).__name__}: {error}".split())
+        return Finding(check.__name__.strip("_"), False, found)
 
 
 def _machine() -> Finding:
@@ -124,11 +134,27 @@ def _optional(package: str, use: str) -> Callable[[], Finding]:
 
 
 def _sandbox() -> Finding:
-    from entropy_mech.grading import describe_sandbox
+    from entropy_mech.grading import describe_sandbox, grade_code
 
-    if shutil.which("bwrap"):
-        return Finding("sandbox", True, describe_sandbox())
-    return Finding("sandbox", None, describe_sandbox(), "apt-get install bubblewrap for more")
+    for program, right in (("def f(x): return 2 * x", "correct"), ("def f(x): return x", "wrong")):
+        verdict = grade_code(program, ["assert f(4) == 8"])
+        if verdict.name != right:
+            found = f"{verdict.name} for a {right} program: {verdict.reason}"
+            return Finding("sandbox", False, found, _NO_REWARDS)
+    found = describe_sandbox()
+    if "bubblewrap (" in found or shutil.which("bwrap"):
+        return Finding("sandbox", True, found)
+    return Finding("sandbox", None, found, "apt-get install bubblewrap for more")
+
+
+def _maths() -> Finding:
+    from entropy_mech.grading import grade_math
+
+    verdict = grade_math(r"\boxed{\sqrt{8}}", r"2\sqrt{2}")
+    if verdict.name != "correct":
+        found = f"{verdict.name} for a correct answer: {verdict.reason}"
+        return Finding("maths", False, found, _NO_REWARDS)
+    return Finding("maths", True, f"math-verify {metadata.version('math-verify')}")
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (
@@ -141,4 +167,5 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     _optional("deepspeed", "training on several GPUs"),
     _optional("trl", "the objectives in TRL's trainer"),
     _sandbox,
+    _maths,
 )

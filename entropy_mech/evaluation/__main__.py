@@ -20,14 +20,15 @@ def main() -> int:
     arguments = parser.parse_args()
     os.environ["TRANSFORMERS_VERBOSITY"] = "error"
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
-    from entropy_mech.errors import UserError
+    from entropy_mech.errors import UserError, naming_disk_faults
     from entropy_mech.evaluation.of_run import evaluate_run
     from entropy_mech.runs.store import RunStore
     from entropy_mech.train.config_io import make_config
 
     try:
-        config = make_config(json.load(sys.stdin))
-        evaluate_run(RunStore(arguments.store).run(config), arguments.group)
+        with naming_disk_faults():
+            config = make_config(json.load(sys.stdin))
+            evaluate_run(RunStore(arguments.store).run(config), arguments.group)
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from entropy_mech.errors import bad_value
+from entropy_mech.runs.find import run_or_model
 from entropy_mech.runs.store import Run, RunStore
-from entropy_mech.train.config_io import base_model_id, load_config
+from entropy_mech.train.config_io import base_model_id
 from entropy_mech.train.pretrain import prepare_base_model
 
 
@@ -32,24 +33,31 @@ class FoundModel:
     threads: int | None = None
 
 
-def find_model(name: str, store: RunStore, *, before_training: bool = False) -> FoundModel:
+def find_model(
+    name: str, store: RunStore, *, before_training: bool = False, profile: str = "toy"
+) -> FoundModel:
     """Return where a model is that a user names.
 
-    ``name`` is a run's configuration (.toml), a folder in Hugging Face format, or a hub id.
-    ``before_training`` takes a run's base model.
+    ``name`` is a run, as ``runs.find.find_run`` takes it (its id, its folder, its file or the
+    name of that, which ``profile`` says where to look for), a folder in Hugging Face format, or a
+    hub id. ``before_training`` takes a run's base model.
 
     Raises:
-        UserError: a run that has no policy yet, or no such configuration.
+        UserError: a run that has no policy yet, or no such run.
 
     """
-    if not name.endswith(".toml"):
+    run = run_or_model(name, store=store, profile=profile)
+    if run is None:
+        if before_training:
+            raise bad_value("--before-training", name, "is no run; leave the option out")
         place = str(Path(name).resolve()) if Path(name).is_dir() else name
         return FoundModel(name, f"hf-{hashlib.sha256(place.encode()).hexdigest()[:12]}")
-    config = load_config(name)
+    config = run.config
     if not before_training:
-        found = newest_policy(store.run(config))
+        found = newest_policy(run)
         if found is None:
-            raise bad_value("model", name, f"is not trained yet; run: entropy-mech train {name}")
+            fix = f"run: entropy-mech train {name}" if name.endswith(".toml") else "train it first"
+            raise bad_value("model", name, f"is not trained yet; {fix}")
         return found
     identity = f"base-{base_model_id(config)}"
     if config.toy:

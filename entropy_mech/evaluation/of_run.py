@@ -11,7 +11,7 @@ from entropy_mech.evaluation.samplers import open_sampler
 from entropy_mech.evaluation.suite import Evaluation
 from entropy_mech.grading import GradingPool
 from entropy_mech.problems.benchmark_sets import load_sets
-from entropy_mech.runs.evaluations import evaluation_folder
+from entropy_mech.runs.evaluations import evaluation_folder, scored
 from entropy_mech.runs.locks import folder_lock
 from entropy_mech.runs.manifest import environment, now, write_json
 from entropy_mech.runs.store import Run
@@ -31,7 +31,7 @@ def evaluate_run(run: Run, group: str) -> Path:
         raise bad_value("run", run.path.name, "has no policy yet: train it first")
     result = folder / "scores.json"
     with folder_lock(folder.with_suffix(".lock")):
-        if not result.exists():
+        if not scored(folder):
             scores = _measure(run, folder, group)
             step = int(run.newest_model().name.removeprefix("step_"))
             written = {"group": group, "step": step, "scores": scores, "made": now()}

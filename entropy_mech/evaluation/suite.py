@@ -6,7 +6,7 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from transformers import PreTrainedTokenizerBase
 
 from entropy_mech.errors import UserError
 from entropy_mech.evaluation.runner import response_texts
-from entropy_mech.grading import GradingPool
+from entropy_mech.grading import GradingPool, Verdict
+from entropy_mech.grading.alarm import ErrorAlarm
 from entropy_mech.problems.benchmarks import Protocol
 from entropy_mech.problems.grade_many import grade_many
 from entropy_mech.problems.problem import Problem
+from entropy_mech.problems.tripwire import Tripwire
 from entropy_mech.random_streams import stream_key
 from entropy_mech.rollout.sampler import Sampler, SamplingRequest
 from entropy_mech.runs.metrics import MetricsFile
@@ -35,6 +37,8 @@ class Score:
     standard_error: float
     verdicts: dict[str, int]
     protocol: dict[str, Any]
+    # Answers of this benchmark, and of those measured before it, that tripped the wire here.
+    answers_right_for_different_references: int = 0
 
 
 class Evaluation:
@@ -60,6 +64,7 @@ class Evaluation:
         self.folder, self.sampler, self.tokenizer = folder, sampler, tokenizer
         self.seed, self.batch_size, self.pool = seed, batch_size, pool
         self.sampled_by = sampled_by
+        self.tripwire = Tripwire()
         folder.mkdir(parents=True, exist_ok=True)
 
     def run(
@@ -74,8 +79,8 @@ class Evaluation:
         ``report`` is called with the samples done and their total after each batch.
         """
         file = MetricsFile(self.folder / f"{name}.jsonl")
-        file.truncate(len(file.lines()))  # a line cut off by a kill goes
         self._check_same(name, file, problems, protocol)
+        self._drop_unjudged(file)
         done = {(row["problem"], row["sample"]) for row in self._rows(file)}
         wanted = [(p, s) for p in range(len(problems)) for s in range(protocol.samples)]
         missing = [pair for pair in wanted if pair not in done]
@@ -85,7 +90,32 @@ class Evaluation:
                 file.append(row)
             file.sync()
             report(len(wanted) - len(missing) + start + len(batch), len(wanted))
-        return _score(name, self._rows(file), protocol)
+        rows = sorted(self._rows(file), key=lambda row: (row["problem"], row["sample"]))
+        tripped = self._watch(problems, rows)
+        return replace(_score(name, rows, protocol), answers_right_for_different_references=tripped)
+
+    def _watch(self, problems: Sequence[Problem], rows: Sequence[dict[str, Any]]) -> int:
+        """Show all graded samples to alarm and tripwire; return how many answers tripped it.
+
+        Raises:
+            GraderAlarm: a share of the samples above the bound could not be judged.
+
+        """
+        verdicts = [Verdict(row["verdict"], row["reason"]) for row in rows]
+        ErrorAlarm(window=max(len(rows), 20)).watch(verdicts)
+        before = self.tripwire.answers
+        asked = [problems[row["problem"]] for row in rows]
+        self.tripwire.watch(asked, [row["response"] for row in rows], verdicts)
+        return self.tripwire.answers - before
+
+    def _drop_unjudged(self, file: MetricsFile) -> None:
+        """Drop a line cut off by a kill, and what no grader could judge: they are drawn again."""
+        rows = self._rows(file)
+        judged = [row for row in rows if row["verdict"] != "error"]
+        file.truncate(len(rows) if len(judged) == len(rows) else 0)
+        if len(judged) < len(rows):
+            for row in judged:
+                file.append(row)
 
     def _sample(self, name, problems, protocol: Protocol, batch) -> list[dict[str, Any]]:
         problem, sample = np.array(batch).T

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from entropy_mech.grading.pool import GraderAlarm, GradingPool, default_pool
+from entropy_mech.grading.alarm import GraderAlarm
+from entropy_mech.grading.pool import GradingPool, default_pool
 from entropy_mech.grading.sandbox import Limits, Sandbox, describe_sandbox
 from entropy_mech.grading.verdict import REWARD_RULES, VERDICT_NAMES, Verdict
 
@@ -37,7 +38,7 @@ def grade_math(
     compared exactly unless a tolerance is given; ``rules`` are the fields of
     :class:`entropy_mech.grading.maths.MathRules`. A wrong answer is ``wrong``, a missing one
     ``no_answer``, an endless one ``timeout`` within ``timeout_s`` + 1 s; ``error`` means that
-    the reference cannot be used. Safe to call from any thread.
+    nothing was judged: no reference, or a worker that failed by itself. Any thread may call it.
 
     >>> grade_math(r"Hence $x = \boxed{\frac{1}{2}}$.", "0.5").name
     'correct'
@@ -54,7 +55,8 @@ def grade_code(program: str, tests, *, timeout_s: float = 10.0, **limits) -> Ver
     output), the same with ``fn_name`` (arguments and results of one function), a list of
     assert statements, or the text of a pytest file that imports from ``solution`` or shares
     its namespace. ``limits`` are the fields of :class:`Limits`. The verdict keeps how many
-    tests passed; ``correct`` means all of them. Only tests that make no sense are ``error``.
+    tests passed; ``correct`` means all of them. ``error`` means that
+    nothing was judged: tests that make no sense, or a sandbox that failed by itself.
 
     >>> grade_code("def double(x): return 2 * x", ["assert double(4) == 8"]).name
     'correct'

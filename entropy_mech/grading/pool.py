@@ -11,23 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from entropy_mech.errors import bad_value
+from entropy_mech.errors import UserError, bad_value
+from entropy_mech.grading.alarm import ERROR_LIMIT_FRACTION, ErrorAlarm
 from entropy_mech.grading.code import grade_program
 from entropy_mech.grading.maths import MathRules, MathWorker, grade_answer
-from entropy_mech.grading.process import ChildGone, ChildTimeout
+from entropy_mech.grading.process import ChildGone, ChildTimeout, GraderFailed
 from entropy_mech.grading.sandbox import Limits, Sandbox
 from entropy_mech.grading.verdict import VERDICT_NAMES, Verdict
-
-
-class GraderAlarm(RuntimeError):
-    """Too many verdicts are ``error``: the graders or the references are broken, not the policy.
-
-    ``verdicts`` holds the batch that raised it, so that nothing graded is lost.
-    """
-
-    def __init__(self, message: str, verdicts: list[Verdict]):
-        super().__init__(message)
-        self.verdicts = verdicts
 
 
 class _Worker:
@@ -48,8 +38,8 @@ class GradingPool:
     Verdicts come back in the order asked. Any thread may call any method, a notebook too: the
     workers are separate programs, nothing is forked from or imported into the caller. ``counts``
     holds how many verdicts of each name were given. When the share of ``error`` among the last
-    ``alarm_window`` verdicts (all, while there are fewer, but at least 20) is above
-    ``error_limit_fraction``, the call that saw it raises :class:`GraderAlarm`.
+    ``alarm_window`` verdicts (all, while there are fewer, but at least 20, or 5 that all are) is
+    above ``error_limit_fraction``, the call that saw it raises :class:`GraderAlarm`.
 
     >>> with GradingPool(workers=1) as pool:
     ...     [v.name for v in pool.grade_math_many([(r"So \boxed{7}.", "7"), ("no idea", "7")])]
@@ -61,29 +51,32 @@ class GradingPool:
         workers: int | None = None,
         *,
         sandbox_mode: str = "auto",
-        error_limit_fraction: float = 0.1,
+        error_limit_fraction: float = ERROR_LIMIT_FRACTION,
         alarm_window: int = 1000,
     ):
         if workers is None:
             workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         if not (isinstance(workers, int) and workers >= 1):
             raise bad_value("workers", workers, "give a whole number of at least 1")
-        if not 0 <= error_limit_fraction <= 1:
-            raise bad_value(
-                "error_limit_fraction", error_limit_fraction, "give a fraction in [0, 1]"
-            )
-        if not (isinstance(alarm_window, int) and alarm_window >= 20):
-            raise bad_value("alarm_window", alarm_window, "give a whole number of at least 20")
-        self.workers = workers
+        self.workers, self._sandbox_mode = workers, sandbox_mode
         self.error_limit_fraction = error_limit_fraction
         self.counts: collections.Counter[str] = collections.Counter(dict.fromkeys(VERDICT_NAMES, 0))
-        self._recent: collections.deque[Verdict] = collections.deque(maxlen=alarm_window)
-        self._all = [_Worker(sandbox_mode) for _ in range(workers)]
+        self._alarm_window = alarm_window
+        self._closed = False
+        self._owner = 0
+        self._hire()
+
+    def _hire(self) -> None:
+        """Take on workers; anew after a fork, where workers and locks are the parent's."""
+        if self._owner == os.getpid():
+            return
+        self._owner = os.getpid()
+        self._alarm = ErrorAlarm(self.error_limit_fraction, self._alarm_window)
+        self._all = [_Worker(self._sandbox_mode) for _ in range(self.workers)]
         self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         for worker in self._all:
             self._free.put(worker)
         self._lock = threading.Lock()
-        self._closed = False
 
     # -- one at a time ------------------------------------------------------------------------
     def grade_math(
@@ -118,21 +111,24 @@ class GradingPool:
     def run_program(self, program: str, *, timeout_s: float = 10.0, **limits) -> dict:
         """Run a script in a sandbox, with nothing to read, and return how it ended.
 
-        Keys: ended (exit, timeout, output, or gone: took its sandbox down), exit, stdout, stderr.
+        Keys: ended (exit, timeout, output, or gone: there was no sandbox, or none was left), exit,
+        stdout, stderr.
         """
         settings = Limits(timeout_s=timeout_s, **limits)
         nothing = {"exit": -1, "stdout": "", "stderr": ""}
+        self._hire()
         with self._borrowed() as worker:
             try:
                 return worker.sandbox.run_stdin(program, [""], settings)["cases"][0]
             except ChildTimeout:
                 return {"ended": "timeout", **nothing}
-            except ChildGone:
+            except (ChildGone, GraderFailed):
                 return {"ended": "gone", **nothing}
 
     def _grade(self, tasks: list, grade: Callable[[tuple, _Worker], Verdict]) -> list[Verdict]:
         if self._closed:
             raise RuntimeError("this grading pool was closed")
+        self._hire()
         verdicts: list[Verdict | None] = [None] * len(tasks)
         positions = iter(range(len(tasks)))
         next_lock = threading.Lock()
@@ -144,7 +140,7 @@ class GradingPool:
                 if position is None or self._closed:
                     return
                 with self._borrowed() as worker:  # anew for each, so that callers take turns
-                    verdicts[position] = grade(tasks[position], worker)
+                    verdicts[position] = _judged(grade, tasks[position], worker)
 
         threads = min(self.workers, len(tasks))
         if threads <= 1:
@@ -175,16 +171,7 @@ class GradingPool:
     def _count(self, verdicts: list[Verdict]) -> None:
         with self._lock:
             self.counts.update(v.name for v in verdicts)
-            self._recent.extend(verdicts)
-            errors = [v for v in self._recent if v.name == "error"]
-            seen = len(self._recent)
-        if seen >= 20 and len(errors) > self.error_limit_fraction * seen:
-            common = collections.Counter(v.reason for v in errors).most_common(1)[0][0]
-            raise GraderAlarm(
-                f"{len(errors)} of the last {seen} verdicts are 'error', more than the limit of "
-                f"{self.error_limit_fraction:.0%}; the most frequent reason: {common}",
-                verdicts,
-            )
+        self._alarm.watch(verdicts)
 
     def close(self) -> None:
         """End all workers; grades still under way end as errors of their callers."""
@@ -199,9 +186,21 @@ class GradingPool:
         self.close()
 
 
+def _judged(grade: Callable[[tuple, _Worker], Verdict], task: tuple, worker: _Worker) -> Verdict:
+    """Grade; a fault of the grader's own code is an ``error`` too, counted like all others."""
+    try:
+        return grade(task, worker)
+    except UserError:
+        raise
+    except Exception as error:
+        return Verdict("error", f"the grader itself failed: {type(error).__name__}: {error}"[:500])
+
+
 _default: GradingPool | None = None
 _default_owner = 0
 _default_lock = threading.Lock()
+if hasattr(os, "register_at_fork"):  # a thread of the parent's may have held it
+    os.register_at_fork(after_in_child=lambda: globals().update(_default_lock=threading.Lock()))
 
 
 def default_pool() -> GradingPool:

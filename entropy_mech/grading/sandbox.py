@@ -4,7 +4,8 @@ Two modes; ``Sandbox().mode`` and ``entropy-mech doctor`` say which one this mac
 
 ``bubblewrap`` (where ``bwrap`` is installed and works): own process, network, IPC and host
 name spaces; of the machine's files only the interpreter and the system libraries, read-only;
-one writable folder in memory, of bounded size. Covered: reading other files, other processes
+one writable folder in memory, of bounded size (and the library folders of LD_LIBRARY_PATH, where
+the interpreter may need them). Covered: reading other files, other processes
 and their environment, writing anywhere else, the network, signals, whatever is left running.
 
 ``kernel`` (otherwise): what the process may give up by itself. Name spaces where the kernel
@@ -30,20 +31,25 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from entropy_mech.errors import UserError, bad_value, unknown_name
+from entropy_mech.grading import bubblewrap
 from entropy_mech.grading.inside import confine
-from entropy_mech.grading.process import ChildGone, ChildServer, ChildTimeout
+from entropy_mech.grading.interpreter import interpreter, own_environment, readable_paths
+from entropy_mech.grading.process import (
+    ChildGone,
+    ChildServer,
+    ChildTimeout,
+    GraderFailed,
+)
 
 INSIDE = Path(__file__).with_name("inside")
-BOX = "/box"  # the one writable folder inside bubblewrap
 MODES = ("auto", "bubblewrap", "kernel")
 # User numbers that no system hands out (systemd reserves those below and above for its own).
 _FIRST_USER, _USERS = 1_879_048_192, 1 << 20
-_SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/etc/ld.so.cache", "/etc/alternatives")
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _next_user = itertools.count()
 
 
@@ -53,7 +59,7 @@ class Limits:
 
     timeout_s: float = 10.0
     memory_gib: float = 1.0  # address space of each process
-    processes: int = 16  # processes and threads together
+    processes: int = 32  # processes and threads together, those of the tests too
     file_mib: float = 16.0  # each file
     output_mib: float = 8.0  # what a run may print
 
@@ -80,34 +86,73 @@ class Sandbox:
     def __init__(self, mode: str = "auto"):
         if mode not in MODES:
             raise unknown_name("sandbox mode", mode, MODES)
-        self.mode = best_mode() if mode == "auto" else mode
-        if self.mode == "bubblewrap" and not shutil.which("bwrap"):
+        if mode == "bubblewrap" and not shutil.which("bwrap"):
             raise bad_value("sandbox mode", mode, "install bubblewrap (bwrap), or give 'kernel'")
+        self._asked_mode = mode
         self._folder: str | None = None
-        self._server = ChildServer(
-            None, env=_environment(), before_start=self._prepare, after_end=self._clean
-        )
+        self._server = ChildServer(self._prepare, env=self._environment, after_end=self._clean)
+
+    @functools.cached_property
+    def mode(self) -> str:
+        """``bubblewrap`` or ``kernel``; ``auto`` is found out when it is first needed."""
+        return best_mode() if self._asked_mode == "auto" else self._asked_mode
 
     def run_stdin(self, program: str, inputs: list[str], limits: Limits | None = None) -> dict:
         """Run a script once for each input.
 
         Returns ``{"cases": [{"ended", "exit", "stdout", "stderr"}, ...]}``; ``ended`` is exit,
-        timeout or output (printed too much), ``exit`` the code, negative for a signal. Raises
-        ChildGone if the program took the sandbox itself down, ChildTimeout if it hung it.
+        timeout or output (printed too much), ``exit`` the code, negative for a signal.
+
+        Raises:
+            ChildTimeout: the program hung the sandbox.
+            ChildGone: it took the sandbox down.
+            GraderFailed: the sandbox failed by itself; nothing is known about the program.
+
         """
-        limits = limits or Limits()
-        job = {"kind": "stdin", "program": program, "inputs": inputs, "limits": asdict(limits)}
-        return self._server.ask(job, timeout_s=limits.timeout_s + 0.6)
+        job = {"kind": "stdin", "program": program, "inputs": inputs}
+        return self._ask(job, limits or Limits())
 
     def run_tests(self, program: str, tests: dict, limits: Limits | None = None) -> dict:
         """Run tests against a program in another process; see ``inside/checker.py`` for forms.
 
         Returns ``{"ended", "exit", "result"}``, the result being the tests' JSON report. The
-        tests never enter a process that runs the program.
+        tests never enter a process that runs the program. Raises as ``run_stdin`` does.
         """
-        limits = limits or Limits()
-        job = {"kind": "tests", "program": program, "limits": asdict(limits)}
-        return self._server.ask(job, tests, timeout_s=limits.timeout_s + 0.6)
+        reply = self._ask({"kind": "tests", "program": program}, limits or Limits(), tests)
+        if reply["ended"] == "exit" and (reply["exit"] or 0) < 0 and not reply["result"]:
+            raise ChildGone(f"the tests' process was killed by signal {-reply['exit']}")
+        return reply
+
+    def _ask(self, job: dict, limits: Limits, *tests: dict) -> dict:
+        job = {**job, "limits": asdict(limits)}
+        try:
+            reply = self._server.ask(job, *tests, timeout_s=limits.timeout_s + 0.6)
+        except ChildTimeout:
+            raise
+        except ChildGone as gone:
+            # In a process namespace of its own no program can send its first process a signal.
+            if gone.killed and "processes" in self._server.ready["protections"]:
+                raise GraderFailed(f"the sandbox was killed from outside: {gone}") from None
+            raise
+        if "failed" in reply:
+            raise GraderFailed(f"the sandbox: {reply['failed']}")
+        return reply
+
+    def lacking(self, limits: Limits) -> str:
+        """Which of the limits this machine does not grant, in words; "" if it grants all.
+
+        A program that fails for want of what it was promised is not to blame.
+        """
+        granted = dict(self._server.ready.get("at_most", {}))
+        if self._folder:  # of the disk; bubblewrap's lies in memory
+            free_mib = shutil.disk_usage(self._folder).free / (1 << 20)
+            granted["file_mib"] = min(free_mib, granted.get("file_mib", free_mib))
+        return ", ".join(
+            f"{name} = {value:g} is more than this machine grants a process ({granted[name]:.3g}; "
+            "see ulimit -H and the disk)"
+            for name, value in asdict(limits).items()
+            if value > granted.get(name, value)
+        )
 
     @property
     def protections(self) -> list[str]:
@@ -136,53 +181,38 @@ class Sandbox:
         self.close()
 
     def _prepare(self) -> list[str]:
+        python = interpreter()
         user = _user_number() if os.getuid() == 0 else None
-        reads = _interpreter_paths()
-        config = {"mode": self.mode, "user": user, "keep_reading": False, "folder": BOX}
+        reads = readable_paths(str(INSIDE))
+        config = {"mode": self.mode, "user": user, "keep_reading": False, "folder": bubblewrap.BOX}
         config["import_paths"] = [*reads, "/usr"]
-        run = [sys.executable, "-s", "-P", "-B", str(INSIDE / "server.py")]
+        run = [python, "-s", "-P", "-B", str(INSIDE / "server.py")]
         if self.mode == "bubblewrap":
-            return [*_bubblewrap(reads), *run, json.dumps(config)]
+            # A set-uid bwrap would lose LD_LIBRARY_PATH, and needs none itself.
+            own = [word for item in own_environment().items() for word in ("--setenv", *item)]
+            return [*bubblewrap.command(reads), *own, *run, json.dumps(config)]
         self._folder = config["folder"] = tempfile.mkdtemp(prefix="sandbox-")
         if user is not None:
             config["keep_reading"] = _needs_rights_to_read(reads)
             os.chown(self._folder, user, user)
-        config["read_paths"] = [*reads, *_SYSTEM, *_DEVICES]
+        config["read_paths"] = [*reads, *bubblewrap.SYSTEM_PATHS, *bubblewrap.DEVICES]
         return [*run, json.dumps(config)]
 
     def _clean(self) -> None:
         folder, self._folder = self._folder, None
         if folder:  # rm, unlike shutil, has no trouble with ten thousand nested folders
-            for command in (["chmod", "-R", "u+rwX"], ["rm", "-rf"]):
-                subprocess.run([*command, "--", folder], stderr=subprocess.DEVNULL, timeout=60)
+            try:
+                for command in (["chmod", "-R", "u+rwX"], ["rm", "-rf"]):
+                    subprocess.run([*command, "--", folder], stderr=subprocess.DEVNULL, timeout=60)
+            except (OSError, subprocess.TimeoutExpired) as error:
+                warnings.warn(f"{folder} could not be removed: {error}", stacklevel=2)
 
-
-def _environment() -> dict[str, str]:
-    one_thread = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
-    fixed = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
-    return {**fixed, **one_thread, "PYTHONUTF8": "1", "TZ": "UTC"}
-
-
-def _interpreter_paths() -> list[str]:
-    """The folders that programs must be able to read: the interpreter's and ``inside``."""
-    wanted = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, str(INSIDE)}
-    wanted |= {
-        str(Path(path).parent) for path in (sys.executable, os.path.realpath(sys.executable))
-    }
-    return _outermost(wanted | {os.path.realpath(path) for path in wanted})
-
-
-def _outermost(paths: set[str]) -> list[str]:
-    """Without the paths that lie in another one.
-
-    >>> _outermost({"/a/b", "/a", "/ab"})
-    ['/a', '/ab']
-    """
-    kept: list[str] = []
-    for path in sorted(paths, key=lambda p: (len(p), p)):
-        if not any(path == k or path.startswith(k.rstrip("/") + "/") for k in kept):
-            kept.append(path)
-    return kept
+    def _environment(self) -> dict[str, str]:
+        one_thread = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
+        fixed = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
+        own = {} if self.mode == "bubblewrap" else own_environment()
+        small = {"MALLOC_ARENA_MAX": "2", "PYTHONUTF8": "1", "TZ": "UTC"}
+        return {**fixed, **one_thread, **small, **own}
 
 
 def _user_number() -> int:
@@ -209,66 +239,34 @@ def _needs_rights_to_read(paths: list[str]) -> bool:
     return True
 
 
-def _bubblewrap(reads: list[str]) -> list[str]:
-    """The bwrap command. Root needs no user name space, only the right to become someone else."""
-    command = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
-    command += ["--unshare-cgroup-try", "--as-pid-1"]
-    if os.getuid() == 0:
-        command += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-    else:
-        command += ["--unshare-user"]
-    made = {"/", "/usr"}
-    for path in _SYSTEM:
-        if os.path.exists(path):
-            command += [*_folders(path, made), "--ro-bind", path, path]
-    for path in reads:
-        if path != "/usr" and not path.startswith("/usr/"):
-            command += [*_folders(path, made), "--ro-bind", path, path]
-    command += ["--proc", "/proc", "--perms", "0755", "--dir", "/dev"]
-    for device in _DEVICES:
-        command += ["--dev-bind", device, device]
-    if _bwrap_knows("--size"):
-        command += ["--size", str(256 << 20)]
-    command += ["--perms", "1777", "--tmpfs", BOX, "--symlink", BOX, "/dev/shm"]
-    if "/tmp" not in made:  # else the interpreter itself lies there
-        command += ["--symlink", BOX, "/tmp"]
-    return [*command, "--remount-ro", "/", "--chdir", BOX]
-
-
-def _folders(path: str, made: set[str]) -> list[str]:
-    """Create the folders above a path, readable by all (bwrap would close them to others)."""
-    arguments = []
-    for folder in reversed(Path(path).parents):
-        if str(folder) not in made:
-            made.add(str(folder))
-            arguments += ["--perms", "0755", "--dir", str(folder)]
-    return arguments
-
-
-@functools.cache
-def _bwrap_knows(option: str) -> bool:
-    run = subprocess.run(["bwrap", "--help"], capture_output=True, text=True, timeout=10)
-    return option in run.stdout
-
-
-@functools.cache
 def best_mode() -> str:
     """The safest mode that works here: bubblewrap is tried once, not only looked for."""
-    if shutil.which("bwrap"):
-        try:
-            with Sandbox("bubblewrap") as sandbox:
-                case = sandbox.run_stdin("print(6 * 7)", [""])["cases"][0]
-                if case["stdout"] == "42\n":
-                    return "bubblewrap"
-        except (ChildGone, ChildTimeout, OSError):
-            return "kernel"
-    return "kernel"
+    return "bubblewrap" if _bubblewrap_fault(sys.executable) is None else "kernel"
+
+
+@functools.cache
+def _bubblewrap_fault(_interpreter: str | None) -> str | None:
+    """Why bubblewrap cannot be used here with an interpreter; None if it can."""
+    if not shutil.which("bwrap"):
+        return "install bubblewrap for a read-only system of its own"
+    try:
+        with Sandbox("bubblewrap") as sandbox:
+            case = sandbox.run_stdin("print(6 * 7)", [""])["cases"][0]
+    except (ChildGone, GraderFailed) as error:
+        return f"bubblewrap is installed and does not work: {error}"
+    if case["stdout"] == "42\n":
+        return None
+    return f"bubblewrap is installed and a program in it ended with {case['exit']}"
 
 
 def describe_sandbox() -> str:
-    """One line for people: the mode, what it protects, and what would make it better."""
+    """One line for people: the mode, what it protects, and what would make it better.
+
+    Raises:
+        GraderFailed: no program can be run here.
+
+    """
     with Sandbox() as sandbox:
-        text = f"{sandbox.mode} ({', '.join(sandbox.protections)})"
-    if sandbox.mode == "bubblewrap":
-        return text
-    return f"{text}; install bubblewrap for a read-only system of its own"
+        text = f"{sandbox.mode} ({', '.join(sandbox.protections) or 'no protections'})"
+        lacking = sandbox.lacking(Limits())
+    return "; ".join(filter(None, [text, lacking, _bubblewrap_fault(sys.executable)]))

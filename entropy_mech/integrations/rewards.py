@@ -6,16 +6,28 @@ from collections.abc import Callable
 
 from entropy_mech.errors import bad_value
 from entropy_mech.grading import GradingPool, Verdict
+from entropy_mech.grading.alarm import ErrorAlarm
 from entropy_mech.grading.pool import default_pool
 from entropy_mech.grading.verdict import VERDICT_NAMES, RewardRule
 
+# TRL leaves out what nobody could judge, so that some of it does no harm.
+_TRLS_LIMIT_FRACTION = 0.5
 
-def math_reward(column: str = "answer", *, pool: GradingPool | None = None, **rules) -> Callable:
+
+def math_reward(
+    column: str = "answer",
+    *,
+    pool: GradingPool | None = None,
+    error_limit_fraction: float = _TRLS_LIMIT_FRACTION,
+    **rules,
+) -> Callable:
     """Return a reward function for TRL: 1 where a completion's answer is the reference, else 0.
 
     Args:
-        column: the data set's column with the references: text, or a list of accepted forms.
+        column: the data set's column with the references: text, a number, a list of accepted
+            forms, or a worked solution with a box or (openai/gsm8k) ``####`` before its answer.
         pool: graders to use; this process's own where None.
+        error_limit_fraction: of the last thousand verdicts; see ``code_reward``.
         rules: of ``grade_math``: ``timeout_s``, ``answer_from``, ``relative_tolerance``, ...
 
     Returns:
@@ -26,6 +38,7 @@ def math_reward(column: str = "answer", *, pool: GradingPool | None = None, **ru
         "math_reward",
         column,
         lambda pairs: (pool or default_pool()).grade_math_many(pairs, **rules),
+        ErrorAlarm(error_limit_fraction),
     )
 
 
@@ -34,18 +47,21 @@ def code_reward(
     *,
     rule: RewardRule = "all_or_nothing",
     pool: GradingPool | None = None,
+    error_limit_fraction: float = _TRLS_LIMIT_FRACTION,
     **limits,
 ) -> Callable:
     """Return a reward function for TRL: programs run against unit tests, in a sandbox.
 
     The function gives a float a completion, and None where the grader could not judge (verdict
-    ``error``: the reference or the tests make no sense), which TRL leaves out of the group. The
-    share of each verdict is logged as ``verdict/NAME``.
+    ``error``: no reference, tests that make no sense, a sandbox that failed), which TRL leaves out
+    of the group. The share of each verdict is logged as ``verdict/NAME``.
 
     Args:
         column: the data set's column with the tests, in a form that ``grade_code`` knows.
         rule: 1 or 0 (the paper), or ``passed_fraction``.
         pool: graders to use; this process's own where None.
+        error_limit_fraction: where more of the last thousand verdicts are ``error``, the function
+            raises ``GraderAlarm``, with the most frequent reason, and so ends the run.
         limits: of ``grade_code``: ``timeout_s``, ``memory_gib``, ...
 
     """
@@ -53,6 +69,7 @@ def code_reward(
         "code_reward",
         column,
         lambda pairs: (pool or default_pool()).grade_code_many(pairs, **limits),
+        ErrorAlarm(error_limit_fraction),
         rule,
     )
 
@@ -61,6 +78,7 @@ def _reward_function(
     name: str,
     column: str,
     grade_many: Callable[[list], list[Verdict]],
+    alarm: ErrorAlarm,
     rule: RewardRule = "all_or_nothing",
 ) -> Callable:
     def reward(completions, log_metric=None, **columns) -> list[float | None]:
@@ -72,6 +90,7 @@ def _reward_function(
             for verdict in VERDICT_NAMES:
                 count = sum(given.name == verdict for given in verdicts)
                 log_metric(f"verdict/{verdict}", count / len(verdicts))
+        alarm.watch(verdicts)
         return [None if v.name == "error" else v.reward_by(rule) for v in verdicts]
 
     reward.__name__ = name  # TRL names the reward's metrics by it
@@ -88,7 +107,8 @@ def verl_math_score(
 ) -> dict[str, float | str]:
     """Grade for verl, as ``custom_reward_function``: the score, and the verdict's name to log.
 
-    verl has no reward that does not count: a verdict ``error`` scores 0, so watch their share.
+    verl has no reward that does not count: a verdict ``error`` scores 0. Where more than a tenth of
+    the last thousand verdicts of this process are ``error``, ``GraderAlarm`` is raised instead.
     """
     return _score(default_pool().grade_math(solution_str, ground_truth))
 
@@ -100,5 +120,9 @@ def verl_code_score(
     return _score(default_pool().grade_code(solution_str, ground_truth))
 
 
+_verls_alarm = ErrorAlarm()
+
+
 def _score(verdict: Verdict) -> dict[str, float | str]:
+    _verls_alarm.watch([verdict])
     return {"score": verdict.reward, "verdict": verdict.name}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 import zlib
 from collections.abc import Iterable, Sequence
@@ -12,7 +13,11 @@ from pathlib import Path
 
 from entropy_mech.errors import UserError, bad_value
 from entropy_mech.grading.mathematics.extract import boxed_answers
+from entropy_mech.grading.mathematics.normal import normal
+from entropy_mech.grading.maths import read_references
+from entropy_mech.grading.references import NoReference, after_hashes, reference_texts
 from entropy_mech.hub import cache_only, hub_answers
+from entropy_mech.problems.row_files import place_of, read_rows
 from entropy_mech.problems.sources import DataSource
 from entropy_mech.problems.text_problems import CodeProblem, MathProblem
 
@@ -44,7 +49,8 @@ def load(
 
     A text that occurs twice is kept once; one that occurs with different answers is dropped,
     since no policy can be right about it. Raises UserError, in one line that names both ways
-    out, if the hub cannot be reached, a file is missing or a column has changed.
+    out, if the hub cannot be reached, a file is missing or a column has changed, and one that
+    names row and column where a row has no reference.
     """
     if data_dir is None:
         rows, origin = _from_hub(source)
@@ -53,10 +59,19 @@ def load(
             rows = [r for r in rows if _is_held_out(_text(source, r)) == wanted]
     else:
         rows, origin = _from_folder(source, Path(data_dir))
-    rows = [row for row in rows if _is_kept(source, row)]
-    if not rows:
+    kept = [(place, row) for place, row in enumerate(rows, 1) if _is_kept(source, row)]
+    if not kept:
         raise bad_value(source.name, origin, "no row is left; check the file and its columns")
-    problems = [_problem(source, row, i, tolerances or {}) for i, row in enumerate(rows)]
+    problems = []
+    for number, (place, row) in enumerate(kept):
+        try:
+            problems.append(_problem(source, row, number, tolerances or {}))
+        except NoReference as none:
+            column = next(c for c in source.answer if _has(row, c))
+            raise UserError(
+                f"{source.name}: {origin}, row {place}, column {column}: {none}; "
+                "give it one, or leave the row out"
+            ) from None
     return _without_repeats(source.name, problems, origin)
 
 
@@ -122,30 +137,12 @@ def _from_folder(source: DataSource, folder: Path) -> tuple[list[dict], str]:
     for name in (source.name, *source.files):
         for suffix in (".jsonl", ".json", ".parquet"):
             if (path := folder / f"{name}{suffix}").exists():
-                return _read_file(path), str(path)
+                return read_rows(path), str(path)
     raise bad_value(
         "data_dir", str(folder),
         f"no {source.name}.jsonl, .json or .parquet there; add it, or leave data_dir out to load "
         f"{source.hub_id} from the hub",
     )  # fmt: skip
-
-
-def _read_file(path: Path) -> list[dict]:
-    try:
-        if path.suffix == ".parquet":
-            import pandas
-
-            return pandas.read_parquet(path).to_dict("records")
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".json":
-            rows = json.loads(text)
-        else:
-            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
-    except (ValueError, OSError) as error:
-        raise bad_value("data_dir", str(path), f"cannot be read ({error})") from None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise bad_value("data_dir", str(path), "give one JSON object a row")
-    return rows
 
 
 def _from_hub(source: DataSource) -> tuple[list[dict], str]:
@@ -194,21 +191,60 @@ def _column(source: DataSource, row: dict, columns: tuple[str, ...], needed: boo
             value = value.get(part) if isinstance(value, dict) else None
         if value is not None:
             return value
+    if needed and columns == source.answer and any(_has(row, column) for column in columns):
+        raise NoReference("None is no reference")
     if needed:
         raise UserError(
-            f"{source.name}: a row has none of the columns {', '.join(columns)} (it has "
+            f"{source.name}: {place_of(row)} has none of the columns {', '.join(columns)} (it has "
             f"{', '.join(map(str, row))}): load {source.hub_id} at the revision in "
             "sources.py, or give --data-dir FOLDER with a file that has them"
         )
     return None
 
 
+def _has(row: dict, column: str) -> bool:
+    """Whether a row has a column, whatever is in it; a dot goes into a nested value."""
+    name, _, rest = column.partition(".")
+    return name in row and (not rest or (isinstance(row[name], dict) and _has(row[name], rest)))
+
+
 def _text(source: DataSource, row: dict) -> str:
     value = _column(source, row, source.text)
     if not isinstance(value, str):  # a list of messages; the last one is the user's
-        value = list(value)[-1]["content"]
+        value = _last_message(value)
+    if not isinstance(value, str) or not value.strip():
+        raise _malformed(source, row, source.text, "give text, or a list of messages with content")
     match = _DAPO_WRAPPER.match(value)
     return match.group(1) if match else value
+
+
+def _last_message(messages: object) -> object:
+    """Return what the last of a list of messages says; None where that is not what is given."""
+    if not hasattr(messages, "__len__") or isinstance(messages, dict) or not len(messages):
+        return None
+    last = list(messages)[-1]
+    return last.get("content") if isinstance(last, dict) else None
+
+
+def _malformed(source: DataSource, row: dict, columns: tuple[str, ...], fix: str) -> UserError:
+    """Return the error for a value that a column cannot have: file, row, column, value, fix."""
+    column = next((c for c in columns if c.partition(".")[0] in row), columns[0])
+    value = row.get(column.partition(".")[0])
+    return bad_value(f"{source.name}: {place_of(row)}, column {column}", value, fix)
+
+
+def _tolerance(source: DataSource, row: dict) -> float:
+    """Return how far an answer may be from a measured reference; 0 where nothing is said."""
+    said = row.get("error")
+    if said is None or said == "" or said != said:  # NaN is how pandas says that nothing is there
+        return 0.0
+    try:
+        tolerance = abs(float(said))
+    except (TypeError, ValueError):
+        tolerance = math.inf
+    if isinstance(said, bool) or not math.isfinite(tolerance):
+        raise _malformed(source, row, ("error",), "give a number: how far an answer may be off")
+    return tolerance
 
 
 def _problem(source: DataSource, row: dict, number: int, tolerances: dict):
@@ -219,21 +255,25 @@ def _problem(source: DataSource, row: dict, number: int, tolerances: dict):
     value = _column(source, row, source.answer)
     if source.kind == "code":
         tests = value.tolist() if hasattr(value, "tolist") else value
+        if tests is None or tests != tests or tests in ("", [], {}):
+            raise NoReference(f"{tests!r} is no test")
         return CodeProblem(name, text, tests, str(row.get("solution") or ""), level)
     answer = _answer(source, value)
-    if error := row.get("error"):
-        tolerances = {**tolerances, "absolute_tolerance": abs(float(error))}
+    if tolerance := _tolerance(source, row):
+        tolerances = {**tolerances, "absolute_tolerance": tolerance}
     return MathProblem(name, text, answer, level, **tolerances)
 
 
 def _answer(source: DataSource, value) -> str:
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if not isinstance(value, (str, int, float)):  # a list of answers, all of them wanted
-        return ", ".join(str(item).strip().rstrip(".").strip("$") for item in value)
-    text = str(value)
-    if source.answer_is == "hashes" and "####" in text:
-        return text.rpartition("####")[2].strip().replace(",", "")
+    """The reference as one text; raises NoReference."""
+    texts = reference_texts(value)
+    if not isinstance(value, str):  # of a list, all of them wanted
+        texts = [text.strip().rstrip(".").strip("$") for text in texts]
+    text = ", ".join(texts)
+    if source.answer_is == "hashes":
+        text = after_hashes(text).replace(",", "")
     if source.answer_is == "boxed" and (found := boxed_answers(text)):
-        return found[0]
+        text = found[0]
+    if not any(map(normal, read_references(text))):
+        raise NoReference(f"the reference is empty: {text!r}")
     return text

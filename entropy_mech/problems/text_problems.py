@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from entropy_mech.errors import unknown_name
+from entropy_mech.errors import UserError, unknown_name
 from entropy_mech.grading import GradingPool, Verdict, grade_code, grade_math
+from entropy_mech.grading.mathematics.normal import normal
+from entropy_mech.grading.maths import MathRules, find_answers
+from entropy_mech.grading.references import NoReference, reference_texts
 
 # Prompt templates are data: the text of the problem goes where {problem} stands.
 PROMPT_TEMPLATES = {
@@ -31,7 +34,12 @@ def fill(template: str, problem: str) -> str:
 class MathProblem:
     """A problem whose answer is compared with ``answer`` (or with any of several forms).
 
-    The tolerances are for references that are measured or rounded; 0 means exactly.
+    Numbers of any library become text. The tolerances are for references that are measured or
+    rounded; 0 means exactly.
+
+    Raises:
+        UserError: no reference.
+
     """
 
     id: str
@@ -41,6 +49,15 @@ class MathProblem:
     template: str = "boxed"
     relative_tolerance: float = 0.0
     absolute_tolerance: float = 0.0
+
+    def __post_init__(self):
+        """Bring the reference into one of the two shapes."""
+        try:
+            forms = reference_texts(self.answer)
+        except NoReference as none:
+            raise UserError(f"problem {self.id}: {none}; give it one, or leave it out") from None
+        if not isinstance(self.answer, str):
+            object.__setattr__(self, "answer", forms[0] if len(forms) == 1 else tuple(forms))
 
     @property
     def prompt(self) -> str:
@@ -54,10 +71,15 @@ class MathProblem:
 
     def grade(self, response: str) -> Verdict:
         """Judge the last boxed answer of a response."""
-        return grade_math(response, self.answer, **self._rules)
+        return grade_math(response, self.answer, **self.rules)
+
+    def final_answer(self, response: str) -> str:
+        """What the grader reads as the response's answer, in its own normal form."""
+        return " or ".join(map(normal, find_answers(response, MathRules(**self.rules))))
 
     @property
-    def _rules(self) -> dict[str, float]:
+    def rules(self) -> dict[str, float]:
+        """How closely an answer must agree, as the grader takes it."""
         return {
             "relative_tolerance": self.relative_tolerance,
             "absolute_tolerance": self.absolute_tolerance,
@@ -100,7 +122,7 @@ def grade_responses(
     verdicts: list[Verdict | None] = [None] * len(problems)
     groups: dict[tuple, list[int]] = {}
     for i, (problem, _) in enumerate(zip(problems, responses, strict=True)):
-        rules = ("code",) if isinstance(problem, CodeProblem) else tuple(problem._rules.items())
+        rules = ("code",) if isinstance(problem, CodeProblem) else tuple(problem.rules.items())
         groups.setdefault(rules, []).append(i)
     for rules, positions in groups.items():
         if rules == ("code",):

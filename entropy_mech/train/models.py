@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -14,8 +15,10 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from entropy_mech.errors import UserError, bad_value
 from entropy_mech.hub import cache_only, hub_answers
 from entropy_mech.train.config import TrainConfig
+from entropy_mech.train.engine import broken_weight
 from entropy_mech.train.parallel import Ranks
 from entropy_mech.train.pretrain import base_model, prepare_base_model
+from entropy_mech.train.tasks import Prompts
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,17 @@ def load_policy(config: TrainConfig, store: Path, ranks: Ranks | None = None) ->
             prepare_base_model(store, config)
         ranks.meet("the making of the base model")
         place = prepare_base_model(store, config)
-        model, tokenizer = base_model(store, config)
+        with _loading(str(place), "base model", "remove that folder, and it is made again"):
+            model, tokenizer = base_model(store, config)
+            _refuse_broken(model, {})
+        check_token_ids(tokenizer, embedding_rows(model), str(place), "base model")
         return LoadedModel(model, tokenizer, str(place))
     half = config.engine.kind == "deepspeed" and config.engine.dtype == "bfloat16"
     model, tokenizer = load_pretrained(
         config.model.path,
         config.model.revision,
         field="model.path",
+        check=lambda tokenizer: Prompts(tokenizer, config),
         dtype=torch.bfloat16 if half else torch.float32,
         attn_implementation=attention_kernel(config.engine.attention),
     )
@@ -66,17 +73,32 @@ def load_policy(config: TrainConfig, store: Path, ranks: Ranks | None = None) ->
 
 
 def load_pretrained(
-    name: str, revision: str | None = None, *, field: str = "model", **settings
+    name: str,
+    revision: str | None = None,
+    *,
+    field: str = "model",
+    check: Callable[[PreTrainedTokenizerBase], object] = lambda tokenizer: None,
+    **settings,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a causal model and its tokenizer from a folder or the hub; one clear line if not."""
+    """Load a causal model and its tokenizer from a folder or the hub; one clear line if not.
+
+    The tokenizer comes first, and ``check`` may refuse it: weights can take minutes.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with _loading(name, field):
-        model = AutoModelForCausalLM.from_pretrained(
-            name, revision=revision, **{"dtype": "auto", **settings}
-        )
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
-    return model.eval(), _with_padding(tokenizer, name, field)
+        tokenizer = _with_padding(tokenizer, name, field)
+        check(tokenizer)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            name,
+            revision=revision,
+            output_loading_info=True,
+            **{"dtype": "auto", **settings},
+        )
+        _refuse_broken(model, info)
+    check_token_ids(tokenizer, embedding_rows(model), name, field)
+    return model.eval(), tokenizer
 
 
 def load_without_weights(
@@ -88,13 +110,23 @@ def load_without_weights(
     with _loading(name, field):
         config = AutoConfig.from_pretrained(name, revision=revision)
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
-    return config, _with_padding(tokenizer, name, field)
+    _with_padding(tokenizer, name, field)
+    check_token_ids(tokenizer, config.get_text_config().vocab_size, name, field)
+    return config, tokenizer
 
 
 def _with_padding(
     tokenizer: PreTrainedTokenizerBase, name: str, field: str
 ) -> PreTrainedTokenizerBase:
-    """Let a tokenizer pad with its end where it has no padding of its own."""
+    """Let a tokenizer pad with its end where it has no padding of its own.
+
+    Raises:
+        UserError: it knows no words (a folder without its files gives such a one), or has no end.
+
+    """
+    ids = set(tokenizer("1 2 3 a b c", add_special_tokens=False)["input_ids"])
+    if not ids - {tokenizer.unk_token_id}:
+        raise bad_value(field, name, "its tokenizer knows no words: are tokenizer files missing?")
     if tokenizer.eos_token_id is None:
         raise bad_value(field, name, "its tokenizer has no end-of-sequence token")
     if tokenizer.pad_token_id is None:
@@ -102,19 +134,67 @@ def _with_padding(
     return tokenizer
 
 
+def embedding_rows(model: PreTrainedModel) -> int:
+    """Return the number of token ids that a model reads and gives."""
+    both = (model.get_input_embeddings(), model.get_output_embeddings())
+    return min(part.weight.shape[0] for part in both if part is not None)
+
+
+def check_token_ids(
+    tokenizer: PreTrainedTokenizerBase, rows: int, name: str, field: str = "model"
+) -> None:
+    """Refuse a tokenizer with a token beyond the model's embedding, such as an added padding.
+
+    An embedding with more rows than there are tokens is common, and fine.
+
+    Raises:
+        UserError: the model, the token, its id, the rows and what mends it.
+
+    """
+    tokens = dict(tokenizer.get_vocab())
+    for kind, used in (("pad", tokenizer.pad_token_id), ("eos", tokenizer.eos_token_id)):
+        if used is not None and used >= rows:
+            tokens = {f"{kind} token {tokenizer.convert_ids_to_tokens(used)}": used}
+    token, largest = max(tokens.items(), key=lambda item: item[1])
+    if largest >= rows:
+        raise bad_value(
+            field,
+            name,
+            f"its tokenizer gives {token!r} the id {largest}, and its embedding has {rows} rows; "
+            "call model.resize_token_embeddings(len(tokenizer)) and save both, or choose another "
+            "token (for padding: the end of sequence)",
+        )
+
+
+def _refuse_broken(model: PreTrainedModel, info: Mapping[str, Any]) -> None:
+    """Raise ValueError for weights that are not there or are no numbers."""
+    if missing := sorted(info.get("missing_keys", ())):
+        raise ValueError(f"{len(missing)} weights are missing, such as {missing[0]}")
+    if broken := broken_weight(model):
+        raise ValueError(f"the weight {broken} holds NaN or infinity")
+
+
 @contextlib.contextmanager
-def _loading(name: str, field: str) -> Iterator[None]:
-    """Read a folder, the hub, or where the hub does not answer its cache."""
+def _loading(
+    name: str,
+    field: str,
+    fix: str = "give a folder in Hugging Face format, or a hub id that this machine can reach",
+) -> Iterator[None]:
+    """Read a folder, the hub, or where the hub does not answer its cache.
+
+    The libraries that read models raise errors of any type; each becomes one line.
+    """
     local = Path(name).is_dir()
     try:
         with contextlib.nullcontext() if local or hub_answers() else cache_only():
             yield
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"{field} = {name}: cannot be loaded ({reason}); give a folder in Hugging Face "
-            "format, or a hub id that this machine can reach"
-        ) from None
+    except UserError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if not isinstance(error, OSError | ValueError):
+            reason = f"{type(error).__name__}: {reason}"
+        raise bad_value(field, name, f"cannot be loaded ({reason[:300]}); {fix}") from error
 
 
 def hub_commit(name: str, revision: str | None = None) -> str | None:

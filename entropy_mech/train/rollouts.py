@@ -38,7 +38,8 @@ class Rollout:
 
     Attributes:
         batch: all B responses, those of a prompt adjacent, with rewards.
-        trained: B, bool: rows of the prompts that are trained on.
+        trained: B, bool: rows of the prompts that are trained on; of none with a verdict
+            ``error``, which is no reward.
         verdicts: B.
         finished: B, bool; False where the token limit cut a response.
         rounds: how often prompts were drawn.
@@ -82,8 +83,11 @@ class RolloutMaker:
             graded, judged = self._grade(batch)
             parts.append((graded, finished))
             verdicts += judged
-            mixed = mixed_outcome_groups(graded.rewards.view(-1, settings.responses))
-            kept.append(mixed if settings.group_filter else torch.ones_like(mixed))
+            keep = torch.tensor([v.name != "error" for v in judged]).view(-1, settings.responses)
+            keep = keep.all(dim=1)  # a response that nobody could judge has no reward
+            if settings.group_filter:
+                keep &= mixed_outcome_groups(graded.rewards.view(-1, settings.responses))
+            kept.append(keep)
             if int(torch.cat(kept).sum()) >= settings.prompts:
                 break
         groups = torch.cat(kept)

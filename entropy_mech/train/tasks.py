@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from entropy_mech.errors import UserError, bad_value
 from entropy_mech.grading import GradingPool, Verdict
+from entropy_mech.grading.alarm import ErrorAlarm
 from entropy_mech.problems.benchmarks import Protocol, load_benchmark, protocol
 from entropy_mech.problems.contamination import overlaps
 from entropy_mech.problems.datasets import load_training_sets
@@ -20,6 +21,7 @@ from entropy_mech.problems.toy_code import (
     toy_code_set,
     toy_code_stream,
 )
+from entropy_mech.problems.tripwire import Tripwire
 from entropy_mech.train.config import CodeProblemsConfig, ProblemsConfig, TrainConfig
 from entropy_mech.train.parallel import Ranks
 
@@ -104,17 +106,37 @@ class Prompts:
             raise UserError(
                 "problems.chat_template = true: this tokenizer has no chat template; give false"
             )
+        if self.chat:
+            self._check_template()
+
+    def _check_template(self) -> None:
+        """Refuse a template that cannot be rendered or loses the problem; templates raise anything.
+
+        Raises:
+            UserError: such a template.
+
+        """
+        try:
+            lost = "17 + 4" not in self._wrapped("17 + 4")
+            why = "it loses the user's message"
+        except Exception as error:
+            lost, why = True, " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        if lost:
+            raise UserError(
+                f"problems.chat_template = true: this tokenizer's chat template cannot be used "
+                f"({why}); mend it in the model's folder, or give false"
+            )
+
+    def _wrapped(self, text: str) -> str:
+        return self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+        )
 
     def encode(self, problems: Sequence[Problem]) -> list[tuple[int, ...]]:
         """Return the prompts' token ids."""
         texts = [problem.prompt for problem in problems]
         if self.chat:
-            texts = [
-                self.tokenizer.apply_chat_template(
-                    [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
-                )
-                for text in texts
-            ]
+            texts = [self._wrapped(text) for text in texts]
         ids = self.tokenizer(texts, add_special_tokens=not self.chat)["input_ids"]
         return [tuple(row) for row in ids]
 
@@ -139,19 +161,33 @@ class Prompts:
 
 
 class Grader:
-    """Grades on rank 0, by the problems' own graders or a pool of warm ones, for all ranks."""
+    """Grades on rank 0, by the problems' own graders or a pool of warm ones, for all ranks.
+
+    Its tripwire sees all that is graded, in training and in validation; on rank 0 alone.
+    """
 
     def __init__(self, ranks: Ranks):
         self.ranks = ranks
         self.pool: GradingPool | None = None
+        self.alarm, self.tripwire = ErrorAlarm(), Tripwire()
 
     def __call__(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
-        """Return one verdict a response, in order, on every rank."""
-        return self.ranks.from_first(self._grade(problems, texts) if self.ranks.first else None)
+        """Return one verdict a response, in order, on every rank.
+
+        Raises:
+            GraderAlarm: on every rank, where too many verdicts are ``error``.
+
+        """
+        graded = self.ranks.from_first(self._grade(problems, texts) if self.ranks.first else None)
+        self.alarm.watch(graded)
+        if self.ranks.first:
+            self.tripwire.watch(problems, texts, graded)
+        return graded
 
     def _grade(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
         if needs_pool(problems):
-            self.pool = self.pool or GradingPool()
+            # Its own alarm would ring on rank 0 alone, and leave the others waiting.
+            self.pool = self.pool or GradingPool(error_limit_fraction=1.0)
         return grade_many(problems, texts, self.pool)
 
     def close(self) -> None:

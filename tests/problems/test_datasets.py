@@ -166,6 +166,45 @@ def test_errors_name_the_field_and_both_ways_out(tmp_path):
         load_benchmark("amc", tmp_path)
 
 
+MISSING = {
+    "none": None, "not a number": float("nan"), "empty": " ", "empty list": [], "empty box": r"\boxed{}",
+    "a list with none": ["1", None], "missing as text": "nan", "a table": {"value": 3},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", MISSING)
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [("math500", "answer"), ("dapo_math", "reward_model.ground_truth"), ("acecode", "test_cases")],
+)
+def test_a_row_without_a_reference_is_refused_by_row_and_column(tmp_path, name, column, bad):
+    if name == "acecode" and bad not in ("none", "not a number", "empty list"):
+        pytest.skip("tests have forms of their own")
+    good = ["assert f() == 1"] if name == "acecode" else "5"
+    top, _, below = column.partition(".")
+    rows = [
+        {"question": f"q {i}?", top: {below: value} if below else value}
+        for i, value in enumerate([good, good, MISSING[bad], good])
+    ]
+    load = load_training_set if name in TRAINING_SETS else load_benchmark
+    with pytest.raises(UserError) as error:
+        load(name, write(tmp_path, name, rows))
+    text = one_line(error)
+    assert f"{name}.jsonl, row 3, column {column}: " in text
+    assert "give it one, or leave the row out" in text
+
+
+def test_missing_numbers_of_a_table_are_refused_too(tmp_path):
+    import pandas
+
+    frame = pandas.DataFrame({"problem": ["a", "b"], "answer": [1, None]})
+    frame.to_parquet(tmp_path / "amc.parquet")
+    with pytest.raises(UserError, match=r"amc.parquet, row 2, column answer: nan is no reference"):
+        load_benchmark("amc", tmp_path)
+    frame.iloc[:1].to_parquet(tmp_path / "amc.parquet")
+    assert [p.reference for p in load_benchmark("amc", tmp_path).problems] == ["1"]
+
+
 def test_without_the_hub_the_error_comes_soon_and_helps(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path))

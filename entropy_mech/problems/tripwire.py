@@ -1,0 +1,121 @@
+"""A wire that a hole in a grader trips: one answer that is right for two different references."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from entropy_mech.grading import Verdict, grade_math
+from entropy_mech.grading.mathematics.normal import normal
+from entropy_mech.grading.mathematics.units import split_unit
+from entropy_mech.grading.maths import read_references
+from entropy_mech.problems.problem import Problem
+from entropy_mech.problems.text_problems import MathProblem
+
+_MOST_ANSWERS, _MOST_REFERENCES = 50_000, 20  # kept; the oldest answer goes first
+_LABEL = re.compile(r"^(?:[A-Za-z]|\\[a-z]+)(?:_\w|_\{\w+\})?=")
+_BASE = re.compile(r"_(?:\d|\{\d+\})$")
+
+
+class OneAnswerTwoReferences(UserWarning):
+    """An answer was called right for problems whose references differ as mathematics."""
+
+
+@dataclass
+class _Accepted:
+    """An answer's first problem, and all references (in normal form) that it was right for."""
+
+    problem: str
+    references: list[str]
+    seen: set[tuple[str, ...]] = field(default_factory=set)
+    tripped: bool = False
+
+
+class Tripwire:
+    r"""Remembers which references an answer was right for; counts answers with different ones.
+
+    Such an answer is a fault of the grader, which a policy will find and keep to, or of the data.
+    Only maths problems have references that can be compared.
+
+    >>> wire, right = Tripwire(), [Verdict("correct")] * 2
+    >>> problems = [MathProblem("a", "?", "17"), MathProblem("b", "?", "0.5")]
+    >>> wire.watch(problems, [r"\boxed{17}", r"\boxed{\frac{1}{2}}"], right)
+    >>> wire.answers
+    0
+    """
+
+    def __init__(self):
+        self._accepted: dict[str, _Accepted] = {}
+        self._new: list[list] = []
+        self.answers = 0
+
+    def watch(
+        self, problems: Sequence[Problem], texts: Sequence[str], verdicts: Sequence[Verdict]
+    ) -> None:
+        """Take note of graded responses; warn of each answer that trips the wire, once."""
+        for problem, text, verdict in zip(problems, texts, verdicts, strict=True):
+            if verdict.name == "correct" and isinstance(problem, MathProblem):
+                self._note(problem, problem.final_answer(text))
+
+    def take_new(self) -> list[list]:
+        """Return what was noted since the last call, as ``restore`` takes it."""
+        new, self._new = self._new, []
+        return new
+
+    def restore(self, noted: Iterable[list]) -> None:
+        """Go on from what another wire noted."""
+        for answer, problem, references, tripped in noted:
+            known = self._known(answer, problem, references)
+            known.seen.add(tuple(map(normal, references)))
+            known.tripped |= tripped
+            self.answers += tripped
+
+    def _known(self, answer: str, problem: str, references: list[str]) -> _Accepted:
+        if answer not in self._accepted and len(self._accepted) >= _MOST_ANSWERS:
+            del self._accepted[next(iter(self._accepted))]
+        return self._accepted.setdefault(answer, _Accepted(problem, references))
+
+    def _note(self, problem: MathProblem, answer: str) -> None:
+        references = read_references(problem.answer)
+        key = tuple(map(normal, references))
+        known = self._known(answer, problem.id, references)
+        if key in known.seen or known.tripped or len(known.seen) >= _MOST_REFERENCES:
+            return
+        known.tripped = bool(known.seen) and _differ(known.references, references, problem.rules)
+        known.seen.add(key)
+        self._new.append([answer, problem.id, references, known.tripped])
+        if known.tripped:
+            self.answers += 1
+            warnings.warn(
+                f"the answer {answer[:200]!r} was called right for problem {known.problem} "
+                f"(reference {known.references[0][:200]!r}) and for problem {problem.id} "
+                f"(reference {references[0][:200]!r}): a fault of the grader or of the data",
+                OneAnswerTwoReferences,
+                stacklevel=4,
+            )
+
+
+def _differ(some: Sequence[str], others: Sequence[str], rules: dict[str, float]) -> bool:
+    """Whether the grader itself tells two problems' references apart, either way round."""
+    if {*map(_undressed, some)} & {*map(_undressed, others)}:
+        return False
+    # Two numbers within a tolerance of one answer are within twice that of each other.
+    wider = {name: 2 * value for name, value in rules.items()}
+    return all(
+        grade_math(rf"\boxed{{{mine}}}", theirs, **wider).name == "wrong"
+        for one in some
+        for other in others
+        for mine, theirs in ((one, other), (other, one))
+    )
+
+
+def _undressed(reference: str) -> str:
+    r"""A reference without what an answer may leave out: its name, its unit, its base.
+
+    >>> _undressed(r"x = 5 \text{ cm}"), _undressed("52_8")
+    ('5', '52')
+    """
+    quantity, _ = split_unit(_LABEL.sub("", normal(reference)))
+    return _BASE.sub("", quantity)
