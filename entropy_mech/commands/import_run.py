@@ -11,18 +11,25 @@ def register(commands) -> None:
     parser = commands.add_parser(
         "import-run",
         help="take up a run or a log from elsewhere",
-        description="Store a run's folder that was copied here, or a log of verl or TRL, as a run.",
+        description=(
+            "Store a run's folder that was copied here, or the log of another framework (all that "
+            "`entropy-mech law` reads), as a run."
+        ),
         epilog="example: entropy-mech import-run fig11_7b_kl_cov copied/3f2a --profile paper",
     )
     parser.add_argument("name", help="the run's file in reproduce/runs/, such as fig11_7b_kl_cov")
     parser.add_argument(
-        "path", type=Path, help="a run's folder, or a log: CSV, JSONL, JSON, Parquet"
+        "path", type=Path, help="a run's folder, or a log of any form that `law` reads"
     )
     parser.add_argument("--profile", default="paper", help="toy or paper (paper)")
     parser.add_argument("--seed", type=int, default=1, help="the seed that it stands for (1)")
     parser.add_argument("--entropy", default="", metavar="COL", help="a log's entropy column")
     parser.add_argument(
-        "--performance", default="", metavar="COL", help="a log's column of the accuracy, 0 to 1"
+        "--performance", default="", metavar="COL", help="a log's column of the accuracy"
+    )
+    parser.add_argument("--step", default="", metavar="COL", help="a log's column of the step")
+    parser.add_argument(
+        "--run", dest="one_run", default="", metavar="NAME", help="one of several runs in a log"
     )
     parser.add_argument("--replace", action="store_true", help="though the run is there already")
     parser.set_defaults(run=run)
@@ -48,6 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.path,
         entropy=arguments.entropy,
         performance=arguments.performance,
+        step=arguments.step,
+        one_run=arguments.one_run,
         replace=arguments.replace,
     )
     print("\n".join([f"{arguments.name} seed {arguments.seed}: {target.path}", *lines]))

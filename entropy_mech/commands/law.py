@@ -11,9 +11,10 @@ def register(commands) -> None:
         "law",
         help="fit R = -a exp(H) + b to the log of a run",
         description=(
-            "Fit the law to a CSV, JSONL, JSON or Parquet log: coefficients, ceiling and forecasts "
-            "with intervals, warnings where the law does not hold, and a figure. Columns of this "
-            "package, TRL and verl are known by name."
+            "Fit the law to the log of a run: coefficients, ceiling and forecasts with intervals, "
+            "warnings where the law does not hold, and a figure. Reads CSV, JSONL, JSON, Parquet, "
+            "console text, TensorBoard events and wandb exports; the columns of most training "
+            "frameworks are known by name."
         ),
         epilog="example: entropy-mech law run.jsonl --performance val-core/math/acc/mean@1",
     )
@@ -21,6 +22,9 @@ def register(commands) -> None:
     parser.add_argument("--entropy", default="", metavar="COL", help="column of the entropy, nats")
     parser.add_argument("--performance", default="", metavar="COL", help="column of the accuracy")
     parser.add_argument("--step", default="", metavar="COL", help="column of the training step")
+    parser.add_argument(
+        "--run", dest="one_run", default="", metavar="NAME", help="one of several runs in LOG"
+    )
     parser.add_argument(
         "--at", type=float, nargs="+", default=[], metavar="H", help="forecast at these entropies"
     )
@@ -34,14 +38,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the report and write the figure."""
     from entropy_mech.theory.law_report import analyse_log, check_forecast_entropies
 
-    report, log = analyse_log(
+    report, _ = analyse_log(
         arguments.log,
         entropy=arguments.entropy,
         performance=arguments.performance,
         step=arguments.step,
+        run=arguments.one_run,
         at_entropy_nats=check_forecast_entropies(arguments.at),
     )
-    print(f"entropy from {log.entropy_column!r}, performance from {log.performance_column!r}")
     print(report.text())
     print(f"figure: {_draw(report, arguments.log, arguments.figure)}")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -19,21 +20,22 @@ UNIT_LABELS = {"fraction": "performance (fraction)", "percent": "performance (%)
 
 
 def law_of_run(report: LawReport, ax: Axes) -> Axes:
-    """Draw a run's points, coloured by step, the fitted law to H = 0 with its band, the ceiling."""
+    """Draw a run's points, coloured by step, the fitted law to H = 0 with its band, the ceiling.
+
+    A run whose entropy is not simply spent gets no law: its points, a grey least-squares curve over
+    them alone, and the warning in red above.
+    """
     points, fit = report.points, report.fit
     entropy = points["entropy_nats"].to_numpy()
-    grid = np.linspace(0.0, entropy.max(), 120)
-    if report.intervals is not None:
-        table = law_intervals(entropy, points["performance"], at_entropy_nats=grid)
-        band = table[table["quantity"] == "law"]
-        ax.fill_between(grid, band["low"], band["high"], color="C0", alpha=0.2, lw=0,
-                        label="95 % interval of the law")  # fmt: skip
-        ceiling = report.intervals.set_index("quantity").loc["ceiling"]
-        ax.errorbar([0.0], [fit.ceiling], [[max(fit.ceiling - ceiling["low"], 0.0)],
-                    [max(ceiling["high"] - fit.ceiling, 0.0)]], color="k", marker="_", ms=10,
-                    capsize=4, clip_on=False, label=f"ceiling {fit.ceiling:.3g}")  # fmt: skip
-    ax.plot(grid, fit.predict(grid), color="C0",
-            label=rf"$R = -{fit.a:.3g}\,e^H + {fit.b:.3g}$,  $R^2$ = {fit.r2:.3f}")  # fmt: skip
+    curve = rf"$-{fit.a:.3g}\,e^H + {fit.b:.3g}$,  $R^2$ = {fit.r2:.3f}"
+    if report.course.is_law:
+        grid = np.linspace(0.0, entropy.max(), 120)
+        _band_and_ceiling(report, grid, ax)
+        ax.plot(grid, fit.predict(grid), color="C0", label="$R = $" + curve)
+    else:
+        grid = np.linspace(entropy.min(), entropy.max(), 120)
+        ax.plot(grid, fit.predict(grid), color="0.6", ls="--", label="not the law: " + curve)
+        ax.set_title("Not the law: " + fill(report.course.sentence, 60), color="C3", wrap=True)
     dots = ax.scatter(entropy, points["performance"], c=points["step"], s=16, cmap="cool",
                       zorder=3, label="evaluations")  # fmt: skip
     ax.figure.colorbar(dots, ax=ax, label="training step")
@@ -41,6 +43,20 @@ def law_of_run(report: LawReport, ax: Axes) -> Axes:
     ax.set_xlim(left=-0.02 * entropy.max())
     ax.legend(frameon=False, fontsize="small")
     return ax
+
+
+def _band_and_ceiling(report: LawReport, grid: np.ndarray, ax: Axes) -> None:
+    if report.intervals is None:
+        return
+    points, fit = report.points, report.fit
+    table = law_intervals(points["entropy_nats"], points["performance"], at_entropy_nats=grid)
+    band = table[table["quantity"] == "law"]
+    ax.fill_between(grid, band["low"], band["high"], color="C0", alpha=0.2, lw=0,
+                    label="95 % interval of the law")  # fmt: skip
+    ceiling = report.intervals.set_index("quantity").loc["ceiling"]
+    ax.errorbar([0.0], [fit.ceiling], [[max(fit.ceiling - ceiling["low"], 0.0)],
+                [max(ceiling["high"] - fit.ceiling, 0.0)]], color="k", marker="_", ms=10,
+                capsize=4, clip_on=False, label=f"ceiling {fit.ceiling:.3g}")  # fmt: skip
 
 
 def residuals_of_run(report: LawReport, ax: Axes) -> Axes:
@@ -51,7 +67,8 @@ def residuals_of_run(report: LawReport, ax: Axes) -> Axes:
     lag1 = report.diagnostics.lag1_autocorrelation
     ax.plot(points["step"], residual, marker="o", ms=3, lw=0.8,
             label=f"lag-1 autocorrelation {lag1:.2f}")  # fmt: skip
-    ax.set(xlabel="training step", ylabel="observed $-$ law, " + UNIT_LABELS[report.unit])
+    against = "law" if report.course.is_law else "curve"
+    ax.set(xlabel="training step", ylabel=f"observed $-$ {against}, " + UNIT_LABELS[report.unit])
     ax.legend(frameon=False, fontsize="small")
     return ax
 
@@ -95,6 +112,15 @@ def forecast(result: LawForecast, ax: Axes, *, unit: str = "fraction") -> Axes:
     _log_entropy_axis(ax)
     ax.set_ylabel(UNIT_LABELS[unit])
     ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def forecast_of_run(report: LawReport, fraction: float, ax: Axes) -> Axes:
+    """Draw a run's ``forecast`` from its first part; where there is no law, say so instead."""
+    if report.course.is_law:
+        return forecast(report.forecast(fraction), ax, unit=report.unit)
+    ax.axis("off")
+    ax.set_title("Not the law: no forecast", color="C3")
     return ax
 
 

@@ -1,4 +1,4 @@
-"""Take up what was trained elsewhere in place of a run: a run's folder, or a log of verl or TRL.
+"""Take up what was trained elsewhere in place of a run: a run's folder, or a framework's log.
 
 What was imported says so: the manifest's ``imported`` names the place, the kind and the columns.
 """
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from entropy_mech.errors import UserError, bad_value
@@ -21,23 +22,30 @@ from entropy_mech.runs.manifest import now, write_json
 from entropy_mech.runs.metrics import MetricsFile
 from entropy_mech.runs.store import Run, read_json
 from entropy_mech.theory.law_log import RunLog, read_log
+from entropy_mech.theory.law_report import performance_unit
 from entropy_mech.train.config_io import identity, make_config
-
-# Beside entropy and performance, what figures show; the first column that a log has is taken.
-_LENGTH_COLUMNS = ("response_length_mean", "response_length/mean", "completions/mean_length")
 
 
 def import_run(
-    run: Run, source: Path, *, entropy: str = "", performance: str = "", replace: bool = False
+    run: Run,
+    source: Path,
+    *,
+    entropy: str = "",
+    performance: str = "",
+    step: str = "",
+    one_run: str = "",
+    replace: bool = False,
 ) -> list[str]:
     """Store what lies at ``source`` as this run and return lines that say what was taken.
 
     Args:
         run: in whose place it is to stand.
         source: a folder with ``config.json`` and ``metrics.jsonl``, as this package writes them,
-            or a log (CSV, JSONL, JSON, Parquet).
+            or a log (``theory.read_log``).
         entropy: the log's column of the entropy; found by name if empty.
         performance: the log's column of the validation accuracy; found by name if empty.
+        step: the log's column of the step; found by name if empty.
+        one_run: the name of one of several runs in the log.
         replace: take it though the run is there already.
 
     Raises:
@@ -59,7 +67,10 @@ def import_run(
             if (source / "config.json").is_file():
                 said = _copy_folder(run, source, temporary)
             else:
-                said = _write_log(run, source, temporary, entropy, performance)
+                log = read_log(
+                    source, entropy=entropy, performance=performance, step=step, run=one_run
+                )
+                said = _write_log(run, source, temporary, log)
             shutil.rmtree(run.path, ignore_errors=True)
             os.rename(temporary, run.path)
         finally:
@@ -91,61 +102,54 @@ def _copy_folder(run: Run, source: Path, target: Path) -> list[str]:
     return lines
 
 
-def _write_log(run: Run, source: Path, target: Path, entropy: str, performance: str) -> list[str]:
-    log = read_log(source, entropy=entropy, performance=performance)
-    frame = _frame(source, log)
-    if not frame["validation_accuracy"].dropna().between(0, 1).all():
-        raise UserError(
-            f"column {log.performance_column!r}: has values outside [0, 1]; give a column of "
-            "accuracies with --performance COL"
-        )
+def _write_log(run: Run, source: Path, target: Path, log: RunLog) -> list[str]:
+    name = "reward_mean" if log.on_training_data else "validation_accuracy"
+    frame, percent = _as_fractions(log)
+    frame = frame.rename(columns={"performance": name})
+    for column in ("validation_accuracy", "response_length_mean"):
+        if column not in frame:
+            frame[column] = float("nan")
     target.mkdir(parents=True)
     metrics = MetricsFile(target / "metrics.jsonl")
     for row in frame.astype(object).where(frame.notna(), None).to_dict("records"):
         metrics.append({**row, "step": int(row["step"])})
     write_json(target / "config.json", run.config.model_dump(mode="json"))
-    columns = {"entropy_nats": log.entropy_column, _performance(log): log.performance_column}
+    columns = {"entropy_nats": log.entropy_column, name: log.performance_column}
     origin = {"from": str(source), "kind": "log", "at": now(), "columns": columns}
+    origin["step_column"] = log.step_column
+    if percent:
+        origin["percent"] = [name]
     write_json(
         target / "manifest.json",
         {"steps": int(frame["step"].iloc[-1]), "seed": run.config.seed, "imported": origin},
     )
-    return [
-        f"{len(frame)} steps, {len(log.frame)} of them with {_performance(log)}",
-        f"entropy from {log.entropy_column!r}, performance from {log.performance_column!r}",
-        *(
-            ["no validation in this log: the training reward is kept as reward_mean, and "
-             "validation_accuracy stays empty"] if log.on_training_data else []
-        ),
-        "nobody has checked that it was trained with this run's configuration",
-    ]  # fmt: skip
-
-
-def _performance(log: RunLog) -> str:
-    return "reward_mean" if log.on_training_data else "validation_accuracy"
-
-
-def _frame(source: Path, log: RunLog) -> pd.DataFrame:
-    """Return a row a step: entropy at all steps, what else there is where it was measured."""
-    # Read as its own performance, a column comes at every step that has it.
-    whole = read_log(source, entropy=log.entropy_column, performance=log.entropy_column).frame
-    frame = whole[["step", "entropy_nats"]]
-    points = log.frame[["step", "performance"]].rename(columns={"performance": _performance(log)})
-    frame = frame.merge(points, on="step", how="outer").sort_values("step")
-    for name in _LENGTH_COLUMNS:
-        try:
-            found = read_log(source, entropy=log.entropy_column, performance=name).frame
-        except UserError:
-            continue  # a log without this column: the next name, or no length at all
-        found = found[["step", "performance"]].rename(
-            columns={"performance": "response_length_mean"}
+    said = [f"{len(frame)} steps, {len(log.frame)} of them with {name}", log.columns_taken()]
+    said += [f"warning: {warning}" for warning in log.warnings]
+    said += [f"note: {note}" for note in log.notes]
+    if percent:
+        said.append(f"note: {log.performance_column!r} is in percent: divided by 100")
+    if log.on_training_data:
+        said.append(
+            "no validation in this log: the training reward is kept as reward_mean, and "
+            "validation_accuracy stays empty"
         )
-        frame = frame.merge(found, on="step", how="left")
-        break
-    for name in ("validation_accuracy", "response_length_mean"):
-        if name not in frame:
-            frame[name] = float("nan")
-    return frame
+    return [*said, "nobody has checked that it was trained with this run's configuration"]
+
+
+def _as_fractions(log: RunLog) -> tuple[pd.DataFrame, bool]:
+    """Return all steps of a log, an accuracy in percent divided by 100, and whether it was."""
+    frame, name = log.every_step, "%" if log.percent else log.performance_column
+    scores = frame["performance"].dropna().to_numpy()
+    # The name must say so: a sum of rewards of up to 30 has the range of an accuracy too.
+    named = performance_unit(np.array([0.0, 2.0]), name) == "percent"
+    if named and performance_unit(scores, name) == "percent":
+        return frame.assign(performance=frame["performance"] / 100.0), True
+    if not log.on_training_data and not ((scores >= 0.0) & (scores <= 1.0)).all():
+        raise UserError(
+            f"column {log.performance_column!r}: has values outside [0, 1]; give a column of "
+            "accuracies with --performance COL"
+        )
+    return frame, False
 
 
 def first_difference(ours: Any, theirs: Any, at: str = "") -> tuple[str, Any, Any] | None:

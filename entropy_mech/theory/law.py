@@ -9,6 +9,7 @@ import numpy as np
 from entropy_mech.errors import UserError, bad_value
 
 _LARGEST_ENTROPY_NATS = 50.0  # log V is 12 for the largest vocabularies: beyond is a unit mistake
+_ROUNDING_NATS = 1e-5  # of an entropy summed in single precision over a large vocabulary
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ def fit_law(entropy_nats: np.ndarray, performance: np.ndarray) -> LawFit:
     (fractions or percent), which a, b, ceiling and rmse share. The form is linear in exp(H), so the
     fit is closed-form. (The paper's takeaway box prints -a exp(H + b): a misprint for Eq. 6.)
 
-    Raises ``UserError`` for fewer than three points, unequal lengths, NaN, negative entropy or one
-    constant entropy.
+    Raises ``UserError`` for fewer than three points, unequal lengths, NaN, negative entropy (but
+    for rounding, up to 1e-5 nats, which counts as 0) or entropy that is constant within rounding.
 
     >>> fit = fit_law(np.log([1.0, 2.0, 3.0]), [0.7, 0.4, 0.1])  # exp(H) = 1, 2, 3: slope -0.3
     >>> [round(v, 9) for v in (fit.a, fit.b, fit.ceiling, fit.r2)]
@@ -82,19 +83,39 @@ def checked_points(
         )
     if len(entropy) < 3:
         raise bad_value("points", len(entropy), "give at least 3: two always lie on the law")
-    if entropy.min() < 0.0:
-        raise bad_value("entropy_nats", float(entropy.min()), "give entropies of at least 0 nats")
+    if entropy.min() < -_ROUNDING_NATS:
+        why = "all are negative: are these -H?" if entropy.max() < 0.0 else "-H, or of a density?"
+        raise bad_value(
+            "entropy_nats", float(entropy.min()), f"give entropies of at least 0 nats ({why})"
+        )
+    entropy = np.maximum(entropy, 0.0)
     if entropy.max() > _LARGEST_ENTROPY_NATS:
         raise bad_value(
             "entropy_nats",
             float(entropy.max()),
             "give token entropies in nats (is this a sum over tokens, or a perplexity?)",
         )
-    if np.ptp(entropy) <= 1e-12 * max(1.0, entropy.max()):
+    if np.ptp(entropy) <= _rounding(entropy):
+        within = "everywhere" if np.ptp(entropy) == 0.0 else "everywhere within rounding"
         raise bad_value(
-            "entropy_nats", f"{entropy[0]:.6g} everywhere", "give a run in which entropy moves"
+            "entropy_nats", f"{entropy[0]:.6g} {within}", "give a run in which entropy moves"
         )
     return entropy, scores
+
+
+def _rounding(entropy: np.ndarray) -> float:
+    """Return by how much entropies may differ that are the same number, rounded.
+
+    1e-5 of the largest, at least 1e-5 (sums in single precision); one unit of the last decimal,
+    where all are written with two to five; 2^-7 of it where there are but two values (bfloat16).
+    """
+    single = 1e-5 * max(1.0, float(entropy.max()))
+    if len(np.unique(entropy)) == 2:
+        single = max(single, 2.0**-7 * float(entropy.max()))
+    for decimals in range(2, 6):
+        if np.allclose(np.round(entropy, decimals), entropy, rtol=0.0, atol=1e-12):
+            return max(single, 1.0001 * 10.0**-decimals)
+    return single
 
 
 def _column(field: str, values: np.ndarray) -> np.ndarray:

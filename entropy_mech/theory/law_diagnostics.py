@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from entropy_mech.theory.law import LawFit, checked_points, fit_law
+from entropy_mech.theory.law_course import Course, course_of
 
 _FEW_POINTS = 12
 _NARROW = 0.05  # range of exp(H): on it a = 0.2 moves performance by one point
@@ -51,19 +52,28 @@ def residual_diagnostics(
     return ResidualDiagnostics(lag1, max(effective, 1.0), high, middle, low)
 
 
-def law_warnings(entropy_nats: np.ndarray, performance: np.ndarray, forms=None) -> list[str]:
+def law_warnings(
+    entropy_nats: np.ndarray, performance: np.ndarray, forms=None, course: Course | None = None
+) -> list[str]:
     """Return, a sentence each, why the law may not hold for this run; empty if nothing is wrong.
 
-    Points in training order; ``forms`` is ``compare_forms`` of the same points, if made already.
-    Looks for: few points, a narrow range of entropy, entropy that rises or is held while
-    performance moves, a negative a, a poor fit, a ceiling far beyond the points, a better form.
+    Points in training order; ``forms`` is ``compare_forms`` of the same points, if made already,
+    ``course`` is ``course_of`` the run, and comes first unless entropy is spent. Then: few points,
+    a narrow range of entropy, a negative a, a poor fit, a ceiling far beyond the points, a better
+    form.
 
     >>> law_warnings([0.5, 0.4, 0.3], [0.2, 0.3, 0.4])[0]
     'only 3 points: intervals and forecasts mean little below 12'
     """
     entropy, scores = checked_points(entropy_nats, performance)
+    course = course or course_of(entropy, scores)
     fit, warnings = fit_law(entropy, scores), []
     growth, n = np.exp(entropy), len(scores)
+    if not course.is_law:
+        warnings.append(
+            f"{course.sentence}: no curve through such points is the law, which is about entropy "
+            "that is spent"
+        )
     if n < _FEW_POINTS:
         warnings.append(f"only {n} points: intervals and forecasts mean little below {_FEW_POINTS}")
     if np.ptp(growth) < _NARROW:
@@ -71,12 +81,11 @@ def law_warnings(entropy_nats: np.ndarray, performance: np.ndarray, forms=None) 
             f"entropy moves only from {entropy.min():.3g} to {entropy.max():.3g} nats: too narrow "
             "a range to tell a from b"
         )
-    warnings += _course_warnings(entropy, scores)
     if fit.a <= 0.0:
         warnings.append("a is negative: performance fell as entropy fell, the law does not hold")
     elif fit.r2 < 0.8:
         warnings.append(f"R^2 is {fit.r2:.2f}: the law explains little of this run")
-    if entropy.min() > 0.5 * entropy.max():
+    if course.is_law and entropy.min() > 0.5 * entropy.max():
         warnings.append(
             f"the lowest entropy is {entropy.min():.3g} nats: the ceiling (at 0) is far off"
         )
@@ -89,22 +98,3 @@ def law_warnings(entropy_nats: np.ndarray, performance: np.ndarray, forms=None) 
                 "allowed for)"
             )
     return warnings
-
-
-def _course_warnings(entropy: np.ndarray, scores: np.ndarray) -> list[str]:
-    """Return what the course of entropy over training says: rising, or held."""
-    n = len(entropy)
-    ranks, order = np.argsort(np.argsort(entropy)), np.arange(n)
-    if n >= 5 and np.corrcoef(ranks, order)[0, 1] > 0.3:
-        return ["entropy rises over training: the law is about entropy that is spent"]
-    if n < 8:
-        return []
-    half, quarter = n // 2, max(n // 4, 2)
-    late_entropy = abs(entropy[half : half + quarter].mean() - entropy[-quarter:].mean())
-    late_scores = abs(scores[half : half + quarter].mean() - scores[-quarter:].mean())
-    if late_entropy < 0.05 * np.ptp(entropy) and late_scores > 0.2 * np.ptp(scores):
-        return [
-            "performance still moves while entropy stands still in the later half: entropy seems "
-            "to be held (bonus, KL, clipping), and such points are not on one curve"
-        ]
-    return []

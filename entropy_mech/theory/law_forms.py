@@ -23,6 +23,8 @@ from scipy.optimize import minimize_scalar
 from entropy_mech.errors import UserError, bad_value, unknown_name
 from entropy_mech.theory.law import checked_points
 
+_MEASURES = ("a", "b", "c", "rmse", "aicc", "delta_aicc", "delta_aicc_ar1", "forecast_rmse",
+             "forecast_mean_error")  # fmt: skip
 _SMALLEST = 1e-300  # residuals of points exactly on a curve: their logarithm must stay finite
 
 
@@ -132,25 +134,26 @@ def compare_forms(
     first = n_first(len(scores), forecast_fraction)
     rows = {}
     for form in FORMS:
+        rows[form] = {
+            "parameters": 3 if FORMS[form].search else 2,
+            **dict.fromkeys(_MEASURES, np.nan),
+        }
         try:
             fit = fit_form(form, entropy, scores)
-            early = fit_form(form, entropy[:first], scores[:first])
-        except UserError:
-            rows[form] = {"parameters": 3 if FORMS[form].search else 2}
+            rows[form] |= {
+                "a": fit.a,
+                "b": fit.b,
+                "c": fit.c,
+                "rmse": fit.rmse,
+                "aicc": fit.aicc,
+                "delta_aicc": fit.aicc,
+                "delta_aicc_ar1": _aicc_ar1(fit, entropy, scores),
+            }
+            error = scores - fit_form(form, entropy[:first], scores[:first]).predict(entropy)
+        except UserError:  # an entropy of 0, or one that does not move among the first
             continue
-        error = scores[first:] - early.predict(entropy[first:])
-        rows[form] = {
-            "parameters": fit.parameters,
-            "a": fit.a,
-            "b": fit.b,
-            "c": fit.c,
-            "rmse": fit.rmse,
-            "aicc": fit.aicc,
-            "delta_aicc": fit.aicc,
-            "delta_aicc_ar1": _aicc_ar1(fit, entropy, scores),
-            "forecast_rmse": float(np.sqrt(np.mean(error**2))),
-            "forecast_mean_error": float(error.mean()),
-        }
+        rows[form]["forecast_rmse"] = float(np.sqrt(np.mean(error[first:] ** 2)))
+        rows[form]["forecast_mean_error"] = float(error[first:].mean())
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("form")
     for column in ("delta_aicc", "delta_aicc_ar1"):
         frame[column] -= frame[column].min()
@@ -163,7 +166,8 @@ def n_first(points: int, fraction: float) -> int:
     >>> n_first(200, 0.15), n_first(12, 0.15)
     (30, 4)
     """
-    if not 0.0 < fraction < 1.0:
+    number = isinstance(fraction, int | float) and not isinstance(fraction, bool)
+    if not number or not 0.0 < fraction < 1.0:
         raise bad_value("forecast_fraction", fraction, "give a fraction between 0 and 1, like 0.15")
     if points < 5:
         raise bad_value(

@@ -1,72 +1,83 @@
-"""Read entropy and performance out of a training log: CSV, JSONL, JSON or Parquet.
+"""Read entropy and performance of one run out of a training log, whatever wrote it.
 
-Columns are found by name for this package's runs, TRL and verl; any other log needs the two names.
+``law_files`` reads the container, ``law_shape`` undoes a tracker's export, ``law_dialects`` knows
+the names, ``law_runs`` keeps to one run; here the columns are chosen and joined into points.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from entropy_mech.errors import UserError, bad_value, unknown_name
+from entropy_mech.errors import UserError, unknown_name
+from entropy_mech.theory.law_course import control_in
+from entropy_mech.theory.law_dialects import (
+    DIALECTS,
+    KINDS,
+    LENGTHS,
+    STEPS,
+    WARNED_KINDS,
+    Dialect,
+    entropy_doubt,
+    matching,
+)
+from entropy_mech.theory.law_files import read_table
+from entropy_mech.theory.law_runs import Steps, one_run, series
+from entropy_mech.theory.law_shape import chosen_export, one_metric_a_column, roles_as_prefixes
+from entropy_mech.theory.law_table import Table
 
-# In order of preference; a pattern must match the whole name, less a leading "train/" as
-# experiment trackers put before TRL's names. TRL's old PPO column objective/entropy is a sum over
-# tokens, not a mean, and so is not taken.
-STEP_COLUMNS = ("step", "global_step", "training/global_step", "_step")
-ENTROPY_COLUMNS = (
-    "entropy_nats",
-    "actor/entropy",
-    "entropy",
-    "actor/entropy_loss",
-    "policy_entropy",
-)
-VALIDATION_COLUMNS = (
-    r"validation_accuracy",
-    r"val-core/.+/acc/mean@\d+",
-    r"val-core/.+/mean@\d+",
-    r"val/test_score/.+",
-    r"eval_rewards/.*(acc|correct).*/mean|eval_rewards/.*(acc|correct)[^/]*",
-    r"eval_accuracy|eval/accuracy|accuracy",
-    r"eval_reward|eval/reward",
-)
-REWARD_COLUMNS = (
-    r"critic/score/mean",
-    r"rewards/.*(acc|correct).*/mean",
-    r"reward|reward_mean|critic/rewards/mean",
-)
-_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+_ANY = DIALECTS[-1]
+_LEAST = 3  # values of a validation column that can be fitted
 
 
 @dataclass(frozen=True)
 class RunLog:
     """Points of one run in training order: ``frame`` has step, entropy_nats and performance.
 
-    ``entropy_column`` and ``performance_column`` are the names in the log; ``on_training_data``
-    says that no validation column was found and the training reward stands in for it.
+    ``every_step`` has a row for each step with anything: these and response_length_mean, NaN where
+    not measured. The names are those in the log; ``step_column`` is empty where rows were counted.
+    ``on_training_data`` says that the training reward stands in for validation, ``percent`` that
+    the log itself writes percent, ``controlled`` what in the log or beside it says that entropy is
+    controlled. ``warnings`` are doubts about the columns, ``notes`` what else
+    was done with the rows.
     """
 
     frame: pd.DataFrame
     entropy_column: str
     performance_column: str
     on_training_data: bool = False
+    step_column: str = ""
+    dialect: str = ""
+    percent: bool = False
+    controlled: str = ""
+    every_step: pd.DataFrame = field(default_factory=pd.DataFrame)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def columns_taken(self) -> str:
+        """Return one line that names every column taken."""
+        step = repr(self.step_column) if self.step_column else "the order of the rows"
+        known = "" if self.dialect in ("", _ANY.name) else f" (names of {self.dialect})"
+        return (
+            f"entropy from {self.entropy_column!r}, performance from {self.performance_column!r}, "
+            f"step from {step}{known}"
+        )
 
 
 def read_log(
-    path: str | Path, *, entropy: str = "", performance: str = "", step: str = ""
+    path: str | Path, *, entropy: str = "", performance: str = "", step: str = "", run: str = ""
 ) -> RunLog:
     """Return the points of a log, one for each step at which performance was measured.
 
-    Rows of one step are merged (TRL writes an evaluation in a row of its own); an evaluation takes
-    the entropy of its step, or of the last step before it that has one. An empty cell or an absent
-    key is a value not measured; NaN or infinity written out is refused, as are text and columns
-    that are missing or could be any of several. Every refusal is one ``UserError`` line.
+    An evaluation takes the entropy of its step, or of the last step before it that has one. An
+    empty cell or an absent key is a value not measured; NaN or infinity written out is refused, as
+    are text and columns that are missing or could be any of several. ``run`` names one of several
+    runs. Every refusal is one ``UserError`` line.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "run.jsonl")  # as verl's file logger writes it
@@ -76,176 +87,211 @@ def read_log(
     ('critic/score/mean', True, [[1.0, 0.5, 0.2]])
     """
     path = Path(path)
-    table = _read_table(path)
-    entropy_name = _column(table, "entropy", entropy, ENTROPY_COLUMNS)
-    performance_name = _performance_column(table, performance)
-    step_name = step or next((c for c in map(_named(table), STEP_COLUMNS) if c), "")
-    if step_name and step_name not in table:
-        raise _missing(table, "step", step_name)
-    steps = _numbers(table, step_name) if step_name else np.arange(len(table), dtype=float)
-    if np.isnan(steps).all():
-        raise UserError(f"column {step_name!r} is empty: give the column of the step")
-    points = pd.DataFrame(
-        {
-            "step": pd.Series(steps).ffill().bfill(),
-            "entropy_nats": _numbers(table, entropy_name),
-            "performance": _numbers(table, performance_name),
-        }
-    )
-    # last() skips what was not measured, so rows of one step complete each other
-    points = points.groupby("step", sort=True).last().reset_index()
-    points["entropy_nats"] = points["entropy_nats"].ffill()
+    table, export = chosen_export(read_table(path), run)
+    table = roles_as_prefixes(one_metric_a_column(table))
+    dialect = _dialect(table)
+    entropy_name = _entropy_column(table, entropy, dialect)
+    performance_name, on_training_data = _performance_column(table, performance, dialect)
+    for name in (entropy_name, performance_name, *([step] if step in table.bad else [])):
+        table.column(name)  # refuses text, NaN and infinity
+    steps = _steps(table, step, dialect, entropy_name, performance_name)
+    metrics = list(dict.fromkeys([entropy_name, performance_name]))
+    table, steps = one_run(table, steps, metrics, "" if export else run)
+    kind = dialect.kind if matching([entropy_name], dialect.entropies) else "unknown"
+    every_step, late = _joined(table, steps, entropy_name, performance_name)
+    points = every_step.assign(entropy_nats=every_step["entropy_nats"].ffill())
+    points = points[["step", "entropy_nats", "performance"]][~late]
     points = points.dropna().reset_index(drop=True)
     if points.empty:
         raise UserError(
             f"{path.name}: no step has both {entropy_name!r} and {performance_name!r}: "
             "give columns that were logged in one run"
         )
-    on_training_data = not performance and not _matching(table, VALIDATION_COLUMNS)
-    return RunLog(points, entropy_name, performance_name, on_training_data)
+    if late.any():
+        table.notes.append(
+            f"{late.sum()} evaluations after the last entropy are left out: theirs is not known"
+        )
+    bits = bool(re.search(r"(?:^|[/_.])bits?(?:$|[/_.])", entropy_name, re.IGNORECASE))
+    if bits:
+        points["entropy_nats"] *= np.log(2.0)
+        every_step["entropy_nats"] *= np.log(2.0)
+        table.notes.append(f"{entropy_name!r} is in bits: made into nats")
+    return RunLog(
+        points,
+        entropy_name,
+        performance_name,
+        on_training_data,
+        steps.name,
+        dialect.name,
+        performance_name in table.percent,
+        control_in(table.numbers, _settings(path)),
+        every_step,
+        _doubts(entropy_name, kind, export),
+        [*_remarks(kind), *table.notes],
+    )
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    if path.is_dir():
-        path = path / "metrics.jsonl"
-    if not path.is_file():
-        raise bad_value("log", str(path), "no such file: give a CSV, JSONL, JSON or Parquet log")
-    if path.suffix.lower() not in _SUFFIXES:
-        raise bad_value("log", str(path), f"give a file that ends in {', '.join(_SUFFIXES)}")
-    try:
-        table = _parse(path, path.suffix.lower())
-    except UserError:
-        raise
-    except Exception as error:  # parsers raise many kinds; the user needs the one line
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise bad_value("log", str(path), f"cannot be read ({reason})") from None
-    if table.empty:
-        raise bad_value("log", str(path), "has no rows: give the log of a run")
-    return table
+def _dialect(table: Table) -> Dialect:
+    """Return the framework whose names fit best: its entropy, and then performance and step."""
+    names = table.measured()
+
+    def fit(dialect: Dialect) -> int:
+        if not matching(names, dialect.entropies):
+            return 0
+        scores = matching(names, dialect.validation) or matching(names, dialect.rewards)
+        step = [s for s in dialect.steps if s != "step"]
+        return 1 + 2 * bool(scores) + bool(matching(names, step))
+
+    best = max(DIALECTS, key=fit)  # of equals the first
+    return best if fit(best) else _ANY
 
 
-def _parse(path: Path, suffix: str) -> pd.DataFrame:
-    if suffix == ".parquet":
-        return pd.read_parquet(path)
-    if suffix in (".csv", ".tsv"):
-        separator = "\t" if suffix == ".tsv" else ","
-        # Only an empty cell is "not measured"; "nan" stays text and is refused by _numbers.
-        table = pd.read_csv(path, sep=separator, keep_default_na=False, na_values=[""])
-        texts = table.select_dtypes(exclude="number")
-        texts = texts.astype(object).where(texts.notna(), None)
-        return table.assign(**{name: texts[name] for name in texts})
-    text = path.read_text(encoding="utf-8-sig")
-    if suffix == ".json":
-        records = json.loads(text)
-        records = records.get("log_history", records) if isinstance(records, dict) else records
-        if not isinstance(records, list):
-            raise bad_value("log", str(path), "give a list of records, or TRL's trainer_state.json")
-    else:
-        records = [
-            _record(path, n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()
-        ]
-    # verl's file logger keeps the metrics of a step under "data"
-    flat = [
-        {**{k: v for k, v in r.items() if k != "data"}, **r["data"]}
-        if isinstance(r.get("data"), dict)
-        else r
-        for r in records
-    ]
-    columns = dict.fromkeys(key for record in flat for key in record)
-    return pd.DataFrame({key: [r.get(key) for r in flat] for key in columns}, dtype=object)
+def _entropy_column(table: Table, given: str, dialect: Dialect) -> str:
+    if given:
+        return _given(table, "entropy", given)
+    found = matching(table.measured(), dialect.entropies)
+    if not found:
+        raise UserError(f"no entropy column found: name it with --entropy COL ({_columns(table)})")
+    return _only(found, "entropy")
 
 
-def _record(path: Path, number: int, line: str) -> dict:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
+def _performance_column(table: Table, given: str, dialect: Dialect) -> tuple[str, bool]:
+    """Return the column and whether it is measured on training prompts."""
+    names = table.measured()
+    patterns = [(d.validation, d.rewards) for d in dict.fromkeys((dialect, _ANY, *DIALECTS))]
+    rewards = next((found for _, r in patterns if (found := matching(names, r))), [])
+    if given:
+        name = _given(table, "performance", given)
+        trained = name in rewards and not re.fullmatch("scores?", name, re.IGNORECASE)
+        return name, trained and not matching([name], _ANY.validation)
+    validation = next((found for v, _ in patterns if (found := matching(names, v))), [])
+    few = [n for n in validation if np.isfinite(table.numbers[n]).sum() < _LEAST]
+    if validation and rewards and len(few) == len(validation):
+        table.notes.append(f"{validation[0]!r} has fewer than {_LEAST} values: not taken")
+        validation = []
+    found = validation or rewards
+    if not found:
         raise UserError(
-            f"{path.name} line {number}: not JSON ({error.msg}): mend that line"
-        ) from None
-    if not isinstance(record, dict):
-        raise UserError(f"{path.name} line {number}: not a JSON object: give one record a line")
-    return record
+            f"no performance column found: name it with --performance COL ({_columns(table)})"
+        )
+    name = _only(found, "performance")
+    copies = [n for n in rewards if name == "performance" and _copies(table, name, n)]
+    return name, not validation or bool(copies)
 
 
-def _numbers(table: pd.DataFrame, name: str) -> np.ndarray:
-    """Return a column as floats, NaN where nothing was measured; refuse anything else."""
-    values = table[name]
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-        numbers = values.to_numpy(dtype=float, na_value=np.nan)
-        if np.isinf(numbers).any():
-            raise _not_finite(name, int(np.isinf(numbers).argmax()), "inf")
-        return numbers
-    numbers = np.full(len(values), np.nan)
-    for row, value in enumerate(values):
-        if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
-            if isinstance(value, float) and table[name].dtype == object:
-                raise _not_finite(name, row, "NaN")
+def _copies(table: Table, name: str, other: str) -> bool:
+    one, two = table.numbers[name], table.numbers[other]
+    return bool(np.array_equal(one, two, equal_nan=True))
+
+
+def _given(table: Table, kind: str, name: str) -> str:
+    """Return the column that is meant: by its whole name, or by its end where rows have a type."""
+    if name in table.names:
+        return name
+    ends = [n for n in table.measured() if n.endswith(f"/{name}")]
+    if len(ends) == 1:
+        return ends[0]
+    if ends:
+        return _only(ends, kind)
+    raise unknown_name(f"{kind} column", name, table.names)
+
+
+def _only(found: list[str], kind: str) -> str:
+    if len(found) > 1:
+        shown = ", ".join(found[:4]) + (", ..." if len(found) > 4 else "")
+        raise UserError(
+            f"{len(found)} columns could be the {kind} ({shown}): name one with --{kind} COL"
+        )
+    return found[0]
+
+
+def _steps(table: Table, given: str, dialect: Dialect, *metrics: str) -> Steps:
+    """Return the step of each row: the first known column that says it for all rows that count.
+
+    Several columns of one name (``train/global_step``, ``eval/global_step``) are one, if they count
+    alike. Rows are numbered where there is no column.
+    """
+    used = [np.isfinite(table.numbers[metric]) for metric in metrics]
+    if given:
+        name = _given(table, "step", given)
+        if not np.isfinite(table.column(name)).any():
+            raise UserError(f"column {name!r} is empty: give the column of the step")
+        return Steps(name, _filled(table.numbers[name]))
+    candidates = []
+    for pattern in (*dialect.steps, *STEPS):
+        found = [n for n in matching(table.measured(), [pattern]) if n not in table.bad]
+        if not found or set(found) & set(metrics):
             continue
-        try:
-            numbers[row] = float(value)
-        except (TypeError, ValueError):
-            raise UserError(
-                f"column {name!r} row {row + 1}: {str(value)[:40]!r} is not a number: "
-                "give a numeric column"
-            ) from None
-        if not math.isfinite(numbers[row]):
-            raise _not_finite(name, row, str(value))
-    return numbers
+        together = np.full(table.rows, np.nan)
+        for name in found:
+            together = np.where(np.isfinite(together), together, table.numbers[name])
+        ends = [np.nanmax(together[rows], initial=-np.inf) for rows in used]
+        alike = len(found) == 1 or max(ends) <= 1.5 * max(min(ends), 1.0)
+        if alike:
+            candidates.append(Steps(", ".join(found), together))
+    any_used = np.any(used, axis=0)
+    full = [s for s in candidates if np.isfinite(s.values[any_used]).all()] or candidates
+    for chosen in full:
+        within = [s for s in full if matching([s.name], ["global_step"])]
+        if within and _goes_back(chosen, any_used) and not _goes_back(within[0], any_used):
+            chosen = within[0]  # the other starts anew at every epoch
+        return Steps(chosen.name, _filled(chosen.values))
+    return Steps("", np.arange(table.rows, dtype=float))
 
 
-def _not_finite(name: str, row: int, value: str) -> UserError:
-    return UserError(
-        f"column {name!r} row {row + 1}: {value}: remove that row, or leave the cell empty if "
-        "nothing was measured"
-    )
+def _goes_back(steps: Steps, rows: np.ndarray) -> bool:
+    return bool((np.diff(_filled(steps.values)[rows]) < 0).any())
 
 
-def _column(table: pd.DataFrame, kind: str, given: str, known: tuple[str, ...]) -> str:
-    if given:
-        if given not in table:
-            raise _missing(table, kind, given)
-        return given
-    for name in known:
-        if found := _named(table)(name):
-            return found
-    raise UserError(f"no {kind} column found: name it with --{kind} COL ({_columns(table)})")
+def _filled(values: np.ndarray) -> np.ndarray:
+    return pd.Series(values).ffill().bfill().to_numpy()
 
 
-def _performance_column(table: pd.DataFrame, given: str) -> str:
-    if given:
-        return _column(table, "performance", given, ())
-    for patterns in (VALIDATION_COLUMNS, REWARD_COLUMNS):
-        found = _matching(table, patterns)
-        if len(found) > 1:
-            shown = ", ".join(found[:4]) + (", ..." if len(found) > 4 else "")
-            raise UserError(
-                f"{len(found)} columns could be the performance ({shown}): "
-                "name one with --performance COL"
-            )
-        if found:
-            return found[0]
-    raise UserError(
-        f"no performance column found: name it with --performance COL ({_columns(table)})"
-    )
+def _joined(
+    table: Table, steps: Steps, entropy: str, performance: str
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return all measured by step, and (rows,) whether an evaluation is past the last entropy."""
+    columns = {"entropy_nats": entropy, "performance": performance}
+    lengths = [n for n in matching(table.measured(), LENGTHS) if n not in table.bad]
+    if lengths:
+        columns["response_length_mean"] = lengths[0]
+    frame = pd.DataFrame({"step": np.zeros(0)})
+    for name, column in columns.items():
+        at, values = series(table, steps, column)
+        how = "left" if name == "response_length_mean" else "outer"
+        frame = frame.merge(pd.DataFrame({"step": at, name: values}), on="step", how=how)
+    if not lengths:
+        frame["response_length_mean"] = np.nan
+    at = frame["step"][frame["entropy_nats"].notna()].to_numpy()
+    gap = 2.0 * np.diff(at).max(initial=1.0)
+    return frame, (frame["step"] > at.max(initial=-np.inf) + gap).to_numpy() & (len(at) > 0)
 
 
-def _matching(table: pd.DataFrame, patterns: tuple[str, ...]) -> list[str]:
-    """Return the columns of the first pattern that any column matches."""
-    for pattern in patterns:
-        found = [c for c in table if re.fullmatch(rf"(?:train/)?(?:{pattern})", str(c))]
-        if found:
-            return found
-    return []
+def _settings(path: Path) -> list[str]:
+    """Return which settings of a run of this package, in its folder, control the entropy."""
+    file = path / "config.json"
+    try:
+        loss = json.loads(file.read_text())["loss"] if file.is_file() else {}
+    except (json.JSONDecodeError, KeyError):  # another program's
+        return []
+    said = [f"loss.method = {loss['method']}"] if "_cov" in str(loss.get("method")) else []
+    said += [f"loss.{key} = {loss[key]}" for key in ("entropy_bonus",) if loss.get(key)]
+    low, high = loss.get("clip_low"), loss.get("clip_high")
+    return said + ([f"loss.clip_high = {high}"] if None not in (low, high) and high > low else [])
 
 
-def _named(table: pd.DataFrame):
-    return lambda name: next((c for c in (name, f"train/{name}") if c in table), None)
+def _doubts(entropy: str, kind: str, export: str) -> list[str]:
+    said = f"{entropy!r}: {KINDS[kind]}" if kind in WARNED_KINDS else ""
+    if kind == "unknown" and (doubt := entropy_doubt(entropy)):
+        said = f"{entropy!r}: by its name {doubt}"
+    group = f"{export!r} is a mean over runs, and means of runs on one curve are not on it"
+    return [*([said] if said else []), *([group] if export.startswith("Group: ") else [])]
 
 
-def _missing(table: pd.DataFrame, kind: str, name: str) -> UserError:
-    return unknown_name(f"{kind} column", name, [str(column) for column in table])
+def _remarks(kind: str) -> list[str]:
+    return [KINDS[kind]] if KINDS[kind] and kind not in WARNED_KINDS else []
 
 
-def _columns(table: pd.DataFrame) -> str:
-    names = [str(column) for column in table]
+def _columns(table: Table) -> str:
+    names = table.names
     return "columns: " + ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from entropy_mech.errors import bad_value, unknown_name
+from entropy_mech.errors import bad_value, number_list, real_number, unknown_name, whole_number
 from entropy_mech.theory.dynamics import UPDATES as GRADIENT_UPDATES
 from entropy_mech.theory.dynamics import exact_change, step_for, taylor_terms
 from entropy_mech.theory.remainder import bound_for_scales
@@ -55,6 +55,7 @@ def verify_lemma1(
     >>> len(frame), bool(frame.first_order_error.gt(frame.second_order_error).all())
     (21, True)
     """
+    whole_number("seed", seed)
     etas = _check(policies, actions, etas, update, logit_scale, logit_distribution)
     if policies_file:
         logits, advantages = load_policies(policies_file)
@@ -90,9 +91,11 @@ def step_sizes(eta_min: float, eta_max: float, count: int) -> tuple[float, ...]:
     >>> [round(eta, 6) for eta in step_sizes(0.001, 0.1, 3)]
     [0.001, 0.01, 0.1]
     """
+    real_number("eta_min", eta_min)
+    real_number("eta_max", eta_max)
     if not 0.0 < eta_min < eta_max < np.inf:
         raise bad_value("eta_min, eta_max", (eta_min, eta_max), "give 0 < eta_min < eta_max")
-    if count < 2:
+    if whole_number("eta_count", count) < 2:
         raise bad_value("eta_count", count, "give at least 2: a slope needs two points")
     return tuple(np.geomspace(eta_min, eta_max, count).tolist())
 
@@ -180,18 +183,18 @@ def _chunks(index: np.ndarray, actions: int) -> list[np.ndarray]:
 
 
 def _check(policies, actions, etas, update, logit_scale, logit_distribution) -> np.ndarray:
-    if policies < 1:
+    if whole_number("policies", policies) < 1:
         raise bad_value("policies", policies, "give at least 1")
-    low, high = actions
-    if not 2 <= low <= high:
+    sizes = number_list("actions", actions)
+    if len(sizes) != 2 or not 2 <= sizes[0] <= sizes[1] or any(size % 1 for size in sizes):
         raise bad_value("actions", tuple(actions), "give (least, most) with 2 <= least <= most")
     if update not in UPDATES:
         raise unknown_name("update", update, UPDATES)
     if logit_distribution not in LOGIT_DISTRIBUTIONS:
         raise unknown_name("logit_distribution", logit_distribution, LOGIT_DISTRIBUTIONS)
-    if not 0.0 < logit_scale < np.inf:
+    if not 0.0 < real_number("logit_scale", logit_scale) < np.inf:
         raise bad_value("logit_scale", logit_scale, "give a positive standard deviation")
-    etas = np.asarray(etas, dtype=np.float64)
+    etas = np.asarray(number_list("etas", etas))
     if etas.ndim != 1 or not len(etas) or not ((etas > 0) & (etas < np.inf)).all():
         raise bad_value("etas", etas.tolist(), "give positive step sizes")
     return np.unique(etas)

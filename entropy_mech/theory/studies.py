@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from entropy_mech.errors import unknown_name
+from entropy_mech.errors import count_list, real_number, unknown_name, whole_number
 from entropy_mech.theory.dynamics import policy_gradient_step
 from entropy_mech.theory.mdp import Mdp, mdp_entropy_change, mdp_policy_gradient, token_tree
 from entropy_mech.theory.sampling import ESTIMATORS, enumerate_steps, group_scale
@@ -36,6 +36,9 @@ def visitation_by_horizon(
     >>> frame["visitation_term"].abs().gt(0).tolist()  # a single token has no later one
     [False, False, True, True]
     """
+    horizons = count_list("horizons", horizons)
+    whole_number("policies", policies, least=1)
+    whole_number("seed", seed)
     rows = []
     for family in families:
         if family not in _FAMILIES:
@@ -132,7 +135,8 @@ def sampled_against_expected(
     estimator takes on average, nats), noise_change (their difference: the entropy spent or gained
     by the second order, mostly noise), no_signal_fraction.
     """
-    logits = np.random.default_rng(seed).standard_normal(actions)
+    eta, group_sizes = real_number("eta", eta), count_list("group_sizes", group_sizes)
+    logits = np.random.default_rng(whole_number("seed", seed)).standard_normal(actions)
     rewards = np.zeros(actions)
     rewards[np.argsort(logits)[1]] = 1.0
     plain = policy_gradient_step(logits, rewards, eta)

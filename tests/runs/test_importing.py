@@ -85,10 +85,32 @@ def test_a_log_without_validation_keeps_its_reward_as_such(tmp_path):
     assert frame["validation_accuracy"].isna().all()
 
 
-def test_a_performance_in_percent_is_refused(tmp_path):
+def test_an_accuracy_in_percent_is_divided_by_100_and_a_reward_beyond_1_is_refused(tmp_path):
     log = tmp_path / "log.csv"
-    log.write_text("step,entropy,eval_accuracy\n10,0.5,20\n20,0.4,30\n")
     run = RunStore(tmp_path / "runs").run(tiny())
-    with pytest.raises(UserError, match=r"'eval_accuracy': has values outside \[0, 1\]"):
+    for name, text in (("score", "20"), ("eval_reward", "20"), ("eval_accuracy", "120")):
+        log.write_text(f"step,entropy,{name}\n10,0.5,{text}\n20,0.4,30\n")
+        with pytest.raises(UserError, match=r"has values outside \[0, 1\]"):
+            import_run(run, log, performance=name)
+        assert not run.path.exists()
+    log.write_text("step,entropy,eval_accuracy\n10,0.5,20\n20,0.4,30\n")
+    said = import_run(run, log)
+    assert "note: 'eval_accuracy' is in percent: divided by 100" in said
+    assert run.metrics()["validation_accuracy"].tolist() == [0.2, 0.3]
+    assert run.manifest()["imported"]["percent"] == ["validation_accuracy"]
+
+
+def test_what_was_taken_of_a_log_is_said_and_one_of_several_runs_must_be_named(tmp_path):
+    log = tmp_path / "log.csv"
+    log.write_text(
+        "global_step,seed,approx_entropy,eval_acc\n"
+        "10,1,0.5,0.2\n20,1,0.4,0.3\n10,2,0.6,0.1\n20,2,0.3,0.4\n"
+    )
+    run = RunStore(tmp_path / "runs").run(tiny())
+    with pytest.raises(UserError, match=r"rows of 2 runs, by 'seed' \(1, 2\)"):
         import_run(run, log)
-    assert not run.path.exists()
+    said = import_run(run, log, one_run="2")
+    assert said[1].startswith("entropy from 'approx_entropy', performance from 'eval_acc', step")
+    assert any("warning: 'approx_entropy': the entropy is an approximation" in s for s in said)
+    assert run.metrics()["entropy_nats"].tolist() == [0.6, 0.3]
+    assert run.manifest()["imported"]["step_column"] == "global_step"

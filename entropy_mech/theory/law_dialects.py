@@ -1,0 +1,278 @@
+"""What training frameworks call the step, the entropy and the performance in their logs.
+
+One row of ``DIALECTS`` a framework; every rule of naming is here and nothing else is. Names are
+regular expressions for the whole name, whatever its case; ``/`` and ``_`` stand for any of ``/``,
+``_``, ``.`` and a space, which exporters exchange. Of the patterns in a cell the first that a
+measured column fits is taken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """One framework's names. ``kind`` is what its entropy is (``KINDS``); ``rows`` says the form.
+
+    ``rewards`` are measured on training prompts and stand in where no ``validation`` is measured.
+    """
+
+    name: str
+    steps: tuple[str, ...]
+    entropies: tuple[str, ...]
+    validation: tuple[str, ...] = ()
+    rewards: tuple[str, ...] = ()
+    kind: str = "exact"
+    rows: str = ""
+
+
+# What an entropy is: empty for the sampling policy's own, else what a reader has to be told.
+KINDS = {
+    "exact": "",
+    "unknown": "",  # nothing but the name tells: ``entropy_doubt``
+    "sampled": "the entropy is an estimate from the sampled tokens: minus the mean of their "
+    "log-probabilities, not a sum over the vocabulary",
+    "approximation": "the entropy is an approximation (importance-weighted log-probabilities of "
+    "sampled tokens), not that of the sampling policy: a and b may be off",
+}
+WARNED_KINDS = ("approximation",)
+
+_EVAL = r"(?:eval|evaluation|val|valid|validation|test|dev|held_?out)"
+_NO_OTHER = r"(?!.*(?:token|format))"  # accuracies of next tokens or of the answer's format
+_ACCURACY = r"\w*(?:accuracy|acc|correct|correctness)(?:_pct|_percent)?"
+_RATE = r"(?:pass(?:@|_at_|_)?1|(?:mean|avg)@\d+|(?:solve|success|pass|win)_rate|exact_match|em)"
+_MEAN = r"(?:/(?:mean|avg))?"
+
+DIALECTS = (
+    Dialect(
+        "this package",
+        ("step",),
+        ("entropy_nats",),
+        ("performance", "validation_accuracy"),
+        ("train_reward", "reward_mean"),
+        rows="`metrics.jsonl`, a line a step",
+    ),
+    Dialect(
+        "verl",
+        ("step", "training/global_step"),
+        ("actor/entropy", "actor/entropy_loss"),
+        (
+            r"val-core/.+/acc/mean@\d+",
+            r"val-core/.+/mean@\d+",
+            r"val/test_score/.+",
+            r"test_score/.+",
+        ),
+        ("critic/score/mean", "critic/rewards/mean"),
+        rows="console text `step:N - key:value - ...`, or JSONL with the metrics under `data`",
+    ),
+    Dialect(
+        "TRL",
+        ("step", "global_step"),
+        ("entropy", "policy/entropy_avg"),
+        (
+            r"eval_rewards/.*(?:acc|correct).*/mean|eval_rewards/.*(?:acc|correct)\w*",
+            "eval_accuracy",
+            "accuracy",
+            "eval_reward",
+        ),
+        (r"rewards/.*(?:acc|correct).*/mean", "reward", "objective/scores"),
+        rows="`trainer_state.json` or printed dicts; an evaluation has a row of its own",
+    ),
+    Dialect(
+        "ms-swift",
+        ("global_step/max_steps",),
+        ("entropy/mean",),
+        (r"eval_rewards/.*acc.*/mean", "eval_reward"),
+        (r"rewards/.*acc.*/mean", "reward"),
+        rows="`logging.jsonl`; the step reads `12/300`",
+    ),
+    Dialect(
+        "OpenRLHF",
+        (r"(?:train|eval)/global_step",),
+        ("train/entropy_loss", "train/entropy"),
+        (r"eval/.+_pass@?1", r"eval/.+/pass@?1", r"eval/.+_pass@?\d+"),
+        ("train/reward", "train/rewards"),
+        rows="TensorBoard or wandb; training and evaluation count steps in columns of their own",
+    ),
+    Dialect(
+        "NeMo-RL",
+        ("step", r"(?:train|validation)/step"),
+        ("train/approx_entropy", "approx_entropy"),
+        ("validation/accuracy",),
+        ("train/reward",),
+        kind="approximation",
+        rows="TensorBoard or wandb",
+    ),
+    Dialect(
+        "slime",
+        ("rollout/step", r"(?:train|rollout|eval)/step"),
+        ("rollout/entropy", "train/entropy_loss"),
+        (r"eval/(?!.*(?:step|loss|entropy|time|per_second|len|ratio|kl|token|epoch))[\w.]+",),
+        ("rollout/raw_reward", "rollout/rewards?"),
+        rows="printed dicts, TensorBoard or wandb",
+    ),
+    Dialect(
+        "prime-rl",
+        ("step",),
+        ("entropy/all/mean", "entropy/mean"),
+        (r"eval/.+/avg@\d+", r"eval/.+/pass@1"),
+        ("reward/all/mean", "reward/mean", r"train/agg/(?:effective|all)/(?:agent/)?reward/mean"),
+        rows="`metrics.jsonl` or wandb",
+    ),
+    Dialect(
+        "SkyRL",
+        ("trainer/global_step",),
+        ("policy/policy_entropy",),
+        ("eval/all/avg_score", r"eval/.+/avg_score", "eval/all/pass_at_1"),
+        ("reward/avg_raw_reward",),
+        rows="wandb",
+    ),
+    Dialect(
+        "open-instruct",
+        ("training_step",),
+        ("policy/entropy_avg",),
+        ("eval/objective/verifiable_correct_rate", "eval/scores"),
+        ("objective/verifiable_correct_rate", "objective/scores", "scores"),
+        rows="wandb or TensorBoard",
+    ),
+    Dialect(
+        "AReaL",
+        ("global_step",),
+        (r"(?:\w+_)?actor/(?:update/)?entropy/avg",),
+        (r"eval-rollout/(?:task_)?reward(?:/avg)?",),
+        (r"(?:\w+_)?actor/task_reward/avg", "rollout/reward"),
+        rows="JSONL with the metrics under `metrics`, TensorBoard or wandb",
+    ),
+    Dialect(
+        "ROLL",
+        ("system/step", "global_step"),
+        ("critic/entropy/mean", "actor/entropy"),
+        ("val_correct/all/mean", r"val_correct/.+/mean", "val/score/mean"),
+        ("critic/score/mean", "reward/hard_pass_rate", "reward/selected_mean"),
+        rows="JSONL, TensorBoard or wandb",
+    ),
+    Dialect(
+        "Tinker cookbook",
+        ("progress/batch", "step"),
+        ("optim/entropy",),
+        (
+            "test/env/all/correct",
+            r"test/env/.+/correct",
+            "test/env/all/pass_rate",
+            "test/env/all/reward/total",
+        ),
+        ("env/all/correct", "env/all/reward/total"),
+        kind="sampled",
+        rows="`metrics.jsonl`",
+    ),
+    Dialect(
+        "rows with a type",
+        ("grpo_step", "step"),
+        ("train/token_entropy", "train/entropy", "token_entropy"),
+        ("eval/answer_accuracy", "eval/accuracy"),
+        ("rollout/answer_accuracy", "rollout/reward"),
+        rows="JSONL; a column `type` (`split`, `mode`, ...) says eval, rollout or train",
+    ),
+    Dialect(
+        "reasoning-from-scratch",
+        ("step",),
+        ("entropy_avg",),
+        ("eval_acc",),
+        ("reward_avg",),
+        rows="CSV; the accuracy is in percent",
+    ),
+    Dialect(
+        "any other",
+        (),
+        (
+            r"(?:(?:train|training|actor|policy|rollout|loss(?:es)?)/)?"
+            r"(?:policy/|token/|response/|mean/|avg/)*"
+            r"entropy(?:/(?:mean|avg|nats|bits))*",
+            r"(?:\w+/)?(?:entropy|ent)_loss",
+        ),
+        (
+            rf"{_NO_OTHER}{_EVAL}/(?:.+/)?{_ACCURACY}{_MEAN}",
+            rf"{_NO_OTHER}{_EVAL}/(?:.+/)?{_RATE}{_MEAN}",
+            rf"{_NO_OTHER}{_EVAL}/(?:.+/)?{_ACCURACY}_reward{_MEAN}",
+            rf"{_EVAL}/(?:.+/)?(?:mean/|avg/)?(?:reward|score|return)s?(?:/(?:mean|avg|total))?",
+            rf"accuracy|{_RATE}",
+        ),
+        (
+            rf"{_NO_OTHER}(?:train|training|rollout)/{_ACCURACY}{_MEAN}",
+            r"(?:(?:train|training|rollout|env)/)?(?:mean/|avg/|raw/)*rewards?(?:/(?:mean|avg|total))?",
+            r"(?:(?:train|training|rollout)/)?(?:mean/|avg/)?scores?(?:/(?:mean|avg))?",
+        ),
+        kind="unknown",
+        rows="CSV, TSV, JSONL, JSON, Parquet; or name the columns",
+    ),
+)
+
+# In order of preference, after the framework's own; ``optimizer_step`` counts within a step.
+STEPS = (
+    "steps?",
+    "global_steps?",
+    r"(?:train(?:ing|er)?|system|progress)/(?:global_)?step",
+    r"(?:\w+/)?global_step",
+    r"(?:training|train|grpo|ppo|rl|rollout|outer)_(?:step|iteration)s?",
+    r"[\w-]+/step",
+    r"iterations?|iter|round|updates?",
+    r"progress/batch|batch",
+    "_step",
+    "optimizer_step",
+    r"episodes?",
+)
+# Beside entropy and performance, what an imported run shows.
+LENGTHS = ("response_length_mean", "response_length/mean", "completions/mean_length",
+           "length/mean", "avg_response_len")  # fmt: skip
+
+# What the name of an entropy says against it, where no framework's row above knows the name.
+_DOUBTS = (
+    (r"approx|estimat|monte|(?:^|[/_.])mc(?:[/_.]|$)|sampled",
+     "an approximation, not the entropy of the sampling policy"),
+    (r"loss(?!(?:es)?/)|bonus|coef|regular|penalty",
+     "a term of the loss: perhaps negated or with a factor"),
+    (r"sum|total|objective|sequence|per_seq", "a sum over tokens, not a mean a token"),
+    (r"temp|scaled|tau", "taken at another temperature than the sampling policy's"),
+    (r"(?:^|[/_.])(?:ref|reference|teacher|old|target|critic|value|reward|attention|attn|router|"
+     r"expert|gate|prompt|semantic|cluster|answer|latent|behaviou?r|draft|student)(?:[/_.]|$)",
+     "the entropy of something else than the sampling policy's tokens"),
+    (r"(?:^|[/_.])(?:eval|val|validation|test)(?:[/_.]|$)", "measured on evaluation prompts"),
+    (r"top_?[kp\d]|mask|filter|fork|high|low|positive|negative|clip",
+     "the entropy of a part of the tokens or of the vocabulary"),
+    (r"norm|relative|ratio|frac|percent", "a share of something, not nats"),
+    (r"std|var|max|min|median|quantile|p\d\d|delta|change|diff|ema|smooth",
+     "not the mean of one step"),
+    (r"perplexity|ppl", "a perplexity: its logarithm is the entropy"),
+)  # fmt: skip
+
+
+def matching(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
+    """Return the names that fit the first pattern that any name fits.
+
+    >>> matching(["Step", "val-core_math_acc_mean@8", "x"], ["val-core/.+/acc/mean@8", "step"])
+    ['val-core_math_acc_mean@8']
+    """
+    names = list(names)
+    for pattern in patterns:
+        if found := [name for name in names if _pattern(pattern).fullmatch(str(name))]:
+            return found
+    return []
+
+
+@cache
+def _pattern(text: str) -> re.Pattern[str]:
+    joined = re.sub(r"\[[^]]*\]|[/_]", lambda m: m[0] if m[0][0] == "[" else "[/_. ]", text)
+    return re.compile(joined, re.IGNORECASE)
+
+
+def entropy_doubt(name: str) -> str:
+    """Return what the name of an unknown entropy says against it; empty for nothing.
+
+    >>> entropy_doubt("approx_entropy"), entropy_doubt("my_entropy")
+    ('an approximation, not the entropy of the sampling policy', '')
+    """
+    return next((said for pattern, said in _DOUBTS if re.search(pattern, name, re.I)), "")
