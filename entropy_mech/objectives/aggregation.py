@@ -21,7 +21,9 @@ class Aggregation:
       original form, and the paper's text for the entropy): a token of a short response weighs
       more.
     - ``sequence_mean_token_sum``: the mean over responses of the sum over their tokens, divided
-      by one fixed length (Dr. GRPO, arXiv 2503.20783): no weight depends on a length.
+      by one fixed length (Dr. GRPO, arXiv 2503.20783): no weight depends on a length. This is
+      verl's ``seq-mean-token-sum-norm`` from verl 0.8 on; up to 0.7 verl divided by the length
+      alone, not by the number of responses, so its loss was that many times larger.
 
     The counts are those of the whole step, over all its micro-batches and ranks: then the parts
     of a batch add up to the whole, however it is split. A count that is not given is taken from

@@ -7,6 +7,11 @@ to those of the whole (``*_max`` metrics combine by maximum).
 
 Each loss takes ``token_weights``, B x T, which multiply the loss of a token: truncated importance
 sampling (``truncated_importance_weights``). They carry no gradient.
+
+Each takes ``log_ratio_clamp`` too: the log-ratio is cut off at plus and minus this before anything
+is made of it, and beyond it a token has no gradient. The paper's text has none (None); verl's PPO
+loss, and others after it, cut off at 20. A ratio beyond the largest float counts as that number, so
+without the setting too a token whose gradient is 0 has gradient 0, however large its ratio.
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ from entropy_mech.objectives.policy_loss import (
     aggregation_of,
     policy_loss,
 )
+from entropy_mech.objectives.saturating import saturating_expm1
 
 KL_ESTIMATORS = ("abs_log_ratio", "k3")
 
@@ -39,6 +45,7 @@ def policy_gradient_loss(
     advantages: Tensor,
     response_mask: Tensor,
     *,
+    log_ratio_clamp: float | None = None,
     token_count: int | None = None,
     aggregation: Aggregation | None = None,
     token_weights: Tensor | None = None,
@@ -47,7 +54,7 @@ def policy_gradient_loss(
 
     Shapes: all B x T. ``logp_old`` only feeds the metrics.
     """
-    batch = PolicyBatch(logp_new, logp_old, advantages, response_mask)
+    batch = PolicyBatch(logp_new, logp_old, advantages, response_mask, log_ratio_clamp)
     none = torch.zeros_like(response_mask)
     mean = aggregation_of(aggregation, token_count)
     return policy_loss(batch, batch.minus_advantages * logp_new, none, mean, token_weights)
@@ -61,6 +68,7 @@ def ppo_clip_loss(
     *,
     clip_low: float = 0.2,
     clip_high: float = 0.2,
+    log_ratio_clamp: float | None = None,
     token_count: int | None = None,
     aggregation: Aggregation | None = None,
     token_weights: Tensor | None = None,
@@ -76,7 +84,7 @@ def ppo_clip_loss(
     >>> round(out.loss.item(), 6), out.selected_mask.item()
     (-2.4, True)
     """
-    batch = PolicyBatch(logp_new, logp_old, advantages, response_mask)
+    batch = PolicyBatch(logp_new, logp_old, advantages, response_mask, log_ratio_clamp)
     surrogate, clipped = batch.clipped_surrogate(clip_low, clip_high)
     mean = aggregation_of(aggregation, token_count)
     return policy_loss(batch, surrogate, clipped & response_mask, mean, token_weights)
@@ -96,6 +104,7 @@ def clip_cov_loss(
     minimum_tokens: int = 0,
     generator: torch.Generator | None = None,
     selected_mask: Tensor | None = None,
+    log_ratio_clamp: float | None = None,
     token_count: int | None = None,
     aggregation: Aggregation | None = None,
     token_weights: Tensor | None = None,
@@ -112,7 +121,7 @@ def clip_cov_loss(
     Shapes: all B x T. N and the covariance come from the tokens given, under ``logp_new``; for
     a wider scope than this call give ``selected_mask`` (B x T) instead.
     """
-    batch = PolicyBatch(logp_new, logp_old, advantages, response_mask)
+    batch = PolicyBatch(logp_new, logp_old, advantages, response_mask, log_ratio_clamp)
     surrogate, clipped = batch.clipped_surrogate(clip_low, clip_high)
     if selected_mask is None:
         selected_mask = select_in_band(
@@ -148,6 +157,7 @@ def kl_cov_loss(
     kl_estimator: str = "abs_log_ratio",
     minimum_tokens: int = 0,
     selected_mask: Tensor | None = None,
+    log_ratio_clamp: float | None = None,
     token_count: int | None = None,
     aggregation: Aggregation | None = None,
     token_weights: Tensor | None = None,
@@ -168,6 +178,7 @@ def kl_cov_loss(
             ``k3``, w - 1 - log w, unbiased for KL(pi_old || pi) under samples of pi_old.
         minimum_tokens: tokens chosen at the least: 0, or 1 as released.
         selected_mask: tokens chosen elsewhere, on a wider scope.
+        log_ratio_clamp: where the log-ratio is cut off; None: nowhere.
         token_count: tokens of the whole optimizer step.
         aggregation: another mean than that over tokens, with its own counts.
         token_weights: B x T, multiply the loss of a token.
@@ -181,7 +192,7 @@ def kl_cov_loss(
         raise bad_value(
             "loss.kl_estimator", kl_estimator, f"give one of {', '.join(KL_ESTIMATORS)}"
         )
-    batch = PolicyBatch(logp_new, logp_old, advantages, response_mask)
+    batch = PolicyBatch(logp_new, logp_old, advantages, response_mask, log_ratio_clamp)
     if selected_mask is None:
         selected_mask = select_largest(
             token_covariance(logp_new, advantages, response_mask),
@@ -199,7 +210,10 @@ def kl_cov_loss(
             InertPenaltyWarning,
             stacklevel=2,
         )
-    kl = log_ratio.abs() if kl_estimator == "abs_log_ratio" else log_ratio.expm1() - log_ratio
+    if kl_estimator == "abs_log_ratio":
+        kl = log_ratio.abs()
+    else:
+        kl = saturating_expm1(log_ratio) - log_ratio
     token_loss = batch.surrogate()
     token_loss.index_put_(places, penalty_coefficient * kl, accumulate=True)
     mean = aggregation_of(aggregation, token_count)

@@ -10,6 +10,7 @@ from torch import Tensor
 from entropy_mech.errors import bad_value
 from entropy_mech.objectives.aggregation import Aggregation
 from entropy_mech.objectives.covariance import check_shapes
+from entropy_mech.objectives.saturating import saturated, saturating_exp
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,25 @@ class PolicyLoss:
 class PolicyBatch:
     """The tensors of one call, with w = exp(logp_new - logp_old); B x T.
 
-    The log-ratio is 0 outside the mask, so that padding can hold anything finite.
+    The log-ratio is 0 outside the mask, so that padding can hold anything finite. A ratio beyond
+    the largest number of its type is that number: where the advantage is 0 or the clip is active
+    value and gradient are then those of Eq. 4, and not 0 times infinity. ``log_ratio_clamp`` cuts
+    the log-ratio off at plus and minus itself, beyond which a token has no gradient.
     """
 
-    def __init__(self, logp_new: Tensor, logp_old: Tensor, advantages: Tensor, mask: Tensor):
+    def __init__(
+        self,
+        logp_new: Tensor,
+        logp_old: Tensor,
+        advantages: Tensor,
+        mask: Tensor,
+        log_ratio_clamp: float | None = None,
+    ):
         check_shapes(mask, logp_new=logp_new, logp_old=logp_old, advantages=advantages)
         self.response_mask = mask
         self.minus_advantages = -advantages
-        self.log_ratio = torch.where(mask, logp_new - logp_old, 0.0)
-        self.ratio = self.log_ratio.exp()
+        self.log_ratio = torch.where(mask, clamped(logp_new - logp_old, log_ratio_clamp), 0.0)
+        self.ratio = saturating_exp(self.log_ratio)
 
     def surrogate(self) -> Tensor:
         """Return -w A."""
@@ -54,6 +65,15 @@ class PolicyBatch:
         plain = self.surrogate()
         held = self.ratio.clamp(1 - clip_low, 1 + clip_high) * self.minus_advantages
         return torch.maximum(plain, held), held > plain
+
+
+def clamped(log_ratio: Tensor, bound: float | None) -> Tensor:
+    """Return the log-ratio cut off at plus and minus ``bound``; as it is where there is none."""
+    if bound is None:
+        return log_ratio
+    if not bound > 0:
+        raise bad_value("loss.log_ratio_clamp", bound, "give more than 0; verl's is 20")
+    return log_ratio.clamp(-bound, bound)
 
 
 def aggregation_of(aggregation: Aggregation | None, token_count: int | None) -> Aggregation:
@@ -94,10 +114,10 @@ def policy_loss(
     padding = mask.numel() - torch.count_nonzero(mask)
     metrics = {
         "selected_fraction": share(selected_mask),
-        "ratio_mean": (ratio.sum() - padding) / tokens,
+        "ratio_mean": saturated((ratio.sum() - padding) / tokens),
         "ratio_max": torch.where(mask, ratio, 0.0).max(),
         # k3: unbiased and never negative
-        "kl_old_new_nats": (ratio - batch.log_ratio.detach()).sub_(1).sum() / tokens,
+        "kl_old_new_nats": saturated((ratio - batch.log_ratio.detach()).sub_(1).sum() / tokens),
     }
     if clipped is not None:
         metrics["ppo_clipped_fraction"] = share(clipped)

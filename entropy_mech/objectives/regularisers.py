@@ -10,7 +10,8 @@ from torch import Tensor
 from entropy_mech.errors import bad_value, unknown_name
 from entropy_mech.objectives.aggregation import Aggregation
 from entropy_mech.objectives.covariance import check_shapes
-from entropy_mech.objectives.policy_loss import PolicyLoss
+from entropy_mech.objectives.policy_loss import PolicyLoss, clamped
+from entropy_mech.objectives.saturating import saturating_expm1
 
 REFERENCE_KL_ESTIMATORS = ("k1", "k2", "k3")
 TOKEN_MEAN = Aggregation()
@@ -54,6 +55,7 @@ def with_reference_kl(
     *,
     coefficient: float,
     estimator: str = "k3",
+    log_ratio_clamp: float | None = None,
     aggregation: Aggregation = TOKEN_MEAN,
 ) -> PolicyLoss:
     """L + beta KL(pi || pi_ref), estimated at the tokens taken (section 4.1, Fig. 10).
@@ -66,6 +68,7 @@ def with_reference_kl(
         coefficient: beta; the paper tries 0.001 to 0.1.
         estimator: as in ``reference_kl_per_token``; the paper does not name its own, the released
             code's is k3.
+        log_ratio_clamp: as in ``reference_kl_per_token``.
         aggregation: the same as the loss's, with the counts of the whole optimizer step.
 
     Returns:
@@ -74,12 +77,19 @@ def with_reference_kl(
     """
     if coefficient < 0:
         raise bad_value("loss.reference_kl", coefficient, "beta is at least 0")
-    kl = reference_kl_per_token(logp_new, logp_ref, response_mask, estimator=estimator)
+    kl = reference_kl_per_token(
+        logp_new, logp_ref, response_mask, estimator=estimator, log_ratio_clamp=log_ratio_clamp
+    )
     return _added(out, coefficient, aggregation(kl, response_mask), "reference_kl_nats")
 
 
 def reference_kl_per_token(
-    logp_new: Tensor, logp_ref: Tensor, response_mask: Tensor, *, estimator: str = "k3"
+    logp_new: Tensor,
+    logp_ref: Tensor,
+    response_mask: Tensor,
+    *,
+    estimator: str = "k3",
+    log_ratio_clamp: float | None = None,
 ) -> Tensor:
     """Estimate KL(pi || pi_ref) from a token that pi took; with d = log pi - log pi_ref.
 
@@ -90,7 +100,8 @@ def reference_kl_per_token(
       gradient is that of KL(pi_ref || pi).
 
     All of it where the tokens are the current policy's own; after several updates of a rollout
-    they are nearly so.
+    they are nearly so. ``log_ratio_clamp`` cuts d off at plus and minus itself (20 in verl, which
+    cuts k3 off at 10 besides); None, the default, nowhere.
 
     Returns:
         B x T, nats, differentiable; 0 outside the mask.
@@ -100,14 +111,15 @@ def reference_kl_per_token(
 
     """
     check_shapes(response_mask, logp_new=logp_new, logp_ref=logp_ref)
-    d = torch.where(response_mask, logp_new - logp_ref.detach(), 0.0)
+    difference = clamped(logp_new - logp_ref.detach(), log_ratio_clamp)
+    d = torch.where(response_mask, difference, 0.0)
     match estimator:
         case "k1":
             return d
         case "k2":
             return d.square() / 2
         case "k3":
-            return torch.expm1(-d) + d
+            return saturating_expm1(-d) + d
     raise unknown_name("loss.reference_kl_estimator", estimator, REFERENCE_KL_ESTIMATORS)
 
 

@@ -55,6 +55,16 @@ def test_every_loss_has_every_aggregation_by_hand(loss):
     assert out("sequence_mean_token_sum") == pytest.approx((3 * a + b) / (2 * 10))
 
 
+def test_the_token_sum_is_verls_seq_mean_token_sum_norm_by_hand():
+    """In verl 0.8 and later: over two responses and a length of 4; up to 0.7 without the two."""
+    values = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 77.0], [77.0, 77.0, 77.0]])
+    mask = torch.tensor([[True, True, True], [True, True, False], [False, False, False]])
+    mean = Aggregation("sequence_mean_token_sum", normaliser_tokens=4)
+    assert mean(values, mask).item() == (6 + 9) / 2 / 4
+    whole_step = Aggregation("sequence_mean_token_sum", normaliser_tokens=4, sequence_count=5)
+    assert whole_step(values, mask).item() == (6 + 9) / 5 / 4
+
+
 @pytest.mark.parametrize("method", AGGREGATIONS)
 def test_parts_add_up_to_the_whole_under_every_aggregation(method):
     tensors = batch()
