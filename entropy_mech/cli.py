@@ -5,11 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import entropy_mech
-from entropy_mech.errors import UserError, bad_value, cannot_write, nearest, unknown_name
+from entropy_mech.errors import (
+    UserError,
+    naming_disk_faults,
+    nearest,
+    unknown_name,
+    whole_number,
+)
 
 
 class _Help(argparse.HelpFormatter):
@@ -50,8 +57,11 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 unusable input."""
     arguments = _parser().parse_args(argv)
+    shown = warnings.formatwarning
     try:
-        code = arguments.run(arguments)
+        warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
+        with naming_disk_faults():
+            code = arguments.run(arguments)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -61,15 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    except OSError as error:
-        known = cannot_write(error.filename or "disk", error)
-        if known is None:
-            raise
-        print(known, file=sys.stderr)
-        return known.exit_code
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
+    finally:
+        warnings.formatwarning = shown
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -116,6 +122,4 @@ def _literal(text: str) -> Any:
 
 def positive(name: str, value: int) -> int:
     """Return a count of at least 1, or raise the error that says so."""
-    if value < 1:
-        raise bad_value(name, value, "give 1 or more")
-    return value
+    return whole_number(name, value, least=1)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import difflib
 import errno
+import json
+import numbers
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
+_LONGEST = 200  # characters of a value: the rest says no more about what is wrong with it
 _LISTED = 30  # with more names than these one line would be a page
 
 
@@ -24,12 +30,15 @@ class UserError(Exception):
 
 
 def bad_value(field: str, value: object, fix: str) -> UserError:
-    """Return the error for one bad value, so that every message has the same shape.
+    """Return the error for one bad value, so that every message has the same shape: one line.
 
     >>> str(bad_value("update.clip_fraction", 2, "give a fraction between 0 and 1"))
     'update.clip_fraction = 2: give a fraction between 0 and 1'
     """
-    shown = value if isinstance(value, str) and value else repr(value)
+    plain = isinstance(value, str) and value.strip() and value.isprintable()
+    shown = value if plain else " ".join(repr(value).split())
+    if len(shown) > _LONGEST:
+        shown = f"{shown[:_LONGEST]}..."
     return UserError(f"{field} = {shown}: {fix}")
 
 
@@ -39,7 +48,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     >>> str(unknown_name("metric", "entropy_nat", ["entropy_nats", "reward"]))
     "unknown metric 'entropy_nat': did you mean 'entropy_nats'? known: entropy_nats, reward"
     """
-    known = sorted(known)
+    name, known = str(name), sorted(known)
     near = nearest(name, known)
     if near and len(known) > _LISTED:
         return UserError(f"unknown {kind} {name!r}: did you mean {near!r}?")
@@ -65,6 +74,81 @@ def _bare(name: str) -> str:
     return re.sub(r"[-_ ]|(?<![\d.])0+(?=\d)", "", name.casefold())
 
 
+def whole_number(field: str, value: object, *, least: int = 0) -> int:
+    """Return a count or seed as an int, or raise the error that says what it must be.
+
+    >>> whole_number("seeds", 3, least=1)
+    3
+    """
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if is_whole and value >= least:
+        return int(value)
+    fix = f"give {least} or more" if is_whole and least else f"give a whole number from {least} on"
+    raise bad_value(field, value, fix)
+
+
+def name_list(field: str, value: object) -> tuple[str, ...]:
+    """Return a list of names as a tuple; one name alone is refused, for it is a list of letters.
+
+    Papermill passes a list on as its text, which is read too.
+
+    >>> name_list("methods", ["kl_cov"]), name_list("methods", '["kl_cov"]')
+    (('kl_cov',), ('kl_cov',))
+    """
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = json.loads(value)
+    if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
+        return tuple(value)
+    example = value if isinstance(value, str) and value.isidentifier() else "kl_cov"
+    raise bad_value(field, value, f'give a list of names, such as ["{example}"]')
+
+
+def real_number(field: str, value: object) -> float:
+    """Return a number as a float; what is none is refused, true and false too.
+
+    >>> real_number("eta", 1)
+    1.0
+    """
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return float(value)
+    raise bad_value(field, value, "give a number")
+
+
+def number_list(field: str, values: object) -> list[float]:
+    """Return numbers as a list of floats; what is none is refused.
+
+    >>> number_list("logits", [0, 1.5])
+    [0.0, 1.5]
+    """
+    try:
+        return [real_number(field, value) for value in values]
+    except (TypeError, UserError):
+        fix = "give a list of numbers, such as [0.0, 1.0]"
+        raise bad_value(field, values, fix) from None
+
+
+def count_list(field: str, values: object, *, least: int = 1) -> list[int]:
+    """Return counts as a list of ints, one or more; what is none is refused.
+
+    >>> count_list("horizons", (1, 2))
+    [1, 2]
+    """
+    if not isinstance(values, list | tuple) or not values:
+        raise bad_value(field, values, "give a list of whole numbers, such as [1, 2]")
+    return [whole_number(field, value, least=least) for value in values]
+
+
+def folder_path(field: str, path: object, fix: str) -> Path:
+    """Return a path where a folder is or can be made; refuse one where a file stands in its way."""
+    if not isinstance(path, str | Path) or not str(path).strip():
+        raise bad_value(field, path, "give the path of a folder")
+    there = next((p for p in (Path(path), *Path(path).parents) if os.path.lexists(p)), None)
+    if there is None or there.is_dir():
+        return Path(path)
+    raise bad_value(field, str(path), f"{there} is no folder; {fix}")
+
+
 def fraction_fix(value: float) -> str:
     """Say what to write instead of a share that is no fraction.
 
@@ -85,8 +169,51 @@ def cannot_write(place: object, error: OSError) -> UserError | None:
         errno.ENOSPC: "free some space, then start again: nothing saved is lost",
         errno.EDQUOT: "free some space, then start again: nothing saved is lost",
         errno.EACCES: "make it writable or choose another folder",
+        errno.EPERM: "make it writable or choose another folder",
         errno.EROFS: "choose a folder that can be written to",
+        errno.ENOTDIR: "a file stands where a folder is needed: choose another folder",
+        errno.EEXIST: "a file stands where a folder is needed: choose another folder",
+        errno.EISDIR: "a folder stands where a file is needed: choose another",
+        errno.ENAMETOOLONG: "choose a shorter name",
+        errno.ELOOP: "its links lead in a circle: choose another folder",
+        errno.EFBIG: "allow larger files (ulimit -f), then start again: nothing saved is lost",
+        errno.EIO: "the disk failed; choose a folder on another one",
     }
     if error.errno not in fixes:
         return None
     return UserError(f"{place}: {error.strerror}; {fixes[error.errno]}")
+
+
+def as_os_error(error: Exception) -> OSError | None:
+    """Return what the operating system said in another library's error; None if it said nothing.
+
+    Libraries in Rust (safetensors) put its number into their text.
+
+    >>> as_os_error(RuntimeError("I/O error: No space left on device (os error 28)")).strerror
+    'No space left on device'
+    """
+    if isinstance(error, OSError):
+        return error
+    said = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(said[1]), os.strerror(int(said[1]))) if said else None
+
+
+@contextmanager
+def naming_disk_faults(place: object = "") -> Iterator[None]:
+    """Turn what the operating system refuses, through whatever library, into one line.
+
+    Args:
+        place: what the line begins with; the file's name, where the error has one, if empty.
+
+    Raises:
+        UserError: the disk is full, forbidden, or a file stands where a folder is needed.
+
+    """
+    try:
+        yield
+    except Exception as error:
+        said = as_os_error(error)
+        known = cannot_write(place or said.filename or "disk", said) if said else None
+        if known is None:
+            raise
+        raise known from error

@@ -7,6 +7,8 @@ import os
 import socket
 from urllib.parse import urlparse
 
+from entropy_mech.errors import bad_value
+
 _HUB = "huggingface.co"
 
 
@@ -29,13 +31,19 @@ def cache_only():
 
 def hub_answers(timeout_s: float = 3.0) -> bool:
     """Whether a connection to the hub opens; retries inside libraries take minutes."""
-    if os.environ.get("HF_HUB_OFFLINE", "0") not in ("0", ""):
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return False
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")):
         return True  # a proxy resolves the name, not this machine
-    url = urlparse(os.environ.get("HF_ENDPOINT") or f"https://{_HUB}")
+    endpoint = os.environ.get("HF_ENDPOINT") or f"https://{_HUB}"
     try:
-        with socket.create_connection((url.hostname, url.port or 443), timeout_s):
+        place = urlparse(endpoint).hostname, urlparse(endpoint).port or 443
+    except ValueError:
+        place = None, 0
+    if place[0] is None:
+        raise bad_value("HF_ENDPOINT", endpoint, f"write it as https://HOST, such as {_HUB}")
+    try:
+        with socket.create_connection(place, timeout_s):
             return True
     except OSError:
         return False

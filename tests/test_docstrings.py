@@ -3,7 +3,6 @@
 import doctest
 import importlib
 import pkgutil
-from pathlib import Path
 
 import pytest
 
@@ -31,9 +30,3 @@ def test_examples(name):
     names["np"] = importlib.import_module("numpy")
     result = doctest.testmod(module, extraglobs=names)
     assert result.failed == 0
-
-
-def test_files_are_read_in_one_sitting():
-    root = Path(entropy_mech.__file__).parent
-    long = {p.name: n for p in root.rglob("*.py") if (n := p.read_text().count("\n")) > 300}
-    assert not long

@@ -7,8 +7,14 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from entropy_mech.errors import bad_value
+from entropy_mech.errors import bad_value, folder_path, unknown_name, whole_number
+
+_SAMPLERS = ("auto", "torch", "vllm")
+
+if TYPE_CHECKING:
+    from entropy_mech.evaluation.suite import Score
 
 
 def register(commands) -> None:
@@ -19,7 +25,7 @@ def register(commands) -> None:
         description="Measure a model on the toy benchmarks or the paper's, or go on where stopped.",
         epilog="example: entropy-mech evaluate reproduce/runs/grpo.toml --benchmarks toy",
     )
-    parser.add_argument("model", help="a run's .toml, a Hugging Face folder, or a hub id")
+    parser.add_argument("model", help="a run (as for follow), a model's folder, or a hub id")
     parser.add_argument(
         "--benchmarks",
         nargs="+",
@@ -42,11 +48,12 @@ def register(commands) -> None:
         ("--seed", 1, "names the random numbers (1)"),
     ):
         parser.add_argument(flag, type=int, default=default, metavar="N", help=words)
+    parser.add_argument("--profile", default="toy", metavar="P", help="of a run's name (toy)")
     parser.add_argument(
         "--sampler",
         default="auto",
         metavar="KIND",
-        help="torch, vllm (on all GPUs), or auto: vllm where it can (default)",
+        help="torch, vllm (on all GPUs), or auto (default)",
     )
     parser.add_argument("--before-training", action="store_true", help="a run's base model")
     parser.add_argument(
@@ -57,17 +64,23 @@ def register(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate; print a line a benchmark and write ``scores.json``."""
-    from entropy_mech.cli import positive
     from entropy_mech.problems.benchmark_sets import benchmark_names, load_sets
-    from entropy_mech.runs.find import existing_file
+    from entropy_mech.runs.find import run_or_model
+    from entropy_mech.runs.store import default_store
 
     benchmark_names(arguments.benchmarks)
     for field in ("limit", "samples", "max_new_tokens", "batch_size", "seed"):
         if getattr(arguments, field) < 0:
             raise bad_value(f"--{field.replace('_', '-')}", getattr(arguments, field), "give >= 0")
-    positive("--tensor-parallel", arguments.tensor_parallel)
-    if arguments.model.endswith(".toml"):
-        existing_file(arguments.model)
+    whole_number("--tensor-parallel", arguments.tensor_parallel, least=1)
+    if arguments.sampler not in _SAMPLERS:
+        raise unknown_name("--sampler", arguments.sampler, _SAMPLERS)
+    if arguments.out:
+        folder_path("--out", arguments.out, "give another")
+    if arguments.data_dir and not Path(arguments.data_dir).is_dir():
+        raise bad_value("--data-dir", arguments.data_dir, "no such folder")
+    store = default_store()
+    run_or_model(arguments.model, store=store, profile=arguments.profile)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     sets, missing = load_sets(
@@ -83,10 +96,13 @@ def run(arguments: argparse.Namespace) -> int:
     from entropy_mech.grading import GradingPool
     from entropy_mech.runs.manifest import environment, now, write_json
     from entropy_mech.runs.progress import ProgressLine
-    from entropy_mech.runs.store import default_store
 
-    store = default_store()
-    found = find_model(arguments.model, store, before_training=arguments.before_training)
+    found = find_model(
+        arguments.model,
+        store,
+        before_training=arguments.before_training,
+        profile=arguments.profile,
+    )
     folder = Path(arguments.out) if arguments.out else store.root / "evaluations" / found.identity
     line = ProgressLine(sys.stdout)
     line.note(f"loading {arguments.model}")  # minutes, for a large one
@@ -115,7 +131,7 @@ def run(arguments: argparse.Namespace) -> int:
             line.note(
                 f"{name:<18} {score.accuracy:.3f} +- {score.standard_error:.3f}  "
                 f"({score.problems} problems x {score.samples}, "
-                f"temperature {protocol.temperature:g}; {_words(score.verdicts)})"
+                f"temperature {protocol.temperature:g}; {_words(score)})"
             )
             scores.append(asdict(score))
     for reason in missing:
@@ -126,5 +142,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _words(verdicts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in sorted(verdicts.items()))
+def _words(score: Score) -> str:
+    counts = [f"{count} {name}" for name, count in sorted(score.verdicts.items())]
+    if tripped := score.answers_right_for_different_references:
+        counts.append(f"{tripped} answers right for different references: see the warnings")
+    return ", ".join(counts)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from entropy_mech.commands.options import count
+
 
 def register(commands) -> None:
     """Add the command to the parser."""
@@ -22,7 +24,7 @@ def register(commands) -> None:
         help="its id or the start of it, its folder, or the name of its file in reproduce/runs/; "
         "the one in training if left out",
     )
-    parser.add_argument("--seed", type=int, help="of a run named by its file (1)")
+    parser.add_argument("--seed", type=count(0), help="of a run named by its file (1)")
     parser.add_argument("--profile", default="toy", help="the same: toy or paper (toy)")
     parser.set_defaults(run=run)
 

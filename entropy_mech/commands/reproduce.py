@@ -5,6 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from entropy_mech.commands.options import count, size
+from entropy_mech.errors import bad_value, folder_path, whole_number
+
+_OURS = ("seed", "seeds", "profile")  # parameters of all notebooks that are options here too
+
 
 def register(commands) -> None:
     """Add the command to the parser."""
@@ -24,7 +29,7 @@ def register(commands) -> None:
     )
     parser.add_argument("--seed", type=int, default=1, help="first seed (1)")
     parser.add_argument("--seeds", type=int, default=1, help="number of seeds (1; verdicts need 3)")
-    parser.add_argument("--workers", type=int, default=0, help="processes at once (all cores)")
+    parser.add_argument("--workers", type=count(0), default=0, help="processes at once (all cores)")
     parser.add_argument(
         "-p",
         dest="parameters",
@@ -40,7 +45,7 @@ def register(commands) -> None:
         help="say what would be trained, on what and how long, with the commands; then stop",
     )
     parser.add_argument(
-        "--gpu-memory-gib", type=float, default=80.0, metavar="GIB", help="of a GPU (80)"
+        "--gpu-memory-gib", type=size, default=80.0, metavar="GIB", help="of a GPU (80)"
     )
     parser.add_argument(
         "--slurm", action="store_true", help="submit the missing runs to the Slurm cluster and stop"
@@ -64,12 +69,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Reproduce; print where the gallery lies."""
     from entropy_mech.reproduction import runner
 
-    request = _request(arguments)
+    request, options = _request(arguments), _options(arguments)
+    if arguments.write_verdicts is not None:
+        folder_path("--write-verdicts", arguments.write_verdicts, "give another")
     if arguments.dry_run:
         print("\n".join(runner.dry_run(request, gpu_memory_gib=arguments.gpu_memory_gib)))
         return 0
     if arguments.slurm or arguments.slurm_set:
-        print("\n".join(runner.submit(request, _options(arguments), arguments.gpu_memory_gib)))
+        print("\n".join(runner.submit(request, options, arguments.gpu_memory_gib)))
         return 0
     gallery = runner.reproduce(request, workers=arguments.workers or None)
     print(f"gallery: {gallery}")
@@ -79,20 +86,22 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _request(arguments: argparse.Namespace):
-    from entropy_mech.cli import parse_assignments, positive
+    from entropy_mech.cli import parse_assignments
     from entropy_mech.reproduction.runner import Request
 
-    parameters = parse_assignments(arguments.parameters)
-    seed = parameters.pop("seed", arguments.seed)
-    profile = parameters.pop("profile", arguments.profile)
-    seeds = positive("seeds", parameters.pop("seeds", arguments.seeds))
-    return Request(tuple(arguments.targets), profile, seed, seeds, parameters)
+    # As texts: what kind of value each is to be, its notebook says.
+    parameters = dict(arguments.parameters)
+    said = parse_assignments([(name, text) for name, text in parameters.items() if name in _OURS])
+    seed = whole_number("seed", said.get("seed", arguments.seed))
+    seeds = whole_number("seeds", said.get("seeds", arguments.seeds), least=1)
+    profile = parameters.get("profile", arguments.profile)
+    others = {name: text for name, text in parameters.items() if name not in _OURS}
+    return Request(tuple(arguments.targets), profile, seed, seeds, others)
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, object]:
     """Return the cluster's options, numbers as numbers."""
     from entropy_mech.cli import parse_assignments
-    from entropy_mech.errors import bad_value
 
     pairs = []
     for text in arguments.slurm_set:

@@ -25,7 +25,9 @@ def register(commands) -> None:
         description="List the runs of the store, the one that moved last first.",
         epilog="example: entropy-mech runs --state training",
     )
-    parser.add_argument("--state", choices=STATES, help="only the runs in this state")
+    parser.add_argument(
+        "--state", choices=STATES, metavar="STATE", help=f"only these: {', '.join(STATES)}"
+    )
     parser.add_argument(
         "--name", metavar="TEXT", help="only runs whose id starts so, or whose method has it"
     )
@@ -41,8 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(_records(frame), indent=1))
         return 0
     print(_table(frame) if len(frame) else _nothing(store, arguments))
-    for row in frame[frame["state"] == "failed"].itertuples():
-        print(_cut(f"{row.id[:8]} failed: {row.error}", _WIDTH))
+    for row in frame[frame["state"].isin(["failed", "damaged"])].itertuples():
+        print(_cut(f"{row.id[:8]} {row.state}: {row.error}", _WIDTH))
     for name, fraction in base_models_in_work(store).items():
         print(f"base model {name[:8]}: {fraction:.0%}")
     return 0

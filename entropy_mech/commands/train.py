@@ -43,7 +43,10 @@ def register(commands) -> None:
         "--gpu-memory-gib", type=float, default=80.0, metavar="GIB", help="of each (80)"
     )
     estimates.add_argument(
-        "--response-tokens", type=int, metavar="N", help="of a mean response (1024, or the limit)"
+        "--response-tokens",
+        type=int,
+        metavar="N",
+        help="of a mean response (1024, or the limit)",
     )
     parser.set_defaults(run=run)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from entropy_mech import published
-from entropy_mech.errors import UserError, bad_value
+from entropy_mech.errors import UserError, bad_value, number_list, real_number, unknown_name
 from entropy_mech.figures.explore_law import law_window_figure
 from entropy_mech.figures.explore_policy import policy_figure
 from entropy_mech.figures.explore_tokens import COLOURINGS
@@ -33,6 +33,8 @@ def policy(logits: Sequence[float], advantages: Sequence[float], eta: float) -> 
         UserError: logits and advantages of unequal length, or not finite.
 
     """
+    logits, advantages = number_list("logits", logits), number_list("advantages", advantages)
+    eta = real_number("eta", eta)
     n = len(logits)
     if n != len(advantages):
         raise bad_value("advantages", advantages, f"give {n}, one a logit")
@@ -87,6 +89,8 @@ def tokens(
         UserError: no such run, profile or colouring.
 
     """
+    if colouring not in COLOURINGS:
+        raise unknown_name("colouring", colouring, COLOURINGS)
     store = store or default_store()
     asked = _asked(run, profile, store)
     if asked is not None and not asked.token_steps():
@@ -146,6 +150,8 @@ def law(
 
     """
     store = store or default_store()
+    if len(number_list("window_percent", window_percent)) != 2:
+        raise bad_value("window_percent", window_percent, "give two percents, the lower first")
     asked = _asked(run, profile, store)
     if asked is not None and (n := len(_points(asked)[0])) < _FEWEST_POINTS:
         return only_words(f"{_label(asked)}: {n} validations so far; the law takes four")
@@ -190,7 +196,11 @@ def _stored(
     if profile == "published":
         return {}
     found = [] if asked is None else [asked]
-    for name in list_runs(store)["id"]:
+    for row in list_runs(store).itertuples():
+        name = row.id
+        if row.state == "damaged":
+            print(f"{name} is left out: {row.error}")
+            continue
         if not (store.root / name / "config.json").is_file():
             continue  # it only starts and has not said yet what it is
         try:

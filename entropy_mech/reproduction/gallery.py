@@ -20,7 +20,7 @@ from entropy_mech.reproduction.gallery_parts import STYLE, html_table, markdown_
 from entropy_mech.reproduction.paper_order import in_paper_order
 from entropy_mech.reproduction.targets import Target
 from entropy_mech.runs.progress import clock
-from entropy_mech.runs.store import read_json
+from entropy_mech.runs.store import read_json_if_whole
 
 VERDICTS = (REPRODUCED, HOLDS, NOT_AT_THIS_SCALE, DOES_NOT_HOLD, CONTRADICTED, NO_VERDICT)
 _CLASS = dict(zip(VERDICTS, ("yes", "yes", "no", "no", "against", "open"), strict=True))
@@ -39,7 +39,7 @@ def write_gallery(folder: Path, targets: Sequence[Target], profile: str) -> Path
     Items come in the paper's order. The page opens from disk, and links only to files below
     ``folder``.
     """
-    results = {t.name: read_json(folder / "results" / f"{t.name}.json") for t in targets}
+    results = {t.name: read_json_if_whole(folder / "results" / f"{t.name}.json") for t in targets}
     ordered = in_paper_order(targets)
     body = [
         f"<h1>The entropy mechanism, reproduced: profile {escape(profile)}</h1>",

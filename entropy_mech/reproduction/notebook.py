@@ -10,7 +10,7 @@ from typing import Any
 
 from entropy_mech.runs.locks import folder_lock
 from entropy_mech.runs.manifest import write_json
-from entropy_mech.runs.store import read_json
+from entropy_mech.runs.store import read_json_if_whole
 
 
 def execute(source: Path, output: Path, parameters: dict[str, Any], stamp: Path, key: str) -> None:
@@ -22,7 +22,7 @@ def execute(source: Path, output: Path, parameters: dict[str, Any], stamp: Path,
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     with folder_lock(stamp.with_suffix(".lock")):
-        if read_json(stamp).get("key") != key or not output.exists():
+        if read_json_if_whole(stamp).get("key") != key or not output.exists():
             _execute(source, output, parameters)
             write_json(stamp, {"key": key})
 

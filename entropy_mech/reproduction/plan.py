@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import entropy_mech
-from entropy_mech.reproduction.targets import Target, notebook_parameters
+from entropy_mech.reproduction.targets import (
+    Target,
+    checked_parameters,
+    notebook_parameters,
+)
 from entropy_mech.runs.evaluations import group_digest
 from entropy_mech.runs.launch import (
     evaluation_job_name,
@@ -19,7 +23,7 @@ from entropy_mech.runs.launch import (
     run_job_name,
     training_jobs,
 )
-from entropy_mech.runs.store import Run, RunStore, read_json
+from entropy_mech.runs.store import Run, RunStore, read_json_if_whole
 from entropy_mech.runs.workers import Job
 
 _NOTEBOOK_S = 10.0
@@ -99,7 +103,7 @@ def _notebook_job(
     output = folder / "notebooks" / f"{target.notebook}.ipynb"
     stamp = folder / "stamps" / f"{target.name}.json"
     key = _key(target, parameters, inputs, library)
-    if read_json(stamp).get("key") == key and output.exists():
+    if read_json_if_whole(stamp).get("key") == key and output.exists():
         return None
     stamp.parent.mkdir(parents=True, exist_ok=True)
     order = {
@@ -125,7 +129,8 @@ def _notebook_job(
 def _accepted(target: Target, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the target's own parameters overlaid by those given that its notebook has."""
     known = notebook_parameters(target.notebook_path)
-    return {**target.parameters, **{name: v for name, v in given.items() if name in known}}
+    accepted = {name: value for name, value in given.items() if name in known}
+    return {**target.parameters, **checked_parameters(target, accepted)}
 
 
 def _key(target: Target, parameters: Mapping[str, Any], inputs: Sequence[str], library: str) -> str:

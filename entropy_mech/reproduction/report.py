@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from entropy_mech.errors import bad_value, unknown_name
+from entropy_mech.errors import bad_value, folder_path, name_list, unknown_name, whole_number
 from entropy_mech.findings.claims import MIN_REPLICATES, NO_VERDICT, Claim, Fact
 from entropy_mech.reproduction.base_models import model_of_run
 from entropy_mech.reproduction.provenance import provenance
@@ -54,8 +54,13 @@ def open_report(
 
     """
     check_profile(profile)
+    seed, seeds = whole_number("seed", seed), whole_number("seeds", seeds, least=1)
+    steps = whole_number("steps", steps)
+    models, methods = name_list("models", models), name_list("methods", methods)
     pd.set_option("display.max_colwidth", None)  # claims are sentences: show them whole
-    folder = Path(out_dir) if out_dir else project_root() / "out" / profile
+    folder = project_root() / "out" / profile
+    if out_dir or not isinstance(out_dir, str):
+        folder = folder_path("out_dir", out_dir, "give another")
     chosen = chosen_runs(find_target(target), models, methods)
     return Report(chosen, folder, profile=profile, seed=seed, seeds=seeds, steps=steps)
 

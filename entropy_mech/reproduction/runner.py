@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from entropy_mech.errors import UserError
+from entropy_mech.errors import UserError, folder_path, whole_number
 from entropy_mech.reproduction.dry_run import paper_lines, toy_lines
 from entropy_mech.reproduction.gallery import write_gallery
 from entropy_mech.reproduction.paper import (
@@ -17,10 +17,11 @@ from entropy_mech.reproduction.paper import (
     paper_run,
 )
 from entropy_mech.reproduction.plan import Plan, make_plan
+from entropy_mech.reproduction.report import chosen_runs
 from entropy_mech.reproduction.targets import (
     Target,
-    check_parameters,
     check_profile,
+    checked_parameters,
     find_target,
     load_targets,
 )
@@ -64,9 +65,14 @@ def targets_of(request: Request) -> list[Target]:
 
     """
     check_profile(request.profile)
+    whole_number("seed", request.seed)
+    whole_number("seeds", request.seeds, least=1)
     targets = [find_target(name) for name in request.names] or list(load_targets().values())
     for target in targets:
-        check_parameters(target, request.parameters or {})
+        checked = checked_parameters(target, request.parameters or {})
+        if checked.get("out_dir"):
+            folder_path("out_dir", checked["out_dir"], "give another")
+        chosen_runs(target, checked.get("models", ()), checked.get("methods", ()))
     return targets
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import math
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from entropy_mech.errors import UserError, bad_value, unknown_name
+from entropy_mech.errors import UserError, bad_value, name_list, unknown_name, whole_number
 from entropy_mech.runs.store import project_root, run_path
 from entropy_mech.train.config import TrainConfig
 from entropy_mech.train.config_io import load_config
@@ -88,8 +91,7 @@ def run_config(name: str, *, profile: str = "toy", seed: int, steps: int = 0) ->
 
     ``steps`` 0 keeps the file's own.
     """
-    if seed < 0:
-        raise bad_value("seed", seed, "give a whole number from 0 on")
+    seed, steps = whole_number("seed", seed), whole_number("steps", steps)
     return load_config(
         run_path(name, profile), [f"seed={seed}", *([f"steps={steps}"] if steps else [])]
     )
@@ -109,9 +111,47 @@ def notebook_parameters(path: Path) -> dict[str, str]:
     raise UserError(f"notebook = {path}: no cell is tagged 'parameters'")
 
 
-def check_parameters(target: Target, names: Iterable[str]) -> None:
-    """Refuse a parameter that the target's notebook does not have; papermill would only warn."""
+def checked_parameters(target: Target, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters for the target's notebook, each of the kind that its own value is of.
+
+    A text, as ``-p NAME VALUE`` gives it, is read as that kind.
+
+    Raises:
+        UserError: the notebook has no such parameter, where papermill would only warn, or the
+            value is of another kind or below its least.
+
+    """
     known = notebook_parameters(target.notebook_path)
-    for name in names:
+    checked = {}
+    for name, value in given.items():
         if name not in known:
             raise unknown_name(f"parameter of {target.notebook}.ipynb", name, known)
+        checked[name] = _of_the_kind(name, value, ast.literal_eval(known[name]))
+    return checked
+
+
+def _of_the_kind(name: str, value: Any, default: Any) -> Any:
+    """Return the value of a parameter, or raise the error that says what its notebook takes."""
+    if isinstance(value, str) and not isinstance(default, str):
+        with suppress(ValueError):  # a word stays one, and is seen to be of another kind
+            value = json.loads(value)
+    if isinstance(default, int) and not isinstance(default, bool):
+        return whole_number(name, value, least=1 if default and name != "seed" else 0)
+    if isinstance(default, float):
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return value
+        raise bad_value(name, value, f"give a number, such as {default}")
+    if isinstance(default, list):
+        return _list_like(name, value, default)
+    if type(value) is not type(default):
+        kind = "true or false" if isinstance(default, bool) else "text"
+        raise bad_value(name, value, f"give {kind}, such as {json.dumps(default)}")
+    return value
+
+
+def _list_like(name: str, value: Any, default: list) -> list:
+    if not default:
+        return list(name_list(name, value))
+    if not isinstance(value, list | tuple) or not value:
+        raise bad_value(name, value, f"give a list, such as {json.dumps(default)}")
+    return [_of_the_kind(name, one, default[0]) for one in value]

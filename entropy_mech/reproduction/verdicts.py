@@ -13,7 +13,7 @@ from entropy_mech.errors import UserError
 from entropy_mech.reproduction.gallery import verdict_counts
 from entropy_mech.reproduction.paper_order import in_paper_order
 from entropy_mech.reproduction.targets import Target
-from entropy_mech.runs.store import read_json
+from entropy_mech.runs.store import read_json_if_whole
 
 # The picture that says most about a full run; the README shows it.
 _PICTURE = "fig01.png"
@@ -33,7 +33,8 @@ def write_verdicts(
 
     """
     results = {
-        t.name: read_json(results_folder / f"{t.name}.json") for t in in_paper_order(targets)
+        t.name: read_json_if_whole(results_folder / f"{t.name}.json")
+        for t in in_paper_order(targets)
     }
     if not any(results.values()):
         raise UserError(f"--write-verdicts: no results in {results_folder}; reproduce first")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from entropy_mech.errors import UserError
 from entropy_mech.runs.manifest import write_json
-from entropy_mech.runs.store import Run, RunStore, read_json
+from entropy_mech.runs.store import Run, RunStore, read_json_if_whole
 
 CLUSTERS = ("slurm", "local")
 _OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "FINISHED"}
@@ -104,7 +104,7 @@ def submit_runs(
     lines = []
     for one in runs:
         note = store.root / "cluster" / f"{one.run.path.name}.json"
-        active = _active(read_json(note))
+        active = _active(read_json_if_whole(note))
         if active:
             lines.append(f"{one.name}: job {active} is in the queue already")
             continue

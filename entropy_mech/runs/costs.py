@@ -34,7 +34,7 @@ def run_s(run: Run, store: RunStore) -> float:
     config = run.config
     for seed in range(1, _SEEDS_LOOKED_AT + 1):
         told = store.run(config.model_copy(update={"seed": seed})).manifest()
-        if told.get("steps") and "imported" not in told:
+        if told.get("steps") and "wall_time_s" in told and "imported" not in told:
             return config.steps * told["wall_time_s"] / told["steps"]
     responses = config.rollout.prompts * config.rollout.responses
     updates = config.update.updates_per_rollout

@@ -20,7 +20,7 @@ from entropy_mech.errors import unknown_name
 from entropy_mech.problems.benchmark_sets import GROUPS
 from entropy_mech.problems.benchmarks import protocol
 from entropy_mech.problems.toy_benchmarks import load_toy_benchmark
-from entropy_mech.runs.store import Run, read_json
+from entropy_mech.runs.store import Run, read_json, read_json_if_whole
 
 COLUMNS = ("step", "benchmark", "accuracy", "standard_error", "problems", "samples")
 
@@ -43,7 +43,12 @@ def evaluation_folder(run: Run, group: str) -> Path | None:
 def evaluated(run: Run, group: str) -> bool:
     """Whether the run's newest policy has been measured on all benchmarks of a group."""
     folder = evaluation_folder(run, group)
-    return folder is not None and (folder / "scores.json").exists()
+    return folder is not None and scored(folder)
+
+
+def scored(folder: Path) -> bool:
+    """Whether all of a folder's benchmarks have been measured; a damaged file says no."""
+    return "scores" in read_json_if_whole(folder / "scores.json")
 
 
 def scores(run: Run, group: str) -> pd.DataFrame:

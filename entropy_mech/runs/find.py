@@ -16,6 +16,7 @@ from typing import Any
 from entropy_mech.errors import UserError, bad_value, nearest, unknown_name
 from entropy_mech.runs.listing import list_runs
 from entropy_mech.runs.store import (
+    DamagedFile,
     Run,
     RunStore,
     default_store,
@@ -27,6 +28,7 @@ from entropy_mech.train.config import TrainConfig
 from entropy_mech.train.config_io import load_config, make_config
 
 _ID_OR_ITS_START = re.compile(r"[0-9a-f]{1,16}")
+_CLOSE = 0.8  # so like the name of a run's file that no model of the hub can be meant
 
 
 def find_config(
@@ -51,6 +53,10 @@ def find_config(
     """
     changes = [f"steps={steps}"] if steps else []
     changes += [] if seed is None else [f"seed={seed}"]
+    if not isinstance(what, TrainConfig | Mapping | str | Path):
+        raise bad_value(
+            "config", what, "give a configuration, tables, the path of a TOML file, or a run's name"
+        )
     if isinstance(what, TrainConfig | Mapping):
         table = what.model_dump() if isinstance(what, TrainConfig) else dict(what)
         given = {"steps": steps or None, "seed": seed}
@@ -100,8 +106,10 @@ def find_run(
     if isinstance(what, Run):
         return what
     store = store or default_store()
+    if not isinstance(what, str | Path | TrainConfig):
+        raise bad_value("run", what, "give its id, its folder, or the name of its file")
     if isinstance(what, str | Path):
-        if (Path(what) / "config.json").is_file():
+        if _is_run_folder(Path(what)):
             return _run_in(Path(what))
         ids = list_runs(store)["id"].tolist() if _ID_OR_ITS_START.fullmatch(str(what)) else []
         fitting = [name for name in ids if name.startswith(str(what))]
@@ -119,6 +127,25 @@ def find_run(
     return store.run(find_config(what, profile=profile, seed=seed))
 
 
+def run_or_model(name: str, *, store: RunStore, profile: str = "toy") -> Run | None:
+    """Return the run that a user names where a model may be meant too; None where one is.
+
+    A model is a folder in Hugging Face format, or an id on the hub.
+
+    Raises:
+        UserError: what looks like a run and is none (says the nearest).
+
+    """
+    if not name.strip():
+        raise bad_value("model", name, "give a run, a model's folder, or an id on the hub")
+    if Path(name).is_dir() and not _is_run_folder(Path(name)):
+        return None
+    likely = name.endswith(".toml") or _ID_OR_ITS_START.fullmatch(name) or _is_run_folder(Path(name))
+    known = run_names(profile)
+    near = "/" not in name and difflib.get_close_matches(name, known, 1, _CLOSE)
+    return find_run(name, store=store, profile=profile) if likely or near else None
+
+
 def newest_run(store: RunStore) -> Run:
     """Return the run that moved last, one in training before all others.
 
@@ -127,6 +154,7 @@ def newest_run(store: RunStore) -> Run:
 
     """
     frame = list_runs(store)
+    frame = frame[frame["state"] != "damaged"]
     if frame.empty:
         raise UserError(f"no runs in {store.root}; start one: entropy-mech train CONFIG.toml")
     in_work = frame[frame["state"].isin(["training", "waiting"])]
@@ -159,6 +187,16 @@ def names_of_runs(runs: Iterable[Run], store: RunStore, profile: str) -> dict[st
     return named
 
 
+def _is_run_folder(folder: Path) -> bool:
+    """Whether a folder is a run's; one in Hugging Face format has a config.json too."""
+    if not (folder / "config.json").is_file():
+        return False
+    try:
+        return not {"architectures", "model_type"} & set(read_json(folder / "config.json"))
+    except DamagedFile:
+        return True  # whose error names it
+
+
 def _run_in(folder: Path) -> Run:
     """Return the run in a folder by the configuration in it."""
     config = read_json(folder / "config.json")
@@ -170,4 +208,4 @@ def _run_in(folder: Path) -> Run:
 def _unknown(name: str, known: list[str], what: str) -> UserError:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else "`entropy-mech runs` lists those there are"
-    return UserError(f"run = {name}: not {what}; {hint}")
+    return bad_value("run", name, f"not {what}; {hint}")

@@ -29,7 +29,7 @@ from entropy_mech.train.config import TrainConfig
 _ASK_AGAIN_S = 1.0
 # A long run has metrics of megabytes, which a look at its status reads.
 _POLL_TOY_S, _POLL_S = 0.2, 2.0
-_AT_REST = ("stopped", "failed", "new")
+_AT_REST = ("stopped", "failed", "damaged", "new")
 # Children of this process by the folder of their run: two handles on a run share its child.
 _CHILDREN: dict[Path, subprocess.Popen] = {}
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
-from entropy_mech.errors import UserError
+from entropy_mech.errors import UserError, whole_number
 from entropy_mech.runs.progress import ProgressLine
 from entropy_mech.runs.schedule import Schedule
 from entropy_mech.runs.workers import Job, WarmJob, Workers
@@ -48,6 +48,7 @@ def run_jobs(
         JobsFailed: after everything else is done.
 
     """
+    workers = whole_number("workers", workers, least=1)
     _Scheduler(jobs, workers, ProgressLine(stream or sys.stdout), done).run()
 
 

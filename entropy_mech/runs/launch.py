@@ -11,7 +11,7 @@ from entropy_mech.runs.costs import STARTUP_S, base_model_s, evaluation_s, run_s
 from entropy_mech.runs.evaluations import evaluated, evaluation_folder
 from entropy_mech.runs.gpus import gpus_here, refuse_without_gpus
 from entropy_mech.runs.jobs import Job, run_jobs
-from entropy_mech.runs.store import Run, RunStore, read_json
+from entropy_mech.runs.store import Run, RunStore, read_json_if_whole
 from entropy_mech.train.config import TrainConfig
 from entropy_mech.train.config_io import base_model_id
 
@@ -168,5 +168,5 @@ def _command(module: str, store: RunStore, *flags: str) -> list[str]:
 
 
 def _fraction_in(status: Path) -> float:
-    said = read_json(status)
+    said = read_json_if_whole(status)
     return said["done"] / said["total"] if said.get("total") else 0.0

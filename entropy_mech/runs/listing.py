@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import time
@@ -12,13 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from entropy_mech.errors import unknown_name
+from entropy_mech.errors import UserError, unknown_name
 from entropy_mech.runs.locks import lock_is_held
 from entropy_mech.runs.metrics import MetricsFile
-from entropy_mech.runs.store import RunStore, read_json
+from entropy_mech.runs.store import RunStore, read_json, read_json_if_whole
 
 # In this order of asking: "training" and "waiting" are held by a process, the others by none.
-STATES = ("complete", "training", "waiting", "failed", "stopped")
+STATES = ("complete", "training", "waiting", "failed", "stopped", "damaged")
 COLUMNS = (
     "id", "state", "algorithm", "method", "model", "seed", "steps_done", "steps_total",
     "time_left_s", "entropy_nats", "validation_accuracy", "updated", "error",
@@ -36,8 +35,8 @@ def list_runs(
     ``state`` is *complete* (as far as its configuration asks), *training* (a process holds its
     lock and has done a step), *waiting* (a process holds it and has not, or its folder is new: it
     starts, or waits for a base model), *failed* (its last session ended with an error, in column
-    ``error``) or *stopped* (it goes on from its checkpoint when started again). Entropy and
-    accuracy are the last that were measured, NaN before; ``time_left_s`` is NaN unless the run
+    ``error``), *stopped* (it goes on from its checkpoint when started again) or *damaged* (one of
+    its files cannot be read: column ``error`` names it). Entropy and accuracy are the last that were measured, NaN before; ``time_left_s`` is NaN unless the run
     trains.
 
     Args:
@@ -67,8 +66,23 @@ def _is_called(row: dict[str, Any], name: str | None) -> bool:
 
 def run_row(path: Path) -> dict[str, Any]:
     """Return one run's row of ``list_runs``, by its folder."""
+    try:
+        return _row(path)
+    except (UserError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        # Files that hold something else than a run wrote; the other runs are of use.
+        why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        why = why.removeprefix(f"{path}/")
+        nothing = dict.fromkeys(("time_left_s", "entropy_nats", "validation_accuracy"), math.nan)
+        words = dict.fromkeys(("algorithm", "method", "model"), "")
+        counts = {"seed": None, "steps_done": 0, "steps_total": 0}
+        moved = path.stat().st_mtime
+        known = {"id": path.name, "state": "damaged", "updated": moved, "error": why}
+        return {**known, **nothing, **words, **counts}
+
+
+def _row(path: Path) -> dict[str, Any]:
     config, status = read_json(path / "config.json"), read_json(path / "status.json")
-    metrics = [json.loads(line) for line in MetricsFile(path / "metrics.jsonl").lines()]
+    metrics = MetricsFile(path / "metrics.jsonl").rows()
     done, total = len(metrics), config.get("steps", 0)
     state = _state(path, status, done, total)
     return {
@@ -77,13 +91,13 @@ def run_row(path: Path) -> dict[str, Any]:
         "algorithm": config.get("algorithm", {}).get("name", ""),
         "method": config.get("loss", {}).get("method", ""),
         "model": _model_name(config.get("model", {})),
-        "seed": config.get("seed"),
+        "seed": None if config.get("seed") is None else int(config["seed"]),
         "steps_done": done,
         "steps_total": total,
         "time_left_s": _step_s(path) * (total - done) if state == "training" else math.nan,
         "entropy_nats": _last(metrics, "entropy_nats"),
         "validation_accuracy": _last(metrics, "validation_accuracy"),
-        "updated": status.get("updated", path.stat().st_mtime),
+        "updated": float(status.get("updated", path.stat().st_mtime)),
         "error": status.get("error", "") if state == "failed" else "",
     }
 
@@ -114,13 +128,13 @@ def _model_name(model: dict[str, Any]) -> str:
 def _last(metrics: list[dict[str, Any]], name: str) -> float:
     """Return the last value that is not null; NaN where there is none."""
     values = (row[name] for row in reversed(metrics) if row.get(name) is not None)
-    return next(values, math.nan)
+    return float(next(values, math.nan))
 
 
 def _step_s(path: Path) -> float:
     """Return the seconds of a step, the mean of the last ones; validation is in some of them."""
-    lines = MetricsFile(path / "timings.jsonl").lines()[-_RECENT_STEPS:]
-    steps = [sum(v for k, v in json.loads(line).items() if k != "step") for line in lines]
+    rows = MetricsFile(path / "timings.jsonl").rows(last=_RECENT_STEPS)
+    steps = [sum(v for k, v in row.items() if k != "step") for row in rows]
     return float(np.mean(steps)) if steps else math.nan
 
 
@@ -128,7 +142,7 @@ def base_models_in_work(store: RunStore) -> dict[str, float]:
     """Return the base models that a process trains now, by id, with the fraction done."""
     work = {}
     for path in (store.root / "base_models").glob("*.lock"):
-        said = read_json(path.with_suffix(".status.json"))
-        if said and lock_is_held(path):
+        said = read_json_if_whole(path.with_suffix(".status.json"))
+        if said.get("total") and lock_is_held(path):
             work[path.stem] = said["done"] / said["total"]
     return work

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from entropy_mech.errors import UserError, unknown_name
+from entropy_mech.errors import UserError, bad_value, folder_path, unknown_name, whole_number
 from entropy_mech.runs.manifest import write_json
 from entropy_mech.runs.metrics import MetricsFile
 from entropy_mech.train.config import TrainConfig
@@ -20,6 +21,7 @@ from entropy_mech.train.config_io import run_id
 
 STORE_VARIABLE = "ENTROPY_MECH_RUNS"
 PROJECT_VARIABLE = "ENTROPY_MECH_PROJECT"
+_REMOVE = "remove it, or the folder that it is in"
 
 
 def project_root() -> Path:
@@ -33,9 +35,14 @@ def project_root() -> Path:
     for folder in (Path(named),) if named else places:
         if (folder / "reproduce" / "targets.toml").is_file():
             return folder
-    raise UserError(
-        f"project folder = {Path.cwd()}: no reproduce/targets.toml here or above; "
-        "change into a clone of entropy_mech"
+    if named:
+        raise bad_value(
+            PROJECT_VARIABLE, named, "no reproduce/targets.toml there; name a clone of entropy_mech"
+        )
+    raise bad_value(
+        "project folder",
+        str(Path.cwd()),
+        "no reproduce/targets.toml here or above; change into a clone of entropy_mech",
     )
 
 
@@ -54,7 +61,7 @@ class RunStore:
     """A folder of runs and of the base models that they share."""
 
     def __init__(self, root: str | Path):
-        self.root = Path(root)
+        self.root = folder_path("run store", root, "set ENTROPY_MECH_RUNS to one, or leave it out")
 
     def run(self, config: TrainConfig) -> Run:
         """Return the run of a configuration, whether or not it has been trained yet."""
@@ -66,13 +73,15 @@ class Run:
 
     ``config.json`` (resolved), ``metrics.jsonl`` (the same bytes each time on one thread),
     ``timings.jsonl``, ``manifest.json``, ``status.json``, ``checkpoints/``, ``models/`` (the policy
-    in Hugging Face format), ``tokens/``.
+    in Hugging Face format), ``tokens/``, and of maths ``accepted_answers.jsonl`` (which answers were
+    right for which references).
     """
 
     def __init__(self, path: Path, config: TrainConfig):
         self.path, self.config = path, config
         self.metrics_file = MetricsFile(path / "metrics.jsonl")
         self.timings_file = MetricsFile(path / "timings.jsonl")
+        self.accepted_file = MetricsFile(path / "accepted_answers.jsonl")
         self.checkpoints = path / "checkpoints"
 
     def __repr__(self) -> str:
@@ -109,10 +118,12 @@ class Run:
 
     def tokens(self, step: int) -> dict[str, np.ndarray]:
         """Return the token record of a step: B x T arrays of what was sampled and measured."""
+        step = whole_number("step", step)
         return _load_record(self.token_path(step), step, "token record")
 
     def lemma1(self, step: int) -> dict[str, np.ndarray]:
         """Return the check of Lemma 1 at a step: a value a distinct prefix (``lemma1_probe``)."""
+        step = whole_number("step", step)
         return _load_record(self.lemma1_path(step), step, "check of Lemma 1")
 
     def token_path(self, step: int) -> Path:
@@ -133,16 +144,19 @@ class Run:
 
     def newest_model(self) -> Path | None:
         """Return the newest exported policy (a folder in Hugging Face format), or None."""
-        found = sorted((self.path / "models").glob("step_*"))
+        found = sorted((self.path / "models").glob("step_[0-9]*"))
         return found[-1] if found else None
 
     def manifest(self) -> dict[str, Any]:
-        """Return the manifest, empty before the first session of the run ended or checkpointed."""
-        return read_json(self.path / "manifest.json")
+        """Return the manifest, empty before the first session of the run ended or checkpointed.
+
+        A damaged one is named in a warning and counts for none: the next session writes it anew.
+        """
+        return read_json_if_whole(self.path / "manifest.json")
 
     def status(self) -> dict[str, Any]:
         """Return what the run last said of itself: stage, done, total, updated (Unix time)."""
-        return read_json(self.path / "status.json")
+        return read_json_if_whole(self.path / "status.json")
 
     def note_failure(self, error: Exception) -> None:
         """Keep in the status, in one line, why a session ended; the next step replaces it."""
@@ -177,9 +191,38 @@ def _load_record(path: Path, step: int, what: str) -> dict[str, np.ndarray]:
         return dict(record)
 
 
+class DamagedFile(UserError):
+    """A file of this package's own that cannot be read: cut off, emptied or written over."""
+
+
+class DamagedFileWarning(UserWarning):
+    """A damaged file was passed over, as if it were not there."""
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON file's table, empty where there is no such file."""
+    """Return a JSON file's table, empty where there is no such file.
+
+    Raises:
+        DamagedFile: it holds no table.
+
+    """
     try:
-        return json.loads(path.read_text())
+        data = path.read_bytes()
+        table = json.loads(data) if data.strip() else None
     except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedFile(f"{path}: cannot be read ({error}); {_REMOVE}") from None
+    if not isinstance(table, dict):
+        found = "holds no table" if data.strip() else "is empty"
+        raise DamagedFile(f"{path}: {found}; {_REMOVE}")
+    return table
+
+
+def read_json_if_whole(path: Path) -> dict[str, Any]:
+    """Return a JSON file's table; one that is damaged is named in a warning and counts as empty."""
+    try:
+        return read_json(path)
+    except DamagedFile as error:
+        warnings.warn(str(error), DamagedFileWarning, stacklevel=3)
         return {}

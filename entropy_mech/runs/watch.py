@@ -27,14 +27,14 @@ class RunStatus:
     Attributes:
         name: what people call it.
         state: complete, training, waiting (it starts, or its base model is made), failed, stopped
-            (it goes on when started again) or new (never started).
+            (it goes on when started again), damaged (so does it) or new (never started).
         done: rollouts behind it.
         total: rollouts that it is to make.
         left_s: seconds still to come, a guess; NaN where there is none.
         entropy_nats: the last that was measured; NaN before.
         accuracy: of the last validation, a fraction; NaN before.
         base_fraction: how far its base model is; NaN unless that is being made.
-        error: in one line, why it failed.
+        error: in one line, why it failed, or what is damaged.
 
     """
 
@@ -87,7 +87,7 @@ def status_of(run: Run, *, name: str = "", alive: bool | None = None) -> RunStat
         return RunStatus(shown, "new", 0, run.config.steps)
     row = run_row(run.path)
     state = "complete" if run.complete else row["state"]
-    if state in ("failed", "stopped") and alive:
+    if state in ("failed", "stopped", "damaged") and alive:
         state = "waiting"
     if state == "waiting" and alive is False and not lock_is_held(run.path.with_suffix(".lock")):
         state = "stopped"

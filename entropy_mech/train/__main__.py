@@ -29,23 +29,25 @@ def main() -> int:
     # Before transformers is imported: its bars and notices say nothing about this run.
     os.environ["TRANSFORMERS_VERBOSITY"] = "error"
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
-    from entropy_mech.errors import UserError
+    from entropy_mech.errors import UserError, naming_disk_faults
     from entropy_mech.runs.store import RunStore
     from entropy_mech.train.config_io import make_config
 
     try:
-        given = arguments.config.read_text() if arguments.config else sys.stdin.read()
-        config = make_config(json.loads(given))
-        if arguments.gpus:
-            _become_launcher(config, arguments)
-        if arguments.base_model:
-            from entropy_mech.train.pretrain import prepare_base_model
+        with naming_disk_faults():
+            store = RunStore(arguments.store)
+            given = arguments.config.read_text() if arguments.config else sys.stdin.read()
+            config = make_config(json.loads(given))
+            if arguments.gpus:
+                _become_launcher(config, arguments)
+            if arguments.base_model:
+                from entropy_mech.train.pretrain import prepare_base_model
 
-            prepare_base_model(arguments.store, config)
-        else:
-            from entropy_mech.train.loop import train
+                prepare_base_model(store.root, config)
+            else:
+                from entropy_mech.train.loop import train
 
-            train(config, RunStore(arguments.store))
+                train(config, store)
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -46,6 +46,7 @@ class Parts:
     rollouts: RolloutMaker
     validation: Validation
     sampler: LiveSampler | VLLMPolicySampler
+    grader: Grader
     reference: FrozenPolicy | None = None
     prm: ImplicitPRM | None = None
 
@@ -134,6 +135,7 @@ def assemble(
             RolloutMaker(config, tasks.training, tokenizer, sampler, prompts, grader),
             Validation(config, tasks.validation, tokenizer, sampler, prompts, grader),
             sampler,
+            grader,
             reference,
             prm,
         )

@@ -100,7 +100,7 @@ def latest_checkpoint(
     An unreadable one is named through ``say`` and the one before it is taken. One beyond
     ``at_most``, the steps that have metrics, is passed over: it would leave a hole in them.
     """
-    for path in sorted(folder.glob("step_*"), reverse=True):
+    for path in sorted(folder.glob("step_[0-9]*"), reverse=True):
         if int(path.name.removeprefix("step_")) > at_most:
             continue
         try:
@@ -109,7 +109,7 @@ def latest_checkpoint(
                 if _sha256(path / name) != expected:
                     raise ValueError(f"the checksum of {name} does not match")
             return path, marker
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             say(f"checkpoint {path.name} cannot be read ({error}); taking the one before it")
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -39,6 +40,10 @@ _NOT_IDENTITY = {
     "sampler": {"start_timeout_s", "sync_timeout_s", "sample_timeout_s", "probe_tolerance"},
 }
 
+# Settings that are younger than runs that are stored. At their defaults, which change nothing, they
+# are left out of a run's name, so that those runs are found again.
+_ADDED = {"loss": ("log_ratio_clamp",)}
+
 # pydantic puts the arm of a union into the path of a field, where users do not write it.
 _ARMS: dict[str, dict[str, type[BaseModel]]] = {
     "loss": {a.model_fields["method"].default: a for a in get_args(get_args(LossConfig)[0])},
@@ -54,6 +59,8 @@ _ARMS: dict[str, dict[str, type[BaseModel]]] = {
     },
 }
 _TAGS = {"loss": "method", "algorithm": "name", "sampler": "kind", "problems": "domain"}
+# pydantic's names of what a list or one name may be, which it puts into a path too.
+_KINDS = ("str", "tuple[str, ...]")
 # The arm of a table that does not say which it is.
 _DEFAULT_ARM = {"problems": "maths"}
 # Tables with keys of the user's own: one laid over another replaces it.
@@ -77,10 +84,9 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
 
 def make_config(table: Mapping[str, Any]) -> TrainConfig:
     """Build a configuration from nested tables; every fault is one UserError."""
-    try:
-        return TrainConfig.model_validate(table)
-    except ValidationError as error:
-        raise _user_error(error) from None
+    if not isinstance(table, Mapping) or any(not isinstance(key, str) for key in table):
+        raise bad_value("config", table, "give tables, such as {'seed': 2, 'loss': {...}}")
+    return TrainConfig(**table)
 
 
 def run_id(config: TrainConfig) -> str:
@@ -91,7 +97,13 @@ def run_id(config: TrainConfig) -> str:
 
 def identity(config: TrainConfig) -> dict[str, Any]:
     """Return the settings that a run's results depend on, as tables."""
-    return config.model_dump(mode="json", exclude=_NOT_IDENTITY)
+    table = config.model_dump(mode="json", exclude=_NOT_IDENTITY)
+    for section, names in _ADDED.items():
+        fields = type(getattr(config, section)).model_fields
+        for name in names:
+            if name in fields and getattr(getattr(config, section), name) == fields[name].default:
+                del table[section][name]
+    return table
 
 
 def base_model_id(config: TrainConfig) -> str:
@@ -110,16 +122,19 @@ def _digest(table: Mapping[str, Any]) -> str:
 
 def _read_table(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text())
+        # Some editors begin a file with a byte order mark, which is no part of what they show.
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"config = {path}: no such file; give the path of a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"config = {path}: cannot be read as TOML ({error})") from None
-    parent = table.pop("extends", None)
-    if parent is None:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
+        raise bad_value("config", str(path), f"cannot be read as TOML ({error})") from None
+    if "extends" not in table:
         return table
+    parent = table.pop("extends")
+    if not isinstance(parent, str) or not parent.endswith(".toml"):
+        raise bad_value("extends", parent, f"give the path of one TOML file, in quotes ({path})")
     parent_path = (path.parent / parent).resolve()
-    if parent_path in seen:
+    if parent_path in (*seen, path.resolve()):
         raise bad_value("extends", parent, f"the files extend each other in a circle ({path})")
     return _merged(_read_table(parent_path, (*seen, path.resolve())), table)
 
@@ -141,11 +156,11 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 def _apply(table: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
-    if not equals or not name.strip():
+    if not equals or not all(name.strip().split(".")):
         raise bad_value("--set", override, "write it as section.key=value")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = tomllib.loads(f"value = {text.strip()}")["value"] if "\n" not in text else text
+    except (tomllib.TOMLDecodeError, RecursionError):
         value = text.strip()
     *sections, key = name.strip().split(".")
     for section in sections:
@@ -155,10 +170,12 @@ def _apply(table: dict[str, Any], override: str) -> None:
     table[key] = value
 
 
-def _user_error(error: ValidationError) -> UserError:
+def user_error(error: ValidationError) -> UserError:
+    """Return pydantic's first fault in one line: field, value, fix."""
     first = error.errors()[0]
     arms = _ARMS.get(str(first["loc"][0]) if first["loc"] else "", {})
     path = [str(part) for i, part in enumerate(first["loc"]) if i != 1 or part not in arms]
+    path = [part for part in path if part not in _KINDS]
     field, value = ".".join(path) or "config", first.get("input")
     if first["type"] == "extra_forbidden":
         known = _known_keys(path[:-1], first["loc"])
@@ -170,11 +187,21 @@ def _user_error(error: ValidationError) -> UserError:
         return bad_value(field, value, fraction_fix(value))
     if first["type"] == "value_error":  # raised by our own validators, which name the field
         text = str(first["ctx"]["error"])
-        return UserError(f"{field}.{text}" if path else text)
+        return UserError(f"{field}.{text}" if path and not text.startswith("unknown") else text)
+    choices = re.findall("'([^']*)'", first.get("ctx", {}).get("expected", ""))
+    if first["type"] == "literal_error" and isinstance(value, str) and choices:
+        if path[1:] == [_TAGS.get(path[0])]:  # the other arms are choices too
+            fields = [arm.model_fields.get(path[1]) for arm in arms.values()]
+            choices = [one.default for one in fields if one is not None]
+        return unknown_name(field, value, choices)
     if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        tag = _TAGS[path[0]]
-        chosen = value.get(tag) if isinstance(value, dict) else value
-        return unknown_name(f"{path[0]}.{tag}", str(chosen), arms)
+        tag = f"{path[0]}.{_TAGS[path[0]]}"
+        chosen = value.get(_TAGS[path[0]]) if isinstance(value, dict) else value
+        if chosen is None:
+            return UserError(f"{tag} is missing beside the others: give one of {', '.join(arms)}")
+        return unknown_name(tag, str(chosen), arms)
+    if first["type"] in ("model_type", "model_attributes_type"):
+        return bad_value(field, value, "give a table of settings")
     if field == "rollout.top_p":
         return bad_value(
             field, value, "training needs the distribution that it samples from; give 1"

@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from entropy_mech.errors import UserError
 from entropy_mech.train.batch import RolloutBatch
 from entropy_mech.train.config import EngineConfig, UpdateConfig
 from entropy_mech.train.micro_batches import own_rows, plan_rounds
 from entropy_mech.train.parallel import Ranks
 from entropy_mech.train.policy import Policy
+
+
+class Diverged(UserError):
+    """A gradient or a metric that is not finite: the run ends, and its checkpoints stay."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, value: float, consequence: str):
+        super().__init__(
+            f"{what} is {value}: {consequence}; a policy that moves so far in one update may need "
+            "a smaller update.learning_rate, and a probability ratio beyond 1e38 is held by "
+            "loss.log_ratio_clamp = 20"
+        )
+
+
+def refuse_diverged(metrics: Mapping[str, Any], step: int) -> None:
+    """Raise the error that names a step's first metric that is no finite number."""
+    for name, value in metrics.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise Diverged(f"metric {name}", value, f"the run ends at step {step}")
+
+
+def broken_weight(model: nn.Module) -> str:
+    """Return the name of a weight that holds NaN or infinity; the empty string if none does."""
+    for name, weight in model.named_parameters():
+        # A sum is finite where all its terms are, unless the numbers are beyond any use.
+        if not weight.detach().sum(dtype=torch.float32).isfinite():
+            return name
+    return ""
 
 
 class Engine(Protocol):

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from entropy_mech.errors import UserError
 from entropy_mech.train.batch import RolloutBatch
 from entropy_mech.train.config import EngineConfig, UpdateConfig
-from entropy_mech.train.engine import new_optimizer, prepared_policy
+from entropy_mech.train.engine import Diverged, new_optimizer, prepared_policy
 from entropy_mech.train.parallel import Ranks
 
 if not torch.cuda.is_available():
@@ -96,9 +96,7 @@ class DeepSpeedEngine:
         self.engine.step()
         norm = float(self.engine.get_global_grad_norm())
         if not torch.isfinite(torch.tensor(norm)):
-            raise FloatingPointError(
-                f"gradient norm is {norm}; start again: the run resumes from its last checkpoint"
-            )
+            raise Diverged("gradient norm", norm, "the run goes on from its last checkpoint")
         return norm
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:

@@ -10,10 +10,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from entropy_mech.errors import UserError
+from entropy_mech.errors import UserError, bad_value
 from entropy_mech.train.batch import RolloutBatch
 from entropy_mech.train.config import EngineConfig, UpdateConfig
-from entropy_mech.train.engine import half_passes, new_optimizer, prepared_policy
+from entropy_mech.train.engine import (
+    Diverged,
+    broken_weight,
+    half_passes,
+    new_optimizer,
+    prepared_policy,
+)
 from entropy_mech.train.parallel import Ranks
 
 _STATE = "state.pt"
@@ -76,7 +82,7 @@ class TorchEngine:
             self.policy.parameters(), self.max_grad_norm, foreach=True
         )
         if not torch.isfinite(norm):
-            raise FloatingPointError(f"gradient norm is {norm.item()}; the update was not applied")
+            raise Diverged("gradient norm", norm.item(), "the update was not applied")
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return norm.item()
@@ -100,4 +106,10 @@ class TorchEngine:
         """Take up a state written by ``save``."""
         state = torch.load(folder / _STATE, map_location=self.device, weights_only=True)
         self.policy.model.load_state_dict(state["model"])
+        if broken := broken_weight(self.policy.model):
+            raise bad_value(
+                "checkpoint",
+                str(folder),
+                f"the weight {broken} holds NaN or infinity; remove it, to go on from another",
+            )
         self.optimizer.load_state_dict(state["optimizer"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from entropy_mech.errors import bad_value
@@ -103,7 +104,7 @@ def estimate(
     assume = assume or Assumptions()
     if gpus < 1:
         raise bad_value("--gpus", gpus, "give 1 or more")
-    if not gpu_memory_gib > 0:
+    if not 0 < gpu_memory_gib < math.inf:
         raise bad_value("--gpu-memory-gib", gpu_memory_gib, "give more than 0")
     if config.engine.kind == "torch":
         gpus = 1  # it trains in one process

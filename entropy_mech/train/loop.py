@@ -13,16 +13,15 @@ import numpy as np
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from entropy_mech.errors import cannot_write
+from entropy_mech.errors import naming_disk_faults
 from entropy_mech.objectives import steer
-from entropy_mech.runs.locks import folder_lock
 from entropy_mech.runs.stopping import RunStopped, stop_is_asked
 from entropy_mech.runs.store import Run, RunStore
 from entropy_mech.train.assembly import Parts, assemble, policy_version
 from entropy_mech.train.batch import RolloutBatch
 from entropy_mech.train.checkpoint import LoopState, latest_checkpoint, save_checkpoint
 from entropy_mech.train.config import LossConfig, TrainConfig
-from entropy_mech.train.engine import measure
+from entropy_mech.train.engine import measure, refuse_diverged
 from entropy_mech.train.lemma1_probe import Lemma1Probe
 from entropy_mech.train.measurements import (
     covariance_metrics,
@@ -30,9 +29,17 @@ from entropy_mech.train.measurements import (
     rollout_metrics,
     token_record,
 )
-from entropy_mech.train.parallel import Ranks, join_ranks, leave_ranks
+from entropy_mech.train.parallel import join_ranks, leave_ranks
 from entropy_mech.train.rollouts import Rollout
-from entropy_mech.train.run_files import export_policy, mirrored, write_arrays, write_manifest
+from entropy_mech.train.run_files import (
+    export_policy,
+    keep_accepted,
+    mirrored,
+    only_one_run,
+    restore_accepted,
+    write_arrays,
+    write_manifest,
+)
 from entropy_mech.train.tasks import load_tasks
 from entropy_mech.train.update import update_policy
 
@@ -76,18 +83,14 @@ def train(
     if not ranks.first:
         say = _silent
     try:
-        with _only_one_run(run, ranks, say), ranks.naming_peers():
+        disk = naming_disk_faults(f"run folder = {run.path}")
+        with disk, only_one_run(run, ranks, say), ranks.naming_peers():
             if not ranks.from_first(run.complete):
                 # Before anything is written: an impossible problem set is refused here.
                 tasks = load_tasks(config, say)
                 run.path.mkdir(parents=True, exist_ok=True)
                 with assemble(config, store, tasks, ranks, say) as parts:
                     _Loop(config, run, parts, report, say, began).go()
-    except OSError as error:
-        known = cannot_write(f"run folder = {run.path}", error)
-        if known is None:
-            raise
-        raise known from error
     finally:
         leave_ranks(ranks)
     return run
@@ -95,22 +98,6 @@ def train(
 
 def _silent(text: str) -> None:
     """Say nothing: rank 0 speaks for all."""
-
-
-@contextmanager
-def _only_one_run(run: Run, ranks: Ranks, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the run's lock and note what ends it early; rank 0 does so for all."""
-    if not ranks.first:
-        yield
-        return
-    with folder_lock(run.path.with_suffix(".lock"), lambda: say(f"waiting: {run} is in use")):
-        try:
-            yield
-        except RunStopped:
-            raise  # not a failure, and noted by the loop
-        except Exception as error:
-            run.note_failure(error)
-            raise
 
 
 class _Loop:
@@ -130,6 +117,8 @@ class _Loop:
         first = self._resume()
         if self.ranks.first:
             self.run.write("config.json", self.config.model_dump(mode="json"))
+        if first == self.config.steps:
+            self._save(first)  # for the manifest, which does not say yet that all steps are there
         with mirrored(self.run, self.ranks, self.say) as mirror:
             for step in range(first, self.config.steps):
                 self.ranks.meet(f"the start of step {step}")
@@ -142,7 +131,9 @@ class _Loop:
     def _keep(self, step: int, metrics: dict[str, Any]) -> None:
         """Write a step's metrics and timings, and a checkpoint where one is due."""
         done = step + 1
+        refuse_diverged(metrics, step)
         if self.ranks.first:
+            keep_accepted(self.run, self.parts.grader.tripwire, step)
             self.run.metrics_file.append({"step": step, **metrics})
         if done % self.config.checkpoint.every == 0 or done == self.config.steps:
             self._save(done)
@@ -173,6 +164,9 @@ class _Loop:
         with self._phase("measure"):
             batch, trained = self._measured(rollout)
             metrics = {"policy_version": version, **rollout_metrics(batch, rollout)}
+            # Of the whole run so far, validation included: a grader has one hole for all.
+            tripped = self.parts.grader.tripwire.answers
+            metrics["answers_right_for_different_references"] = tripped
             if self.config.rollout.old_logp == "recomputed":
                 metrics |= logp_gap(batch)
         metrics |= synced | validation
@@ -248,6 +242,7 @@ class _Loop:
         with self._phase("checkpoint"):
             if self.ranks.first:
                 self.run.metrics_file.sync()
+                self.run.accepted_file.sync()
             save_checkpoint(
                 self.run.checkpoints,
                 done,
@@ -283,6 +278,7 @@ class _Loop:
         if self.ranks.first:
             self.run.metrics_file.truncate(step)
             self.run.timings_file.truncate(step)
+            restore_accepted(self.run, self.parts.grader.tripwire, step)
         return step
 
     def _tell(self, done: int, metrics: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from entropy_mech.errors import UserError
+from entropy_mech.errors import UserError, bad_value
 
 T = TypeVar("T")
 
@@ -166,26 +166,39 @@ def join_ranks(*, timeout_s: float) -> Ranks:
 
     Raises:
         PeerLost: the others did not come.
+        UserError: the environment says something that no launcher says.
 
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = _said_by_launcher("WORLD_SIZE", default=1, least=1)
     if size == 1:
         return Ranks()
+    for name, least in (("RANK", 0), ("MASTER_PORT", 1)):
+        _said_by_launcher(name, default=None, least=least)
     backend = "gloo"
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(_said_by_launcher("LOCAL_RANK", default=0, least=0))
         backend = "cpu:gloo,cuda:nccl"
     try:
         if not dist.is_initialized():
             dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
         return Ranks(dist.get_rank(), size, timeout_s=timeout_s)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise PeerLost(
             f"rank {os.environ.get('RANK', '?')} of {size}: not all processes of the run met at "
             f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')} within "
             f"{timeout_s:g} s ({_reason(error)}); "
             "start all of them, with one address and open ports"
         ) from error
+
+
+def _said_by_launcher(name: str, *, default: int | None, least: int) -> int:
+    """Return a whole number of the environment, which torchrun and others like it set."""
+    text = os.environ.get(name, "" if default is None else str(default))
+    if not (text.isascii() and text.isdigit() and int(text) >= least):
+        raise bad_value(
+            name, text, "a launcher such as torchrun sets it: start by one, or unset WORLD_SIZE"
+        )
+    return int(text)
 
 
 def leave_ranks(ranks: Ranks) -> None:

@@ -81,7 +81,7 @@ def _train_and_save(folder: Path, config: TrainConfig, store: Path) -> None:
         tokenizer.save_pretrained(temporary)
         os.rename(temporary, folder)
         status.unlink(missing_ok=True)
-    except OSError:
+    except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 

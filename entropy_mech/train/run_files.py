@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -11,8 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from entropy_mech.problems.tripwire import Tripwire
+from entropy_mech.runs.locks import folder_lock
 from entropy_mech.runs.manifest import environment, now
 from entropy_mech.runs.mirrors import Mirror, open_mirror
+from entropy_mech.runs.stopping import RunStopped
 from entropy_mech.runs.store import Run
 from entropy_mech.train.engine import Engine
 from entropy_mech.train.models import LoadedModel, export_model
@@ -43,7 +47,11 @@ def export_policy(run: Run, engine: Engine, loaded: LoadedModel, done: int) -> N
     folder = run.path / "models"
     final, temporary = folder / f"step_{done:06d}", folder / f"tmp-{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
-    export_model(engine.policy.model, loaded.tokenizer, weights, temporary)
+    try:
+        export_model(engine.policy.model, loaded.tokenizer, weights, temporary)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     if final.exists():
         shutil.rmtree(final)
     os.rename(temporary, final)
@@ -94,3 +102,34 @@ def mirrored(run: Run, ranks: Ranks, say: Callable[[str], None]) -> Iterator[Mir
         yield mirror
     finally:
         mirror.close()
+
+
+def keep_accepted(run: Run, tripwire: Tripwire, step: int) -> None:
+    """Write which answers a step found right for which references, if any are new."""
+    if accepted := tripwire.take_new():
+        run.accepted_file.append({"step": step, "accepted": accepted})
+
+
+def restore_accepted(run: Run, tripwire: Tripwire, step: int) -> None:
+    """Let the tripwire know what was right before ``step``, and forget what came later."""
+    rows = [json.loads(line) for line in run.accepted_file.lines()]
+    earlier = [row for row in rows if row["step"] < step]
+    run.accepted_file.truncate(len(earlier))
+    for row in earlier:
+        tripwire.restore(row["accepted"])
+
+
+@contextmanager
+def only_one_run(run: Run, ranks: Ranks, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the run's lock and note what ends it early; rank 0 does so for all."""
+    if not ranks.first:
+        yield
+        return
+    with folder_lock(run.path.with_suffix(".lock"), lambda: say(f"waiting: {run} is in use")):
+        try:
+            yield
+        except RunStopped:
+            raise  # not a failure, and noted by the loop
+        except Exception as error:
+            run.note_failure(error)
+            raise

@@ -198,6 +198,7 @@ class _MiniBatch:
                 micro.response_mask,
                 coefficient=self.loss.reference_kl,
                 estimator=self.loss.reference_kl_estimator,
+                log_ratio_clamp=self.loss.log_ratio_clamp,
                 aggregation=self.aggregation,
             )
         return out

@@ -1,6 +1,7 @@
 """Clip-Cov and KL-Cov inside TRL's real GRPOTrainer are this package's, however a step is split."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -232,12 +233,35 @@ def test_trls_own_losses_are_untouched(tmp_path):
         ({"delta": 4.0}, "delta = 4.0"),
         ({"steps_per_generation": 1}, "gradient 0"),
         ({"steps_per_generation": 3, "gradient_accumulation_steps": 2}, "give a multiple"),
+        ({"loss_type": "KL_COV"}, "unknown loss_type 'KL_COV': did you mean 'kl_cov'"),
+        ({"loss_type": "clip-cov"}, "unknown loss_type 'clip-cov': did you mean 'clip_cov'"),
+        ({"loss_type": "DAPO"}, "unknown loss_type 'DAPO': did you mean 'dapo'"),
+        ({"loss_type": ""}, "unknown loss_type '': known: bnpo"),
+        ({"loss_type": None}, "unknown loss_type 'None'"),
+        ({"beta": -0.1}, "beta = -0.1: give a number of 0 or more"),
+        ({"beta": float("nan")}, "beta = nan: give a number of 0 or more"),
+        ({"entropy_coef": True}, "entropy_coef = True: give a number of 0 or more"),
+        ({"penalty_coefficient": True}, "penalty_coefficient = true"),
+        ({"minimum_tokens": True}, "minimum_tokens = true"),
+        ({"log_ratio_clamp": 0}, "log_ratio_clamp = 0"),
+        ({"kl_estimator": "K3"}, "did you mean 'k3'"),
     ],
 )
 def test_what_cannot_work_is_refused_in_one_line(settings, said, tmp_path):
     with pytest.raises(UserError, match=said) as refused:
         make_trainer(tmp_path, **{**KL_COV, **settings})
     assert "\n" not in str(refused.value)
+
+
+def test_the_loss_types_are_those_that_trl_names():
+    """A type that TRL adds is to be added here."""
+    from trl import GRPOConfig
+
+    from entropy_mech.integrations.trl_config import METHODS, TRLS_OWN, CovGRPOConfig
+
+    said = GRPOConfig.__dataclass_fields__["loss_type"].metadata["help"].partition(". '")[0]
+    assert set(re.findall("'([a-z_]+)'", said)) == set(TRLS_OWN)
+    assert CovGRPOConfig.loss_type in METHODS
 
 
 def test_a_plain_configuration_is_refused(tmp_path):

@@ -216,6 +216,14 @@ def test_run_id_is_what_the_results_depend_on():
     assert one != run_id(make_config({"loss": {"method": "ppo_clip", "clip_high": 0.28}}))
 
 
+def test_a_setting_that_came_later_leaves_the_names_of_older_runs_alone():
+    assert run_id(make_config({})) == "a197fa1bc09c9b71"
+    clip_cov = {"method": "clip_cov", "reference_kl": 0.1}
+    assert run_id(make_config({"loss": clip_cov})) == "2f85faf807eaa461"
+    clamped = run_id(make_config({"loss": {**clip_cov, "log_ratio_clamp": 20}}))
+    assert clamped != "2f85faf807eaa461"
+
+
 def test_training_sets_are_one_name_or_a_list():
     one = make_config({**MATHS})
     assert one.problems.training_sets == ("gsm8k",)
@@ -257,9 +265,23 @@ def test_files_extend_each_other_and_set_overrides(tmp_path):
         ("seed = 1", ["seed.x=2"], "seed is a value, not a section"),
         ('extends = "c.toml"', [], "extend each other in a circle"),
         ('extends = "none.toml"', [], "no such file"),
+        ("extends = 3", [], "extends = 3: give the path of one TOML file"),
+        ("extends = []", [], r"extends = \[\]: give the path of one TOML file"),
+        ('extends = ""', [], "extends = '': give the path of one TOML file"),
+        ("", ["a..b=1"], "--set = a..b=1: write it as section.key=value"),
+        ("", ["seed=1\nsteps=2"], "give text of one line"),
+        ("[loss]\nreference_kl = true\nmethod = 'ppo_clip'", [], "loss.reference_kl = true"),
     ],
 )
 def test_unreadable_files_are_one_line(tmp_path, text, overrides, message):
     (tmp_path / "c.toml").write_text(text)
     with pytest.raises(UserError, match=message):
         load_config(tmp_path / "c.toml", overrides)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
+    (tmp_path / "c.toml").write_bytes(b"\xef\xbb\xbfseed = 3\n")
+    assert load_config(tmp_path / "c.toml").seed == 3
+    (tmp_path / "d.toml").write_text("seed = 3\n", encoding="utf-16")
+    with pytest.raises(UserError, match="cannot be read as TOML"):
+        load_config(tmp_path / "d.toml")

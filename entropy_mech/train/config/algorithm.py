@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from entropy_mech.train.config.section import Section
+from entropy_mech.train.config.section import LearningRate, Section
 
 
 class GRPO(Section):
@@ -44,7 +44,7 @@ class PRIME(Section):
     """RLOO over the outcome plus RLOO over implicit process rewards (arXiv 2502.01456)."""
 
     name: Literal["prime"] = "prime"
-    prm_learning_rate: float = Field(1e-6, gt=0, description="of the implicit PRM; paper 1e-6")
+    prm_learning_rate: LearningRate = Field(1e-6, description="of the implicit PRM; paper 1e-6")
     prm_beta: float = Field(
         0.05, gt=0, description="beta of r = beta (log pi_prm - log pi_ref); released 0.05"
     )

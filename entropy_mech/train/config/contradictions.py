@@ -31,7 +31,7 @@ def _micro_batch_holds_a_sequence(config: TrainConfig) -> None:
 def _updates_take_whole_prompts(config: TrainConfig) -> None:
     updates, prompts = config.update.updates_per_rollout, config.rollout.prompts
     if prompts % updates:
-        divisors = [n for n in range(1, prompts + 1) if prompts % n == 0]
+        divisors = (n for n in range(1, prompts + 1) if prompts % n == 0)
         nearest = min(divisors, key=lambda n: abs(n - updates))
         raise ValueError(
             f"update.updates_per_rollout = {updates}: the {prompts} prompts of a rollout cannot be "

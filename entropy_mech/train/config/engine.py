@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from entropy_mech.train.config.section import Section
+from entropy_mech.train.config.section import Seconds, Section
 
 
 class EngineConfig(Section):
@@ -41,9 +41,8 @@ class EngineConfig(Section):
         description="tokens of one pass without gradient, padding counted in. Old "
         "log-probabilities come from these passes, so they do not depend on the micro-batch size",
     )
-    collective_timeout_s: float = Field(
+    collective_timeout_s: Seconds = Field(
         1800.0,
-        gt=0,
         description="how long a process waits for another before it names it and stops",
     )
 

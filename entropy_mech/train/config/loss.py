@@ -41,10 +41,18 @@ class PolicyLossSection(Section):
         description="weigh each token by min(pi_old / pi_sampler, cap), the trainer's over the "
         "sampler's probability; none is the paper's: no correction",
     )
+    log_ratio_clamp: float | None = Field(
+        None,
+        gt=0,
+        description="log-ratios, to the old policy and to the reference, are cut off at plus and "
+        "minus this; none is the paper's text and the released Clip-Cov and KL-Cov, verl's PPO 20",
+    )
 
     def of_the_method(self) -> dict[str, Any]:
         """Return the settings that the method's own loss function takes, by its names."""
         callers = {"method", "covariance_scope", "entropy_target", *PolicyLossSection.model_fields}
+        if self.log_ratio_clamp is not None:
+            callers.remove("log_ratio_clamp")
         return self.model_dump(exclude=callers)
 
 
@@ -92,18 +100,29 @@ class ClipCov(PolicyLossSection):
 class EntropyTargetConfig(Section):
     """Hold the policy entropy at a level by steering KL-Cov (beyond the paper)."""
 
-    target_nats: float = Field(gt=0, description="entropy to hold, nats a token; not in the paper")
+    target_nats: float = Field(
+        gt=0, le=20, description="entropy to hold, nats a token; not in the paper"
+    )
     steers: Literal["penalty_coefficient", "penalty_fraction"] = Field(
         "penalty_coefficient", description="KL-Cov's setting that is moved; its own is the start"
     )
     gain: float = Field(
-        0.05, gt=0, description="integral gain: log units of the setting for a log unit of error"
+        0.05,
+        gt=0,
+        le=10,
+        description="integral gain: log units of the setting for a log unit of error",
     )
     proportional_gain: float = Field(
-        1.0, ge=0, description="log units of the setting for a log unit of change in the error"
+        1.0,
+        ge=0,
+        le=10,
+        description="log units of the setting for a log unit of change in the error",
     )
     error_limit: float = Field(
-        1.0, gt=0, description="the log error is cut off here, so that no rollout moves it far"
+        1.0,
+        gt=0,
+        le=10,
+        description="the log error is cut off here, so that no rollout moves it far",
     )
     minimum: float | None = Field(
         None, gt=0, description="lowest value of the setting; none is a hundredth of the start"

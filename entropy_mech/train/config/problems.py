@@ -7,7 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from entropy_mech.errors import unknown_name
-from entropy_mech.train.config.section import Section
+from entropy_mech.train.config.section import (
+    FamilyCounts,
+    FamilyShares,
+    LevelCounts,
+    LevelShares,
+    Operations,
+    Section,
+)
 
 
 class ProblemsConfig(Section):
@@ -15,12 +22,14 @@ class ProblemsConfig(Section):
 
     domain: Literal["maths"] = Field("maths", description="toy maths")
     modulus: int = Field(10, ge=2, le=10, description="results are taken modulo this")
-    operations: str = Field("+", description="operations that occur, all alike often: some of +-*")
-    level_shares: dict[int, float] = Field(
+    operations: Operations = Field(
+        "+", description="operations that occur, all alike often: some of +-*"
+    )
+    level_shares: LevelShares = Field(
         {2: 0.7, 4: 0.15, 5: 0.15}, description="share of each level among training problems"
     )
-    train_size: int = Field(4096, description="training problems; 1 or more")
-    validation_counts: dict[int, int] = Field(
+    train_size: int = Field(4096, le=10**8, description="training problems; 1 or more")
+    validation_counts: LevelCounts = Field(
         {2: 20, 4: 100, 5: 100}, description="distinct held-out problems of each level"
     )
 
@@ -37,12 +46,12 @@ class CodeProblemsConfig(Section):
     """Toy code: expressions that pass unit tests; a level is a family of functions."""
 
     domain: Literal["code"] = Field("code", description="toy code")
-    family_shares: dict[str, float] = Field(
+    family_shares: FamilyShares = Field(
         {"shift": 0.3, "scale": 0.3, "affine": 0.4},
         description="share of each family of functions among training problems",
     )
-    train_size: int = Field(4096, ge=1, description="training problems; 1 or more")
-    validation_counts: dict[str, int] = Field(
+    train_size: int = Field(4096, ge=1, le=10**8, description="training problems; 1 or more")
+    validation_counts: FamilyCounts = Field(
         {"shift": 60, "scale": 60, "affine": 100},
         description="distinct held-out problems of each family",
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from entropy_mech.train.config.algorithm import GRPO, AlgorithmConfig
 from entropy_mech.train.config.contradictions import CONTRADICTIONS
@@ -19,20 +19,24 @@ from entropy_mech.train.config.model import (
 )
 from entropy_mech.train.config.problems import AnyProblemsConfig, ProblemsConfig
 from entropy_mech.train.config.sampler import SamplerConfig, TorchSamplerConfig
-from entropy_mech.train.config.section import Section
+from entropy_mech.train.config.section import LearningRate, Section, Temperature
 
 
 class RolloutConfig(Section):
     """What is sampled each step."""
 
     prompts: int = Field(
-        64, ge=1, description="P, prompts a rollout; paper 512 in section 2, 256 in section 4"
+        64,
+        ge=1,
+        le=10**6,
+        description="P, prompts a rollout; paper 512 in section 2, 256 in section 4",
     )
-    responses: int = Field(8, description="G, responses a prompt; 2 or more, paper 8")
-    temperature: float = Field(1.0, gt=0, description="sampling temperature; paper 1")
+    responses: int = Field(8, le=10**5, description="G, responses a prompt; 2 or more, paper 8")
+    temperature: Temperature = Field(1.0, description="sampling temperature; paper 1")
     max_new_tokens: int = Field(
         40,
         ge=1,
+        le=10**7,
         description="longest response, in tokens; paper 8,192 in section 4, silent in section 2",
     )
     group_filter: bool = Field(
@@ -73,7 +77,7 @@ class UpdateConfig(Section):
     """How a rollout changes the policy."""
 
     updates_per_rollout: int = Field(
-        8, ge=1, description="optimizer steps a rollout; paper 8, Fig. 8 is on-policy: 1"
+        8, ge=1, le=10**6, description="optimizer steps a rollout; paper 8, Fig. 8 is on-policy: 1"
     )
     micro_batch_size: int = Field(
         32,
@@ -88,10 +92,10 @@ class UpdateConfig(Section):
     optimizer: Literal["adamw", "sgd"] = Field(
         "adamw", description="released adamw; SGD is without momentum"
     )
-    learning_rate: float = Field(
-        3e-4, gt=0, description="constant learning rate; paper 5e-7, released 1e-6 for 32B"
+    learning_rate: LearningRate = Field(
+        3e-4, description="constant learning rate; paper 5e-7, released 1e-6 for 32B"
     )
-    weight_decay: float = Field(0.0, ge=0, description="weight decay; released 0")
+    weight_decay: float = Field(0.0, ge=0, le=1000, description="weight decay; released 0")
     max_grad_norm: float = Field(
         1.0, gt=0, description="gradient norm is clipped to this; released 1.0"
     )
@@ -104,10 +108,10 @@ class ValidationConfig(Section):
     """Accuracy on held-out problems."""
 
     every: int = Field(4, ge=1, description="rollouts between validations; paper 4")
-    temperature: float = Field(
-        1.0, gt=0, description="1 measures Eq. 1's own objective; greedy accuracy is kept beside it"
+    temperature: Temperature = Field(
+        1.0, description="1 measures Eq. 1's own objective; greedy accuracy is kept beside it"
     )
-    samples: int = Field(2, ge=1, description="responses a problem at that temperature")
+    samples: int = Field(2, ge=1, le=10**6, description="responses a problem at that temperature")
 
 
 class CheckpointConfig(Section):
@@ -126,7 +130,9 @@ class TrainConfig(Section):
 
     seed: int = Field(1, ge=0, description="names every random stream of the run")
     steps: int = Field(80, ge=1, description="rollouts; a longer run continues a shorter one")
-    threads: int = Field(1, ge=1, description="CPU threads; 1 makes a run repeat bit for bit")
+    threads: int = Field(
+        1, ge=1, le=1024, description="CPU threads; 1 makes a run repeat bit for bit"
+    )
     record_tokens_every: int = Field(
         20, ge=1, description="rollouts between saved token records (tokens, covariance, ...)"
     )
@@ -145,6 +151,15 @@ class TrainConfig(Section):
     validation: ValidationConfig = ValidationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     mirror: MirrorConfig = MirrorConfig()
+
+    def __init__(self, **table: Any):
+        """Build it from nested tables; every fault is one UserError."""
+        try:
+            super().__init__(**table)
+        except ValidationError as error:
+            from entropy_mech.train.config_io import user_error
+
+            raise user_error(error) from None
 
     @property
     def toy(self) -> bool:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from entropy_mech.train.config.section import Section
+from entropy_mech.train.config.section import Seconds, Section
 
 
 class TorchSamplerConfig(Section):
@@ -33,7 +33,7 @@ class VLLMSamplerConfig(Section):
     engines: int = Field(
         1, ge=1, description="separate engines on this host; requests are dealt among them"
     )
-    devices: tuple[int, ...] = Field(
+    devices: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (),
         description="GPUs of the separate engines, tensor_parallel for each in turn; none are the "
         "first ones that this process sees",
@@ -49,7 +49,7 @@ class VLLMSamplerConfig(Section):
         "in sync_folder, or over the engine's own connection. Colocated ones take the tensors",
     )
     sync_folder: str | None = Field(
-        None, description="for disk: a folder that trainer and engines both see"
+        None, min_length=1, description="for disk: a folder that trainer and engines both see"
     )
     gpu_memory_fraction: float = Field(
         0.5,
@@ -78,14 +78,14 @@ class VLLMSamplerConfig(Section):
         description="largest gap in nats of log-probabilities, sampler to trainer, that the probe "
         "after each sync lets pass; none is 1e-3 in float32 and 0.5 in bfloat16",
     )
-    start_timeout_s: float = Field(
-        900.0, gt=0, description="how long a separate engine may take to load the model"
+    start_timeout_s: Seconds = Field(
+        900.0, description="how long a separate engine may take to load the model"
     )
-    sync_timeout_s: float = Field(
-        600.0, gt=0, description="how long an engine may take to load new weights"
+    sync_timeout_s: Seconds = Field(
+        600.0, description="how long an engine may take to load new weights"
     )
-    sample_timeout_s: float = Field(
-        3600.0, gt=0, description="how long an engine may take for its share of one rollout"
+    sample_timeout_s: Seconds = Field(
+        3600.0, description="how long an engine may take for its share of one rollout"
     )
 
     @model_validator(mode="after")
@@ -106,6 +106,12 @@ class VLLMSamplerConfig(Section):
                 "hosts: each names one engine, whose GPUs are that host's; leave out engines "
                 "and devices"
             )
+        if len(set(self.devices)) < len(self.devices):
+            raise ValueError(f"devices = {list(self.devices)}: give each GPU once")
+        for host in self.hosts:
+            name, _, port = host.rpartition(":")
+            if not name or not (port.isascii() and port.isdigit() and int(port) < 2**16):
+                raise ValueError(f"hosts = {host}: write it as host:port")
         if self.devices and len(self.devices) != self.engines * self.tensor_parallel:
             raise ValueError(
                 f"devices = {list(self.devices)}: {self.engines} engines of {self.tensor_parallel} "
