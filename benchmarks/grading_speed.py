@@ -10,6 +10,8 @@ import argparse
 import json
 import logging
 import random
+import signal
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,11 +20,52 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from entropy_mech.grading import GradingPool
-from tests.grading.mutations import fresh_interpreter_passes, mutate
+from tests.grading.mutations import mutate
 from tests.grading.perturbations import perturbations
 
 MATHS = {"gsm8k_train": 900, "dapo_math": 900, "math500": 500, "olympiadbench": 675,
          "omni_math": 900, "amc": 83, "aime24": 30}  # fmt: skip
+
+
+# The cheapest judge there is: no pytest, no sandbox, nothing but the functions by name.
+_JUDGE = """
+import json, resource, sys, types
+job = json.load(sys.stdin)
+resource.setrlimit(resource.RLIMIT_CPU, (job["cpu_s"], job["cpu_s"]))
+module = types.ModuleType("solution")
+sys.modules["solution"] = module
+exec(compile(job["program"], "solution.py", "exec"), module.__dict__)
+space = dict(module.__dict__)
+exec(compile(job["tests"], "tests.py", "exec"), space)
+tests = [v for k, v in space.items() if k.startswith("test") and callable(v)]
+failed = 0
+for test in tests:
+    try:
+        test()
+    except BaseException:
+        failed += 1
+sys.exit(1 if failed or not tests else 0)
+"""
+
+
+def fresh_interpreter_passes(program: str, tests: str, cpu_s: int) -> bool | None:
+    """Whether all test functions pass in an interpreter of their own; None at the limit.
+
+    The limit is on processor seconds, so that a busy machine does not change the verdict; one
+    that waits without computing is given twenty times as long.
+    """
+    try:
+        run = subprocess.run(
+            [sys.executable, "-c", _JUDGE],
+            input=json.dumps({"program": program, "tests": tests, "cpu_s": cpu_s}),
+            capture_output=True,
+            text=True,
+            timeout=20 * cpu_s,
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    at_the_limit = run.returncode in (-signal.SIGXCPU, -signal.SIGKILL)
+    return None if at_the_limit else run.returncode == 0
 
 
 def rows(folder, name):
@@ -123,8 +166,6 @@ def compare_code(folder, workers):
 
 def compare_stdin(workers):
     """Scripts with five inputs each: nothing but start-up, the sandbox and comparing."""
-    import subprocess
-
     program = "n = int(input())\nprint(sum(i * i for i in range(n)))"
     tests = {
         "inputs": ["1", "5", "10", "50", "99"],
