@@ -7,7 +7,6 @@ import json
 import math
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from entropy_mech.grading.extraction import extract_program as extract_program
 from entropy_mech.grading.inside import names as tests_names
@@ -16,7 +15,6 @@ from entropy_mech.grading.sandbox import Limits, Sandbox
 from entropy_mech.grading.verdict import Verdict
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_STARTER = (Path(__file__).parent / "inside" / "starter.py").read_text("utf-8")
 _BLANKS = " \t\r\n\x0b\x0c"
 
 
@@ -34,6 +32,7 @@ class CodeTests:
     outputs: tuple = ()
     message: dict | None = None  # what goes to the tests' process
     names: frozenset[str] | None = None  # what they want of the program; None for a script
+    provide: bool = False  # whether the program gets the names of LeetCode's judges
 
 
 def grade_program(
@@ -47,7 +46,7 @@ def grade_program(
     if not isinstance(program, str) or not (text := extract_program(program, plan.names)).strip():
         return Verdict("no_answer", "no program in the response", 0, plan.total)
     text = text.encode("utf-8", "replace").decode()
-    plan, text = _prepared(plan, text)
+    plan = _prepared(plan, text)
     for attempt in (1, 2):
         try:
             if plan.kind == "stdin":
@@ -93,7 +92,7 @@ def _judge_stdin(plan, program, sandbox, limits, float_tolerance) -> Verdict:
 
 
 def _judge_tests(plan, program, sandbox, limits) -> Verdict:
-    reply = sandbox.run_tests(program, plan.message, limits)
+    reply = sandbox.run_tests(program, plan.message, limits, provide=plan.provide)
     if reply["ended"] == "timeout":
         return Verdict("timeout", f"over {limits.timeout_s:g} s", 0, plan.total)
     try:
@@ -110,32 +109,17 @@ def _judge_tests(plan, program, sandbox, limits) -> Verdict:
     return Verdict("wrong", failure, passed, total)
 
 
-def _prepared(plan: CodeTests, program: str) -> tuple[CodeTests, str]:
+def _prepared(plan: CodeTests, program: str) -> CodeTests:
     """Add what only the two together tell: HumanEval's function, LeetCode's provided names."""
     if plan.kind == "stdin":
-        return plan, program
+        return plan
     tree = tests_names.parsed(program)
     if "entry" in plan.message and not plan.message["entry"]:
         entry = tests_names.entry_point(tree)
         plan = replace(plan, message={**plan.message, "entry": entry})
     classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)} if tree else set()
-    if plan.kind == "calls" or (plan.kind == "asserts" and "Solution" in classes):
-        program = _with_provided_names(program, tree)
-    return plan, program
-
-
-def _with_provided_names(program: str, tree: ast.Module | None) -> str:
-    """One line before the first statement, after what has to come first in a file."""
-    if tree is None or not tree.body:
-        return program
-    docstring = tree.body[0] if ast.get_docstring(tree, clean=False) is not None else None
-    first = next(
-        (n for n in tree.body if n is not docstring and getattr(n, "module", "") != "__future__"),
-        tree.body[-1],
-    )
-    at = min([first.lineno, *(d.lineno for d in getattr(first, "decorator_list", ()))]) - 1
-    lines = program.split("\n")
-    return "\n".join([*lines[:at], f"exec({_STARTER!r}, {{'__name__': 'starter'}})", *lines[at:]])
+    leetcode = plan.kind == "calls" or (plan.kind == "asserts" and "Solution" in classes)
+    return replace(plan, provide=leetcode)
 
 
 def _short(text: str) -> str:

@@ -112,13 +112,18 @@ class Sandbox:
         job = {"kind": "stdin", "program": program, "inputs": inputs}
         return self._ask(job, limits or Limits())
 
-    def run_tests(self, program: str, tests: dict, limits: Limits | None = None) -> dict:
+    def run_tests(
+        self, program: str, tests: dict, limits: Limits | None = None, *, provide: bool = False
+    ) -> dict:
         """Run tests against a program in another process; see ``inside/checker.py`` for forms.
+
+        ``provide`` gives the program the names that LeetCode's judges provide.
 
         Returns ``{"ended", "exit", "result"}``, the result being the tests' JSON report. The
         tests never enter a process that runs the program. Raises as ``run_stdin`` does.
         """
-        reply = self._ask({"kind": "tests", "program": program}, limits or Limits(), tests)
+        job = {"kind": "tests", "program": program, "provide": provide}
+        reply = self._ask(job, limits or Limits(), tests)
         if reply["ended"] == "exit" and (reply["exit"] or 0) < 0 and not reply["result"]:
             raise ChildGone(f"the tests' process was killed by signal {-reply['exit']}")
         return reply

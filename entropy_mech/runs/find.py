@@ -140,7 +140,8 @@ def run_or_model(name: str, *, store: RunStore, profile: str = "toy") -> Run | N
         raise bad_value("model", name, "give a run, a model's folder, or an id on the hub")
     if Path(name).is_dir() and not _is_run_folder(Path(name)):
         return None
-    likely = name.endswith(".toml") or _ID_OR_ITS_START.fullmatch(name) or _is_run_folder(Path(name))
+    by_name = name.endswith(".toml") or _ID_OR_ITS_START.fullmatch(name)
+    likely = by_name or _is_run_folder(Path(name))
     known = run_names(profile)
     near = "/" not in name and difflib.get_close_matches(name, known, 1, _CLOSE)
     return find_run(name, store=store, profile=profile) if likely or near else None

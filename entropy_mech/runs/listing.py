@@ -36,8 +36,8 @@ def list_runs(
     lock and has done a step), *waiting* (a process holds it and has not, or its folder is new: it
     starts, or waits for a base model), *failed* (its last session ended with an error, in column
     ``error``), *stopped* (it goes on from its checkpoint when started again) or *damaged* (one of
-    its files cannot be read: column ``error`` names it). Entropy and accuracy are the last that were measured, NaN before; ``time_left_s`` is NaN unless the run
-    trains.
+    its files cannot be read: column ``error`` names it). Entropy and accuracy are the last that
+    were measured, NaN before; ``time_left_s`` is NaN unless the run trains.
 
     Args:
         store: where the runs lie.

@@ -73,8 +73,8 @@ class Run:
 
     ``config.json`` (resolved), ``metrics.jsonl`` (the same bytes each time on one thread),
     ``timings.jsonl``, ``manifest.json``, ``status.json``, ``checkpoints/``, ``models/`` (the policy
-    in Hugging Face format), ``tokens/``, and of maths ``accepted_answers.jsonl`` (which answers were
-    right for which references).
+    in Hugging Face format), ``tokens/``, and of maths ``accepted_answers.jsonl`` (which answers
+    were right for which references).
     """
 
     def __init__(self, path: Path, config: TrainConfig):

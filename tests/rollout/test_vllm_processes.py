@@ -119,7 +119,7 @@ def test_a_killed_engine_is_named_at_once(pair, model):
     version = pair.policy_version
     pid = pair.engines[1]._process.pid
     long = _requests(400, length=40)
-    threading.Timer(1.0, os.kill, (pid, signal.SIGKILL)).start()
+    threading.Timer(0.3, os.kill, (pid, signal.SIGKILL)).start()
     with pytest.raises(SamplerError, match=rf"pid {pid} on .*lost while sampling.*SIGKILL") as one:
         pair.sample(long, temperature=1.0, max_new_tokens=250, policy_version=version)
     assert "\n" not in str(one.value)

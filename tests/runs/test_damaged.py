@@ -24,7 +24,7 @@ NONSENSE = {
     "zeros": b"\0" * 512,
     "no text": b"\xff\xfe\x00\x80",
     "deep": b"[" * 100_000,
-    "wrong types": b'{"steps": "four", "done": null, "updated": "yesterday", "loss": 3, "model": []}',
+    "wrong types": b'{"steps": "four", "done": null, "updated": "now", "loss": 3, "model": []}',
 }
 FILES = ("config.json", "manifest.json", "status.json")
 

@@ -20,7 +20,8 @@ CALLS = {
     f"{name} {settings!r}": (function, words, settings)
     for function, name, words, all_settings in [
         (launch, "launch", (), [{"config": c} for c in (
-            None, 3, "", "nope", [], b"x", {"seed": True}, {"loss": {"method": "KL_COV"}}, {1: 2})]),
+            None, 3, "", "nope", [], b"x", {1: 2}, {"seed": True},
+            {"loss": {"method": "KL_COV"}})]),
         (launch, "launch", (NO_RUN,), [
             {"seed": "two"}, {"seed": -1}, {"seed": True}, {"seed": 1.5}, {"steps": -1},
             {"steps": "x"}, {"steps": True}, {"profile": "toys"}, {"profile": None}, {"store": 3},
@@ -30,11 +31,12 @@ CALLS = {
         (open_report, "open_report", (), [{"target": t} for t in ("", None, 3, "fig99")]),
         (open_report, "open_report", ("fig11",), [
             {"seed": "x"}, {"seed": -1}, {"seed": None}, {"seeds": 0}, {"seeds": "two"},
-            {"seeds": True}, {"seeds": 1.5}, {"steps": -1}, {"steps": "x"}, {"models": "qwen2.5_7b"},
-            {"methods": "kl_cov"}, {"methods": [1]}, {"methods": None}, {"methods": ["nope"]},
+            {"seeds": True}, {"seeds": 1.5}, {"steps": -1}, {"steps": "x"},
+            {"models": "qwen2.5_7b"}, {"methods": "kl_cov"}, {"methods": [1]},
+            {"methods": None}, {"methods": ["nope"]},
             {"profile": "x"}, {"profile": None}, {"out_dir": "/etc/passwd"}, {"out_dir": 3}]),
         (explore.policy, "policy", (), [
-            {"logits": logits, "advantages": advantages, "eta": eta} for logits, advantages, eta in [
+            {"logits": logits, "advantages": given, "eta": eta} for logits, given, eta in [
                 ([0, 1], [1], 0.1), ([0, math.nan], [1, 1], 0.1), (["a"], [1], 0.1), ([], [], 0.1),
                 ([0, 1], [1, 1], "x"), ([0, 1], [1, 1], math.nan), ([0, 1], [1, 1], None),
                 (3, [1], 0.1), ("01", "11", 0.1), ([True, False], [1, 2], 0.1)]]),

@@ -16,6 +16,7 @@ import warnings
 
 import confine
 import remote
+import starter
 
 PRELOADED = """
 abc array ast bisect calendar cmath collections collections.abc copy dataclasses datetime
@@ -24,12 +25,18 @@ operator os.path pathlib queue random re statistics string struct textwrap threa
 typing unittest uuid warnings
 """.split()  # noqa: SIM905 (a list of names is easier to read this way)
 OUTPUT_KEPT = 1 << 20
+# Found before the first fork: to walk all modules in a fork would copy a page for each of them.
+_OURS: dict[str, types.ModuleType] = {}
 
 
 def preload() -> None:
     """Import what most programs import, once, before the first fork."""
     for name in PRELOADED:
         importlib.import_module(name)
+    here = os.path.dirname(os.path.abspath(__file__))
+    for name, module in list(sys.modules.items()):
+        if os.path.dirname(getattr(module, "__file__", None) or "") == here:
+            _OURS[name] = module
 
 
 def _settle(folder: str, keep: set[int]) -> None:
@@ -43,9 +50,8 @@ def _settle(folder: str, keep: set[int]) -> None:
     os.chdir(folder)
     sys.argv[:] = ["solution.py"]
     here = os.path.dirname(os.path.abspath(__file__))
-    for name, module in list(sys.modules.items()):
-        if os.path.dirname(getattr(module, "__file__", None) or "") == here:
-            del sys.modules[name]
+    for name in _OURS:
+        sys.modules.pop(name, None)
     sys.modules["__main__"] = types.ModuleType("__main__")
     sys.path[:] = [p for p in sys.path if p != here]
     sys.setrecursionlimit(1000)
@@ -190,8 +196,11 @@ class Typed(io.TextIOBase):
         return self.ask("read", size)
 
 
-def serve_functions(text: str, connection, folder: str) -> None:
-    """Load the program as the module ``solution`` and answer the tests' calls into it."""
+def serve_functions(text: str, connection, folder: str, *, provide: bool = False) -> None:
+    """Load the program as the module ``solution`` and answer the tests' calls into it.
+
+    ``provide`` gives it the names of ``starter`` before.
+    """
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
@@ -201,6 +210,8 @@ def serve_functions(text: str, connection, folder: str) -> None:
     sys.stdin, sys.stdout, sys.stderr = Typed(peer.request), told.out, told.err
     builtins.input = lambda *prompt: peer.request("input", *prompt)
     told.listen(peer)
+    if provide:
+        starter.provide()
     module = _module("solution", text)
     try:
         exec(compile(text, "solution.py", "exec", dont_inherit=True), module.__dict__)

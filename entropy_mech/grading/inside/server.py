@@ -114,7 +114,7 @@ class Server:
             ours.close()
             confine.set_limits(limits, already)
             os.write(ends["begun"], BEGUN)
-            program.serve_functions(job["program"], theirs, self.folder)
+            program.serve_functions(job["program"], theirs, self.folder, provide=job["provide"])
 
         def run_tests(ends):
             theirs.close()

@@ -26,16 +26,20 @@ class TreeNode:
         self.val, self.left, self.right = val, left, right
 
 
-def provide() -> None:
+def _given() -> dict:
     given = {"ListNode": ListNode, "TreeNode": TreeNode}
     for name in _MODULES:
         exec(f"from {name} import *", given)
     given.update({name: importlib.import_module(name) for name in _MODULES})
     if importlib.util.find_spec("sortedcontainers"):
         exec("from sortedcontainers import SortedDict, SortedList, SortedSet", given)
-    known = vars(builtins)
-    known.update({name: value for name, value in given.items() if name not in known})
+    return {name: value for name, value in given.items() if not hasattr(builtins, name)}
+
+
+GIVEN = _given()  # once, before the first fork
+
+
+def provide() -> None:
+    """Make the names builtins of this process, for good."""
+    vars(builtins).update(GIVEN)
     sys.setrecursionlimit(50_000)
-
-
-provide()
