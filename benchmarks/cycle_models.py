@@ -26,7 +26,7 @@ def save_model(folder: Path, size: str, *, steps: int = 100, rows: int = 24) -> 
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from entropy_mech.problems.tokenizer import character_tokenizer
+    from entropy_mech.problems.toy import character_tokenizer
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -19,12 +19,13 @@ from cycle_work import (
 )
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from entropy_mech.config.files import make_config
 from entropy_mech.grading.verdict import Verdict
 from entropy_mech.objectives import group_advantages
-from entropy_mech.rollout.torch_sampler import TorchSampler
-from entropy_mech.train.config_io import make_config
-from entropy_mech.train.engine import build_engine, measure
-from entropy_mech.train.parallel import Ranks
+from entropy_mech.sampling.torch_sampler import TorchSampler
+from entropy_mech.train.build import build_engine
+from entropy_mech.train.distributed import Ranks
+from entropy_mech.train.engine import measure
 from entropy_mech.train.rollouts import RolloutMaker
 from entropy_mech.train.tasks import Prompts
 from entropy_mech.train.update import update_policy

@@ -151,7 +151,7 @@ def facts(options, peaks: dict) -> list[str]:
 
 def device_facts(case: dict) -> dict:
     """Return the device in words, and what 100 % MFU is for each dtype, with its source."""
-    from entropy_mech.runs.manifest import environment
+    from entropy_mech.runs.store import environment
 
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)

@@ -9,15 +9,15 @@ import torch
 from gpu_meter import Meter
 from gpu_work import SHAPES, SIZES, LastTokenEven, configuration, load_tokenizer, prompt_texts
 
+from entropy_mech.config import ClipCov, KLCov, PPOClip
+from entropy_mech.config.estimate import sequence_flops
 from entropy_mech.objectives import logprobs_and_entropy, token_advantages
-from entropy_mech.train.batch import RolloutBatch
-from entropy_mech.train.config import ClipCov, KLCov, PPOClip
-from entropy_mech.train.engine import build_engine, measure
-from entropy_mech.train.estimate_work import sequence_flops
+from entropy_mech.train.build import build_engine
+from entropy_mech.train.distributed import Ranks
+from entropy_mech.train.engine import measure
 from entropy_mech.train.models import load_policy
-from entropy_mech.train.parallel import Ranks
-from entropy_mech.train.policy_sampler import build_sampler
-from entropy_mech.train.rollouts import RolloutMaker
+from entropy_mech.train.rollouts import RolloutBatch, RolloutMaker
+from entropy_mech.train.sampler import build_sampler
 from entropy_mech.train.tasks import Grader, Prompts
 from entropy_mech.train.update import update_policy
 

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import GRPOTrainer
 from trl_settings import plain_grpo
 
-from entropy_mech.train.estimate_work import sequence_flops
+from entropy_mech.config.estimate import sequence_flops
 
 
 class _Watch(TrainerCallback):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from entropy_mech.train.architecture import MODELS, Architecture
+from entropy_mech.config.shapes import MODELS, Architecture
 
 SPECIAL = ("<pad>", "<eos>", "<unk>")
 PAD, EOS = 0, 1
@@ -133,7 +133,7 @@ def load_tokenizer(folder: str):
 
 def configuration(folder: str, sizes: Sizes, case: dict):
     """Return the trainer's own configuration of a case."""
-    from entropy_mech.train.config_io import make_config
+    from entropy_mech.config.files import make_config
 
     sampler = {"kind": case["sampler"]}
     if case["sampler"] == "vllm":

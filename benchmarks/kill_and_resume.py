@@ -28,10 +28,10 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
+from entropy_mech.config import TrainConfig
+from entropy_mech.config.files import make_config
 from entropy_mech.runs import RunStore
 from entropy_mech.runs.store import Run
-from entropy_mech.train.config import TrainConfig
-from entropy_mech.train.config_io import make_config
 from entropy_mech.train.loop import train
 from entropy_mech.train.pretrain import prepare_base_model
 

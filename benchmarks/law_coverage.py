@@ -21,7 +21,7 @@ import argparse
 
 import numpy as np
 
-from entropy_mech.theory.law_intervals import METHODS, law_intervals
+from entropy_mech.law.intervals import METHODS, law_intervals
 
 CEILING, NOISE = 0.75, 0.01
 CASES = [

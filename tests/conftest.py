@@ -25,7 +25,7 @@ CLIP_COV = {"method": "clip_cov", "clip_fraction": 0.1, "cov_low": 0.05}
 
 def tiny(**changes):
     """Return the tiny configuration with whole sections merged and plain keys replaced."""
-    from entropy_mech.train.config_io import make_config
+    from entropy_mech.config.files import make_config
 
     table = dict(TINY)
     for key, value in changes.items():

@@ -10,7 +10,7 @@ import entropy_mech
 from entropy_mech.errors import UserError
 
 # theory/ and grading/ check their own examples beside their other tests.
-ELSEWHERE = ("entropy_mech.theory", "entropy_mech.grading", "entropy_mech.published")
+ELSEWHERE = ("entropy_mech.theory", "entropy_mech.grading", "entropy_mech.paper.published")
 # Runs in the grader's sandbox or on import as a program: nothing to import here.
 PROGRAMS = (".__main__",)
 MODULES = [

@@ -64,7 +64,7 @@ def register(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate; print a line a benchmark and write ``scores.json``."""
-    from entropy_mech.problems.benchmark_sets import benchmark_names, load_sets
+    from entropy_mech.problems.benchmarks import benchmark_names, load_sets
     from entropy_mech.runs.find import run_or_model
     from entropy_mech.runs.store import default_store
 
@@ -90,12 +90,11 @@ def run(arguments: argparse.Namespace) -> int:
         samples=arguments.samples,
         max_new_tokens=arguments.max_new_tokens,
     )
-    from entropy_mech.evaluation.models import find_model
-    from entropy_mech.evaluation.samplers import open_sampler
+    from entropy_mech.evaluation.load import find_model, open_sampler
     from entropy_mech.evaluation.suite import Evaluation
     from entropy_mech.grading import GradingPool
-    from entropy_mech.runs.manifest import environment, now, write_json
-    from entropy_mech.runs.progress import ProgressLine
+    from entropy_mech.runs.jobs import ProgressLine
+    from entropy_mech.runs.store import environment, now, write_json
 
     found = find_model(
         arguments.model,

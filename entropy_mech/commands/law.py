@@ -36,7 +36,7 @@ def register(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the report and write the figure."""
-    from entropy_mech.theory.law_report import analyse_log, check_forecast_entropies
+    from entropy_mech.law.report import analyse_log, check_forecast_entropies
 
     report, _ = analyse_log(
         arguments.log,
@@ -58,7 +58,7 @@ def _draw(report, log: str, figure: str):
     from matplotlib.figure import Figure
 
     from entropy_mech.errors import bad_value
-    from entropy_mech.figures.law import law_of_run
+    from entropy_mech.paper.law_of_run import law_of_run
 
     path = Path(figure) if figure else Path(f"{Path(log).stem or 'run'}.law.png")
     fig = Figure(figsize=(7.5, 4.8), layout="constrained")

@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _request(arguments: argparse.Namespace):
-    from entropy_mech.cli import parse_assignments
+    from entropy_mech.commands.arguments import parse_assignments
     from entropy_mech.reproduction.runner import Request
 
     # As texts: what kind of value each is to be, its notebook says.
@@ -101,7 +101,7 @@ def _request(arguments: argparse.Namespace):
 
 def _options(arguments: argparse.Namespace) -> dict[str, object]:
     """Return the cluster's options, numbers as numbers."""
-    from entropy_mech.cli import parse_assignments
+    from entropy_mech.commands.arguments import parse_assignments
 
     pairs = []
     for text in arguments.slurm_set:

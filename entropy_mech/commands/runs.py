@@ -8,7 +8,7 @@ import time
 
 import pandas as pd
 
-from entropy_mech.runs.listing import STATES, base_models_in_work, list_runs
+from entropy_mech.runs.status import STATES, base_models_in_work, list_runs
 from entropy_mech.runs.store import RunStore, default_store
 
 _WIDTH = 100

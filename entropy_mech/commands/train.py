@@ -7,12 +7,11 @@ import io
 import os
 import sys
 
-from entropy_mech.runs.progress import ProgressLine
+from entropy_mech.config import TrainConfig
+from entropy_mech.config.estimate import Assumptions, estimate, report
+from entropy_mech.config.files import load_config, run_id
+from entropy_mech.runs.jobs import ProgressLine
 from entropy_mech.runs.store import default_store
-from entropy_mech.train.config import TrainConfig
-from entropy_mech.train.config_io import load_config, run_id
-from entropy_mech.train.estimate import Assumptions, estimate
-from entropy_mech.train.estimate_report import report
 
 
 def register(commands) -> None:

@@ -1,5 +1,5 @@
 """Measuring a policy on problems."""
 
-from entropy_mech.evaluation.runner import EvalResult, Sample, evaluate
+from entropy_mech.sampling.sampler import EvalResult, Sample, evaluate
 
 __all__ = ["EvalResult", "Sample", "evaluate"]

@@ -20,10 +20,10 @@ def main() -> int:
     arguments = parser.parse_args()
     os.environ["TRANSFORMERS_VERBOSITY"] = "error"
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    from entropy_mech.config.files import make_config
     from entropy_mech.errors import UserError, naming_disk_faults
-    from entropy_mech.evaluation.of_run import evaluate_run
+    from entropy_mech.evaluation.suite import evaluate_run
     from entropy_mech.runs.store import RunStore
-    from entropy_mech.train.config_io import make_config
 
     try:
         with naming_disk_faults():

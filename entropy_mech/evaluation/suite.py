@@ -13,17 +13,20 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from entropy_mech.errors import UserError
-from entropy_mech.evaluation.runner import response_texts
+from entropy_mech.errors import UserError, bad_value
+from entropy_mech.evaluation.load import newest_policy, open_sampler
 from entropy_mech.grading import GradingPool, Verdict
 from entropy_mech.grading.alarm import ErrorAlarm
-from entropy_mech.problems.benchmarks import Protocol
-from entropy_mech.problems.grade_many import grade_many
+from entropy_mech.problems.benchmarks import Protocol, load_sets
+from entropy_mech.problems.grading import grade_many
 from entropy_mech.problems.problem import Problem
 from entropy_mech.problems.tripwire import Tripwire
 from entropy_mech.random_streams import stream_key
-from entropy_mech.rollout.sampler import Sampler, SamplingRequest
-from entropy_mech.runs.metrics import MetricsFile
+from entropy_mech.runs.evaluations import evaluation_folder, scored
+from entropy_mech.runs.store import MetricsFile, Run, environment, folder_lock, now, write_json
+from entropy_mech.sampling.sampler import Sampler, SamplingRequest, response_texts
+
+# -- The evaluation ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -187,3 +190,49 @@ def _score(name: str, rows: Sequence[dict[str, Any]], protocol: Protocol) -> Sco
 
 def _as_table(protocol: Protocol) -> dict[str, Any]:
     return asdict(protocol)
+
+
+# -- A run's final policy ------------------------------------------------------------------------
+
+_LEAST_BATCH = 256  # a toy's sequences are short
+
+
+def evaluate_run(run: Run, group: str) -> Path:
+    """Measure a run's newest policy and return its ``scores.json``; what is there is kept.
+
+    Raises:
+        UserError: the run has no policy yet, or a benchmark cannot be loaded.
+
+    """
+    folder = evaluation_folder(run, group)
+    if folder is None:
+        raise bad_value("run", run.path.name, "has no policy yet: train it first")
+    result = folder / "scores.json"
+    with folder_lock(folder.with_suffix(".lock")):
+        if not scored(folder):
+            scores = _measure(run, folder, group)
+            step = int(run.newest_model().name.removeprefix("step_"))
+            written = {"group": group, "step": step, "scores": scores, "made": now()}
+            write_json(result, {**written, **environment()})
+    return result
+
+
+def _measure(run: Run, folder: Path, group: str) -> list[dict]:
+    sets, _ = load_sets([group])
+    total = sum(len(one.problems) * one.protocol.samples for one in sets)
+    scores, behind = [], 0
+    with open_sampler(newest_policy(run), sets) as opened, GradingPool(workers=1) as pool:
+        evaluation = Evaluation(
+            folder,
+            opened.sampler,
+            opened.tokenizer,
+            batch_size=max(opened.batch_size, _LEAST_BATCH),
+            pool=pool,
+            sampled_by=opened.kind,
+        )
+        for one in sets:
+            score = evaluation.run(one.name, one.problems, one.protocol)
+            scores.append(asdict(score))
+            behind += len(one.problems) * one.protocol.samples
+            write_json(folder / "status.json", {"done": behind, "total": total})
+    return scores

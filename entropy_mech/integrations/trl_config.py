@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from entropy_mech.config import ClipCov, KLCov
+from entropy_mech.config.files import make_config
 from entropy_mech.errors import UserError, bad_value, unknown_name
-from entropy_mech.train.config import ClipCov, KLCov
-from entropy_mech.train.config_io import make_config
 
 try:
     from trl import GRPOConfig, GRPOTrainer

@@ -27,6 +27,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from entropy_mech.config import ClipCov, KLCov
+from entropy_mech.config.files import make_config
 from entropy_mech.errors import UserError, bad_value, unknown_name
 from entropy_mech.objectives import (
     Aggregation,
@@ -34,8 +36,6 @@ from entropy_mech.objectives import (
     clip_cov_loss,
     kl_cov_loss,
 )
-from entropy_mech.train.config import ClipCov, KLCov
-from entropy_mech.train.config_io import make_config
 from entropy_mech.train.selection import choose_tokens, named_scores
 
 try:

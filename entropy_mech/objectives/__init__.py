@@ -7,10 +7,11 @@ tokens (the true entries of ``response_mask``), V vocabulary, D hidden size.
 from entropy_mech.objectives.advantages import (
     group_advantages,
     mixed_outcome_groups,
+    prime_advantages,
     reinforce_pp_advantages,
     rloo_advantages,
+    token_advantages,
 )
-from entropy_mech.objectives.aggregation import AGGREGATIONS, Aggregation
 from entropy_mech.objectives.covariance import (
     group_covariance,
     select_in_band,
@@ -23,19 +24,18 @@ from entropy_mech.objectives.implicit_prm import (
     implicit_prm_loss,
     implicit_process_rewards,
 )
-from entropy_mech.objectives.importance import truncated_importance_weights
 from entropy_mech.objectives.logprobs import logprobs_and_entropy, token_entropy
 from entropy_mech.objectives.losses import (
+    AGGREGATIONS,
+    Aggregation,
     InertPenaltyWarning,
+    PolicyLoss,
     clip_cov_loss,
     kl_cov_loss,
     policy_gradient_loss,
     ppo_clip_loss,
-)
-from entropy_mech.objectives.policy_loss import PolicyLoss
-from entropy_mech.objectives.prime import prime_advantages, token_advantages
-from entropy_mech.objectives.regularisers import (
     reference_kl_per_token,
+    truncated_importance_weights,
     with_entropy_bonus,
     with_reference_kl,
 )

@@ -1,36 +1,266 @@
-"""Policy losses: plain policy gradient, PPO clip, Clip-Cov and KL-Cov.
+"""The policy losses, Equations 2 to 14: policy gradient, PPO clip, Clip-Cov, KL-Cov.
 
-Every loss is a mean of the paper's (negated) objective, by default over tokens; an ``Aggregation``
-names another. To split a batch over several backward passes give the counts of the whole optimizer
-step in it (or ``token_count``, for the token mean): losses and metrics of the parts then add up
-to those of the whole (``*_max`` metrics combine by maximum).
-
-Each loss takes ``token_weights``, B x T, which multiply the loss of a token: truncated importance
-sampling (``truncated_importance_weights``). They carry no gradient.
-
-Each takes ``log_ratio_clamp`` too: the log-ratio is cut off at plus and minus this before anything
-is made of it, and beyond it a token has no gradient. The paper's text has none (None); verl's PPO
-loss, and others after it, cut off at 20. A ratio beyond the largest float counts as that number, so
-without the setting too a token whose gradient is 0 has gradient 0, however large its ratio.
+Aggregation over tokens, the entropy bonus, the reference KL and importance weights included.
 """
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from entropy_mech.errors import bad_value
-from entropy_mech.objectives.aggregation import Aggregation
-from entropy_mech.objectives.covariance import select_in_band, select_largest, token_covariance
-from entropy_mech.objectives.policy_loss import (
-    PolicyBatch,
-    PolicyLoss,
-    aggregation_of,
-    policy_loss,
+from entropy_mech.errors import bad_value, unknown_name
+from entropy_mech.objectives.covariance import (
+    check_shapes,
+    select_in_band,
+    select_largest,
+    token_covariance,
 )
-from entropy_mech.objectives.saturating import saturating_expm1
+from entropy_mech.objectives.logprobs import at_least_float32
+
+# -- Ratios without overflow ---------------------------------------------------------------------
+# A probability ratio overflows float32 where its logarithm exceeds 88. Often nothing depends on
+# it there: the advantage is 0, the clip is active, the token is dropped. Then its gradient is 0,
+# but autograd multiplies that 0 by the ratio, and 0 times infinity is NaN, which spreads to every
+# weight.
+
+
+def saturated(value: Tensor) -> Tensor:
+    """Return the value with the largest numbers of its type for the infinities; NaN stays.
+
+    >>> saturated(torch.tensor([1.0, float("inf")])).tolist() == [1.0, torch.finfo().max]
+    True
+    """
+    largest = torch.finfo(value.dtype).max
+    return value.clamp(-largest, largest)
+
+
+def saturating_exp(x: Tensor) -> Tensor:
+    """exp(x), at most the largest number of its type; so is the derivative. Differentiable once."""
+    return _Saturating.apply(x, torch.exp, 0)
+
+
+def saturating_expm1(x: Tensor) -> Tensor:
+    """exp(x) - 1, at most the largest number of its type; as ``saturating_exp``."""
+    return _Saturating.apply(x, torch.expm1, 1)
+
+
+class _Saturating(torch.autograd.Function):
+    """A function whose derivative is its value plus a constant."""
+
+    @staticmethod
+    def forward(ctx, x, function, constant):
+        value = function(x).clamp_(max=torch.finfo(x.dtype).max)
+        ctx.save_for_backward(value)
+        ctx.constant = constant
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        (value,) = ctx.saved_tensors
+        derivative = value + ctx.constant if ctx.constant else value
+        return gradient * derivative, None, None
+
+
+# -- From a value a token to one number ----------------------------------------------------------
+
+AGGREGATIONS = ("token_mean", "sequence_mean_token_mean", "sequence_mean_token_sum")
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """How B x T values become a scalar, with the denominators of the whole optimizer step.
+
+    - ``token_mean``: the mean over all response tokens (the paper's released code, DAPO).
+    - ``sequence_mean_token_mean``: the mean over responses of the mean over their tokens (GRPO's
+      original form, and the paper's text for the entropy): a token of a short response weighs
+      more.
+    - ``sequence_mean_token_sum``: the mean over responses of the sum over their tokens, divided
+      by one fixed length (Dr. GRPO, arXiv 2503.20783): no weight depends on a length. This is
+      verl's ``seq-mean-token-sum-norm`` from verl 0.8 on; up to 0.7 verl divided by the length
+      alone, not by the number of responses, so its loss was that many times larger.
+
+    The counts are those of the whole step, over all its micro-batches and ranks: then the parts
+    of a batch add up to the whole, however it is split. A count that is not given is taken from
+    the tensors at hand; responses without a token do not count.
+
+    Attributes:
+        method: one of ``AGGREGATIONS``.
+        token_count: response tokens of the optimizer step.
+        sequence_count: responses of the optimizer step that have a token.
+        normaliser_tokens: the fixed length of ``sequence_mean_token_sum``.
+
+    Raises:
+        UserError: unknown method; ``sequence_mean_token_sum`` without its length.
+
+    >>> mask = torch.tensor([[True, False], [True, True]])
+    >>> values = torch.tensor([[3.0, 9.0], [1.0, 2.0]])
+    >>> Aggregation()(values, mask).item()      # (3 + 1 + 2) / 3
+    2.0
+    >>> Aggregation("sequence_mean_token_mean")(values, mask).item()     # (3 + 1.5) / 2
+    2.25
+    >>> Aggregation("sequence_mean_token_sum", normaliser_tokens=4)(values, mask).item()
+    0.75
+
+    """
+
+    method: str = "token_mean"
+    token_count: int | None = None
+    sequence_count: int | None = None
+    normaliser_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what could only fail later."""
+        if self.method not in AGGREGATIONS:
+            raise unknown_name("loss.aggregation", self.method, AGGREGATIONS)
+        if self.method == "sequence_mean_token_sum" and self.normaliser_tokens is None:
+            raise bad_value(
+                "loss.normaliser_tokens",
+                None,
+                "sequence_mean_token_sum divides by a fixed length; give it, in tokens",
+            )
+
+    def __call__(
+        self, values: Tensor, response_mask: Tensor, dropped: Tensor | None = None
+    ) -> Tensor:
+        """Return the scalar; all are B x T. What is ``dropped`` is 0 and counts all the same."""
+        keep = response_mask if dropped is None else response_mask & ~dropped
+        kept = torch.where(keep, values, 0.0)
+        if self.method == "token_mean":
+            return kept.sum() / self.tokens(response_mask)
+        lengths = torch.count_nonzero(response_mask, dim=1)
+        count = self.sequence_count
+        sequences = max(int(torch.count_nonzero(lengths)), 1) if count is None else count
+        if self.method == "sequence_mean_token_mean":
+            return (kept.sum(dim=1) / lengths.clamp(min=1)).sum() / sequences
+        return kept.sum() / (sequences * self.normaliser_tokens)
+
+    def tokens(self, response_mask: Tensor) -> int:
+        """Return the tokens of the optimizer step: the denominator of every token mean."""
+        if self.token_count is not None:
+            return self.token_count
+        return max(int(torch.count_nonzero(response_mask)), 1)
+
+
+# -- What all policy losses share ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PolicyLoss:
+    """What a loss returns.
+
+    Attributes:
+        loss: scalar, differentiable with respect to ``logp_new``.
+        selected_mask: B x T, bool: the tokens that the method touched (PPO: those whose gradient
+            the clip removed; Clip-Cov and KL-Cov: those chosen by covariance).
+        metrics: detached scalars; token means unless the name ends in ``_max``.
+
+    """
+
+    loss: Tensor
+    selected_mask: Tensor
+    metrics: dict[str, Tensor]
+
+
+class PolicyBatch:
+    """The tensors of one call, with w = exp(logp_new - logp_old); B x T.
+
+    The log-ratio is 0 outside the mask, so that padding can hold anything finite. A ratio beyond
+    the largest number of its type is that number: where the advantage is 0 or the clip is active
+    value and gradient are then those of Eq. 4, and not 0 times infinity. ``log_ratio_clamp`` cuts
+    the log-ratio off at plus and minus itself, beyond which a token has no gradient.
+    """
+
+    def __init__(
+        self,
+        logp_new: Tensor,
+        logp_old: Tensor,
+        advantages: Tensor,
+        mask: Tensor,
+        log_ratio_clamp: float | None = None,
+    ):
+        check_shapes(mask, logp_new=logp_new, logp_old=logp_old, advantages=advantages)
+        self.response_mask = mask
+        self.minus_advantages = -advantages
+        self.log_ratio = torch.where(mask, clamped(logp_new - logp_old, log_ratio_clamp), 0.0)
+        self.ratio = saturating_exp(self.log_ratio)
+
+    def surrogate(self) -> Tensor:
+        """Return -w A."""
+        return self.ratio * self.minus_advantages
+
+    def clipped_surrogate(self, clip_low: float, clip_high: float) -> tuple[Tensor, Tensor]:
+        """Return PPO's negated surrogate and where its clip is active."""
+        for name, value in (("clip_low", clip_low), ("clip_high", clip_high)):
+            if value < 0:
+                raise bad_value(f"loss.{name}", value, "a clip range is at least 0")
+        plain = self.surrogate()
+        held = self.ratio.clamp(1 - clip_low, 1 + clip_high) * self.minus_advantages
+        return torch.maximum(plain, held), held > plain
+
+
+def clamped(log_ratio: Tensor, bound: float | None) -> Tensor:
+    """Return the log-ratio cut off at plus and minus ``bound``; as it is where there is none."""
+    if bound is None:
+        return log_ratio
+    if not bound > 0:
+        raise bad_value("loss.log_ratio_clamp", bound, "give more than 0; verl's is 20")
+    return log_ratio.clamp(-bound, bound)
+
+
+def aggregation_of(aggregation: Aggregation | None, token_count: int | None) -> Aggregation:
+    """Return the aggregation asked for: the token mean, over ``token_count``, where none is."""
+    if aggregation is None:
+        return Aggregation(token_count=token_count)
+    if token_count is not None:
+        raise ValueError("give token_count in the aggregation, or alone")
+    return aggregation
+
+
+def policy_loss(
+    batch: PolicyBatch,
+    token_loss: Tensor,
+    selected_mask: Tensor,
+    mean: Aggregation,
+    token_weights: Tensor | None,
+    *,
+    dropped: Tensor | None = None,
+    clipped: Tensor | None = None,
+) -> PolicyLoss:
+    """Return the record of ``token_loss`` (B x T): its mean, the tokens touched, the metrics.
+
+    Where ``dropped`` (B x T, bool) a token's loss is 0, in value and gradient.
+    """
+    mask, ratio = batch.response_mask, batch.ratio.detach()
+    if token_weights is not None:
+        check_shapes(mask, token_weights=token_weights)
+        token_loss = token_loss * torch.where(mask, token_weights.detach(), 1.0)
+    if mean.token_count is None:
+        mean = replace(mean, token_count=mean.tokens(mask))
+    tokens = mean.token_count
+
+    def share(chosen: Tensor) -> Tensor:
+        return torch.count_nonzero(chosen & mask).to(ratio.dtype) / tokens
+
+    # Outside the mask the log-ratio is 0 and the ratio 1.
+    padding = mask.numel() - torch.count_nonzero(mask)
+    metrics = {
+        "selected_fraction": share(selected_mask),
+        "ratio_mean": saturated((ratio.sum() - padding) / tokens),
+        "ratio_max": torch.where(mask, ratio, 0.0).max(),
+        # k3: unbiased and never negative
+        "kl_old_new_nats": saturated((ratio - batch.log_ratio.detach()).sub_(1).sum() / tokens),
+    }
+    if clipped is not None:
+        metrics["ppo_clipped_fraction"] = share(clipped)
+    return PolicyLoss(mean(token_loss, mask, dropped), selected_mask, metrics)
+
+
+# -- The losses ----------------------------------------------------------------------------------
 
 KL_ESTIMATORS = ("abs_log_ratio", "k3")
 
@@ -218,3 +448,156 @@ def kl_cov_loss(
     token_loss.index_put_(places, penalty_coefficient * kl, accumulate=True)
     mean = aggregation_of(aggregation, token_count)
     return policy_loss(batch, token_loss, selected_mask, mean, token_weights)
+
+
+# -- Entropy bonus (Fig. 9) and reference KL (Fig. 10) -------------------------------------------
+
+REFERENCE_KL_ESTIMATORS = ("k1", "k2", "k3")
+TOKEN_MEAN = Aggregation()
+
+
+def with_entropy_bonus(
+    out: PolicyLoss,
+    entropy_nats: Tensor,
+    response_mask: Tensor,
+    *,
+    coefficient: float,
+    aggregation: Aggregation = TOKEN_MEAN,
+) -> PolicyLoss:
+    """L - alpha H: reward the policy's entropy (section 4.1, Fig. 9).
+
+    Args:
+        out: the loss so far.
+        entropy_nats: B x T, differentiable: an entropy that was made without a gradient would
+            change the loss's value and teach nothing, and is refused.
+        response_mask: B x T.
+        coefficient: alpha; the paper tries 0.0001 to 0.01.
+        aggregation: the same as the loss's, with the counts of the whole optimizer step.
+
+    Returns:
+        ``out`` with the term added and the metric ``entropy_bonus_nats``, H before alpha.
+
+    """
+    check_shapes(response_mask, entropy_nats=entropy_nats)
+    if coefficient < 0:
+        raise bad_value("loss.entropy_bonus", coefficient, "alpha is at least 0")
+    if out.loss.requires_grad and not entropy_nats.requires_grad:
+        raise ValueError("entropy_nats has no gradient: make it outside of torch.no_grad")
+    return _added(out, -coefficient, aggregation(entropy_nats, response_mask), "entropy_bonus_nats")
+
+
+def with_reference_kl(
+    out: PolicyLoss,
+    logp_new: Tensor,
+    logp_ref: Tensor,
+    response_mask: Tensor,
+    *,
+    coefficient: float,
+    estimator: str = "k3",
+    log_ratio_clamp: float | None = None,
+    aggregation: Aggregation = TOKEN_MEAN,
+) -> PolicyLoss:
+    """L + beta KL(pi || pi_ref), estimated at the tokens taken (section 4.1, Fig. 10).
+
+    Args:
+        out: the loss so far.
+        logp_new: B x T, nats, differentiable.
+        logp_ref: B x T, nats, under the reference policy.
+        response_mask: B x T.
+        coefficient: beta; the paper tries 0.001 to 0.1.
+        estimator: as in ``reference_kl_per_token``; the paper does not name its own, the released
+            code's is k3.
+        log_ratio_clamp: as in ``reference_kl_per_token``.
+        aggregation: the same as the loss's, with the counts of the whole optimizer step.
+
+    Returns:
+        ``out`` with the term added and the metric ``reference_kl_nats``, before beta.
+
+    """
+    if coefficient < 0:
+        raise bad_value("loss.reference_kl", coefficient, "beta is at least 0")
+    kl = reference_kl_per_token(
+        logp_new, logp_ref, response_mask, estimator=estimator, log_ratio_clamp=log_ratio_clamp
+    )
+    return _added(out, coefficient, aggregation(kl, response_mask), "reference_kl_nats")
+
+
+def reference_kl_per_token(
+    logp_new: Tensor,
+    logp_ref: Tensor,
+    response_mask: Tensor,
+    *,
+    estimator: str = "k3",
+    log_ratio_clamp: float | None = None,
+) -> Tensor:
+    """Estimate KL(pi || pi_ref) from a token that pi took; with d = log pi - log pi_ref.
+
+    - ``k1``, d: unbiased, of either sign. As a loss it teaches nothing: its gradient is 0 on
+      average.
+    - ``k2``, d^2 / 2: biased, and its gradient is that of KL(pi || pi_ref) on average.
+    - ``k3``, exp(-d) - 1 + d: unbiased and never negative ("low variance"); on average its
+      gradient is that of KL(pi_ref || pi).
+
+    All of it where the tokens are the current policy's own; after several updates of a rollout
+    they are nearly so. ``log_ratio_clamp`` cuts d off at plus and minus itself (20 in verl, which
+    cuts k3 off at 10 besides); None, the default, nowhere.
+
+    Returns:
+        B x T, nats, differentiable; 0 outside the mask.
+
+    Raises:
+        UserError: unknown estimator.
+
+    """
+    check_shapes(response_mask, logp_new=logp_new, logp_ref=logp_ref)
+    difference = clamped(logp_new - logp_ref.detach(), log_ratio_clamp)
+    d = torch.where(response_mask, difference, 0.0)
+    match estimator:
+        case "k1":
+            return d
+        case "k2":
+            return d.square() / 2
+        case "k3":
+            return saturating_expm1(-d) + d
+    raise unknown_name("loss.reference_kl_estimator", estimator, REFERENCE_KL_ESTIMATORS)
+
+
+def _added(out: PolicyLoss, factor: float, term: Tensor, metric: str) -> PolicyLoss:
+    metrics = {**out.metrics, metric: term.detach()}
+    return replace(out, loss=out.loss + factor * term, metrics=metrics)
+
+
+# -- Importance weights for a sampler that differs from the trainer ------------------------------
+
+
+def truncated_importance_weights(
+    logp_old: Tensor, logp_sampler: Tensor, response_mask: Tensor, *, cap: float = 2.0
+) -> Tensor:
+    """min(pi_old / pi_sampler, cap) for each token: truncated importance sampling.
+
+    An inference engine samples with other kernels than the trainer computes with, so that the
+    responses come from another policy than ``logp_old`` says. Every loss takes these weights as
+    ``token_weights``. The paper has no such correction. Truncation keeps the variance finite and
+    biases towards 0 what the sampler makes rarer than the trainer.
+
+    Args:
+        logp_old: B x T, nats, under the trainer's policy at the time of sampling.
+        logp_sampler: B x T, nats, as the sampler reported them.
+        response_mask: B x T.
+        cap: the largest weight, above 0.
+
+    Returns:
+        B x T, float32 or float64, detached; 1 outside the mask.
+
+    >>> logp_old = torch.log(torch.tensor([[0.5, 0.9]]))
+    >>> logp_sampler = torch.log(torch.tensor([[0.625, 0.1]]))
+    >>> mask = torch.ones(1, 2, dtype=torch.bool)
+    >>> truncated_importance_weights(logp_old, logp_sampler, mask).round(decimals=6)
+    tensor([[0.8000, 2.0000]])
+
+    """
+    check_shapes(response_mask, logp_old=logp_old, logp_sampler=logp_sampler)
+    if not cap > 0:
+        raise bad_value("loss.importance_cap", cap, "the largest weight must be above 0")
+    gap = at_least_float32(logp_old.detach()) - at_least_float32(logp_sampler.detach())
+    return torch.where(response_mask, gap, 0.0).exp().clamp(max=cap).where(response_mask, 1.0)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from entropy_mech.errors import bad_value
-from entropy_mech.problems.loading import LoadedSet
+from entropy_mech.problems.sources import LoadedSet
 
 SHINGLE_WORDS = 5
 _WORD = re.compile(r"[^\W_]+")

@@ -1,13 +1,28 @@
-"""Where each data set comes from, what its columns are called, and what is wrong with it.
-
-Facts are from data set cards and from code that loads the sets. ``revision`` is a commit where
-one is known; ``main`` means that none could be checked, and then the loader asks the hub for
-the commit and records it, so that a run can always be repeated.
-"""
+"""Where each data set comes from, how its rows are read, and what is wrong with it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import contextlib
+import json
+import math
+import re
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from entropy_mech.errors import UserError, bad_value, unknown_name
+from entropy_mech.grading.mathematics.extract import boxed_answers
+from entropy_mech.grading.mathematics.normal import normal
+from entropy_mech.grading.maths import read_references
+from entropy_mech.grading.references import NoReference, after_hashes, reference_texts
+from entropy_mech.hub import cache_only, hub_answers
+from entropy_mech.problems.grading import CodeProblem, MathProblem
+
+# -- Sources -------------------------------------------------------------------------------------
+# Facts are from data set cards and from code that loads the sets. ``revision`` is a commit where
+# one is known; ``main`` means that none could be checked, and then the loader asks the hub for
+# the commit and records it, so that a run can always be repeated.
 
 _COMPETITION = "third-party competition text (MAA, via AoPS): do not redistribute"
 
@@ -125,3 +140,353 @@ _SOURCES = [
     ),
 ]  # fmt: skip
 SOURCES = {source.name: source for source in _SOURCES}
+
+
+# -- Files of rows -------------------------------------------------------------------------------
+
+_FIX = "give one JSON object a row"
+
+
+class _Row(dict):
+    """A row of a file that knows where it stands there, for errors."""
+
+    def __init__(self, row: dict, place: str):
+        super().__init__(row)
+        self.place = place
+
+
+def place_of(row: Mapping) -> str:
+    """Return where a row stands: file and number; "a row" where it is of no file."""
+    return getattr(row, "place", "a row")
+
+
+def read_rows(path: Path) -> list[dict]:
+    """Return a file's rows.
+
+    Raises:
+        UserError: it cannot be read, or a row of it is no JSON object; with its number.
+
+    """
+    numbers: Iterable[int] | None = None
+    try:
+        if path.suffix == ".parquet":
+            import pandas
+
+            rows = pandas.read_parquet(path).to_dict("records")
+        elif path.suffix == ".json":
+            rows = json.loads(path.read_text(encoding="utf-8-sig"))
+        else:
+            lines = path.read_text(encoding="utf-8-sig").split("\n")
+            numbers = [number for number, line in enumerate(lines, 1) if line.strip()]
+            rows = [_of_line(path, number, lines[number - 1]) for number in numbers]
+    except (ValueError, OSError, RecursionError) as error:
+        why = " ".join(str(error).split())[:300]
+        raise bad_value("data_dir", str(path), f"cannot be read ({why})") from None
+    if not isinstance(rows, list):
+        raise bad_value("data_dir", str(path), _FIX)
+    what = "row" if numbers is None else "line"
+    placed = list(zip(numbers or range(1, len(rows) + 1), rows, strict=True))
+    for number, row in placed:
+        if not isinstance(row, dict):
+            raise bad_value("data_dir", str(path), f"{what} {number} is no table: {_FIX}")
+    return [_Row(row, f"{path}, {what} {number}") for number, row in placed]
+
+
+def _of_line(path: Path, number: int, line: str) -> object:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        fix = f"cannot be read: line {number} is no JSON ({' '.join(str(error).split())[:200]})"
+        raise bad_value("data_dir", str(path), fix) from None
+
+
+# -- Reading -------------------------------------------------------------------------------------
+
+HELD_OUT_ONE_IN = 50  # of KodCode, which has no test split
+_DAPO_WRAPPER = re.compile(
+    r"^Solve the following math problem.*?\n\n(.*?)\n\nRemember to put your answer.*$", re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class LoadedSet:
+    """Problems, and how they came about: ``rows`` read, how many dropped and why."""
+
+    name: str
+    problems: tuple[MathProblem | CodeProblem, ...]
+    origin: str  # a file, or hub id and commit
+    rows: int
+    repeats: int
+    contradictions: int  # rows of texts that occur with different answers
+
+    def __len__(self) -> int:
+        return len(self.problems)
+
+
+def load(
+    source: DataSource, data_dir: str | Path | None = None, *, tolerances: dict | None = None
+) -> LoadedSet:
+    """Load a set: from ``data_dir`` if given (NAME.jsonl, .json or .parquet), else from the hub.
+
+    A text that occurs twice is kept once; one that occurs with different answers is dropped,
+    since no policy can be right about it. Raises UserError, in one line that names both ways
+    out, if the hub cannot be reached, a file is missing or a column has changed, and one that
+    names row and column where a row has no reference.
+    """
+    if data_dir is None:
+        rows, origin = _from_hub(source)
+        if source.name in ("kodcode", "kodcode_test"):
+            wanted = source.name == "kodcode_test"
+            rows = [r for r in rows if _is_held_out(_text(source, r)) == wanted]
+    else:
+        rows, origin = _from_folder(source, Path(data_dir))
+    kept = [(place, row) for place, row in enumerate(rows, 1) if _is_kept(source, row)]
+    if not kept:
+        raise bad_value(source.name, origin, "no row is left; check the file and its columns")
+    problems = []
+    for number, (place, row) in enumerate(kept):
+        try:
+            problems.append(_problem(source, row, number, tolerances or {}))
+        except NoReference as none:
+            column = next(c for c in source.answer if _has(row, c))
+            raise UserError(
+                f"{source.name}: {origin}, row {place}, column {column}: {none}; "
+                "give it one, or leave the row out"
+            ) from None
+    return _without_repeats(source.name, problems, origin)
+
+
+def union(sets: Sequence[LoadedSet]) -> LoadedSet:
+    """Return several sets as one; repeats and contradictions between them count as within one."""
+    if len(sets) == 1:
+        return sets[0]
+    joined = _without_repeats(
+        " + ".join(one.name for one in sets),
+        [problem for one in sets for problem in one.problems],
+        "; ".join(one.origin for one in sets),
+    )
+    return replace(
+        joined,
+        rows=sum(one.rows for one in sets),
+        repeats=joined.repeats + sum(one.repeats for one in sets),
+        contradictions=joined.contradictions + sum(one.contradictions for one in sets),
+    )
+
+
+def same_text(text: str) -> str:
+    """What two texts must share to be the same problem: words, case and spacing aside."""
+    return " ".join(text.casefold().split())
+
+
+def _without_repeats(name: str, problems, origin: str) -> LoadedSet:
+    answers: dict[str, set[str]] = {}
+    for problem in problems:
+        answers.setdefault(same_text(problem.text), set()).add(_answer_key(problem))
+    kept, seen, contradictions = [], set(), 0
+    for problem in problems:
+        text = same_text(problem.text)
+        if len(answers[text]) > 1:
+            contradictions += 1
+        elif text not in seen:
+            seen.add(text)
+            kept.append(problem)
+    repeats = len(problems) - len(kept) - contradictions
+    return LoadedSet(name, tuple(kept), origin, len(problems), repeats, contradictions)
+
+
+def _answer_key(problem) -> str:
+    # Different tests of one text do not contradict each other; different answers do.
+    return "" if isinstance(problem, CodeProblem) else same_text(problem.reference)
+
+
+def _is_held_out(text: str) -> bool:
+    return zlib.crc32(same_text(text).encode()) % HELD_OUT_ONE_IN == 0
+
+
+def _is_kept(source: DataSource, row: dict) -> bool:
+    return all(
+        str(row[column]).startswith(beginnings)
+        for column, beginnings in source.keep.items()
+        if column in row
+    )
+
+
+# -- where rows come from -----------------------------------------------------------------------
+def _from_folder(source: DataSource, folder: Path) -> tuple[list[dict], str]:
+    if not folder.is_dir():
+        raise bad_value("data_dir", str(folder), "no such folder; give one with the data files")
+    for name in (source.name, *source.files):
+        for suffix in (".jsonl", ".json", ".parquet"):
+            if (path := folder / f"{name}{suffix}").exists():
+                return read_rows(path), str(path)
+    raise bad_value(
+        "data_dir", str(folder),
+        f"no {source.name}.jsonl, .json or .parquet there; add it, or leave data_dir out to load "
+        f"{source.hub_id} from the hub",
+    )  # fmt: skip
+
+
+def _from_hub(source: DataSource) -> tuple[list[dict], str]:
+    """Rows from the hub, or from the local cache of an earlier download."""
+    import datasets
+
+    offline = not hub_answers()
+    try:
+        revision = source.revision
+        if revision == "main" and not offline:
+            from huggingface_hub import HfApi
+
+            revision = HfApi().dataset_info(source.hub_id, timeout=30).sha
+        with cache_only() if offline else contextlib.nullcontext():
+            rows = datasets.load_dataset(
+                source.hub_id, source.config, split=source.split, revision=revision
+            )
+        return list(_distinct(rows)), f"{source.hub_id}@{revision}"
+    except Exception as error:
+        why = "the hub cannot be reached" if offline else f"{type(error).__name__}: {error}"
+        why = " ".join(why.split())[:300]
+        ways_out = (
+            "go online, or set HF_ENDPOINT to a mirror, or give --data-dir FOLDER with "
+            f"{source.name}.jsonl or .parquet"
+        )
+        raise UserError(
+            f"{source.name}: {source.hub_id} cannot be loaded ({why}): {ways_out}"
+        ) from error
+
+
+def _distinct(rows: Iterable[dict]) -> Iterable[dict]:
+    """Rows without exact repeats (DAPO-Math has every row a hundred times)."""
+    seen = set()
+    for row in rows:
+        key = hash(json.dumps(row, sort_keys=True, default=str))
+        if key not in seen:
+            seen.add(key)
+            yield row
+
+
+# -- what rows mean -------------------------------------------------------------------------------
+def _column(source: DataSource, row: dict, columns: tuple[str, ...], needed: bool = True):
+    for column in columns:
+        value = row
+        for part in column.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is not None:
+            return value
+    if needed and columns == source.answer and any(_has(row, column) for column in columns):
+        raise NoReference("None is no reference")
+    if needed:
+        raise UserError(
+            f"{source.name}: {place_of(row)} has none of the columns {', '.join(columns)} (it has "
+            f"{', '.join(map(str, row))}): load {source.hub_id} at the revision in "
+            "sources.py, or give --data-dir FOLDER with a file that has them"
+        )
+    return None
+
+
+def _has(row: dict, column: str) -> bool:
+    """Whether a row has a column, whatever is in it; a dot goes into a nested value."""
+    name, _, rest = column.partition(".")
+    return name in row and (not rest or (isinstance(row[name], dict) and _has(row[name], rest)))
+
+
+def _text(source: DataSource, row: dict) -> str:
+    value = _column(source, row, source.text)
+    if not isinstance(value, str):  # a list of messages; the last one is the user's
+        value = _last_message(value)
+    if not isinstance(value, str) or not value.strip():
+        raise _malformed(source, row, source.text, "give text, or a list of messages with content")
+    match = _DAPO_WRAPPER.match(value)
+    return match.group(1) if match else value
+
+
+def _last_message(messages: object) -> object:
+    """Return what the last of a list of messages says; None where that is not what is given."""
+    if not hasattr(messages, "__len__") or isinstance(messages, dict) or not len(messages):
+        return None
+    last = list(messages)[-1]
+    return last.get("content") if isinstance(last, dict) else None
+
+
+def _malformed(source: DataSource, row: dict, columns: tuple[str, ...], fix: str) -> UserError:
+    """Return the error for a value that a column cannot have: file, row, column, value, fix."""
+    column = next((c for c in columns if c.partition(".")[0] in row), columns[0])
+    value = row.get(column.partition(".")[0])
+    return bad_value(f"{source.name}: {place_of(row)}, column {column}", value, fix)
+
+
+def _tolerance(source: DataSource, row: dict) -> float:
+    """Return how far an answer may be from a measured reference; 0 where nothing is said."""
+    said = row.get("error")
+    if said is None or said == "" or said != said:  # NaN is how pandas says that nothing is there
+        return 0.0
+    try:
+        tolerance = abs(float(said))
+    except (TypeError, ValueError):
+        tolerance = math.inf
+    if isinstance(said, bool) or not math.isfinite(tolerance):
+        raise _malformed(source, row, ("error",), "give a number: how far an answer may be off")
+    return tolerance
+
+
+def _problem(source: DataSource, row: dict, number: int, tolerances: dict):
+    # OlympiadBench's own ids are numbers; AMC's repeat, so that the row number is safer.
+    name = str(row.get("id") if isinstance(row.get("id"), str) else f"{source.name}-{number}")
+    level = str(_column(source, row, source.level, needed=False) or "")
+    text = _text(source, row)
+    value = _column(source, row, source.answer)
+    if source.kind == "code":
+        tests = value.tolist() if hasattr(value, "tolist") else value
+        if tests is None or tests != tests or tests in ("", [], {}):
+            raise NoReference(f"{tests!r} is no test")
+        return CodeProblem(name, text, tests, str(row.get("solution") or ""), level)
+    answer = _answer(source, value)
+    if tolerance := _tolerance(source, row):
+        tolerances = {**tolerances, "absolute_tolerance": tolerance}
+    return MathProblem(name, text, answer, level, **tolerances)
+
+
+def _answer(source: DataSource, value) -> str:
+    """The reference as one text; raises NoReference."""
+    texts = reference_texts(value)
+    if not isinstance(value, str):  # of a list, all of them wanted
+        texts = [text.strip().rstrip(".").strip("$") for text in texts]
+    text = ", ".join(texts)
+    if source.answer_is == "hashes":
+        text = after_hashes(text).replace(",", "")
+    if source.answer_is == "boxed" and (found := boxed_answers(text)):
+        text = found[0]
+    if not any(map(normal, read_references(text))):
+        raise NoReference(f"the reference is empty: {text!r}")
+    return text
+
+
+# -- Training sets -------------------------------------------------------------------------------
+
+TRAINING_SETS = (
+    "eurus_math",
+    "eurus_math_difficult",
+    "gsm8k",
+    "dapo_math",
+    "acecode",
+    "eurus_code",
+    "kodcode",
+)
+
+
+def load_training_set(name: str, data_dir: str | Path | None = None) -> LoadedSet:
+    """Load a training set by name, from the hub or from ``data_dir/NAME.jsonl`` (or .parquet).
+
+    Repeated texts are kept once, texts with contradicting answers not at all; the counts are in
+    the result. Raises UserError as :func:`entropy_mech.problems.benchmarks.load_benchmark` does.
+    """
+    if name not in TRAINING_SETS:
+        raise unknown_name("training set", name, TRAINING_SETS)
+    return load(SOURCES[name], data_dir)
+
+
+def load_training_sets(names: Iterable[str], data_dir: str | Path | None = None) -> LoadedSet:
+    """Load the union of training sets: a text that several hold is kept once.
+
+    Texts to which they give contradicting answers are dropped, as within one set.
+    """
+    return union([load_training_set(name, data_dir) for name in names])

@@ -1,11 +1,4 @@
-"""Toy maths: chains of operations on digits modulo m, answered at once or in steps.
-
-``6+0*4=`` is read from left to right and may be answered at once, ``(4)``, or in steps,
-``6+0=6;6*4=4;(4)``. Answering at once is a table look-up for two terms and a hard guess for five;
-steps make every chain easy but are rare in the base model. So a policy can gain by growing sure of
-what it knows, and by finding the rarer, longer way: the two things that the paper's section 2 is
-about.
-"""
+"""Toy maths: chains of operations on digits modulo m, answered at once or in steps."""
 
 from __future__ import annotations
 
@@ -18,10 +11,36 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from transformers import PreTrainedTokenizerFast
 
 from entropy_mech.errors import bad_value
 from entropy_mech.grading.verdict import Verdict
 from entropy_mech.random_streams import generator
+
+# -- The tokenizer -------------------------------------------------------------------------------
+
+PAD, EOS, UNK = "<pad>", "<eos>", "<unk>"
+
+
+def character_tokenizer(alphabet: str) -> PreTrainedTokenizerFast:
+    """Return a tokenizer with one token a character, after pad (0), eos (1) and unknown (2)."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+
+    vocabulary = {token: i for i, token in enumerate([PAD, EOS, UNK, *alphabet])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=PAD, eos_token=EOS, unk_token=UNK
+    )
+
+
+# -- The problems --------------------------------------------------------------------------------
+# ``6+0*4=`` is read from left to right and may be answered at once, ``(4)``, or in steps,
+# ``6+0=6;6*4=4;(4)``. Answering at once is a table look-up for two terms and a hard guess for
+# five; steps make every chain easy but are rare in the base model. So a policy can gain by
+# growing sure of what it knows, and by finding the rarer, longer way: the two things that the
+# paper's section 2 is about.
 
 # All that toy maths and toy code are written in.
 ALPHABET = "0123456789+-*=;()fx"

@@ -11,8 +11,8 @@ from entropy_mech.grading import Verdict, grade_math
 from entropy_mech.grading.mathematics.normal import normal
 from entropy_mech.grading.mathematics.units import split_unit
 from entropy_mech.grading.maths import read_references
+from entropy_mech.problems.grading import MathProblem
 from entropy_mech.problems.problem import Problem
-from entropy_mech.problems.text_problems import MathProblem
 
 _MOST_ANSWERS, _MOST_REFERENCES = 50_000, 20  # kept; the oldest answer goes first
 _LABEL = re.compile(r"^(?:[A-Za-z]|\\[a-z]+)(?:_\w|_\{\w+\})?=")

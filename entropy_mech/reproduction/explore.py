@@ -2,22 +2,443 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import html
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
-from entropy_mech import published
 from entropy_mech.errors import UserError, bad_value, number_list, real_number, unknown_name
-from entropy_mech.figures.explore_law import law_window_figure
-from entropy_mech.figures.explore_policy import policy_figure
-from entropy_mech.figures.explore_tokens import COLOURINGS
-from entropy_mech.published.tables import SIZES
+from entropy_mech.law.fit import LawFit, checked_points, fit_law
+from entropy_mech.paper import published
+from entropy_mech.paper.lemma1 import QUADRANTS
+from entropy_mech.paper.published import SIZES
+from entropy_mech.paper.style import ACCURACY_COLOUR, ENTROPY_COLOUR
+from entropy_mech.problems.problem import Problem
 from entropy_mech.reproduction.explorer import Explorer, only_words
 from entropy_mech.reproduction.targets import check_profile
-from entropy_mech.reproduction.token_view import TokenView
 from entropy_mech.runs.find import find_run, names_of_runs
-from entropy_mech.runs.listing import list_runs
+from entropy_mech.runs.status import list_runs
 from entropy_mech.runs.store import Run, RunStore, default_store
+from entropy_mech.theory.softmax import log_softmax, softmax_policy
+from entropy_mech.theory.step import (
+    UPDATES,
+    action_contributions,
+    entropy_change,
+    natural_gradient_step,
+    step_for,
+    theorem1,
+    theorem2,
+)
+
+# -- The law fitted to a window ------------------------------------------------------------------
+
+_FEWEST = 4
+
+
+@dataclass(frozen=True)
+class WindowFit:
+    """The law of the points first ... last - 1, and its error on the points after them.
+
+    ``forecast_rmse`` has the unit of the performance; NaN where no point comes after the window.
+    """
+
+    fit: LawFit
+    first: int
+    last: int
+    forecast_rmse: float
+
+
+def fit_window(
+    entropy_nats: np.ndarray, performance: np.ndarray, window_percent: tuple[float, float]
+) -> WindowFit:
+    """Fit the law to the part of the points from ``window_percent[0]`` to ``window_percent[1]``.
+
+    Points ``(n,)`` in training order. A window of fewer than four points grows, to its right if
+    there is room. Raises ``UserError`` for fewer than four points in all, percents out of order, or
+    points that ``theory.fit_law`` refuses.
+
+    >>> entropy = np.linspace(1.0, 0.1, 20)
+    >>> found = fit_window(entropy, 0.9 - 0.2 * np.exp(entropy), (0, 50))
+    >>> found.first, found.last, round(found.fit.ceiling, 9), bool(found.forecast_rmse < 1e-12)
+    (0, 10, 0.7, True)
+    """
+    entropy, scores = checked_points(entropy_nats, performance)
+    low, high = window_percent
+    if not 0 <= low <= high <= 100:
+        raise bad_value("window_percent", window_percent, "give two percents, the lower first")
+    n = len(entropy)
+    if n < _FEWEST:
+        raise bad_value("points", n, f"give at least {_FEWEST}: a window is fitted to so many")
+    first = min(round(n * low / 100), n - _FEWEST)
+    last = max(round(n * high / 100), first + _FEWEST)
+    fit = fit_law(entropy[first:last], scores[first:last])
+    error = scores[last:] - fit.predict(entropy[last:])
+    rmse = float(np.sqrt(np.mean(error**2))) if len(error) else float("nan")
+    return WindowFit(fit, first, last, rmse)
+
+
+def law_window_figure(
+    entropy_nats: np.ndarray,
+    performance: np.ndarray,
+    window_percent: tuple[float, float],
+    *,
+    name: str = "",
+) -> Figure:
+    """Draw ``law_window`` in a figure of its own, which belongs to no pyplot window."""
+    figure = Figure(figsize=(8.6, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    ax = figure.subplots()
+    law_window(entropy_nats, performance, window_percent, ax)
+    ax.set_title(name)
+    return figure
+
+
+def law_window(
+    entropy_nats: np.ndarray,
+    performance: np.ndarray,
+    window_percent: tuple[float, float],
+    ax: Axes,
+) -> Axes:
+    """Draw the points (filled: in the window), the law of the window down to H = 0, the ceiling.
+
+    Entropy falls to the right, as training goes; performance in fractions.
+    """
+    entropy, scores = checked_points(entropy_nats, performance)
+    found = fit_window(entropy, scores, window_percent)
+    fit, inside = found.fit, np.zeros(len(entropy), dtype=bool)
+    inside[found.first : found.last] = True
+    ax.plot(entropy[inside], scores[inside], "o", color=ACCURACY_COLOUR, ms=5, zorder=3,
+            label=f"fitted ({inside.sum()})")  # fmt: skip
+    ax.plot(entropy[~inside], scores[~inside], "o", mfc="none", color="0.45", ms=5,
+            label=f"not fitted ({(~inside).sum()})")  # fmt: skip
+    grid = np.linspace(0.0, entropy.max(), 120)
+    ax.plot(grid, fit.predict(grid), color=ACCURACY_COLOUR, lw=1.4,
+            label=rf"law: a = {fit.a:.3g}, b = {fit.b:.3g}")  # fmt: skip
+    ax.plot([0.0], [fit.ceiling], marker="_", ms=22, mew=2.5, ls="", color=ENTROPY_COLOUR,
+            clip_on=False, zorder=4, label=f"ceiling b - a = {fit.ceiling:.3f}")  # fmt: skip
+    if np.isfinite(found.forecast_rmse):
+        ax.plot([], [], ls="", label=f"error on later points: {found.forecast_rmse:.3f} (RMSE)")
+    _limits(ax, entropy, scores, fit.ceiling)
+    ax.set(xlabel="policy entropy H (nats)", ylabel="performance (fraction)")
+    ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.02, 1.0))
+    return ax
+
+
+def _limits(ax: Axes, entropy: np.ndarray, scores: np.ndarray, ceiling: float) -> None:
+    """Keep the axes still while the window moves, unless the ceiling leaves them."""
+    ax.set_xlim(1.03 * entropy.max(), -0.02 * entropy.max())
+    reach = np.ptp(scores) or 0.1
+    low, high = scores.min() - 0.3 * reach, scores.max() + 0.6 * reach
+    ax.set_ylim(min(low, ceiling - 0.1 * reach), max(high, ceiling + 0.1 * reach))
+
+
+# -- One policy and one step of it ---------------------------------------------------------------
+
+_THEOREMS = {"policy_gradient": theorem1, "natural_gradient": theorem2}
+_NAMES = {
+    "policy_gradient": "policy gradient\n(Theorem 1)",
+    "natural_gradient": "natural gradient\n(Theorem 2)",
+}
+_BEFORE = "0.65"
+_COLOURS = {"policy_gradient": "#0072B2", "natural_gradient": "#E69F00"}
+_FALLS, _RISES = "#D55E00", "#009E73"
+
+
+def actions_of_step(
+    logits: Sequence[float], advantages: Sequence[float], eta: float
+) -> pd.DataFrame:
+    """Return one row an action of one step.
+
+    Columns: probability, advantage (less its mean), centred_logp (log pi + H, nats), quadrant (such
+    as ``likely, reinforced``; an action at the very mean counts as rare, as suppressed), and for
+    each update u: probability_u (after the step) and contribution_u (its share of the first-order
+    dH, nats; the shares sum to the theorem).
+
+    >>> frame = actions_of_step([0.0, np.log(3.0)], [0.0, 1.0], eta=0.5)
+    >>> frame["probability"].round(9).tolist(), frame["quadrant"].tolist()
+    ([0.25, 0.75], ['rare, suppressed', 'likely, reinforced'])
+    """
+    policy = softmax_policy(logits)
+    columns = {
+        "probability": policy.probs,
+        "advantage": natural_gradient_step(logits, advantages, 1.0),
+        "centred_logp": policy.centred_logp,
+    }
+    kinds = zip(columns["centred_logp"] > 0.0, columns["advantage"] > 0.0, strict=True)
+    columns["quadrant"] = [QUADRANTS[bool(likely), bool(up)][0] for likely, up in kinds]
+    for update in UPDATES:
+        moved = np.asarray(logits, dtype=float) + step_for(update)(logits, advantages, eta)
+        columns[f"probability_{update}"] = np.exp(log_softmax(moved))
+        columns[f"contribution_{update}"] = action_contributions(
+            logits, advantages, eta, update=update
+        )
+    return pd.DataFrame(columns).rename_axis("action")
+
+
+def entropy_of_step(
+    logits: Sequence[float], advantages: Sequence[float], eta: float
+) -> pd.DataFrame:
+    """Return dH in nats, a row an update: ``exact``, ``predicted`` (Theorems 1 and 2), ``error``.
+
+    >>> frame = entropy_of_step([0.0, np.log(3.0)], [0.0, 4.0], eta=1.0)
+    >>> (frame["predicted"] / np.log(3.0)).round(6).tolist()
+    [-0.28125, -0.75]
+    """
+    rows = {}
+    for update, theorem in _THEOREMS.items():
+        step = step_for(update)(logits, advantages, eta)
+        exact = float(entropy_change(logits, step).exact)
+        predicted = float(theorem(logits, advantages, eta))
+        rows[update] = {"exact": exact, "predicted": predicted, "error": exact - predicted}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("update")
+
+
+def policy_figure(logits: Sequence[float], advantages: Sequence[float], eta: float) -> Figure:
+    """Draw probabilities before and after, dH exact and predicted, and the actions' quadrants.
+
+    The figure belongs to no pyplot window. Raises ``UserError`` for unequal lengths or values that
+    are not finite.
+    """
+    frame = actions_of_step(logits, advantages, eta)
+    figure = Figure(figsize=(11.0, 3.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, middle, right = figure.subplots(1, 3)
+    probabilities(frame, left)
+    changes(entropy_of_step(logits, advantages, eta), middle)
+    quadrants_of_actions(frame, right)
+    entropy = float(softmax_policy(logits).entropy_nats)
+    left.set_title(rf"$\eta$ = {eta:g}; before, H = {entropy:.4f} nats")
+    return figure
+
+
+def probabilities(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw three bars an action: before, and after each update; ``actions_of_step``'s frame."""
+    places = np.arange(len(frame))
+    ax.bar(places - 0.27, frame["probability"], 0.26, color=_BEFORE, label="before")
+    for offset, update in ((0.0, "policy_gradient"), (0.27, "natural_gradient")):
+        name = _NAMES[update].split("\n")[0]
+        ax.bar(places + offset, frame[f"probability_{update}"], 0.26, color=_COLOURS[update],
+               label=f"after a {name} step")  # fmt: skip
+    ax.set_xticks(places, labels=[f"{i}" for i in frame.index])
+    ax.set(xlabel="action", ylabel=r"probability $\pi(a)$", ylim=(0, 1.25))
+    ax.legend(frameon=False, fontsize="small", loc="upper left")
+    return ax
+
+
+def changes(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the exact dH beside the predicted one, by update; ``entropy_of_step``'s frame."""
+    places = np.arange(len(frame))
+    colours = [_COLOURS[update] for update in frame.index]
+    for offset, column, hatch in ((-0.2, "exact", ""), (0.2, "predicted", "///")):
+        bars = ax.bar(places + offset, frame[column], 0.36, color=colours, hatch=hatch,
+                      edgecolor="white", label=column)  # fmt: skip
+        ax.bar_label(bars, [f"{column}\n{v:+.5f}" for v in frame[column]], fontsize="small",
+                     padding=3)  # fmt: skip
+    ax.axhline(0.0, color="0.3", lw=0.8)
+    ax.margins(y=0.28)
+    ax.set_xticks(places, labels=[_NAMES[update] for update in frame.index])
+    ax.set_ylabel(r"change of entropy $\Delta H$ (nats)")
+    ax.set_title(r"exact, and $-\eta\,\mathrm{Cov}$")
+    return ax
+
+
+def quadrants_of_actions(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw each action by log-probability and advantage, with its quadrant's effect on entropy."""
+    ax.axhline(0.0, color="0.3", lw=0.8)
+    ax.axvline(0.0, color="0.3", lw=0.8)
+    product = frame["centred_logp"] * frame["advantage"]
+    colours = np.select([product > 0, product < 0], [_FALLS, _RISES], "0.6")
+    ax.scatter(frame["centred_logp"], frame["advantage"], s=260, c=colours, zorder=3)
+    for action, row in frame.iterrows():
+        ax.annotate(f"{action}", (row["centred_logp"], row["advantage"]), color="white",
+                    ha="center", va="center", zorder=4, weight="bold")  # fmt: skip
+    for set_limits, values in ((ax.set_xlim, "centred_logp"), (ax.set_ylim, "advantage")):
+        reach = 1.6 * max(frame[values].abs().max(), 0.1)
+        set_limits(-reach, reach)
+    for what, effect, x, y, ha, va in QUADRANTS.values():
+        ax.text(x, y, f"{what}:\n{effect}", ha=ha, va=va, transform=ax.transAxes,
+                fontsize="small", color=_FALLS if effect.endswith("falls") else _RISES)  # fmt: skip
+    ax.set_xlabel(r"$\log\pi(a) + H$ (nats): rare $\leftarrow 0 \rightarrow$ likely")
+    ax.set_ylabel(r"advantage $A(a) - \mathbb{E}_\pi[A]$")
+    return ax
+
+
+# -- Responses with coloured tokens --------------------------------------------------------------
+
+# What a colour may stand for: the record's column, the words, the colour of its largest value.
+COLOURINGS = {
+    "covariance": ("covariance", "covariance (red: spends entropy; blue: earns it)"),
+    "entropy": ("entropy_nats", "entropy of the policy where the token was drawn (nats)"),
+    "touched": ("selected_mask", "tokens that the method touched"),
+}
+_POSITIVE, _NEGATIVE, _ENTROPY, _TOUCHED = (
+    (0xD5, 0x5E, 0x00), (0x56, 0xB4, 0xE9), (0xE6, 0x9F, 0x00), (0x00, 0x9E, 0x73),
+)  # fmt: skip
+_BLANKS = {" ": "·", "\n": "↵", "\t": "⇥"}
+
+
+def token_colour(value: float, scale: float, colouring: str) -> str:
+    """Return the background of a token, ``#rrggbb``: white at 0, full colour from ``scale`` on.
+
+    >>> token_colour(0.0, 2.0, "covariance"), token_colour(5.0, 2.0, "covariance")
+    ('#ffffff', '#d55e00')
+    >>> token_colour(-1.0, 2.0, "covariance"), token_colour(1.0, 1.0, "touched")
+    ('#aadaf4', '#009e73')
+    """
+    full = {
+        "covariance": _POSITIVE if value >= 0 else _NEGATIVE,
+        "entropy": _ENTROPY,
+        "touched": _TOUCHED,
+    }
+    if colouring not in full:
+        raise unknown_name("colouring", colouring, full)
+    share = min(abs(value) / scale, 1.0) if scale > 0 else 0.0
+    return "#" + "".join(f"{round(255 - share * (255 - c)):02x}" for c in full[colouring])
+
+
+def colour_scale(record: Mapping[str, np.ndarray], colouring: str) -> float:
+    """Return the value of full colour: the 95th percentile of the size, 1 for ``touched``.
+
+    A record is what ``Run.tokens`` returns; only its response tokens count.
+    """
+    if colouring not in COLOURINGS:
+        raise unknown_name("colouring", colouring, COLOURINGS)
+    if colouring == "touched":
+        return 1.0
+    values = np.abs(record[COLOURINGS[colouring][0]][record["response_mask"]])
+    return float(np.quantile(values, 0.95)) if values.size else 1.0
+
+
+def responses_html(
+    record: Mapping[str, np.ndarray],
+    rows: Sequence[int],
+    text_of: Callable[[int], str],
+    *,
+    colouring: str = "covariance",
+    scale: float | None = None,
+    prompt: str = "",
+    title: str = "",
+) -> str:
+    """Return responses as HTML, a line each: right or wrong, then its tokens.
+
+    A token has its number as tooltip and, whatever the colouring, a dark line under it where the
+    method touched it. Nothing in the page is loaded from elsewhere.
+
+    Args:
+        record: what ``Run.tokens`` returns: B x T arrays, ``reward`` (B).
+        rows: which of the B responses.
+        text_of: the text of a token id.
+        colouring: one of ``COLOURINGS``.
+        scale: the value of full colour; None takes the record's own.
+        prompt: what was asked, above the responses.
+        title: in bold above all.
+
+    Raises:
+        UserError: no such colouring (says the nearest).
+
+    """
+    scale = colour_scale(record, colouring) if scale is None else scale
+    lines = "".join(_response(record, row, text_of, colouring, scale) for row in rows)
+    words = COLOURINGS[colouring][1]
+    reach = "" if colouring == "touched" else f"; full colour from {scale:.3g} on"
+    asked = f"<div>asked: <code>{html.escape(prompt)}</code></div>" if prompt else ""
+    return (
+        '<div style="color:#1b1f24;background:#ffffff;padding:6px">'
+        f"<div><b>{html.escape(title)}</b></div>{asked}{lines}"
+        f'<div style="color:#57606a">Colour: {html.escape(words)}{reach}. '
+        "Underlined: touched by the method.</div></div>"
+    )
+
+
+def _response(record, row: int, text_of, colouring: str, scale: float) -> str:
+    column = COLOURINGS[colouring][0]
+    spans = []
+    for t in np.flatnonzero(record["response_mask"][row]):
+        value, touched = float(record[column][row, t]), bool(record["selected_mask"][row, t])
+        measured = (
+            f"probability {np.exp(record['logp'][row, t]):.3f}, "
+            f"entropy {record['entropy_nats'][row, t]:.3f} nats, "
+            f"advantage {record['advantage'][row, t]:+.2f}, "
+            f"covariance {record['covariance'][row, t]:+.3f}"
+        )
+        line = "border-bottom:3px solid #1b1f24" if touched else "border-bottom:3px solid #ffffff"
+        text = text_of(int(record["tokens"][row, t]))
+        shown = html.escape("".join(_BLANKS.get(c, c) for c in text))
+        spans.append(
+            f'<span title="{measured}" style="background:{token_colour(value, scale, colouring)};'
+            f'{line};padding:1px 2px">{shown}</span>'
+        )
+    mark = "&#10003;" if record["reward"][row] > 0 else "&#10007;"
+    return (
+        '<div style="font-family:monospace;line-height:1.9;overflow-wrap:anywhere">'
+        f"{mark} {''.join(spans)}</div>"
+    )
+
+
+# -- A run's token records -----------------------------------------------------------------------
+
+_SHOWN_AT_ONCE = 16
+
+
+class TokenView:
+    """One run's token records, read when they are first shown."""
+
+    def __init__(self, run: Run):
+        self.run, self.steps = run, run.token_steps()
+        self.record = lru_cache(maxsize=4)(run.tokens)
+        self.problems = lru_cache(maxsize=1)(lambda: _toy_problems(run))
+
+    @cached_property
+    def text_of(self) -> Callable[[int], str]:
+        """What makes text of a token id: the exported policy's tokenizer, else the id itself."""
+        return _texts(self.run)
+
+    def page(self, name: str, step: int, colouring: str, prompt: int) -> str:
+        """Return the responses to one prompt of the last kept step up to ``step``, as HTML.
+
+        ``prompt`` counts the record's prompts in the order of the rollout; beyond them, the last.
+        """
+        kept = max((s for s in self.steps if s <= step), default=self.steps[0])
+        record = self.record(kept)
+        if not len(record["problem"]):
+            return f"<p>{name}, step {kept}: no trained token</p>"
+        _, places = np.unique(record["problem"], return_index=True)
+        problems = record["problem"][np.sort(places)]
+        problem = int(problems[min(prompt, len(problems) - 1)])
+        rows = np.flatnonzero(record["problem"] == problem)[:_SHOWN_AT_ONCE]
+        asked = self.problems()[problem].prompt if self.run.config.toy else ""
+        return responses_html(
+            record, rows, self.text_of, colouring=colouring, prompt=asked,
+            scale=colour_scale(self.record(self.steps[0]), colouring),
+            title=f"{name}, step {kept}, problem {problem} of the training set",
+        )  # fmt: skip
+
+
+def _toy_problems(run: Run) -> list[Problem]:
+    from entropy_mech.train.tasks import load_tasks
+
+    return load_tasks(run.config).training
+
+
+def _texts(run: Run) -> Callable[[int], str]:
+    model = run.newest_model()
+    if model is None or not (model / "tokenizer.json").is_file():
+        return lambda token: f"[{token}]"
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    return lru_cache(maxsize=None)(
+        lambda token: tokenizer.decode([token], skip_special_tokens=False)
+    )
+
+
+# -- The views of the notebook -------------------------------------------------------------------
 
 _FEWEST_POINTS = 4
 _TRY = {

@@ -13,7 +13,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from entropy_mech.runs.live_view import somebody_looks
+from entropy_mech.runs.handle import somebody_looks
 
 _DPI = 100
 

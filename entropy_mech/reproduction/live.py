@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import pandas as pd
 
+from entropy_mech.config import TrainConfig
 from entropy_mech.errors import unknown_name
 from entropy_mech.reproduction.report import Report, stacked_metrics
 from entropy_mech.runs.handle import RunHandle, launch
 from entropy_mech.runs.launch import run_job_name, training_jobs
+from entropy_mech.runs.status import status_of
 from entropy_mech.runs.store import default_store
-from entropy_mech.runs.watch import status_of
-from entropy_mech.train.config import TrainConfig
 
 _COSTS = ("run", "seed", "state", "rollouts", "minutes", "base_model_minutes")
 

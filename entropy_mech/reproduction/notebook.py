@@ -8,9 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from entropy_mech.runs.locks import folder_lock
-from entropy_mech.runs.manifest import write_json
-from entropy_mech.runs.store import read_json_if_whole
+from entropy_mech.runs.store import folder_lock, read_json_if_whole, write_json
 
 
 def execute(source: Path, output: Path, parameters: dict[str, Any], stamp: Path, key: str) -> None:

@@ -6,30 +6,48 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from entropy_mech.config.files import base_model_id
+from entropy_mech.config.run import architecture_of
 from entropy_mech.errors import bad_value, folder_path, name_list, unknown_name, whole_number
-from entropy_mech.findings.claims import MIN_REPLICATES, NO_VERDICT, Claim, Fact
-from entropy_mech.reproduction.base_models import model_of_run
-from entropy_mech.reproduction.provenance import provenance
-from entropy_mech.reproduction.targets import (
-    Target,
-    check_profile,
-    find_target,
-    run_config,
-)
+from entropy_mech.paper.claims import MIN_REPLICATES, NO_VERDICT, Claim, Fact
+from entropy_mech.paper.models import model_of_run
+from entropy_mech.reproduction.targets import Target, check_profile, find_target, run_config
 from entropy_mech.runs.evaluations import COLUMNS, scores
 from entropy_mech.runs.launch import ensure_runs
-from entropy_mech.runs.manifest import environment, now, write_json
-from entropy_mech.runs.store import Run, default_store, project_root
-from entropy_mech.train.architecture import architecture_of
+from entropy_mech.runs.store import Run, default_store, environment, now, project_root, write_json
+
+# -- Provenance ----------------------------------------------------------------------------------
+
+_FROM_MANIFEST = ("wall_time_s", "commit", "processor", "cores", "python", "packages", "imported")
+
+
+def provenance(name: str, run: Run) -> dict[str, Any]:
+    """Return what a reader needs to find a run again or to make it again.
+
+    ``run`` is the hash of its whole configuration, ``base_model`` that of what it started from.
+    """
+    manifest, config = run.manifest(), run.config
+    return {
+        "name": name,
+        "run": run.path.name,
+        "base_model": base_model_id(config) if config.toy else config.model.path,
+        "method": config.loss.method,
+        "seed": config.seed,
+        "steps": config.steps,
+        **{key: manifest[key] for key in _FROM_MANIFEST if key in manifest},
+    }
+
+
+# -- The report ----------------------------------------------------------------------------------
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from entropy_mech.figures.tables import Table
+    from entropy_mech.paper.style import Table
 
 
 def open_report(

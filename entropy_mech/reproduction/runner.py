@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from entropy_mech.errors import UserError, folder_path, whole_number
-from entropy_mech.reproduction.dry_run import paper_lines, toy_lines
-from entropy_mech.reproduction.gallery import write_gallery
-from entropy_mech.reproduction.paper import (
+from entropy_mech.reproduction.gallery import write_gallery, write_verdicts
+from entropy_mech.reproduction.gpu_profile import (
     GPUS_A_NODE,
     PaperRun,
     has_paper_runs,
+    paper_lines,
     paper_run,
+    toy_lines,
 )
 from entropy_mech.reproduction.plan import Plan, make_plan
 from entropy_mech.reproduction.report import chosen_runs
@@ -25,10 +26,13 @@ from entropy_mech.reproduction.targets import (
     find_target,
     load_targets,
 )
-from entropy_mech.reproduction.verdicts import write_verdicts
-from entropy_mech.runs.gpus import gpu_memory_here_gib, gpus_here, refuse_without_gpus
 from entropy_mech.runs.jobs import Job, run_jobs
-from entropy_mech.runs.launch import usable_cores
+from entropy_mech.runs.launch import (
+    gpu_memory_here_gib,
+    gpus_here,
+    refuse_without_gpus,
+    usable_cores,
+)
 from entropy_mech.runs.store import Run, default_store, project_root
 
 

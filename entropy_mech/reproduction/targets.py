@@ -6,16 +6,39 @@ import ast
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from entropy_mech.config import TrainConfig
+from entropy_mech.config.files import load_config
 from entropy_mech.errors import UserError, bad_value, name_list, unknown_name, whole_number
 from entropy_mech.runs.store import project_root, run_path
-from entropy_mech.train.config import TrainConfig
-from entropy_mech.train.config_io import load_config
+
+# -- The paper's order ---------------------------------------------------------------------------
+
+_KINDS = ("Start here", "Figure", "Table", "Listing")
+
+
+def in_paper_order(targets: Sequence[Target]) -> list[Target]:
+    """Return targets as the paper has them; others keep their order and come last.
+
+    The runner's order differs: it takes first what is soon done.
+    """
+    return sorted(targets, key=_place)  # stable, so that equals keep their order
+
+
+def _place(target: Target) -> tuple[int, int]:
+    for place, kind in enumerate(_KINDS):
+        if target.item.startswith(kind):
+            number = target.item.removeprefix(kind).strip()
+            return place, int(number) if number.isdigit() else 0
+    return len(_KINDS), 0
+
+
+# -- Targets -------------------------------------------------------------------------------------
 
 # toy: tiny transformers on this CPU. paper: the paper's models on GPUs. published: the paper's
 # own numbers, digitised or printed, without any run of ours.

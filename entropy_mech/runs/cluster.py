@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from entropy_mech.errors import UserError
-from entropy_mech.runs.manifest import write_json
-from entropy_mech.runs.store import Run, RunStore, read_json_if_whole
+from entropy_mech.runs.store import Run, RunStore, read_json_if_whole, write_json
 
 CLUSTERS = ("slurm", "local")
 _OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "FINISHED"}

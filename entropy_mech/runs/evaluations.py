@@ -17,9 +17,7 @@ from typing import Any
 import pandas as pd
 
 from entropy_mech.errors import unknown_name
-from entropy_mech.problems.benchmark_sets import GROUPS
-from entropy_mech.problems.benchmarks import protocol
-from entropy_mech.problems.toy_benchmarks import load_toy_benchmark
+from entropy_mech.problems.benchmarks import GROUPS, load_toy_benchmark, protocol
 from entropy_mech.runs.store import Run, read_json, read_json_if_whole
 
 COLUMNS = ("step", "benchmark", "accuracy", "standard_error", "problems", "samples")

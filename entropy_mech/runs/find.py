@@ -13,8 +13,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from entropy_mech.config import TrainConfig
+from entropy_mech.config.files import load_config, make_config
 from entropy_mech.errors import UserError, bad_value, nearest, unknown_name
-from entropy_mech.runs.listing import list_runs
+from entropy_mech.runs.status import list_runs
 from entropy_mech.runs.store import (
     DamagedFile,
     Run,
@@ -24,8 +26,6 @@ from entropy_mech.runs.store import (
     read_json,
     run_path,
 )
-from entropy_mech.train.config import TrainConfig
-from entropy_mech.train.config_io import load_config, make_config
 
 _ID_OR_ITS_START = re.compile(r"[0-9a-f]{1,16}")
 _CLOSE = 0.8  # so like the name of a run's file that no model of the hub can be meant

@@ -16,14 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from entropy_mech.config.files import identity, make_config
 from entropy_mech.errors import UserError, bad_value
-from entropy_mech.runs.locks import folder_lock
-from entropy_mech.runs.manifest import now, write_json
-from entropy_mech.runs.metrics import MetricsFile
-from entropy_mech.runs.store import Run, read_json
-from entropy_mech.theory.law_log import RunLog, read_log
-from entropy_mech.theory.law_report import performance_unit
-from entropy_mech.train.config_io import identity, make_config
+from entropy_mech.law.log import RunLog, read_log
+from entropy_mech.law.report import performance_unit
+from entropy_mech.runs.store import MetricsFile, Run, folder_lock, now, read_json, write_json
 
 
 def import_run(

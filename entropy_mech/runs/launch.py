@@ -1,19 +1,66 @@
-"""Runs on demand: what is there is taken, what is missing is trained in child processes."""
+"""Runs on demand: finished runs are reused, missing ones are trained in child processes."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from entropy_mech.runs.costs import STARTUP_S, base_model_s, evaluation_s, run_s
+from entropy_mech.config import TrainConfig
+from entropy_mech.errors import UserError
 from entropy_mech.runs.evaluations import evaluated, evaluation_folder
-from entropy_mech.runs.gpus import gpus_here, refuse_without_gpus
-from entropy_mech.runs.jobs import Job, run_jobs
-from entropy_mech.runs.store import Run, RunStore, read_json_if_whole
-from entropy_mech.train.config import TrainConfig
-from entropy_mech.train.config_io import base_model_id
+from entropy_mech.runs.jobs import STARTUP_S, Job, base_model_s, evaluation_s, run_jobs, run_s
+from entropy_mech.runs.store import Run, RunStore, base_model_folder, read_json_if_whole
+
+# -- GPUs of this computer -----------------------------------------------------------------------
+
+_H100_GIB = 80.0
+
+
+def gpus_here() -> int:
+    """Return the NVIDIA GPUs of this computer; 0 without a driver."""
+    return len(_memories_mib())
+
+
+def gpu_memory_here_gib() -> float:
+    """Return the memory of the smallest GPU here, an H100's where there is none."""
+    return min(_memories_mib(), default=_H100_GIB * 1024) / 1024
+
+
+def refuse_without_gpus(missing: int, needed: int) -> None:
+    """Refuse to train the paper's models on what cannot train them, with what to do instead.
+
+    Args:
+        missing: runs that would have to be trained.
+        needed: GPUs that the largest of them takes.
+
+    Raises:
+        UserError: there are fewer GPUs here.
+
+    """
+    there = gpus_here()
+    if there < needed:
+        seen = f"{there} can be seen here" if there else "none can be seen here"
+        runs = "1 run is" if missing == 1 else f"{missing} runs are"
+        raise UserError(
+            f"profile = paper: {runs} missing, the largest needs {needed} GPUs and {seen}; "
+            "entropy-mech reproduce --profile paper lists them all with --dry-run and submits them "
+            "with --slurm; entropy-mech import-run takes up what was trained elsewhere"
+        )
+
+
+def _memories_mib() -> list[int]:
+    if shutil.which("nvidia-smi") is None:
+        return []
+    asked = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=60)
+    return [int(line) for line in done.stdout.split() if line.isdigit()]
+
+
+# -- Runs on demand ------------------------------------------------------------------------------
 
 
 def ensure_runs(
@@ -128,11 +175,6 @@ def evaluation_job_name(run: Run, group: str) -> str:
 def usable_cores() -> int:
     """Return the cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def base_model_folder(store: RunStore, config: TrainConfig) -> Path:
-    """Return where a configuration's base model lies, or will."""
-    return store.root / "base_models" / base_model_id(config)
 
 
 def _base_jobs(config: TrainConfig, store: RunStore) -> list[Job]:

@@ -1,23 +1,236 @@
-"""The run store: a run is found by what it is, not by a name somebody gave it."""
+"""The run store: a run is addressed by the hash of its configuration."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import platform
+import subprocess
 import time
 import warnings
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from entropy_mech.config import TrainConfig
+from entropy_mech.config.files import base_model_id, run_id
 from entropy_mech.errors import UserError, bad_value, folder_path, unknown_name, whole_number
-from entropy_mech.runs.manifest import write_json
-from entropy_mech.runs.metrics import MetricsFile
-from entropy_mech.train.config import TrainConfig
-from entropy_mech.train.config_io import run_id
+
+# -- File locks, released when their process exits -----------------------------------------------
+
+
+@contextmanager
+def folder_lock(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold an exclusive lock on the file ``path``; ``kill -9`` releases it.
+
+    ``on_wait`` is called once if another process holds it; the wait lasts as long as that
+    process works.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if on_wait is not None:
+                on_wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def lock_is_held(path: Path) -> bool:
+    """Return whether some process holds the lock on ``path``; False where there is no such file."""
+    try:
+        with path.open("rb") as file:
+            # Shared, so that two who look at once do not see each other.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+# -- Metrics files -------------------------------------------------------------------------------
+
+
+class MetricsFile:
+    """Line k holds step k. Lines are whole or, at the end of a killed run, cut off and ignored."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add one line in a single write, keys in the order given."""
+        line = json.dumps(row, allow_nan=False) + "\n"
+        with self.path.open("ab") as file:
+            file.write(line.encode())
+
+    def sync(self) -> None:
+        """Make what was appended durable: before a checkpoint that counts on it."""
+        if self.path.exists():
+            with self.path.open("ab") as file:
+                os.fsync(file.fileno())
+
+    def lines(self) -> list[bytes]:
+        """Return the whole lines."""
+        if not self.path.exists():
+            return []
+        data = self.path.read_bytes()
+        return data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
+
+    def rows(self, last: int = 0) -> list[dict[str, Any]]:
+        """Return the steps' tables, or those of the ``last`` steps alone.
+
+        Raises:
+            UserError: a line that is none, by its number.
+
+        """
+        lines, rows = self.lines(), []
+        for number, line in list(enumerate(lines, 1))[-last:]:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if not isinstance(row, dict):
+                raise UserError(f"{self.path}: line {number} is damaged; remove the run's folder")
+            rows.append(row)
+        return rows
+
+    def truncate(self, count: int) -> None:
+        """Keep the first ``count`` lines; the caller has seen that there are so many."""
+        keep = sum(map(len, self.lines()[:count]))
+        if self.path.exists():
+            os.truncate(self.path, keep)
+
+    def frame(self) -> pd.DataFrame:
+        """Return a row a step, in order of steps; null becomes NaN."""
+        frame = pd.DataFrame(self.rows())
+        # A metric that was null at every step so far would come as a column of objects.
+        objects = frame.select_dtypes(include=object).columns
+        return frame.astype(dict.fromkeys(objects, "float64"))
+
+
+# -- Manifests -----------------------------------------------------------------------------------
+
+_PACKAGES = ("entropy-mech", "torch", "transformers", "numpy", "scipy", "pandas")
+
+
+def environment() -> dict[str, Any]:
+    """Return versions, commit and hardware of this process."""
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "commit": commit(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+    }
+
+
+def commit() -> str | None:
+    """Return this source tree's commit, with "+changes" where it was changed since; else None."""
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():
+        return None
+    try:
+        head = _git(here, "rev-parse", "HEAD")
+        changed = _git(here, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None  # no git, or no commit yet: the manifest then says null
+    return head + ("+changes" if changed else "")
+
+
+def now() -> str:
+    """Return the time, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace ``path`` in one step, so that a reader never sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w") as file:
+            json.dump(value, file, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", *words], cwd=folder, capture_output=True, text=True, timeout=10, check=True
+    )
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # no /proc on this system: the generic name below must do
+    return platform.processor() or platform.machine()
+
+
+# -- Asking a run to stop ------------------------------------------------------------------------
+# So it reaches a run in another process, started from another notebook or on another host, and a
+# run of many processes, whose rank 0 tells the others.
+
+_NAME = "stop"
+
+
+class RunStopped(UserError):
+    """A run was asked to stop and did, after a whole step; it goes on when started again."""
+
+    exit_code = 1
+
+    def __init__(self, name: str, done: int, total: int):
+        super().__init__(
+            f"run {name[:8]} stopped at step {done} of {total}, as asked; started again it goes on"
+        )
+
+
+def ask_to_stop(folder: Path) -> None:
+    """Ask the process that trains the run in ``folder`` to stop before its next step.
+
+    A request counts for processes that have begun before it: a process that is only starting
+    must be asked again.
+    """
+    if folder.is_dir():
+        (folder / _NAME).touch()
+
+
+def take_back(folder: Path) -> None:
+    """Forget a request, where there is one."""
+    (folder / _NAME).unlink(missing_ok=True)
+
+
+def stop_is_asked(folder: Path, *, since: float) -> bool:
+    """Return whether a stop was asked for after ``since`` (Unix time)."""
+    with suppress(FileNotFoundError):
+        return (folder / _NAME).stat().st_mtime >= since
+    return False
+
+
+# -- The store -----------------------------------------------------------------------------------
 
 STORE_VARIABLE = "ENTROPY_MECH_RUNS"
 PROJECT_VARIABLE = "ENTROPY_MECH_PROJECT"
@@ -226,3 +439,8 @@ def read_json_if_whole(path: Path) -> dict[str, Any]:
     except DamagedFile as error:
         warnings.warn(str(error), DamagedFileWarning, stacklevel=3)
         return {}
+
+
+def base_model_folder(store: RunStore, config: TrainConfig) -> Path:
+    """Return where a configuration's base model lies, or will."""
+    return store.root / "base_models" / base_model_id(config)

@@ -46,7 +46,7 @@ JOB_ENVIRONMENT = {
 _TRAINING = (
     "entropy_mech.train.loop",
     "entropy_mech.train.pretrain",
-    "entropy_mech.evaluation.of_run",
+    "entropy_mech.evaluation.suite",
 )
 _NEEDS = {"entropy_mech.reproduction.notebook": ("entropy_mech.reproduction.executors",)}
 # Lazy in transformers: naming them imports them.

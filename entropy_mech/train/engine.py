@@ -1,9 +1,10 @@
-"""What an engine offers, and what all engines do alike."""
+"""The policy and its optimizer: what every engine offers, and the engine in one process."""
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,12 +13,90 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from entropy_mech.errors import UserError
-from entropy_mech.train.batch import RolloutBatch
-from entropy_mech.train.config import EngineConfig, UpdateConfig
-from entropy_mech.train.micro_batches import own_rows, plan_rounds
-from entropy_mech.train.parallel import Ranks
+from entropy_mech.config import EngineConfig, UpdateConfig
+from entropy_mech.errors import UserError, bad_value
+from entropy_mech.train.distributed import Ranks
 from entropy_mech.train.policy import Policy
+from entropy_mech.train.rollouts import RolloutBatch
+
+# -- Micro-batches over ranks --------------------------------------------------------------------
+
+# One entry a process: the rows it passes in this round, possibly none.
+Round = tuple[Tensor, ...]
+
+
+def plan_rounds(
+    lengths: Tensor, *, rows: int | None = None, tokens: int | None = None, ranks: int = 1
+) -> list[Round]:
+    """Cut rows into micro-batches of like length and deal them out.
+
+    The cut is deterministic and made by every process alike. Rows go from the shortest to the
+    longest, so that little is padding; the micro-batches of one round are neighbours in that
+    order, so that no process waits long for another.
+
+    Args:
+        lengths: B, tokens of each row with its prompt.
+        rows: at most this many rows a micro-batch, or
+        tokens: at most this many tokens a micro-batch, padding counted in.
+        ranks: how many processes share them. With a token budget the costliest micro-batches
+            are halved until all processes have equally many, where rows allow it.
+
+    Returns:
+        Rounds of ``ranks`` entries; each row occurs once.
+
+    >>> plan_rounds(torch.tensor([4, 9, 2, 5]), tokens=10, ranks=2)
+    [(tensor([2]), tensor([0])), (tensor([1]), tensor([3]))]
+
+    """
+    order = lengths.argsort(stable=True)
+    if tokens is None:
+        parts = list(order.split(rows or len(order) or 1))
+    else:
+        parts = _halved(_within_budget(order, lengths, tokens), lengths, ranks)
+    rounds = []
+    for number, start in enumerate(range(0, len(parts), ranks)):
+        chosen = parts[start : start + ranks]
+        chosen += [order[:0]] * (ranks - len(chosen))
+        # Each second round is dealt backwards: the same process does not always get the longest.
+        rounds.append(tuple(chosen if number % 2 == 0 else chosen[::-1]))
+    return rounds
+
+
+def _within_budget(order: Tensor, lengths: Tensor, tokens: int) -> list[Tensor]:
+    longest = int(lengths.max()) if len(lengths) else 0
+    if longest > tokens:
+        raise bad_value(
+            "update.micro_batch_tokens", tokens, f"a sequence has {longest} tokens; give as many"
+        )
+    parts, start = [], 0
+    ordered = lengths[order].tolist()
+    for end, length in enumerate(ordered):
+        if (end - start + 1) * length > tokens:
+            parts.append(order[start:end])
+            start = end
+    return [*parts, order[start:]] if ordered else []
+
+
+def _halved(parts: list[Tensor], lengths: Tensor, ranks: int) -> list[Tensor]:
+    """Split the costliest parts until their number divides by ``ranks`` or none can be split."""
+    while len(parts) % ranks:
+        costs = [len(part) * int(lengths[part].max()) if len(part) > 1 else 0 for part in parts]
+        place = max(range(len(parts)), key=costs.__getitem__)
+        if not costs[place]:
+            break
+        # The longer rows' half is the smaller one: halves of like cost.
+        part = parts[place]
+        middle = (len(part) + 1) // 2
+        parts = [*parts[:place], part[:middle], part[middle:], *parts[place + 1 :]]
+    return parts
+
+
+def own_rows(rounds: Sequence[Round], rank: int) -> list[Tensor]:
+    """Return one process's rows, round by round."""
+    return [entries[rank] for entries in rounds]
+
+
+# -- What every engine offers --------------------------------------------------------------------
 
 
 class Diverged(UserError):
@@ -82,25 +161,6 @@ class Engine(Protocol):
         ...
 
 
-def build_engine(
-    model: PreTrainedModel,
-    config: EngineConfig,
-    update: UpdateConfig,
-    ranks: Ranks,
-    *,
-    temperature: float = 1.0,
-    learning_rate: float | None = None,
-) -> Engine:
-    """Return the engine that ``config`` names, around ``model``."""
-    if config.kind == "deepspeed":
-        from entropy_mech.train.engine_deepspeed import DeepSpeedEngine as Chosen
-    else:
-        from entropy_mech.train.engine_torch import TorchEngine as Chosen
-    return Chosen(
-        model, config, update, ranks, temperature=temperature, learning_rate=learning_rate
-    )
-
-
 def prepared_policy(model: PreTrainedModel, config: EngineConfig, temperature: float) -> Policy:
     """Return the policy module, with gradient checkpointing where it is asked for."""
     model.eval()
@@ -157,3 +217,131 @@ def measure(engine: Engine, batch: RolloutBatch) -> tuple[Tensor, Tensor]:
             entropy[rows, : part_logp.shape[1]] = part_entropy.float().cpu()
     engine.ranks.sum_(logp, entropy)
     return logp, entropy
+
+
+# -- Frozen policies -----------------------------------------------------------------------------
+
+
+class FrozenPolicy:
+    """A policy that is only asked. Each rank has a whole copy, on the host between questions.
+
+    Its passes have the trained policy's precision, so that its KL to itself is 0.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, config: EngineConfig, ranks: Ranks, *, temperature: float
+    ):
+        self.config, self.ranks = config, ranks
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.policy = Policy(model.requires_grad_(False).eval(), temperature=temperature)
+
+    def forward(
+        self, batch: RolloutBatch, *, entropy_gradient: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and entropies of the response tokens, B x T each; no gradient."""
+        part = batch.to(self.device)
+        with half_passes(self.config, self.device):
+            return self.policy(part.input_ids, part.prompt_length, part.tokens, part.response_mask)
+
+    def logprobs(self, batch: RolloutBatch) -> Tensor:
+        """Log-probabilities of all rows, B x T, on every rank."""
+        self.policy.to(self.device)
+        logp, _ = measure(self, batch)
+        if self.device.type != "cpu":
+            self.policy.to("cpu")
+        return logp
+
+
+# -- The engine in one process -------------------------------------------------------------------
+
+_STATE = "state.pt"
+
+
+class TorchEngine:
+    """Owns the model and its optimizer; weights are float32, passes bfloat16 where asked."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        config: EngineConfig,
+        update: UpdateConfig,
+        ranks: Ranks | None = None,
+        *,
+        temperature: float,
+        learning_rate: float | None = None,
+    ):
+        self.config, self.ranks = config, ranks or Ranks()
+        if self.ranks.size > 1:
+            raise UserError(
+                f"engine.kind = torch: trains in one process, and there are {self.ranks.size}; "
+                'give engine.kind = "deepspeed"'
+            )
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.policy = prepared_policy(model.to(self.device), config, temperature)
+        self.max_grad_norm = update.max_grad_norm
+        self.optimizer = new_optimizer(model.parameters(), update, learning_rate)
+
+    def forward(
+        self, batch: RolloutBatch, *, entropy_gradient: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities (differentiable) and entropies of the response tokens, B x T each."""
+        part = batch.to(self.device)
+        with half_passes(self.config, self.device):
+            return self.policy(
+                part.input_ids,
+                part.prompt_length,
+                part.tokens,
+                part.response_mask,
+                entropy_gradient=entropy_gradient,
+            )
+
+    @torch.no_grad()
+    def logits(self, batch: RolloutBatch) -> Tensor:
+        """Logits that predict the response tokens, N x V: for small vocabularies only."""
+        part = batch.to(self.device)
+        states = self.policy.predicting_states(
+            part.input_ids, part.prompt_length, part.response_mask
+        )
+        return self.policy.model.lm_head(states).float()
+
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        """Add a loss's gradient."""
+        loss.backward()
+
+    def step(self) -> float:
+        """Clip the gradient, take one optimizer step, return the norm before clipping."""
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.policy.parameters(), self.max_grad_norm, foreach=True
+        )
+        if not torch.isfinite(norm):
+            raise Diverged("gradient norm", norm.item(), "the update was not applied")
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm.item()
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the weights by their Hugging Face names."""
+        for name, parameter in self.policy.model.named_parameters():
+            yield name, parameter.detach()
+
+    def save(self, folder: Path) -> None:
+        """Write weights and optimizer."""
+        state = {
+            "model": self.policy.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        buffer = io.BytesIO()  # a full disk is then an OSError, and not torch's own words
+        torch.save(state, buffer)
+        (folder / _STATE).write_bytes(buffer.getbuffer())
+
+    def load(self, folder: Path) -> None:
+        """Take up a state written by ``save``."""
+        state = torch.load(folder / _STATE, map_location=self.device, weights_only=True)
+        self.policy.model.load_state_dict(state["model"])
+        if broken := broken_weight(self.policy.model):
+            raise bad_value(
+                "checkpoint",
+                str(folder),
+                f"the weight {broken} holds NaN or infinity; remove it, to go on from another",
+            )
+        self.optimizer.load_state_dict(state["optimizer"])

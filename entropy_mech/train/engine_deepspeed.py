@@ -18,11 +18,11 @@ import torch.distributed as dist
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from entropy_mech.config import EngineConfig, UpdateConfig
 from entropy_mech.errors import UserError
-from entropy_mech.train.batch import RolloutBatch
-from entropy_mech.train.config import EngineConfig, UpdateConfig
+from entropy_mech.train.distributed import Ranks
 from entropy_mech.train.engine import Diverged, new_optimizer, prepared_policy
-from entropy_mech.train.parallel import Ranks
+from entropy_mech.train.rollouts import RolloutBatch
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")

@@ -13,33 +13,33 @@ import numpy as np
 import torch
 from transformers.utils.logging import disable_progress_bar
 
+from entropy_mech.config import LossConfig, TrainConfig
 from entropy_mech.errors import naming_disk_faults
 from entropy_mech.objectives import steer
-from entropy_mech.runs.stopping import RunStopped, stop_is_asked
-from entropy_mech.runs.store import Run, RunStore
-from entropy_mech.train.assembly import Parts, assemble, policy_version
-from entropy_mech.train.batch import RolloutBatch
-from entropy_mech.train.checkpoint import LoopState, latest_checkpoint, save_checkpoint
-from entropy_mech.train.config import LossConfig, TrainConfig
+from entropy_mech.runs.store import Run, RunStopped, RunStore, stop_is_asked
+from entropy_mech.train.build import Parts, assemble, policy_version
+from entropy_mech.train.checkpoint import (
+    LoopState,
+    export_policy,
+    keep_accepted,
+    latest_checkpoint,
+    mirrored,
+    only_one_run,
+    restore_accepted,
+    save_checkpoint,
+    write_arrays,
+    write_manifest,
+)
+from entropy_mech.train.distributed import join_ranks, leave_ranks
 from entropy_mech.train.engine import measure, refuse_diverged
 from entropy_mech.train.lemma1_probe import Lemma1Probe
-from entropy_mech.train.measurements import (
+from entropy_mech.train.metrics import (
     covariance_metrics,
     logp_gap,
     rollout_metrics,
     token_record,
 )
-from entropy_mech.train.parallel import join_ranks, leave_ranks
-from entropy_mech.train.rollouts import Rollout
-from entropy_mech.train.run_files import (
-    export_policy,
-    keep_accepted,
-    mirrored,
-    only_one_run,
-    restore_accepted,
-    write_arrays,
-    write_manifest,
-)
+from entropy_mech.train.rollouts import Rollout, RolloutBatch
 from entropy_mech.train.tasks import load_tasks
 from entropy_mech.train.update import update_policy
 

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from entropy_mech.config import TrainConfig
 from entropy_mech.errors import UserError, bad_value
 from entropy_mech.hub import cache_only, hub_answers
-from entropy_mech.train.config import TrainConfig
+from entropy_mech.train.distributed import Ranks
 from entropy_mech.train.engine import broken_weight
-from entropy_mech.train.parallel import Ranks
 from entropy_mech.train.pretrain import base_model, prepare_base_model
 from entropy_mech.train.tasks import Prompts
 

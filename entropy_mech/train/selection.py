@@ -6,10 +6,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from entropy_mech.config import ClipCov, KLCov
 from entropy_mech.objectives import select_in_band, select_largest, token_covariance
 from entropy_mech.random_streams import stream_key, uniforms
-from entropy_mech.train.batch import RolloutBatch
-from entropy_mech.train.config import ClipCov, KLCov
+from entropy_mech.train.rollouts import RolloutBatch
 
 
 def select_tokens(

@@ -106,8 +106,8 @@ def _law(words: list[str], arguments: argparse.Namespace) -> None:
 
 def _evaluate(_: list[str], arguments: argparse.Namespace) -> None:
     """Check the run and the benchmarks, and load those whose problems are here."""
-    from entropy_mech.problems.benchmark_sets import GROUPS, benchmark_names, load_sets
-    from entropy_mech.train.config_io import load_config
+    from entropy_mech.config.files import load_config
+    from entropy_mech.problems.benchmarks import GROUPS, benchmark_names, load_sets
 
     if arguments.model.endswith(".toml"):
         load_config(arguments.model)

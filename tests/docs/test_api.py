@@ -27,7 +27,7 @@ def test_the_examples_of_the_generator_hold():
 
 
 @pytest.mark.parametrize(
-    "name", ["objectives.kl_cov_loss", "theory.fit_law", "runs.follow", "grading.grade_math"]
+    "name", ["objectives.kl_cov_loss", "law.fit_law", "runs.follow", "grading.grade_math"]
 )
 def test_an_exported_name_has_its_entry(name):
     package, _, word = name.partition(".")
@@ -38,7 +38,7 @@ def test_an_exported_name_has_its_entry(name):
 
 
 def test_a_setting_has_its_bounds_and_its_explanation():
-    page = (ROOT / "docs" / "api" / "train.md").read_text()
+    page = (ROOT / "docs" / "api" / "config.md").read_text()
     assert "\n    penalty_coefficient: float = Field(1.0, ge=0)\n" in page
     assert "\n- `penalty_coefficient`: beta; paper 1\n" in page
 

@@ -53,8 +53,8 @@ def test_a_wrong_link_is_seen():
     page = ROOT / "docs" / "README.md"
     assert _wrong("guides/theory.md", page) == ""
     assert _wrong("guides/theroy.md", page) == "no such file"
-    assert _wrong("api/theory.md#fit_law", page) == ""
-    assert _wrong("api/theory.md#fit_lwa", page) == "no such heading"
+    assert _wrong("api/law.md#fit_law", page) == ""
+    assert _wrong("api/law.md#fit_lwa", page) == "no such heading"
     assert _wrong("http://arxiv.org", page) == "no https address"
 
 

@@ -12,9 +12,9 @@ import pytest
 from entropy_mech.cli import main
 from entropy_mech.errors import UserError
 from entropy_mech.evaluation.suite import Evaluation
-from entropy_mech.problems.toy_benchmarks import TOY_BENCHMARKS, load_toy_benchmark
+from entropy_mech.problems.benchmarks import TOY_BENCHMARKS, load_toy_benchmark
 from entropy_mech.problems.toy_code import ToyCodeProblem, toy_code_set
-from entropy_mech.rollout.torch_sampler import TorchSampler
+from entropy_mech.sampling.torch_sampler import TorchSampler
 from entropy_mech.train.loop import train
 from entropy_mech.train.pretrain import base_model
 from tests.conftest import TINY, tiny
@@ -195,8 +195,7 @@ def test_a_folder_in_hugging_face_format_is_a_model(store, tmp_path, capsys, mon
     """A Llama this time: the sampler asks only for a decoder and a head."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from entropy_mech.problems.tokenizer import character_tokenizer
-    from entropy_mech.problems.toy import ALPHABET
+    from entropy_mech.problems.toy import ALPHABET, character_tokenizer
 
     monkeypatch.setenv("ENTROPY_MECH_RUNS", str(store.root))
     tokenizer = character_tokenizer(ALPHABET)

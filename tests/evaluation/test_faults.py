@@ -11,11 +11,10 @@ from entropy_mech.evaluation import suite
 from entropy_mech.evaluation.suite import Evaluation
 from entropy_mech.grading import GraderAlarm, Verdict
 from entropy_mech.problems.benchmarks import Protocol
-from entropy_mech.problems.text_problems import MathProblem
-from entropy_mech.problems.tokenizer import character_tokenizer
-from entropy_mech.problems.toy import ALPHABET
+from entropy_mech.problems.grading import MathProblem
+from entropy_mech.problems.toy import ALPHABET, character_tokenizer
 from entropy_mech.problems.tripwire import OneAnswerTwoReferences
-from entropy_mech.rollout.torch_sampler import TorchSampler
+from entropy_mech.sampling.torch_sampler import TorchSampler
 from entropy_mech.train.models import load_policy, load_pretrained, load_without_weights
 from entropy_mech.train.pretrain import base_model, prepare_base_model
 from tests.conftest import tiny

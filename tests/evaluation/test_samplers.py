@@ -11,11 +11,10 @@ from tokenizers.models import WordLevel
 from transformers import BloomConfig, PreTrainedTokenizerFast
 
 from entropy_mech.errors import UserError
-from entropy_mech.evaluation import samplers
-from entropy_mech.evaluation.models import FoundModel, find_model
-from entropy_mech.evaluation.samplers import open_sampler
+from entropy_mech.evaluation import load
+from entropy_mech.evaluation.load import FoundModel, find_model, open_sampler
 from entropy_mech.evaluation.suite import Evaluation
-from entropy_mech.problems.benchmark_sets import load_sets
+from entropy_mech.problems.benchmarks import load_sets
 from entropy_mech.train.models import positions_of
 from entropy_mech.train.pretrain import prepare_base_model
 from tests.conftest import VLLM_MODEL, tiny
@@ -73,25 +72,25 @@ def test_samples_of_another_kind_are_not_added_to(folder, store, tmp_path):
 def test_auto_is_vllm_where_it_is_fast(monkeypatch, gpu, installed, toy, kind):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: installed or None)
-    assert samplers._chosen("auto", FoundModel("some/model", "hf-0", toy=toy)) == kind
+    assert load._chosen("auto", FoundModel("some/model", "hf-0", toy=toy)) == kind
 
 
 def test_vllm_asked_for_and_not_installed(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="--sampler = vllm: vLLM is not installed"):
-        samplers._chosen("vllm", FoundModel("some/model", "hf-0"))
+        load._chosen("vllm", FoundModel("some/model", "hf-0"))
 
 
 @pytest.mark.parametrize(("gpus", "each", "engines"), [(8, 1, 8), (8, 3, 2), (0, 1, 1), (2, 2, 1)])
 def test_engines_take_all_gpus(monkeypatch, gpus, each, engines):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    assert samplers._engines(each) == engines
+    assert load._engines(each) == engines
 
 
 def test_more_gpus_an_engine_than_there_are(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UserError, match="--tensor-parallel = 2: there are 1 GPUs here"):
-        samplers._engines(2)
+        load._engines(2)
 
 
 @pytest.mark.parametrize("kind", ["torch", pytest.param("vllm", marks=needs_vllm)])
@@ -113,6 +112,6 @@ def test_a_model_that_sets_no_limit_has_room_for_everything():
     )
     one = _greedy_set()
     assert positions_of(BloomConfig()) is None
-    assert samplers._longest([one], tokenizer, positions_of(BloomConfig())) == (
+    assert load._longest([one], tokenizer, positions_of(BloomConfig())) == (
         1 + one.protocol.max_new_tokens
     )

@@ -12,7 +12,7 @@ from entropy_mech.errors import UserError
 from entropy_mech.grading import grade_math
 from entropy_mech.grading.references import reference_texts
 from entropy_mech.integrations.rewards import math_reward, verl_math_score
-from entropy_mech.problems.text_problems import MathProblem
+from entropy_mech.problems.grading import MathProblem
 
 SOLUTION = "She sold 48/2 = <<48/2=24>>24 clips in May.\nTogether 24+48=72.\n#### 72"
 READ = [  # (an answer, the reference that it is)

@@ -3,7 +3,7 @@
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from entropy_mech.problems.tokenizer import character_tokenizer
+from entropy_mech.problems.toy import character_tokenizer
 
 TOKENIZER = character_tokenizer("0123456789+=")
 

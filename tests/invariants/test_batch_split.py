@@ -59,8 +59,8 @@ def test_cases_are_different_trainings():
 
 
 def test_rollout_scope_counts_over_the_whole_rollout():
-    from entropy_mech.train.config import EngineConfig, UpdateConfig
-    from entropy_mech.train.engine_torch import TorchEngine
+    from entropy_mech.config import EngineConfig, UpdateConfig
+    from entropy_mech.train.engine import TorchEngine
 
     _, touched, _ = train_once(loss=KL_COV, update={"micro_batch_size": 4})
     engine = TorchEngine(make_model(), EngineConfig(), UpdateConfig(), temperature=1.0)

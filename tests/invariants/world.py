@@ -7,12 +7,12 @@ from dataclasses import replace
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from entropy_mech.config.files import make_config
 from entropy_mech.objectives import logprobs, token_advantages
-from entropy_mech.train.batch import RolloutBatch, join
-from entropy_mech.train.config_io import make_config
-from entropy_mech.train.engine import build_engine, measure
-from entropy_mech.train.implicit_prm import ImplicitPRM
-from entropy_mech.train.parallel import Ranks, join_ranks, leave_ranks
+from entropy_mech.train.build import build_engine, build_prm
+from entropy_mech.train.distributed import Ranks, join_ranks, leave_ranks
+from entropy_mech.train.engine import measure
+from entropy_mech.train.rollouts import RolloutBatch, join
 from entropy_mech.train.update import update_policy
 from tests.conftest import CLIP_COV, KL_COV, TINY
 
@@ -132,7 +132,7 @@ def _train_once(*, ranks=None, engine=None, update=None, **sections):
     made = build_engine(make_model(), config.engine, config.update, ranks)
     batch, metrics, process_rewards = make_batch(made), {}, None
     if config.algorithm.name == "prime":
-        prm = ImplicitPRM(make_model(), config, ranks)
+        prm = build_prm(make_model(), config, ranks)
         process_rewards, metrics = prm.reward(batch, step=3)
     advantages = token_advantages(
         config.algorithm, batch.rewards.view(-1, RESPONSES), batch.response_mask, process_rewards

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from entropy_mech.config.objective import GRPO, PRIME, RLOO, ReinforcePP
 from entropy_mech.errors import UserError
 from entropy_mech.objectives import (
     group_advantages,
@@ -13,7 +14,6 @@ from entropy_mech.objectives import (
     rloo_advantages,
     token_advantages,
 )
-from entropy_mech.train.config.algorithm import GRPO, PRIME, RLOO, ReinforcePP
 
 # Two prompts of two responses: 3, 1, 2 and 2 tokens.
 MASK = torch.tensor([[1, 1, 1], [1, 0, 0], [1, 1, 0], [1, 1, 0]], dtype=torch.bool)

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from entropy_mech.config.objective import EntropyTargetConfig, KLCov
 from entropy_mech.errors import UserError
 from entropy_mech.objectives import ControlState, steer
-from entropy_mech.train.config.loss import EntropyTargetConfig, KLCov
 
 BOUNDS = {"start": 1.0, "minimum": 0.01, "maximum": 100.0}
 

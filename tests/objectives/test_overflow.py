@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from entropy_mech.config.files import make_config
 from entropy_mech.errors import UserError
 from entropy_mech.objectives import (
     clip_cov_loss,
@@ -17,7 +18,6 @@ from entropy_mech.objectives import (
     truncated_importance_weights,
     with_reference_kl,
 )
-from entropy_mech.train.config_io import make_config
 
 pytestmark = pytest.mark.filterwarnings("ignore::entropy_mech.objectives.InertPenaltyWarning")
 LOG_RATIOS = (0.0, 1e-3, 20, 88, 89, 200, 1e4, math.inf)

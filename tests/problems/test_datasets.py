@@ -9,13 +9,11 @@ import pytest
 
 from entropy_mech.errors import UserError
 from entropy_mech.grading import GradingPool
-from entropy_mech.problems import loading
+from entropy_mech.problems import sources
 from entropy_mech.problems.benchmarks import BENCHMARKS, load_benchmark, protocol
 from entropy_mech.problems.contamination import contamination_report, overlaps
-from entropy_mech.problems.datasets import TRAINING_SETS, load_training_set
-from entropy_mech.problems.loading import LoadedSet
-from entropy_mech.problems.sources import SOURCES
-from entropy_mech.problems.text_problems import CodeProblem, MathProblem, grade_responses
+from entropy_mech.problems.grading import CodeProblem, MathProblem, grade_responses
+from entropy_mech.problems.sources import SOURCES, TRAINING_SETS, LoadedSet, load_training_set
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "benchmarks"
 SIZES = {
@@ -227,7 +225,7 @@ def test_the_hub_is_asked_for_a_pinned_revision(monkeypatch):
         asked.append((hub_id, config, split, revision))
         return [{"problem": "1+1?", "answer": "2"}] * 100
 
-    monkeypatch.setattr(loading, "hub_answers", lambda: True)
+    monkeypatch.setattr(sources, "hub_answers", lambda: True)
     monkeypatch.setattr(datasets, "load_dataset", fake)
     loaded = load_benchmark("math500")
     revision = "ff5b20257d8185524591543f8ff5993951537bb8"
@@ -238,7 +236,7 @@ def test_the_hub_is_asked_for_a_pinned_revision(monkeypatch):
 def test_kodcode_is_split_by_text_alone(monkeypatch):
     rows = [{"question": f"Problem {i}", "test": "def test(): assert f()", "style": "instruct"}
             for i in range(1000)]  # fmt: skip
-    monkeypatch.setattr(loading, "_from_hub", lambda source: (rows, "hub"))
+    monkeypatch.setattr(sources, "_from_hub", lambda source: (rows, "hub"))
     train = {p.text for p in load_training_set("kodcode").problems}
     test = {p.text for p in load_benchmark("kodcode").problems}
     assert not train & test

@@ -7,7 +7,7 @@ import pytest
 
 from entropy_mech.errors import UserError
 from entropy_mech.problems.benchmarks import load_benchmark
-from entropy_mech.problems.datasets import load_training_set
+from entropy_mech.problems.sources import load_training_set
 
 GOOD = {"problem": "What is 1+1?", "answer": "2"}
 LINE = json.dumps(GOOD)

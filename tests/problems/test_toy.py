@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 
 from entropy_mech.errors import UserError
-from entropy_mech.problems.tokenizer import character_tokenizer
-from entropy_mech.problems.toy import ALPHABET, Demonstrations, ModularChains, ToyProblem
+from entropy_mech.problems.toy import (
+    ALPHABET,
+    Demonstrations,
+    ModularChains,
+    ToyProblem,
+    character_tokenizer,
+)
 
 SHARES = {2: 0.7, 4: 0.15, 5: 0.15}
 

@@ -10,8 +10,8 @@ from entropy_mech.grading.mathematics.normal import normal
 from entropy_mech.grading.mathematics.units import split_unit
 from entropy_mech.grading.verdict import Verdict
 from entropy_mech.problems.benchmarks import load_benchmark
-from entropy_mech.problems.datasets import TRAINING_SETS, load_training_set
-from entropy_mech.problems.text_problems import CodeProblem, MathProblem, grade_responses
+from entropy_mech.problems.grading import CodeProblem, MathProblem, grade_responses
+from entropy_mech.problems.sources import TRAINING_SETS, load_training_set
 from entropy_mech.problems.toy import ToyProblem
 from entropy_mech.problems.tripwire import OneAnswerTwoReferences, Tripwire
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from entropy_mech.problems.datasets import load_training_set, load_training_sets
-from entropy_mech.train.config_io import make_config
+from entropy_mech.config.files import make_config
+from entropy_mech.problems.sources import load_training_set, load_training_sets
 from entropy_mech.train.tasks import load_tasks
 
 GSM8K = [

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from entropy_mech.errors import UserError
-from entropy_mech.figures.explore_law import fit_window
-from entropy_mech.figures.explore_tokens import token_colour
 from entropy_mech.reproduction import explore, explorer
+from entropy_mech.reproduction.explore import fit_window, token_colour
 from entropy_mech.runs.find import find_config
 from entropy_mech.runs.store import RunStore
 
@@ -106,7 +105,7 @@ def test_a_run_of_no_file_is_called_by_its_method_and_id(store):
 
 
 def test_tokens_are_text_where_a_policy_is_exported(store):
-    from entropy_mech.problems.tokenizer import character_tokenizer
+    from entropy_mech.problems.toy import character_tokenizer
 
     run = store.run(find_config("fig11_7b_clip_cov", seed=1))
     character_tokenizer("ab c").save_pretrained(run.path / "models" / "step_000002")
@@ -128,7 +127,7 @@ def test_law_window_changes_the_ceiling_and_the_run_its_points(store):
     assert "Qwen2.5-7B" in shown.content.axes[0].get_title()
     first = ceiling()
     shown.controls["window"].value = (0, 15)
-    from entropy_mech import published
+    from entropy_mech.paper import published
 
     assert ceiling() == pytest.approx(fit_window(*published.scatter("7B"), (0, 15)).fit.ceiling)
     assert ceiling() != first

@@ -6,11 +6,8 @@ from html.parser import HTMLParser
 import pytest
 
 from entropy_mech.errors import UserError
-from entropy_mech.reproduction.gallery import write_gallery
-from entropy_mech.reproduction.gallery_parts import markdown_tables
-from entropy_mech.reproduction.paper_order import in_paper_order
-from entropy_mech.reproduction.targets import Target, load_targets
-from entropy_mech.reproduction.verdicts import write_verdicts
+from entropy_mech.reproduction.gallery import markdown_tables, write_gallery, write_verdicts
+from entropy_mech.reproduction.targets import Target, in_paper_order, load_targets
 
 TARGETS = [
     Target("fig11", "Figure 11", "Four methods", "They differ.", "fig11_notebook"),

@@ -7,14 +7,13 @@ import time
 import pytest
 
 from entropy_mech.cli import main
+from entropy_mech.config.files import load_config
 from entropy_mech.errors import UserError
 from entropy_mech.reproduction.runner import Request, dry_run, reproduce
 from entropy_mech.reproduction.targets import run_config
 from entropy_mech.runs.cluster import ClusterRun, Training, submit_runs
-from entropy_mech.runs.gpus import gpus_here
-from entropy_mech.runs.launch import ensure_runs
+from entropy_mech.runs.launch import ensure_runs, gpus_here
 from entropy_mech.runs.store import RunStore, project_root
-from entropy_mech.train.config_io import load_config
 from tests.conftest import tiny
 
 WITHOUT_GPU = pytest.mark.skipif(gpus_here() > 0, reason="this computer has a GPU")

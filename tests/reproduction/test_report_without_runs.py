@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 
-from entropy_mech.figures.tables import Table
+from entropy_mech.paper.style import Table
 from entropy_mech.reproduction import open_report
 
 

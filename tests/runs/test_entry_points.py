@@ -13,7 +13,7 @@ from entropy_mech.runs.find import find_config
 from entropy_mech.runs.handle import handle_on, launch
 from entropy_mech.runs.jobs import run_jobs
 from entropy_mech.runs.store import project_root
-from entropy_mech.train.parallel import join_ranks
+from entropy_mech.train.distributed import join_ranks
 
 NO_RUN = "fig11_7b_kl_cov"
 CALLS = {

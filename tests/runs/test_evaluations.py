@@ -1,7 +1,7 @@
 """Final policies measured as jobs: once, found again, and drawn anew when problems change."""
 
-from entropy_mech.evaluation.of_run import evaluate_run
-from entropy_mech.problems.toy_benchmarks import TOY_BENCHMARKS
+from entropy_mech.evaluation.suite import evaluate_run
+from entropy_mech.problems.benchmarks import TOY_BENCHMARKS
 from entropy_mech.runs import evaluations
 from entropy_mech.runs.evaluations import evaluated, evaluation_folder, scores
 from entropy_mech.runs.launch import ensure_runs, evaluation_jobs

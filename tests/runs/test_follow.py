@@ -14,10 +14,9 @@ from entropy_mech.cli import main
 from entropy_mech.errors import UserError
 from entropy_mech.runs import RunStore, handle_on
 from entropy_mech.runs.find import find_run, newest_run
-from entropy_mech.runs.locks import folder_lock
-from entropy_mech.runs.manifest import write_json
-from entropy_mech.runs.terminal_view import follow_in_terminal, sparkline
-from entropy_mech.runs.watch import OPEN_VIEWS, pause
+from entropy_mech.runs.handle import follow_in_terminal, sparkline
+from entropy_mech.runs.status import OPEN_VIEWS, pause
+from entropy_mech.runs.store import folder_lock, write_json
 from entropy_mech.train.loop import train
 from tests.conftest import tiny
 
@@ -161,9 +160,9 @@ def test_ctrl_c_ends_the_watching_alone(finished, store):
 CELLS = {
     "start": """
 import os, signal, threading
-import entropy_mech.figures.live as live
+import entropy_mech.runs.live_figure as live
 from entropy_mech import launch, runs
-from entropy_mech.runs.live_view import RunFailed
+from entropy_mech.runs.handle import RunFailed
 from tests.conftest import tiny
 pictures, draw = [], live.live_figure
 live.live_figure = lambda *given, **more: (pictures.append(1), draw(*given, **more))[1]

@@ -11,15 +11,14 @@ import pytest
 from entropy_mech.cli import main
 from entropy_mech.errors import UserError
 from entropy_mech.runs import RunStore
-from entropy_mech.runs.listing import COLUMNS, base_models_in_work, list_runs
-from entropy_mech.runs.locks import folder_lock, lock_is_held
-from entropy_mech.runs.manifest import write_json
+from entropy_mech.runs.status import COLUMNS, base_models_in_work, list_runs
+from entropy_mech.runs.store import folder_lock, lock_is_held, write_json
 from tests.conftest import tiny
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from entropy_mech.runs.locks import folder_lock
+from entropy_mech.runs.store import folder_lock
 with folder_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from entropy_mech.runs.schedule import Schedule
+from entropy_mech.runs.jobs import Schedule
 from entropy_mech.runs.workers import Job
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from entropy_mech.errors import UserError
 from entropy_mech.theory import entropy_change, policy_gradient_step
-from entropy_mech.theory.mdp import (
+from entropy_mech.theory.beyond import (
     Mdp,
     mdp_entropy,
     mdp_entropy_change,

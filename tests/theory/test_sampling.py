@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from entropy_mech.errors import UserError
 from entropy_mech.theory import policy_gradient_step, softmax_entropy
-from entropy_mech.theory.sampling import enumerate_steps, group_scale, simulate_steps
+from entropy_mech.theory.beyond import enumerate_steps, group_scale, simulate_steps
 from entropy_mech.theory.softmax import softmax_policy
 
 SEEDS = st.integers(0, 2**32 - 1)

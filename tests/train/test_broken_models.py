@@ -12,15 +12,13 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from entropy_mech.cli import main
+from entropy_mech.config.files import make_config
 from entropy_mech.errors import UserError
-from entropy_mech.problems.tokenizer import character_tokenizer
-from entropy_mech.problems.toy import ALPHABET
+from entropy_mech.problems.toy import ALPHABET, character_tokenizer
 from entropy_mech.runs import RunStore
-from entropy_mech.runs.launch import base_model_folder
-from entropy_mech.train import run_files
-from entropy_mech.train.config_io import make_config
-from entropy_mech.train.engine import Diverged, refuse_diverged
-from entropy_mech.train.engine_torch import TorchEngine
+from entropy_mech.runs.store import base_model_folder
+from entropy_mech.train import checkpoint
+from entropy_mech.train.engine import Diverged, TorchEngine, refuse_diverged
 from entropy_mech.train.loop import train
 from entropy_mech.train.models import load_policy, load_pretrained, load_without_weights
 from tests.conftest import tiny
@@ -190,7 +188,7 @@ def test_a_disk_that_fills_up_in_an_export_leaves_what_was_there(store, monkeypa
         (folder / "model.safetensors").write_bytes(b"half")
         raise SafetensorError(f"Error while serializing: {FULL}")
 
-    monkeypatch.setattr(run_files, "export_model", full)
+    monkeypatch.setattr(checkpoint, "export_model", full)
     with pytest.raises(UserError, match=r"No space left on device; free some space, then start"):
         train(tiny(seed=93, steps=4), store, say=lambda text: None)
     assert [p.name for p in (run.path / "models").iterdir()] == ["step_000002"]

@@ -7,15 +7,15 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from entropy_mech.config.files import make_config
 from entropy_mech.objectives import logprobs
-from entropy_mech.rollout import torch_sampler
-from entropy_mech.rollout.sampler import SamplingRequest
-from entropy_mech.rollout.torch_sampler import TorchSampler
-from entropy_mech.train.batch import RolloutBatch, join
-from entropy_mech.train.config_io import make_config
-from entropy_mech.train.engine import build_engine, measure
-from entropy_mech.train.parallel import Ranks
-from entropy_mech.train.reference import FrozenPolicy
+from entropy_mech.sampling import torch_sampler
+from entropy_mech.sampling.sampler import SamplingRequest
+from entropy_mech.sampling.torch_sampler import TorchSampler
+from entropy_mech.train.build import build_engine
+from entropy_mech.train.distributed import Ranks
+from entropy_mech.train.engine import FrozenPolicy, measure
+from entropy_mech.train.rollouts import RolloutBatch, join
 from entropy_mech.train.update import update_policy
 
 VOCABULARY, PROMPTS, RESPONSES, LONGEST = 97, 4, 4, 14

@@ -6,12 +6,12 @@ import sys
 import pytest
 
 from entropy_mech.cli import main
+from entropy_mech.config.files import make_config
 from entropy_mech.grading import GraderAlarm, Verdict
-from entropy_mech.problems.text_problems import MathProblem
+from entropy_mech.problems.grading import MathProblem
 from entropy_mech.problems.tripwire import OneAnswerTwoReferences
 from entropy_mech.runs import RunStore
 from entropy_mech.train import tasks
-from entropy_mech.train.config_io import make_config
 from entropy_mech.train.loop import train
 from entropy_mech.train.pretrain import prepare_base_model
 from tests.conftest import TINY, tiny

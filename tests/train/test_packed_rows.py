@@ -11,8 +11,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from entropy_mech.train.packed_rows import can_pack, pack
-from entropy_mech.train.policy import Policy
+from entropy_mech.train.policy import Policy, can_pack, pack
 
 SHAPE = {
     "vocab_size": 30,

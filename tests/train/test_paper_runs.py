@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from entropy_mech.train.architecture import MODELS
-from entropy_mech.train.config_io import load_config, run_id
-from entropy_mech.train.estimate import estimate
+from entropy_mech.config.estimate import estimate
+from entropy_mech.config.files import load_config, run_id
+from entropy_mech.config.shapes import MODELS
 
 FOLDER = Path(__file__).parents[2] / "reproduce" / "runs" / "paper"
 FILES = sorted(path for path in FOLDER.glob("*.toml") if not path.name.startswith("_"))

@@ -11,7 +11,7 @@ import pytest
 # where the others meet; "absent": it never came at all.
 WORLD = """
 import os, sys, time
-from entropy_mech.train.parallel import PeerLost, join_ranks
+from entropy_mech.train.distributed import PeerLost, join_ranks
 
 size, last = 3, sys.argv[1]
 os.environ |= {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": sys.argv[2]}

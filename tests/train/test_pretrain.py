@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from entropy_mech.problems.tokenizer import character_tokenizer
-from entropy_mech.problems.toy import ALPHABET, Demonstrations, ModularChains
-from entropy_mech.train.config import ModelConfig
-from entropy_mech.train.packing import IGNORED, pack
+from entropy_mech.config import ModelConfig
+from entropy_mech.problems.toy import ALPHABET, Demonstrations, ModularChains, character_tokenizer
 from entropy_mech.train.pretrain import (
+    IGNORED,
     _initial_model,
     _mean_cross_entropy,
     base_model,
+    pack,
     prepare_base_model,
 )
 from tests.conftest import tiny

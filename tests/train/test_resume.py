@@ -12,7 +12,7 @@ import pytest
 
 from entropy_mech.errors import UserError
 from entropy_mech.runs import RunStore
-from entropy_mech.runs.metrics import MetricsFile
+from entropy_mech.runs.store import MetricsFile
 from entropy_mech.train.loop import train
 from tests.conftest import KL_COV, tiny
 
@@ -23,12 +23,12 @@ SUICIDE = """
 import json, os, signal, sys, threading
 from pathlib import Path
 from entropy_mech.runs import RunStore
-from entropy_mech.train import checkpoint, loop, policy_sampler
-from entropy_mech.train.config_io import make_config
+from entropy_mech.train import checkpoint, loop, sampler
+from entropy_mech.config.files import make_config
 
 phase, call, delay_s, store, config = sys.argv[1:]
 owner, name = {
-    "sampling": (policy_sampler.TorchSampler, "sample"),
+    "sampling": (sampler.TorchSampler, "sample"),
     "update": (loop, "update_policy"),
     "checkpoint": (checkpoint, "_seal"),
 }[phase]

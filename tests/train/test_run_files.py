@@ -7,15 +7,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from entropy_mech.problems.tokenizer import character_tokenizer
+from entropy_mech.config import ModelConfig
+from entropy_mech.config.files import make_config
+from entropy_mech.problems.toy import character_tokenizer
 from entropy_mech.runs import RunStore
-from entropy_mech.train.config import ModelConfig
-from entropy_mech.train.config_io import make_config
-from entropy_mech.train.engine import build_engine
+from entropy_mech.train.build import build_engine
+from entropy_mech.train.checkpoint import export_policy, write_arrays, write_manifest
+from entropy_mech.train.distributed import Ranks
 from entropy_mech.train.models import load_policy
-from entropy_mech.train.parallel import Ranks
 from entropy_mech.train.pretrain import _initial_model
-from entropy_mech.train.run_files import export_policy, write_arrays, write_manifest
 from tests.conftest import tiny
 
 OLD, NEW = "1" * 40, "2" * 40

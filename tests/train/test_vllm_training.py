@@ -64,8 +64,8 @@ placement = "separate"
 @needs_deepspeed
 def test_two_gloo_processes_with_vllm_learn(tmp_path):
     """Entropy falls, accuracy rises, and the probe agrees after every sync."""
+    from entropy_mech.config.files import load_config
     from entropy_mech.runs import RunStore
-    from entropy_mech.train.config_io import load_config
 
     path = tmp_path / "learning.toml"
     path.write_text(LEARNING)
@@ -90,8 +90,8 @@ def test_two_gloo_processes_with_vllm_learn(tmp_path):
 
 def test_a_sync_that_did_nothing_is_caught_by_the_probe(store, monkeypatch):
     """The engine says that it has the new weights and has the old: only the probe can tell."""
-    from entropy_mech.rollout.engine import StaleWeightsError
-    from entropy_mech.rollout.vllm_sampler import VLLMSampler
+    from entropy_mech.sampling.engine import StaleWeightsError
+    from entropy_mech.sampling.vllm_sampler import VLLMSampler
 
     config = asking_vllm({"kind": "vllm", "probe_tolerance": 1e-4}, seed=31, steps=4)
     real = VLLMSampler.sync
@@ -117,12 +117,12 @@ def _engine_processes() -> list[int]:
     return [
         int(pid)
         for pid in children
-        if b"rollout.serve" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"sampling.serve" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
 
 
 def test_a_killed_engine_is_named_and_the_run_resumes(store):
-    from entropy_mech.rollout.engine import SamplerError
+    from entropy_mech.sampling.engine import SamplerError
 
     config = asking_vllm(SEPARATE, seed=32, steps=5)
 

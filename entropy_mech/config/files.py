@@ -1,0 +1,145 @@
+"""Configurations from TOML files and ``--set``, and the hash that names a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from entropy_mech.config import (
+    TrainConfig,
+)
+from entropy_mech.config.run import _TAGS
+from entropy_mech.errors import UserError, bad_value
+from entropy_mech.problems.toy import ALPHABET, DEFAULT_MODULUS
+
+# Raised by one whenever the trainer's results change for the same configuration by more than its
+# rounding, so that runs stored by an older version are not taken for new ones.
+TRAINER_REVISION = 4
+
+# What may differ between two runs that are the same run: how far it went, how often it was saved,
+# who watched, and how patient it was.
+_NOT_IDENTITY = {
+    "steps": True,
+    "checkpoint": True,
+    "mirror": True,
+    "engine": {"collective_timeout_s"},
+    "sampler": {"start_timeout_s", "sync_timeout_s", "sample_timeout_s", "probe_tolerance"},
+}
+
+# Settings that are younger than runs that are stored. At their defaults, which change nothing, they
+# are left out of a run's name, so that those runs are found again.
+_ADDED = {"loss": ("log_ratio_clamp",)}
+
+# pydantic puts the arm of a union into the path of a field, where users do not write it.
+# pydantic's names of what a list or one name may be, which it puts into a path too.
+# The arm of a table that does not say which it is.
+_DEFAULT_ARM = {"problems": "maths"}
+# Tables with keys of the user's own: one laid over another replaces it.
+_WHOLE = ("level_shares", "validation_counts", "family_shares")
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
+    """Read a TOML file, which may start from another one (``extends = "base.toml"``).
+
+    ``overrides`` are ``section.key=value`` with a TOML value (a bare word is a string).
+
+    Raises:
+        UserError: unreadable file, unknown key (names the nearest), value out of range.
+
+    """
+    table = _read_table(Path(path))
+    for override in overrides:
+        _apply(table, override)
+    return make_config(table)
+
+
+def make_config(table: Mapping[str, Any]) -> TrainConfig:
+    """Build a configuration from nested tables; every fault is one UserError."""
+    if not isinstance(table, Mapping) or any(not isinstance(key, str) for key in table):
+        raise bad_value("config", table, "give tables, such as {'seed': 2, 'loss': {...}}")
+    return TrainConfig(**table)
+
+
+def run_id(config: TrainConfig) -> str:
+    """Return 16 hex digits that name the run: the hash of all that its results depend on."""
+    parts = {"trainer_revision": TRAINER_REVISION, "alphabet": ALPHABET, **identity(config)}
+    return _digest(parts)
+
+
+def identity(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings that a run's results depend on, as tables."""
+    table = config.model_dump(mode="json", exclude=_NOT_IDENTITY)
+    for section, names in _ADDED.items():
+        fields = type(getattr(config, section)).model_fields
+        for name in names:
+            if name in fields and getattr(getattr(config, section), name) == fields[name].default:
+                del table[section][name]
+    return table
+
+
+def base_model_id(config: TrainConfig) -> str:
+    """Return 16 hex digits that name the base model, shared by all runs that start from it."""
+    parts = config.model_dump(mode="json", include={"model", "base"})
+    modulus = getattr(config.problems, "modulus", DEFAULT_MODULUS)
+    return _digest(
+        {"trainer_revision": TRAINER_REVISION, "modulus": modulus, "alphabet": ALPHABET, **parts}
+    )
+
+
+def _digest(table: Mapping[str, Any]) -> str:
+    text = json.dumps(table, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _read_table(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    try:
+        # Some editors begin a file with a byte order mark, which is no part of what they show.
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise UserError(f"config = {path}: no such file; give the path of a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
+        raise bad_value("config", str(path), f"cannot be read as TOML ({error})") from None
+    if "extends" not in table:
+        return table
+    parent = table.pop("extends")
+    if not isinstance(parent, str) or not parent.endswith(".toml"):
+        raise bad_value("extends", parent, f"give the path of one TOML file, in quotes ({path})")
+    parent_path = (path.parent / parent).resolve()
+    if parent_path in (*seen, path.resolve()):
+        raise bad_value("extends", parent, f"the files extend each other in a circle ({path})")
+    return _merged(_read_table(parent_path, (*seen, path.resolve())), table)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Lay ``above`` over ``below``; a loss of another method replaces the whole table."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        both_tables = isinstance(old, dict) and isinstance(value, dict)
+        whole = key in _WHOLE or (
+            both_tables
+            and key in _TAGS
+            and value.get(_TAGS[key]) not in (None, old.get(_TAGS[key], _DEFAULT_ARM.get(key)))
+        )
+        merged[key] = _merged(old, value) if both_tables and not whole else value
+    return merged
+
+
+def _apply(table: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals or not all(name.strip().split(".")):
+        raise bad_value("--set", override, "write it as section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"] if "\n" not in text else text
+    except (tomllib.TOMLDecodeError, RecursionError):
+        value = text.strip()
+    *sections, key = name.strip().split(".")
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise bad_value("--set", override, f"{section} is a value, not a section")
+    table[key] = value

@@ -1,0 +1,161 @@
+"""The shapes of the models that are trained: parameters, positions, bytes a token.
+
+The numbers are those of each model's ``config.json``; a folder's own file is read. Needs neither
+torch nor a network.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+# pad, eos and unknown, which the toys' tokenizer has before its characters.
+_KINDS = ("qwen2", "llama", "mistral")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A decoder of the LLaMA kind: RMSNorm, grouped-query attention, gated feed-forward.
+
+    Attributes:
+        layers: transformer blocks.
+        hidden: D.
+        intermediate: width of the feed-forward part.
+        heads: query heads.
+        kv_heads: key and value heads.
+        head_size: width of a head; D / heads unless the model says otherwise.
+        vocabulary: V.
+        positions: longest sequence.
+        tied: whether the head is the embedding.
+        qkv_bias: whether queries, keys and values have a bias (Qwen2).
+
+    """
+
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    vocabulary: int
+    positions: int
+    head_size: int
+    tied: bool = False
+    qkv_bias: bool = False
+
+    @property
+    def query_width(self) -> int:
+        """Width of all queries, and of what attention returns."""
+        return self.heads * self.head_size
+
+    @property
+    def key_width(self) -> int:
+        """Width of all keys, or of all values."""
+        return self.kv_heads * self.head_size
+
+    @property
+    def block_parameters(self) -> int:
+        """Parameters of one transformer block.
+
+        >>> a = Architecture(1, 8, 16, 2, 1, 10, 32, head_size=4, qkv_bias=True)
+        >>> a.block_parameters  # q 64 + 8, k and v 32 + 4 each, o 64, gate, up, down 128, norms 16
+        608
+        """
+        inputs = self.query_width + 2 * self.key_width
+        attention = self.hidden * (inputs + self.query_width) + (inputs if self.qkv_bias else 0)
+        return attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
+
+    @property
+    def body_parameters(self) -> int:
+        """All but embedding and head: what Fig. 7 counts."""
+        return self.layers * self.block_parameters + self.hidden
+
+    @property
+    def parameters(self) -> int:
+        """All parameters; a tied head counts once."""
+        return self.body_parameters + self.head_parameters * (1 if self.tied else 2)
+
+    @property
+    def head_parameters(self) -> int:
+        """V x D."""
+        return self.vocabulary * self.hidden
+
+    @property
+    def cache_values(self) -> int:
+        """Keys and values that a token leaves in the cache of a sampler."""
+        return 2 * self.layers * self.key_width
+
+
+def _qwen(
+    layers: int, hidden: int, intermediate: int, heads: int, kv_heads: int, positions: int
+) -> Architecture:
+    small = hidden < 3000  # the small ones have a tied head and a vocabulary padded less
+    return Architecture(
+        layers, hidden, intermediate, heads, kv_heads, 151_936 if small else 152_064, positions,
+        head_size=hidden // heads, tied=small, qkv_bias=True,
+    )  # fmt: skip
+
+
+# The 11 base models of section 2.2 and the 3 instruct models of appendix D.
+MODELS = {
+    "Qwen/Qwen2.5-0.5B": _qwen(24, 896, 4864, 14, 2, 32_768),
+    "Qwen/Qwen2.5-1.5B": _qwen(28, 1536, 8960, 12, 2, 131_072),
+    "Qwen/Qwen2.5-3B": _qwen(36, 2048, 11_008, 16, 2, 32_768),
+    "Qwen/Qwen2.5-7B": _qwen(28, 3584, 18_944, 28, 4, 131_072),
+    "Qwen/Qwen2.5-32B": _qwen(64, 5120, 27_648, 40, 8, 131_072),
+    "Qwen/Qwen2.5-1.5B-Instruct": _qwen(28, 1536, 8960, 12, 2, 32_768),
+    "Qwen/Qwen2.5-3B-Instruct": _qwen(36, 2048, 11_008, 16, 2, 32_768),
+    "Qwen/Qwen2.5-7B-Instruct": _qwen(28, 3584, 18_944, 28, 4, 32_768),
+    "mistralai/Mistral-7B-v0.3": Architecture(
+        32, 4096, 14_336, 32, 8, 32_768, 32_768, head_size=128
+    ),
+    "mistralai/Mistral-Nemo-Base-2407": Architecture(
+        40, 5120, 14_336, 32, 8, 131_072, 131_072, head_size=128
+    ),
+    "mistralai/Mistral-Small-24B-Base-2501": Architecture(
+        40, 5120, 32_768, 32, 8, 131_072, 32_768, head_size=128
+    ),
+    "meta-llama/Llama-3.2-3B": Architecture(
+        28, 3072, 8192, 24, 8, 128_256, 131_072, head_size=128, tied=True
+    ),
+    "meta-llama/Llama-3.1-8B": Architecture(
+        32, 4096, 14_336, 32, 8, 128_256, 131_072, head_size=128
+    ),
+    "deepseek-ai/deepseek-math-7b-base": Architecture(
+        30, 4096, 11_008, 32, 32, 102_400, 4096, head_size=128
+    ),
+}
+
+
+def architecture_at(path: str) -> Architecture | None:
+    """Return the shape of a model by its hub id or its folder.
+
+    None for a hub id that is not written down here, and for a folder of another kind of model.
+    """
+    file = Path(path) / "config.json"
+    if not file.is_file():
+        return MODELS.get(path.rstrip("/"))
+    try:
+        table = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return None  # whoever loads the model says what is wrong with it
+    biased = table.get("attention_bias") or table.get("mlp_bias")
+    if table.get("model_type") not in _KINDS or biased:
+        return None
+    heads = table["num_attention_heads"]
+    return Architecture(
+        layers=table["num_hidden_layers"],
+        hidden=table["hidden_size"],
+        intermediate=table["intermediate_size"],
+        heads=heads,
+        kv_heads=table.get("num_key_value_heads") or heads,
+        vocabulary=table["vocab_size"],
+        positions=table["max_position_embeddings"],
+        head_size=table.get("head_dim") or table["hidden_size"] // heads,
+        tied=table.get("tie_word_embeddings", False),
+        qkv_bias=table["model_type"] == "qwen2",
+    )

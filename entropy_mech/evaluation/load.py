@@ -1,0 +1,223 @@
+"""The model to evaluate, and the sampler that answers for it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from entropy_mech.config.files import base_model_id
+from entropy_mech.config.hardware import VLLMSamplerConfig
+from entropy_mech.errors import UserError, bad_value, unknown_name
+from entropy_mech.problems.benchmarks import BenchmarkSet
+from entropy_mech.runs.find import run_or_model
+from entropy_mech.runs.store import Run, RunStore
+from entropy_mech.sampling.sampler import Sampler
+from entropy_mech.sampling.torch_sampler import TorchSampler
+from entropy_mech.train.models import load_pretrained, load_without_weights, positions_of
+from entropy_mech.train.pretrain import prepare_base_model
+
+# -- The model -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """Where a model's weights and tokenizer are; nothing is loaded yet.
+
+    Attributes:
+        place: a folder in Hugging Face format, or a hub id.
+        identity: a name that changes when the weights do.
+        revision: of a hub id, where a configuration pins one.
+        toy: whether it is a toy's, which is always sampled on the CPU.
+        threads: of torch, where a run's configuration says how many.
+
+    """
+
+    place: str
+    identity: str
+    revision: str | None = None
+    toy: bool = False
+    threads: int | None = None
+
+
+def find_model(
+    name: str, store: RunStore, *, before_training: bool = False, profile: str = "toy"
+) -> FoundModel:
+    """Return where a model is that a user names.
+
+    ``name`` is a run, as ``runs.find.find_run`` takes it (its id, its folder, its file or the
+    name of that, which ``profile`` says where to look for), a folder in Hugging Face format, or a
+    hub id. ``before_training`` takes a run's base model.
+
+    Raises:
+        UserError: a run that has no policy yet, or no such run.
+
+    """
+    run = run_or_model(name, store=store, profile=profile)
+    if run is None:
+        if before_training:
+            raise bad_value("--before-training", name, "is no run; leave the option out")
+        place = str(Path(name).resolve()) if Path(name).is_dir() else name
+        return FoundModel(name, f"hf-{hashlib.sha256(place.encode()).hexdigest()[:12]}")
+    config = run.config
+    if not before_training:
+        found = newest_policy(run)
+        if found is None:
+            fix = f"run: entropy-mech train {name}" if name.endswith(".toml") else "train it first"
+            raise bad_value("model", name, f"is not trained yet; {fix}")
+        return found
+    identity = f"base-{base_model_id(config)}"
+    if config.toy:
+        place = prepare_base_model(store.root, config)
+        return FoundModel(str(place), identity, toy=True, threads=config.threads)
+    return FoundModel(config.model.path, identity, config.model.revision, threads=config.threads)
+
+
+def newest_policy(run: Run) -> FoundModel | None:
+    """Return the newest policy of a run; None where it has none."""
+    folder = run.newest_model()
+    if folder is None:
+        return None
+    config = run.config
+    identity = f"{run.path.name}-{folder.name}"
+    return FoundModel(str(folder), identity, toy=config.toy, threads=config.threads)
+
+
+# -- The sampler ---------------------------------------------------------------------------------
+
+KINDS = ("auto", "torch", "vllm")
+# Sequences handed over at once, after which they are saved. vLLM keeps as many as fit its cache
+# going and needs a long queue for that.
+BATCH_SIZE = {"torch": 64, "vllm": 1024}
+_BATCH_TIMEOUT_S = 6 * 3600.0
+
+
+@dataclass(frozen=True)
+class OpenSampler:
+    """A model that can be asked.
+
+    Attributes:
+        sampler: of the model's own weights, policy version 0.
+        tokenizer: of the model.
+        kind: ``torch`` or ``vllm``.
+        batch_size: sequences that are best handed over at once.
+
+    """
+
+    sampler: Sampler
+    tokenizer: PreTrainedTokenizerBase
+    kind: str
+
+    @property
+    def batch_size(self) -> int:
+        return BATCH_SIZE[self.kind]
+
+
+@contextmanager
+def open_sampler(
+    found: FoundModel, sets: Sequence[BenchmarkSet], *, kind: str = "auto", tensor_parallel: int = 1
+) -> Iterator[OpenSampler]:
+    """Load a model for the problems of ``sets``; engines end with the block.
+
+    Args:
+        found: the model.
+        sets: what it will be asked.
+        kind: ``torch`` samples in this process, on a GPU where there is one; ``vllm`` with
+            engines, one for every ``tensor_parallel`` GPUs of this host (on a CPU: one).
+            ``auto`` is ``vllm`` where there are a GPU and vLLM and the model is no toy's.
+        tensor_parallel: GPUs that an engine's weights are split over.
+
+    Raises:
+        UserError: the model cannot be loaded, has too few positions for the longest prompt and
+            response, or the kind asked for cannot be had.
+
+    """
+    chosen = _chosen(kind, found)
+    if found.threads:
+        torch.set_num_threads(found.threads)
+    if chosen == "torch":
+        model, tokenizer = load_pretrained(found.place, found.revision)
+        _longest(sets, tokenizer, positions_of(model.config))
+        if torch.cuda.is_available() and not found.toy:
+            model = model.to("cuda")
+        yield OpenSampler(TorchSampler(model, **_special_tokens(tokenizer)), tokenizer, chosen)
+        return
+    from entropy_mech.sampling.vllm_sampler import VLLMSampler
+
+    config, tokenizer = load_without_weights(found.place, found.revision)
+    with VLLMSampler(
+        found.place,
+        VLLMSamplerConfig(
+            placement="separate",
+            engines=_engines(tensor_parallel),
+            tensor_parallel=tensor_parallel,
+            gpu_memory_fraction=0.9,
+            sample_timeout_s=_BATCH_TIMEOUT_S,
+        ),
+        **_special_tokens(tokenizer),
+        dtype=torch.float32 if config.dtype == torch.float32 else torch.bfloat16,
+        max_model_len=_longest(sets, tokenizer, positions_of(config)),
+        seed=0,  # each response has a stream of its own
+        revision=found.revision,
+    ) as sampler:
+        yield OpenSampler(sampler, tokenizer, chosen)
+
+
+def _chosen(kind: str, found: FoundModel) -> str:
+    if kind not in KINDS:
+        raise unknown_name("--sampler", kind, KINDS)
+    installed = importlib.util.find_spec("vllm") is not None
+    if kind == "vllm" and not installed:
+        raise UserError(
+            "--sampler = vllm: vLLM is not installed; pip install 'entropy-mech[gpu]', or make "
+            "stack in a clone"
+        )
+    if kind != "auto":
+        return kind
+    return "vllm" if installed and torch.cuda.is_available() and not found.toy else "torch"
+
+
+def _engines(tensor_parallel: int) -> int:
+    gpus = torch.cuda.device_count()
+    if tensor_parallel > max(gpus, 1):
+        raise bad_value(
+            "--tensor-parallel",
+            tensor_parallel,
+            f"there are {gpus} GPUs here; give as many or less",
+        )
+    return max(gpus // tensor_parallel, 1)
+
+
+def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    return {"pad_token": tokenizer.pad_token_id, "eos_token": tokenizer.eos_token_id}
+
+
+def _longest(
+    sets: Sequence[BenchmarkSet], tokenizer: PreTrainedTokenizerBase, positions: int | None
+) -> int:
+    """Return the tokens of the longest prompt and response together.
+
+    Raises:
+        UserError: the model has fewer positions.
+
+    """
+    longest = 0
+    for one in sets:
+        prompts = tokenizer([problem.prompt for problem in one.problems])["input_ids"]
+        room = max(map(len, prompts)) + one.protocol.max_new_tokens
+        if positions and room > positions:
+            raise bad_value(
+                "--max-new-tokens",
+                one.protocol.max_new_tokens,
+                f"with a prompt of {one.name} that makes {room} tokens, and the model has "
+                f"{positions} positions; give {positions - room + one.protocol.max_new_tokens} "
+                "or less",
+            )
+        longest = max(longest, room)
+    return longest

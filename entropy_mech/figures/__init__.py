@@ -1,1 +1,0 @@
-"""Figures: tidy frame + Axes in, Axes out."""

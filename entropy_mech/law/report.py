@@ -1,0 +1,321 @@
+"""Everything the law says about one run, as an object and as text, forecasts included."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from entropy_mech.errors import UserError, bad_value
+from entropy_mech.law.course import Course, course_of
+from entropy_mech.law.fit import LawFit, checked_points, fit_law
+from entropy_mech.law.forms import compare_forms, n_first
+from entropy_mech.law.intervals import (
+    ResidualDiagnostics,
+    law_intervals,
+    law_warnings,
+    residual_diagnostics,
+)
+from entropy_mech.law.log import RunLog, read_log
+
+# -- Forecasts (Fig. 5) --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LawForecast:
+    """A fit on the first ``n_fitted`` points and its errors on the others.
+
+    ``rmse``, ``mean_error`` and ``last_error`` (observed less predicted) are in the unit of the
+    performance. ``points`` has a row a point: entropy_nats, performance, predicted, low, high (95 %
+    interval of one evaluation, NaN if fewer than 5 points were fitted), forecast (True after the
+    first ones).
+    """
+
+    fit: LawFit
+    n_fitted: int
+    rmse: float
+    mean_error: float
+    last_error: float
+    points: pd.DataFrame
+
+
+def forecast_law(
+    entropy_nats: np.ndarray, performance: np.ndarray, *, fraction: float = 0.15
+) -> LawForecast:
+    """Fit the law on the first ``fraction`` of the points and forecast performance at the rest.
+
+    The forecast is given the entropies that the rest reached: the law says what performance they
+    buy, not when they come. Points in training order; at least 4 are fitted, at least 1 forecast.
+
+    >>> entropy = np.linspace(1.0, 0.1, 20)
+    >>> forecast = forecast_law(entropy, 0.9 - 0.2 * np.exp(entropy), fraction=0.25)
+    >>> forecast.n_fitted, bool(forecast.rmse < 1e-12)
+    (5, True)
+    """
+    entropy, scores = checked_points(entropy_nats, performance)
+    first = n_first(len(entropy), fraction)
+    fit = fit_law(entropy[:first], scores[:first])
+    predicted = fit.predict(entropy)
+    low = high = np.full(len(entropy), np.nan)
+    if first >= 5:
+        table = law_intervals(entropy[:first], scores[:first], at_entropy_nats=entropy)
+        rows = table[table["quantity"] == "law"]
+        low, high = rows["observed_low"].to_numpy(), rows["observed_high"].to_numpy()
+    error = (scores - predicted)[first:]
+    return LawForecast(
+        fit=fit,
+        n_fitted=first,
+        rmse=float(np.sqrt(np.mean(error**2))),
+        mean_error=float(error.mean()),
+        last_error=float(error[-1]),
+        points=pd.DataFrame(
+            {
+                "entropy_nats": entropy,
+                "performance": scores,
+                "predicted": predicted,
+                "low": low,
+                "high": high,
+                "forecast": np.arange(len(entropy)) >= first,
+            }
+        ),
+    )
+
+
+# -- The report ----------------------------------------------------------------------------------
+
+_MOST_POINTS = 20_000  # beyond, intervals take minutes
+_FORECAST_SHARES = (0.5, 0.25, 0.1)  # of the lowest entropy reached
+
+
+@dataclass(frozen=True)
+class LawReport:
+    """The law on one run. ``points``: step, entropy_nats, performance, in training order.
+
+    ``intervals`` is ``law_intervals`` with rows ``law`` at lower entropies, None below five points;
+    ``forms`` is ``compare_forms``, likewise; ``unit`` is fraction, percent or reward. ``course`` is
+    what entropy did: unless it was spent, the fit is a curve and not the law. ``read`` says what
+    was taken from a log.
+    """
+
+    points: pd.DataFrame
+    fit: LawFit
+    intervals: pd.DataFrame | None
+    forms: pd.DataFrame | None
+    diagnostics: ResidualDiagnostics
+    warnings: list[str]
+    unit: str
+    course: Course
+    read: list[str] = field(default_factory=list)
+
+    def text(self) -> str:
+        """Return the report as a few lines for a terminal, what speaks against it first."""
+        fit, entropy = self.fit, self.points["entropy_nats"]
+        lines = [f"warning: {warning}" for warning in self.warnings] + self.read
+        lines += [
+            f"{fit.n_points} points, entropy {entropy.iloc[0]:.3g} -> {entropy.iloc[-1]:.3g} nats; "
+            f"performance in {_UNITS[self.unit]}"
+        ]
+        measures = (
+            f"R^2 {fit.r2:.3f}, RMSE {fit.rmse:.3g}, residual autocorrelation "
+            f"{self.diagnostics.lag1_autocorrelation:.2f}"
+        )
+        if not self.course.is_law:
+            lines += [f"not the law, only least squares: a {fit.a:.4g}, b {fit.b:.4g}; {measures}"]
+            return "\n".join(lines)
+        lines += [f"R = -a exp(H) + b    {measures}"]
+        if self.intervals is None:
+            lines += [f"  a {fit.a:.4g}   b {fit.b:.4g}   ceiling (H = 0) {fit.ceiling:.4g}"]
+        else:
+            lines += [_line(row) for row in self.intervals.itertuples()]
+        return "\n".join(lines)
+
+    def forecast(self, fraction: float = 0.15) -> LawForecast:
+        """Fit the first ``fraction`` of the points and forecast the rest (Fig. 5)."""
+        points = self.points
+        return forecast_law(points["entropy_nats"], points["performance"], fraction=fraction)
+
+    def checks(self) -> pd.DataFrame:
+        """Return, a row each, what the law claims of this run: claim, measured, holds."""
+        rows = [
+            ("R^2 of the law is at least 0.9", f"{self.fit.r2:.3f}", self.fit.r2 >= 0.9),
+            ("nothing speaks against the law", "; ".join(self.warnings) or "no warning",
+             not self.warnings),
+        ]  # fmt: skip
+        if self.intervals is not None:
+            a = self.intervals.set_index("quantity").loc["a"]
+            measured = f"{a['estimate']:.3g} [{a['low']:.3g}, {a['high']:.3g}]"
+            rows.insert(0, ("a is positive: entropy buys performance", measured, a["low"] > 0.0))
+            rows += self._forecast_check()
+        if not self.course.is_law:
+            rows.insert(
+                0, ("entropy is spent, by nothing but training", self.course.sentence, False)
+            )
+        frame = pd.DataFrame(rows, columns=["claim", "measured", "holds"])
+        return frame.astype({"holds": bool})
+
+    def _forecast_check(self) -> list[tuple[str, str, bool]]:
+        claim = "the first 15 % forecast the rest: 90 % of it in the 95 % intervals"
+        try:
+            later = self.forecast().points.query("forecast and low == low")
+        except UserError as error:  # entropy does not move among the first
+            return [(claim, str(error), False)]
+        inside = later["performance"].between(later["low"], later["high"]).mean()
+        return [(claim, f"{100 * inside:.0f} %", inside >= 0.9)] if len(later) else []
+
+
+def analyse_run(
+    entropy_nats: np.ndarray,
+    performance: np.ndarray,
+    *,
+    step: np.ndarray | None = None,
+    at_entropy_nats: np.ndarray | None = None,
+    performance_name: str = "",
+    course: Course | None = None,
+) -> LawReport:
+    """Fit the law to one run and say how far it can be trusted.
+
+    Points in training order. ``at_entropy_nats`` are entropies to forecast at; by default a half, a
+    quarter and a tenth of the lowest reached. ``performance_name`` helps ``performance_unit``;
+    ``course`` is ``course_of`` these points if None. Raises ``UserError`` for what ``fit_law``
+    refuses, for performance that never moves and for percent mixed with fractions.
+
+    >>> entropy = np.linspace(1.0, 0.1, 30)
+    >>> noise = 0.01 * np.random.default_rng(0).standard_normal(30)
+    >>> report = analyse_run(entropy, 0.9 - 0.2 * np.exp(entropy) + noise)
+    >>> round(report.fit.ceiling, 1), report.unit, report.warnings
+    (0.7, 'fraction', [])
+    """
+    entropy, scores = checked_points(entropy_nats, performance)
+    unit = performance_unit(scores, performance_name)
+    course = course or course_of(entropy, scores)
+    step = np.arange(len(entropy)) if step is None else np.asarray(step)
+    block, read = -(-len(entropy) // _MOST_POINTS), []
+    if block > 1:  # the law is linear in exp(H): the means of points on it are on it too
+        read = [f"note: {len(entropy)} points, averaged over {block} neighbours each"]
+        starts = np.arange(0, len(entropy), block)
+        sizes = np.diff([*starts, len(entropy)])
+        entropy = np.log(np.add.reduceat(np.exp(entropy), starts) / sizes)
+        scores, step = np.add.reduceat(scores, starts) / sizes, step[starts]
+    if np.ptp(scores) == 0.0:
+        raise bad_value(
+            "performance", f"{scores[0]:g} everywhere", "give a run in which performance moves"
+        )
+    at = entropy.min() * np.array(_FORECAST_SHARES) if at_entropy_nats is None else at_entropy_nats
+    enough = len(entropy) >= 5
+    forms = compare_forms(entropy, scores) if len(entropy) >= 8 else None
+    intervals = law_intervals(entropy, scores, at_entropy_nats=at) if enough else None
+    warnings = law_warnings(entropy, scores, forms, course)
+    best = {"fraction": 1.0, "percent": 100.0, "reward": np.inf}[unit]
+    if course.is_law and intervals is not None and intervals.loc[2, "high"] > best:
+        warnings.append(f"the interval of the ceiling reaches beyond {best:g}, which cannot be")
+    return LawReport(
+        points=pd.DataFrame(
+            {
+                "step": step,
+                "entropy_nats": entropy,
+                "performance": scores,
+            }
+        ),
+        fit=fit_law(entropy, scores),
+        intervals=intervals,
+        forms=forms,
+        diagnostics=residual_diagnostics(entropy, scores),
+        warnings=warnings,
+        unit=unit,
+        course=course,
+        read=read,
+    )
+
+
+def analyse_log(
+    path: str | Path,
+    *,
+    entropy: str = "",
+    performance: str = "",
+    step: str = "",
+    run: str = "",
+    at_entropy_nats: np.ndarray | None = None,
+) -> tuple[LawReport, RunLog]:
+    """Read a log (``read_log``) and analyse it (``analyse_run``)."""
+    log = read_log(path, entropy=entropy, performance=performance, step=step, run=run)
+    scores = log.frame["performance"]
+    everywhere = log.every_step["entropy_nats"].dropna()
+    checked_points(log.frame["entropy_nats"], scores)  # says what is wrong in terms of the points
+    report = analyse_run(
+        log.frame["entropy_nats"],
+        scores,
+        step=log.frame["step"],
+        at_entropy_nats=at_entropy_nats,
+        performance_name="%" if log.percent else log.performance_column,
+        course=course_of(everywhere, scores, controlled=log.controlled),
+    )
+    report.warnings.extend(log.warnings)
+    if log.on_training_data:
+        report.warnings.append(
+            f"{log.performance_column!r} is measured on training prompts: the paper's law is about "
+            "held-out accuracy"
+        )
+    report.read[:0] = [log.columns_taken(), *(f"note: {note}" for note in log.notes)]
+    return report, log
+
+
+def performance_unit(performance: np.ndarray, name: str = "") -> str:
+    """Return ``fraction``, ``percent`` or ``reward``; refuse fractions and percent mixed.
+
+    Values within [0, 1] are fractions. Up to 100 they are percent if the column's name means an
+    accuracy or says percent; without such a name if the largest is above 20, and never if the name
+    says reward, return or sum: rewards are summed over parts, up to 8 or 13.7. Mixed means: some
+    values are at most 1, others above 1.5, and reading the former as fractions of 100 makes the
+    series clearly smoother (the sum of its steps smaller by a quarter).
+
+    >>> performance_unit(np.array([0.2, 0.4])), performance_unit(np.array([0.4, 21.0, 38.0]))
+    ('fraction', 'percent')
+    >>> performance_unit(np.array([1.0, 13.7])), performance_unit(np.array([1.0, 13.7]), "eval_acc")
+    ('reward', 'percent')
+    """
+    scores = np.asarray(performance, dtype=np.float64)
+    if scores.min() < 0.0 or scores.max() > 100.0:
+        return "reward"
+    if re.search(r"%|percent|(?:^|[/_.])pct", name, re.IGNORECASE):
+        return "percent"
+    if scores.max() <= 1.0 + 1e-6:
+        return "fraction"
+    rewards = re.search(r"reward|return|(?:^|[/_.])(?:sum|total|points)(?:$|[/_.])", name, re.I)
+    accuracy = re.search(r"acc(?:uracy|[/_.]|$)|correct|pass[@_]|(?:mean|avg)@|_rate$", name, re.I)
+    if rewards or scores.max() <= (1.5 if accuracy else 20.0):
+        return "reward"
+    small = (scores > 0.0) & (scores <= 1.0)
+    if small.any():
+        scaled = np.where(small, 100.0 * scores, scores)
+        if np.abs(np.diff(scaled)).sum() < 0.75 * np.abs(np.diff(scores)).sum():
+            raise bad_value(
+                "performance",
+                f"{scores[small][0]:g} beside {scores.max():g}",
+                "percent mixed with fractions: give one of the two",
+            )
+    return "percent"
+
+
+def check_forecast_entropies(values: list[float]) -> np.ndarray | None:
+    """Return entropies to forecast at, or None for the default ones; refuse negative ones.
+
+    >>> check_forecast_entropies([]) is None
+    True
+    """
+    if not values:
+        return None
+    if not all(0.0 <= value <= 50.0 for value in values):
+        raise UserError(f"--at {min(values):g}: give entropies in nats, 0 or more")
+    return np.array(values)
+
+
+_UNITS = {"fraction": "fractions", "percent": "percent", "reward": "units of the reward"}
+
+
+def _line(row) -> str:
+    names = {"a": "a", "b": "b", "ceiling": "ceiling (H = 0)"}
+    name = names.get(row.quantity) or f"at H = {row.entropy_nats:.3g} nats"
+    return f"  {name:20} {row.estimate:8.4g}   95 % interval {row.low:.4g} to {row.high:.4g}"

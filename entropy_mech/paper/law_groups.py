@@ -1,0 +1,583 @@
+"""Figures 3, 4, 6, 13 and 14: the law by model, algorithm and training set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from math import inf
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy import stats
+
+from entropy_mech.errors import UserError
+from entropy_mech.law.fit import fit_law
+from entropy_mech.law.intervals import law_intervals
+from entropy_mech.paper import published
+from entropy_mech.paper.claims import MIN_REPLICATES, Claim, Fact, over_replicates
+from entropy_mech.paper.models import BASE_MODELS
+from entropy_mech.paper.published import published_fits
+from entropy_mech.paper.style import (
+    LOWEST_NATS,
+    ORDINAL_COLOURS,
+    SEED_MARKERS,
+    log_entropy_axis,
+    note,
+    panels,
+    seeds_of,
+)
+
+# -- The law by group ----------------------------------------------------------------------------
+
+# The groups of Figs. 6 and 13, in the paper's order; the run that both share is section 2's own.
+ALGORITHMS = {
+    "fig03_qwen2.5_7b": "GRPO",
+    "fig06_rloo": "RLOO",
+    "fig06_prime": "PRIME",
+    "fig06_reinforce_pp": "REINFORCE++",
+}
+TRAINING_SETS = {
+    "fig13_dapo_math": "DAPO-MATH",
+    "fig13_gsm8k": "GSM8K",
+    "fig03_qwen2.5_7b": "Eurus-RL-Data",
+    "fig13_eurus_math_difficult": "Eurus-RL-Data-Difficult",
+}
+LAST_VALIDATIONS = 3  # the accuracy reached is their mean
+_QUANTITIES = ("a", "b", "ceiling", "r2", "rmse")
+
+
+def by_model(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with the columns group (the model's label) and family, in paper order."""
+    if frame.empty:
+        return frame
+    known = [name for name in BASE_MODELS if name in set(frame["model"])]
+    parts = [frame[frame["model"] == name] for name in known]
+    return pd.concat(
+        part.assign(group=BASE_MODELS[name].label, family=BASE_MODELS[name].family)
+        for name, part in zip(known, parts, strict=True)
+    )
+
+
+def by_run(frame: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
+    """Return the frame's runs that ``labels`` names, with their label as column group, in order."""
+    if frame.empty:
+        return frame
+    parts = [frame[frame["run"] == run].assign(group=label) for run, label in labels.items()]
+    return pd.concat(parts)
+
+
+def validated(frame: pd.DataFrame, accuracy: str = "validation_accuracy") -> pd.DataFrame:
+    """Return the steps with a validation: entropy and accuracy of one and the same policy."""
+    return frame.dropna(subset=["entropy_nats", accuracy])
+
+
+def law_fits(
+    frame: pd.DataFrame,
+    by: Sequence[str] = ("group",),
+    *,
+    accuracy: str = "validation_accuracy",
+) -> pd.DataFrame:
+    """Fit R = -a exp(H) + b (Eq. 6) to every run: a row for each of ``by`` and each seed.
+
+    ``frame`` has seed, step, entropy_nats and the accuracy (a fraction, NaN between validations).
+    Columns: a, b, ceiling, rmse, r2; reached (mean of the last validations); entropy_first and
+    entropy_last (nats); points; note, which says why where a run could not be fitted (its numbers
+    are then NaN) or the law has the wrong sign.
+    """
+    rows = []
+    for key, part in validated(frame, accuracy).groupby([*by, "seed"], sort=False):
+        entropy, scores = part["entropy_nats"], part[accuracy]
+        rows.append(
+            dict(zip([*by, "seed"], key, strict=True))
+            | fit_or_note(entropy, scores)
+            | {
+                "reached": scores.tail(LAST_VALIDATIONS).mean(),
+                "entropy_first": entropy.iloc[0],
+                "entropy_last": entropy.tail(LAST_VALIDATIONS).mean(),
+                "points": len(part),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def fit_or_note(entropy: Sequence[float], scores: Sequence[float]) -> dict[str, Any]:
+    """Return the fit's numbers and a note: empty, what is odd, or why there is no fit.
+
+    >>> fit_or_note([0.2, 0.2, 0.2], [0.1, 0.2, 0.3])["note"]
+    'no fit: entropy_nats = 0.2 everywhere: give a run in which entropy moves'
+    """
+    try:
+        fit = fit_law(entropy, scores)
+    except UserError as error:
+        return dict.fromkeys(("a", "b", "ceiling", "rmse", "r2"), np.nan) | {
+            "note": f"no fit: {error}"
+        }
+    note = "accuracy is constant" if np.isnan(fit.r2) else ""
+    if fit.a < 0:
+        note = "a is negative: accuracy fell as entropy fell"
+    return {"a": fit.a, "b": fit.b, "ceiling": fit.ceiling, "rmse": fit.rmse, "r2": fit.r2,
+            "note": note}  # fmt: skip
+
+
+def law_estimates(frame: pd.DataFrame, *, quantities: Sequence[str] = _QUANTITIES) -> pd.DataFrame:
+    """Return each group's coefficients with 95 % intervals: group, quantity, estimate, low, high.
+
+    Estimates are means over seeds with Student's interval. One seed has no such interval: a, b and
+    the ceiling then have the interval of the one run's points (``theory.law_intervals``), which
+    says nothing of what another seed would do.
+    """
+    rows = []
+    for group, fits in law_fits(frame).groupby("group", sort=False):
+        runs = validated(frame[frame["group"] == group])
+        one_run = _one_run_interval(runs) if len(fits) == 1 else {}
+        for quantity in quantities:
+            claim = over_replicates("", "", fits[quantity], holds=(0, 0))
+            low, high = one_run.get(quantity, (claim.low, claim.high))
+            rows.append(
+                {"group": group, "quantity": quantity, "estimate": claim.estimate}
+                | {"low": low, "high": high, "seeds": len(fits)}
+            )
+    return pd.DataFrame(rows)
+
+
+def law_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return ``law_estimates`` for the reader, a row a group: intervals in brackets, and notes."""
+    if frame.empty:
+        return pd.DataFrame()
+    estimates, fits = law_estimates(frame), law_fits(frame)
+    words = estimates.assign(text=[interval_text(r) for r in estimates.itertuples()])
+    table = words.pivot(index="group", columns="quantity", values="text")
+    each = fits.groupby("group", sort=False)
+    names = {"ceiling": "ceiling b - a", "r2": "R^2", "rmse": "RMSE"}
+    return (
+        table.loc[fits["group"].unique(), list(_QUANTITIES)]
+        .rename(columns=names)
+        .assign(**{
+            "accuracy reached": each["reached"].mean().round(3),
+            "entropy (nats)": [f"{f:.3g} to {t:.3g}" for f, t in
+                               each[["entropy_first", "entropy_last"]].mean().to_numpy()],
+            "points a run": each["points"].min(),
+            "seeds": each["seed"].nunique(),
+            "note": each["note"].agg(lambda notes: "; ".join(sorted(set(notes) - {""}))),
+        })
+        .rename_axis(columns=None)
+    )  # fmt: skip
+
+
+def interval_text(row: Any) -> str:
+    """Return an estimate with its interval in words, ``0.97 [0.95, 0.99]``; no fit is a dash."""
+    if np.isnan(row.estimate):
+        return "-"
+    if np.isnan(row.low):
+        return f"{row.estimate:.3g}"
+    return f"{row.estimate:.3g} [{row.low:.3g}, {row.high:.3g}]"
+
+
+def law_claims(frame: pd.DataFrame, *, of: str, paper_r2: str, paper_ceiling: str) -> list[Claim]:
+    """Judge whether the law holds over the groups of a figure.
+
+    A group whose law cannot be fitted counts as R^2 = 0. ``of`` names the groups.
+    """
+    fits = law_fits(frame)
+    fits["r2"] = fits["r2"].fillna(0.0)
+    fits["off"] = (fits["ceiling"] - fits["reached"]).abs().fillna(inf)
+    seeds, groups = fits.groupby("seed"), fits["group"].nunique()
+    return [
+        over_replicates(
+            f"R = -a exp(H) + b explains the runs: median R^2 of {groups} {of} at least 0.9",
+            paper_r2,
+            seeds["r2"].median(),
+            holds=(0.9, inf),
+            contradicted=(-inf, 0.5),
+        ),
+        over_replicates(
+            f"R^2 is at least 0.9 in nine of ten {of} (share of {groups})",
+            paper_r2,
+            seeds["r2"].agg(lambda r2: (r2 >= 0.9).mean()),
+            holds=(0.9, inf),
+            contradicted=(-inf, 0.5),
+        ),
+        over_replicates(
+            f"The ceiling b - a is within 0.05 of the accuracy reached: median distance over {of}",
+            paper_ceiling,
+            seeds["off"].median().replace(inf, np.nan),
+            holds=(-inf, 0.05),
+            contradicted=(0.15, inf),
+        ),
+    ]
+
+
+def unchecked(statement: str) -> list[Fact]:
+    """Return the claim of a figure of which the paper gives nothing that could be checked."""
+    return [Fact(statement, "curves alone, not digitised; no numbers printed", "no runs", None)]
+
+
+def _one_run_interval(points: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """The intervals of a, b and the ceiling from one run's points; none where there are too few."""
+    try:
+        table = law_intervals(points["entropy_nats"], points["validation_accuracy"])
+    except UserError:
+        return {}
+    return {row.quantity: (row.low, row.high) for row in table.itertuples()}
+
+
+# -- Base and instruct models (Figs. 3, 4, 14) ---------------------------------------------------
+
+_PREDICTABLE = "predictable from a and b (section 2.4)"
+_NOT_PRINTED = "not printed; curves not digitised"
+
+
+def maths_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
+    """Judge Fig. 3 on ``by_model`` of its runs; on an empty frame, the digitised Qwen2.5 points."""
+    if frame.empty:
+        return _published_facts()
+    median = published_fits()["r2"].median()
+    return law_claims(
+        frame,
+        of="models",
+        paper_r2=f"{median:.2f} (median of five Qwen2.5 sizes, Fig. 1 right, digitised, our fit)",
+        paper_ceiling=f"{_distances().median():.3f} (the same points)",
+    )
+
+
+def code_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
+    """Judge Fig. 4 on ``by_model`` of its runs."""
+    if frame.empty:
+        return unchecked("R = -a exp(H) + b explains eleven base models on code")
+    return law_claims(frame, of="models", paper_r2=_NOT_PRINTED, paper_ceiling=_PREDICTABLE)
+
+
+def instruct_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
+    """Judge Fig. 14 on ``by_model`` of its runs."""
+    if frame.empty:
+        return unchecked("R = -a exp(H) + b explains three instruct models")
+    return law_claims(
+        frame, of="instruct models", paper_r2=_NOT_PRINTED, paper_ceiling=_PREDICTABLE
+    )
+
+
+def published_table() -> pd.DataFrame:
+    """Return our fit of the five digitised sizes beside the coefficients that the authors drew."""
+    table = published_fits().assign(distance=_distances())
+    return table.rename(columns={"distance": "|ceiling - reached|"}).round(4)
+
+
+def _distances() -> pd.Series:
+    """The distance of each size's ceiling from the mean of its points of lowest entropy."""
+    ceilings = published_fits()["ceiling"]
+    reached = {s: published.scatter(s)[1].tail(LAST_VALIDATIONS).mean() for s in ceilings.index}
+    return (ceilings - pd.Series(reached)).abs()
+
+
+def _published_facts() -> list[Fact]:
+    fits, distances = published_fits(), _distances()
+    errors = fits[["a_error", "b_error"]].abs().max(axis="columns")
+    return [
+        Fact(
+            "Least squares on the digitised points gives back a and b as drawn, within 3 %",
+            "curves of Fig. 1 right",
+            ", ".join(f"{size}: {100 * error:.1f} %" for size, error in errors.items()),
+            bool(errors.max() <= 0.03),
+        ),
+        Fact(
+            "R = -a exp(H) + b explains the points: median R^2 of five sizes at least 0.9",
+            "no R^2 printed",
+            ", ".join(f"{size}: {r2:.3f}" for size, r2 in fits["r2"].items()),
+            bool(fits["r2"].median() >= 0.9),
+        ),
+        Fact(
+            "The ceiling b - a is within 0.05 of the accuracy reached, median over five sizes",
+            _PREDICTABLE,
+            ", ".join(f"{size}: {distance:.3f}" for size, distance in distances.items()),
+            bool(distances.median() <= 0.05),
+        ),
+    ]
+
+
+# -- One curve for several groups? (Figs. 6, 13) -------------------------------------------------
+# Runs are the replicates, not their points: neighbouring validations of one run err together, and
+# two seeds of one configuration differ by more than their points' scatter says. Groups are
+# compared within seeds, because runs of one seed share problems and random streams.
+
+_PERMUTATIONS = 9999
+_ROUNDING = 1e-9  # of a and b: coefficients that agree this well are one
+_LAW_WORDS = {"paper_r2": _NOT_PRINTED, "paper_ceiling": "predictable from a and b (section 2.4)"}
+
+
+def shared_law_test(frame: pd.DataFrame, *, seed: int = 1) -> dict[str, Any]:
+    """Test whether the groups' (a, b) differ by more than their seeds' do.
+
+    ``frame`` has group, seed, step, entropy_nats, validation_accuracy. Each run gives one pair
+    (a, b); the pairs are split into what groups, seeds and the rest explain (a two-way
+    multivariate analysis of variance). Wilks' lambda is |rest| / |rest + groups|, and
+
+        F = (1 / sqrt(lambda) - 1) (v - 1) / (groups - 1),  v = (groups - 1) (seeds - 1),
+
+    is F-distributed with 2 (groups - 1) and 2 (v - 1) degrees of freedom if the pairs are normal,
+    however a and b hang together; for two groups F = (1 / lambda - 1) (v - 1) / 2 with 2 and v - 1,
+    which is Hotelling's paired test. (Sums of squares over all points are no substitute: a and b
+    move together from run to run, and such a test rejects a true law three times too often.)
+    ``p_permutation`` needs no normality: the groups' labels are permuted within each seed. It
+    cannot be below 1 / (groups!)^(seeds - 1).
+
+    Seeds without a fit for every group are left out. Returns groups, seeds, wilks_lambda, f, df1,
+    df2, p_f, p_permutation; the last six are NaN where there are too few.
+    """
+    pairs = _pairs(frame)
+    groups, seeds = pairs.shape[:2]
+    rest = (groups - 1) * (seeds - 1)
+    # 1 for two groups, else 2: lambda's root that is an F.
+    root = min(groups - 1, 2)
+    result = {"groups": groups, "seeds": seeds, "wilks_lambda": np.nan, "f": np.nan,
+              "df1": 2 * (groups - 1), "df2": root * (rest - 1), "p_f": np.nan,
+              "p_permutation": np.nan}  # fmt: skip
+    if rest < 2:
+        return result
+    within = pairs - pairs.mean(axis=0)
+    if np.abs(within).max() < _ROUNDING:
+        return result | {"wilks_lambda": 1.0, "f": 0.0, "p_f": 1.0, "p_permutation": 1.0}
+    stream = np.random.default_rng(seed)
+    order = stream.random((_PERMUTATIONS, groups, seeds)).argsort(axis=1)
+    permuted = np.take_along_axis(within[None], order[..., None], axis=1)
+    observed, others = _wilks(within[None])[0], _wilks(permuted)
+    f = (observed ** (-1 / root) - 1) * result["df2"] / result["df1"]
+    return result | {
+        "wilks_lambda": float(observed),
+        "f": float(f),
+        "p_f": float(stats.f.sf(f, result["df1"], result["df2"])),
+        "p_permutation": float((1 + (others <= observed * (1 + 1e-9)).sum()) / (1 + len(others))),
+    }
+
+
+def sharing_cost(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return, a row a seed, what one curve for all groups costs: rmse_shared, rmse_own, cost.
+
+    Both are over all points of the seed, fractions; own means a curve a group. NaN for a seed in
+    which a group has no fit.
+    """
+    fits, rows = law_fits(frame), []
+    for seed, points in validated(frame).groupby("seed"):
+        own = fits[fits["seed"] == seed]
+        squares = (own["rmse"] ** 2 * own["points"]).sum(skipna=False)
+        row = {"seed": seed, "rmse_shared": np.nan, "rmse_own": np.sqrt(squares / len(points))}
+        if not np.isnan(squares):
+            shared = fit_law(points["entropy_nats"], points["validation_accuracy"])
+            row["rmse_shared"] = shared.rmse
+        rows.append(row | {"cost": row["rmse_shared"] - row["rmse_own"]})
+    return pd.DataFrame(rows)
+
+
+def against_reference(frame: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Return how far each group's a and b are from the reference group's, seed by seed.
+
+    Columns: group, seed, a, b: value / reference - 1 (NaN where either run has no fit).
+    """
+    fits = law_fits(frame).set_index(["group", "seed"])[["a", "b"]]
+    rows = [
+        (fits.loc[group] / fits.loc[reference] - 1).assign(group=group).reset_index()
+        for group in fits.index.get_level_values("group").unique()
+        if group != reference
+    ]
+    return pd.concat(rows)[["group", "seed", "a", "b"]] if rows else pd.DataFrame()
+
+
+def shared_law_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return ``shared_law_test`` and the mean cost of sharing as a one-row table."""
+    if frame.empty:
+        return pd.DataFrame()
+    costs = sharing_cost(frame)[["rmse_shared", "rmse_own", "cost"]].mean()
+    return pd.DataFrame([shared_law_test(frame) | costs.to_dict()])
+
+
+def algorithm_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
+    """Judge Fig. 6: four algorithms trace one curve."""
+    if frame.empty:
+        return unchecked("GRPO, RLOO, PRIME and REINFORCE++ share a and b")
+    claims = [
+        _p_value(
+            frame,
+            "One (a, b) a seed serves all algorithms: not rejected, p at least 0.05",
+            shared=True,
+        ),
+        over_replicates(
+            "A curve for each algorithm fits better by less than 0.01 (RMSE, fraction)",
+            _NOT_PRINTED,
+            sharing_cost(frame)["cost"],
+            holds=(-inf, 0.01),
+            contradicted=(0.03, inf),
+        ),
+    ]
+    reference = frame["group"].iloc[0]  # GRPO, where it was chosen
+    shifts = against_reference(frame, reference)
+    for group, part in shifts.groupby("group", sort=False) if len(shifts) else ():
+        claims += [_within_a_fifth(group, name, reference, part[name]) for name in ("a", "b")]
+    return claims
+
+
+def training_set_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
+    """Judge Fig. 13: the law holds on each training set, with a and b of its own."""
+    if frame.empty:
+        return unchecked("The law holds on four training sets, with a and b of its own on each")
+    return [
+        *law_claims(frame, of="training sets", **_LAW_WORDS),
+        _p_value(
+            frame,
+            "a and b depend on the training set: one curve is rejected, p below 0.05",
+            shared=False,
+        ),
+        over_replicates(
+            "A curve for each training set fits better by at least 0.01 (RMSE, fraction)",
+            _NOT_PRINTED,
+            sharing_cost(frame)["cost"],
+            holds=(0.01, inf),
+            contradicted=(-inf, 0.01),
+        ),
+    ]
+
+
+def _p_value(frame: pd.DataFrame, statement: str, *, shared: bool) -> Fact:
+    """Return the test as a fact; with too few seeds to judge by, without a verdict."""
+    test = shared_law_test(frame)
+    p = test["p_f"]
+    ours = (
+        f"p = {p:.2g} (F({test['df1']}, {test['df2']}) = {test['f']:.2f} of Wilks' lambda; labels "
+        f"permuted within seeds: p = {test['p_permutation']:.2g}), {test['groups']} groups, "
+        f"{test['seeds']} seeds"
+    )
+    tested = test["seeds"] >= MIN_REPLICATES and not np.isnan(p)
+    return Fact(statement, _NOT_PRINTED, ours, (p >= 0.05) == shared if tested else None)
+
+
+def _within_a_fifth(group: str, name: str, reference: str, shift: pd.Series) -> Claim:
+    return over_replicates(
+        f"{group}'s {name} is within 20 % of {reference}'s (value / {reference}'s - 1)",
+        "the same curve (Fig. 6)",
+        shift,
+        holds=(-0.2, 0.2),
+        contradicted=(0.2, inf) if shift.mean() > 0 else (-inf, -0.2),
+    )
+
+
+def _pairs(frame: pd.DataFrame) -> np.ndarray:
+    """Return (a, b) of each run, ``(groups, seeds, 2)``, for the seeds that have every group's."""
+    wide = law_fits(frame).pivot(index="seed", columns="group", values=["a", "b"]).dropna()
+    return np.stack([wide[name].to_numpy().T for name in ("a", "b")], axis=-1)
+
+
+def _wilks(within: np.ndarray) -> np.ndarray:
+    """Return Wilks' lambda of ``(n, groups, seeds, 2)`` pairs, centred in each seed: ``(n,)``."""
+    total = np.einsum("ngsi,ngsj->nij", within, within)
+    means = within.mean(axis=2)
+    between = within.shape[2] * np.einsum("ngi,ngj->nij", means, means)
+    return np.maximum(np.linalg.det(total - between), 0.0) / np.linalg.det(total)
+
+
+# -- Drawing -------------------------------------------------------------------------------------
+
+NOT_DIGITISED = (
+    "The paper's curves of this figure were not digitised,\nand it prints no numbers for it."
+)
+
+
+def law_panel(frame: pd.DataFrame, ax: Axes, *, title: str = "") -> Axes:
+    """Draw accuracy against entropy and the fitted law, one colour a group.
+
+    ``frame``: group, seed, step, entropy_nats, validation_accuracy. Dots: every validation, one
+    marker a seed. Line: the mean of the seeds' fitted curves, which is the curve of their mean a
+    and b; band: from the lowest to the highest of them.
+    """
+    ax.set_title(title)
+    points = validated(frame)
+    fits = law_fits(frame).groupby("group", sort=False)
+    for colour, (group, part) in zip(_colours(points), points.groupby("group", sort=False)):  # noqa: B905
+        _dots(part, ax, colour)
+        _curves(part, fits.get_group(group).dropna(subset="a"), ax, colour, str(group))
+    log_entropy_axis(ax)
+    ax.set_ylabel("validation accuracy (fraction)")
+    ax.legend(fontsize="small", framealpha=0.8, edgecolor="none")
+    return ax
+
+
+def families_figure(frame: pd.DataFrame, *, paper: Callable[[Axes], Axes] | None = None) -> Figure:
+    """Draw ``law_panel`` of each family of base models, as in Figs. 3 and 4.
+
+    ``frame`` is ``by_model``'s. ``paper`` draws the paper's panel beside ours, with the same axes;
+    it stands alone where the frame is empty.
+    """
+    if frame.empty:
+        return panels([[paper or partial(note, text=NOT_DIGITISED)]], width_in=7.5, row_height_in=4)
+    draws = [
+        partial(law_panel, part, title=f"Ours: {family}, {seeds_of(part)}")
+        for family, part in frame.groupby("family", sort=False)
+    ]
+    draws += [paper] if paper else []
+    columns = 3 if len(draws) == 3 else 2
+    rows = [draws[i : i + columns] for i in range(0, len(draws), columns)]
+    return panels(rows, row_height_in=4.2)
+
+
+def groups_figure(frame: pd.DataFrame, *, title: str) -> Figure:
+    """Draw the law by group with a and b of each: Figs. 6, 13, 14. A note on an empty frame."""
+    if frame.empty:
+        return panels([[partial(note, text=NOT_DIGITISED)]], width_in=7.5, row_height_in=2)
+    draws = [
+        partial(law_panel, frame, title=f"{title}, {seeds_of(frame)}"),
+        partial(coefficient_panel, frame, "a"),
+        partial(coefficient_panel, frame, "b"),
+    ]
+    figure = panels([draws], row_height_in=4.2)
+    figure.axes[2].set_yticklabels([])  # the same groups, in the same order
+    # Curves of several groups leave no corner free.
+    figure.axes[0].legend(
+        fontsize="small", frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.16)
+    )
+    return figure
+
+
+def coefficient_panel(frame: pd.DataFrame, quantity: str, ax: Axes) -> Axes:
+    """Draw one coefficient of each group: its mean with 95 % interval, and each seed's own.
+
+    ``quantity``: a, b or ceiling. Groups from top to bottom in the order of the frame.
+    """
+    estimates = law_estimates(frame, quantities=(quantity,))
+    fits = law_fits(frame)
+    for i, (colour, row) in enumerate(zip(_colours(estimates), estimates.itertuples())):  # noqa: B905
+        each = fits.loc[fits["group"] == row.group, quantity]
+        ax.plot(each, np.full(len(each), i + 0.18), "|", color=colour, ms=8)
+        ax.plot([row.low, row.high], [i, i], color=colour, lw=1.6)
+        ax.plot(row.estimate, i, "o", color=colour, ms=5)
+    ax.set_yticks(range(len(estimates)), labels=estimates["group"])
+    ax.set_ylim(len(estimates) - 0.5, -0.5)
+    ax.margins(x=0.1)
+    over = "seeds" if estimates["seeds"].max() > 1 else "the points of one run"
+    name = {"ceiling": "ceiling b - a"}.get(quantity, quantity)
+    ax.set_xlabel(f"{name} (accuracy, fraction); 95 % interval\nover {over}, ticks: each seed")
+    return ax
+
+
+def _dots(part: pd.DataFrame, ax: Axes, colour: str) -> None:
+    for i, (_, run) in enumerate(part.groupby("seed")):
+        ax.scatter(
+            run["entropy_nats"].clip(lower=LOWEST_NATS), run["validation_accuracy"], s=12,
+            color=colour, alpha=0.5, lw=0, marker=SEED_MARKERS[i % len(SEED_MARKERS)],
+        )  # fmt: skip
+
+
+def _curves(part: pd.DataFrame, fits: pd.DataFrame, ax: Axes, colour: str, label: str) -> None:
+    if fits.empty:
+        ax.plot([], [], color=colour, lw=1.5, label=f"{label}: no fit")
+        return
+    entropy = part["entropy_nats"].clip(lower=LOWEST_NATS)
+    grid = np.geomspace(entropy.min(), entropy.max(), 100)
+    curves = -np.outer(fits["a"], np.exp(grid)) + fits["b"].to_numpy()[:, None]
+    ax.fill_between(grid, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.18, lw=0)
+    text = f"{label}: $R^2$ = {fits['r2'].mean():.2f}"
+    ax.plot(grid, curves.mean(axis=0), color=colour, lw=1.5, label=text)
+
+
+def _colours(frame: pd.DataFrame) -> list[str]:
+    groups = frame["group"].nunique()
+    return [ORDINAL_COLOURS[i % len(ORDINAL_COLOURS)] for i in range(groups)]

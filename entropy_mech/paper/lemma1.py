@@ -1,0 +1,233 @@
+"""Lemma 1, its theorems and what lies beyond them: claims and drawing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import SymLogNorm
+
+from entropy_mech.paper.claims import Claim, Fact
+from entropy_mech.paper.published import published_law_claims
+from entropy_mech.theory import visitation_claims
+from entropy_mech.theory.lemma1 import bound_violations, error_slopes
+
+# -- Claims of Lemma 1 ---------------------------------------------------------------------------
+
+_TOLERANCE = {"first_order": 0.05, "second_order": 0.1}
+_PAPER = {
+    "first_order": "2: first order (Lemma 1)",
+    "second_order": "3: what follows where the second order is exact (not in the paper)",
+}
+_Z_95 = 1.96
+
+
+def lemma1_claims(frames: dict[str, pd.DataFrame]) -> list[Claim]:
+    """Judge Lemma 1 on ``verify_lemma1`` frames, by the name of the update that they hold.
+
+    The slope of the log error against log eta is 2 for the first order and 3 with the second; the
+    replicates are random policies, not seeds.
+    """
+    claims = []
+    for update, frame in frames.items():
+        for name, row in error_slopes(frame).iterrows():
+            margin = _Z_95 * row["standard_error"]
+            target, tolerance = row["expected"], _TOLERANCE[name]
+            claims.append(
+                Claim(
+                    f"{update}: |exact - {name.replace('_', ' ')}| grows as eta^{target:g} "
+                    f"(slope within {tolerance:g})",
+                    _PAPER[name],
+                    row["slope"],
+                    row["slope"] - margin,
+                    row["slope"] + margin,
+                    int(row["policies"]),
+                    holds=(target - tolerance, target + tolerance),
+                    contradicted=(-float("inf"), target - 0.5),
+                    of="policies",
+                )
+            )
+        claims.append(_bound_claim(update, frame))
+    return claims
+
+
+def _bound_claim(update: str, frame: pd.DataFrame) -> Claim:
+    broken = float(bound_violations(frame).sum())
+    return Claim(
+        f"{update}: the a-priori error bounds are exceeded by none of {2 * len(frame):,} errors",
+        "no bound in the paper",
+        broken,
+        broken,
+        broken,
+        frame["policy"].nunique(),
+        holds=(0.0, 0.0),
+        of="policies",
+    )
+
+
+# -- Claims beyond the paper ---------------------------------------------------------------------
+
+_NOT_SAID = "not said"
+
+
+def law_facts() -> list[Fact]:
+    """Return what the digitised points of Fig. 1 right support (Eq. 6, sections 2.4 and 2.5)."""
+    return [
+        Fact(row["claim"][:1].upper() + row["claim"][1:], _NOT_SAID, row["measured"], row["holds"])
+        for _, row in published_law_claims().iterrows()
+    ]
+
+
+def visitation_facts(summary: pd.DataFrame) -> list[Fact]:
+    """Return whether Lemma 1's own term is the larger one, family by family of MDPs.
+
+    ``summary`` is ``theory.visitation_summary``'s.
+    """
+    return [
+        Fact(
+            f"{row['family']}, {row['horizon']} tokens: Lemma 1's term outweighs the change of "
+            "the visited states that it leaves out",
+            "the state distribution is held fixed (section 3.1)",
+            f"visitation / Lemma 1 = {row['ratio']:.2g}; wrong sign in "
+            f"{100 * row['wrong_sign_fraction']:.0f} % of policies",
+            row["lemma1_dominates"],
+        )
+        for _, row in visitation_claims(summary).iterrows()
+    ]
+
+
+# -- Drawing -------------------------------------------------------------------------------------
+
+ORDERS = (
+    ("first_order", "first order (Lemma 1)", 2, "C0", "o"),
+    ("second_order", "with the second-order term", 3, "C3", "s"),
+)
+QUADRANTS = {  # (likely, positive): what it is, what it does
+    (True, True): ("likely, reinforced", "entropy falls", 0.98, 0.97, "right", "top"),
+    (True, False): ("likely, suppressed", "entropy rises", 0.98, 0.03, "right", "bottom"),
+    (False, True): ("rare, reinforced", "entropy rises", 0.02, 0.97, "left", "top"),
+    (False, False): ("rare, suppressed", "entropy falls", 0.02, 0.03, "left", "bottom"),
+}
+
+
+def error_against_eta(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the error of Lemma 1 and of the second order against eta, log-log.
+
+    ``frame`` is ``verify_lemma1``'s. Line: median over policies; band: the middle 95 %; dotted: the
+    median of the a-priori bound; grey: exact powers of eta for the eye.
+    """
+    for name, label, power, colour, marker in ORDERS:
+        errors = frame.groupby("eta")[f"{name}_error"].quantile([0.025, 0.5, 0.975]).unstack()
+        etas = errors.index.to_numpy()
+        ax.fill_between(etas, errors[0.025], errors[0.975], color=colour, alpha=0.15, lw=0)
+        ax.plot(etas, errors[0.5], color=colour, marker=marker, ms=4, label=f"error, {label}")
+        bound = frame.groupby("eta")[f"{name}_bound"].median()
+        ax.plot(bound.index, bound, color=colour, ls=":", label="its a-priori bound")
+        if len(etas) > 1:
+            middle = len(etas) // 2
+            guide = errors[0.5].iloc[middle] * (etas / etas[middle]) ** power * 0.2
+            ax.plot(etas, guide, color="0.6", lw=1)
+            ax.annotate(
+                rf"$\propto\eta^{power}$", (etas[-1], guide[-1]), (3, -4), color="0.4",
+                textcoords="offset points", va="top", ha="left",
+            )  # fmt: skip
+    ax.set(xscale="log", yscale="log", xlabel=r"step size $\eta$")
+    ax.set_ylabel(r"$|$exact $\Delta H$ $-$ estimate$|$ (nats)")
+    ax.margins(x=0.12)
+    ax.legend(
+        frameon=False, fontsize="small", title="median; band: middle 95 % of policies",
+        title_fontsize="small",
+    )  # fmt: skip
+    return ax
+
+
+def quadrants(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw actions by log-probability and advantage, coloured by what each adds to dH.
+
+    ``frame`` has one row an action: centred_logp (nats), advantage (less its mean) and
+    contribution (nats per unit of eta), as ``theory.sample_actions`` gives them.
+    """
+    values = frame["contribution"].to_numpy()
+    size = np.abs(values).max() or 1.0
+    points = ax.scatter(
+        frame["centred_logp"], frame["advantage"], c=values, s=9, cmap="RdBu", lw=0, alpha=0.9,
+        norm=SymLogNorm(linthresh=size * 1e-3, vmin=-size, vmax=size),
+    )  # fmt: skip
+    ax.axhline(0.0, color="0.3", lw=0.8)
+    ax.axvline(0.0, color="0.3", lw=0.8)
+    low, high = ax.get_ylim()
+    ax.set_ylim(low - 0.15 * (high - low), high + 0.15 * (high - low))
+    likely, positive = frame["centred_logp"] > 0.0, frame["advantage"] > 0.0
+    for (is_likely, is_positive), (what, effect, x, y, ha, va) in QUADRANTS.items():
+        total = (
+            values[(likely == is_likely) & (positive == is_positive)].sum()
+            / frame.attrs["policies"]
+        )
+        ax.text(
+            x, y, f"{what}: {effect}\n{total:+.3f} nats/$\\eta$ a policy", ha=ha, va=va,
+            transform=ax.transAxes, fontsize="small",
+            bbox={"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 2},
+        )  # fmt: skip
+    ax.set_xlabel(r"$\log\pi(a) + H$ (nats): rare $\leftarrow 0 \rightarrow$ likely")
+    ax.set_ylabel(r"advantage $A(a) - \mathbb{E}_\pi[A]$")
+    bar = ax.figure.colorbar(points, ax=ax, label=r"share of $\Delta H/\eta$ (nats)")
+    ticks = [-size, -size * 1e-2, 0.0, size * 1e-2, size]
+    bar.set_ticks(ticks, labels=[f"{tick:.1g}" for tick in ticks])
+    return ax
+
+
+FAMILIES = {
+    "fork": ("fork: the first token decides the rest", "C3", "^"),
+    "token_tree": ("token tree, random", "C0", "o"),
+    "mixing": ("MDP that forgets its state", "C2", "s"),
+}
+
+
+def visitation_ratio(summary: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw how large the term is that Lemma 1 leaves out; ``summary`` as ``visitation_summary``."""
+    for family, rows in summary.groupby("family", sort=False):
+        label, colour, marker = FAMILIES.get(family, (family, None, "o"))
+        ax.plot(rows["horizon"], rows["ratio"], color=colour, marker=marker, ms=4, label=label)
+    ax.axhline(1.0, color="0.6", lw=1, ls="--")
+    ax.annotate(
+        "as large as Lemma 1's term", (summary["horizon"].max(), 1.0), (0, 3), color="0.4",
+        fontsize="small", textcoords="offset points", ha="right",
+    )  # fmt: skip
+    ax.set_ylim(bottom=0.0)
+    ax.set_xlabel("horizon (tokens a response)")
+    ax.set_ylabel("visitation term / policy term (rms)")
+    ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def group_scales(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the factor GRPO puts on Theorem 1's step; ``frame`` as ``scale_by_success``."""
+    sizes = sorted(frame["group_size"].unique())
+    for shade, size in zip(np.linspace(0.35, 1.0, len(sizes)), sizes, strict=True):
+        rows = frame[frame["group_size"] == size]
+        ax.plot(
+            rows["success_probability"], rows["scale"], color="C0", alpha=shade, label=f"K = {size}"
+        )
+    success = np.sort(frame["success_probability"].unique())
+    ax.plot(success, (success * (1 - success)) ** -0.5, color="k", ls=":", lw=1,
+            label=r"$K\to\infty$: $1/\sqrt{p(1-p)}$")  # fmt: skip
+    ax.set(xlabel="success probability p of the prompt", ylim=(0, 6))
+    ax.set_ylabel(r"scale s: $\mathbb{E}[\Delta z] = s\,\eta\,\pi\,(r-p)$")
+    ax.legend(frameon=False, fontsize="small", ncols=2, loc="upper center")
+    return ax
+
+
+def noise_changes(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw what sampling adds to Theorem 1; ``frame`` as ``sampled_against_expected``."""
+    for (estimator, rows), marker in zip(
+        frame.groupby("estimator", sort=False), "osd", strict=False
+    ):
+        ax.plot(rows["group_size"], rows["noise_change"], marker=marker, ms=4, label=estimator)
+    ax.axhline(0.0, color="0.6", lw=1)
+    ax.set_xscale("log", base=2)
+    sizes = sorted(frame["group_size"].unique())
+    ax.set_xticks(sizes, labels=[str(size) for size in sizes])
+    ax.set_xlabel("group size K")
+    ax.set_ylabel(r"$\mathbb{E}[\Delta H]$ $-$ Theorem 1 (nats)")
+    ax.legend(frameon=False, fontsize="small")
+    return ax

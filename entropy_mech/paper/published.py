@@ -1,0 +1,210 @@
+"""The paper's printed and digitised numbers, and the law fitted to them."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import pandas as pd
+
+from entropy_mech.errors import unknown_name
+from entropy_mech.law.fit import extrapolate_largest, fit_law
+from entropy_mech.law.forms import compare_forms
+from entropy_mech.paper import published
+
+# -- Printed and digitised numbers ---------------------------------------------------------------
+
+FIGURES = (
+    "fig01_left",
+    "fig01_right",
+    "fig08_left",
+    "fig08_right",
+    "fig11",
+    "fig11_accuracy_7b",
+)
+SIZES = ("0.5B", "1.5B", "3B", "7B", "32B")
+
+
+def load(figure: str) -> pd.DataFrame:
+    """Return the readings of one figure; they are readings of a plot, not the authors' logs.
+
+    - ``fig01_right``: model, entropy_nats, accuracy_pct, kind (``point`` or ``drawn_curve``),
+      visible_fraction and reading errors. No training step is shown in that panel.
+    - ``fig01_left``, ``fig08_left``, ``fig08_right``: series, step, value, reading_error.
+    - ``fig11``, ``fig11_accuracy_7b``: model, metric, method, step, value, reading_error.
+
+    Entropy is in nats, accuracy in percent, response length in tokens; ``reading_error`` has the
+    unit of its value and covers the reading alone. Raises ``UserError`` for an unknown figure.
+
+    >>> load("fig01_left").groupby("series")["value"].first().to_dict()
+    {'test_accuracy_pct': 21.4141, 'training_entropy': 0.5457}
+    """
+    if figure not in FIGURES:
+        raise unknown_name("published figure", figure, FIGURES)
+    return _read(figure)
+
+
+def scatter(model: str) -> tuple[pd.Series, pd.Series]:
+    """Return entropy (nats) and accuracy (fractions) of the points of Fig. 1 right for one size.
+
+    Points are in order of falling entropy, which is close to, but not known to be, training order.
+
+    >>> entropy, accuracy = scatter("32B")
+    >>> len(entropy), float(entropy.iloc[0]), float(accuracy.iloc[0].round(5))
+    (53, 0.61492, 0.2381)
+    """
+    if model not in SIZES:
+        raise unknown_name("model of Fig. 1 right", model, SIZES)
+    frame = load("fig01_right")
+    frame = frame[(frame["model"] == model) & (frame["kind"] == "point")]
+    frame = frame.sort_values("entropy_nats", ascending=False, ignore_index=True)
+    return frame["entropy_nats"], frame["accuracy_pct"] / 100.0
+
+
+def curve_coefficients() -> pd.DataFrame:
+    """Return the law's coefficients as drawn in Fig. 1 right, one row a Qwen2.5 size.
+
+    Columns: parameters_billion (non-embedding), a, b, ceiling = b - a; performance in fractions.
+    The drawn curves have exactly the form -a exp(H) + b and give (a, b) to about 0.3 %.
+
+    >>> curve_coefficients().loc["7B"].round(4).to_dict()
+    {'parameters_billion': 6.53, 'a': 0.2103, 'b': 0.5972, 'ceiling': 0.3869}
+    """
+    frame = _read("curve_coefficients").set_index("model")
+    frame["a"], frame["b"] = frame.pop("a_pct") / 100.0, frame.pop("b_pct") / 100.0
+    frame["ceiling"] = frame["b"] - frame["a"]
+    return frame
+
+
+def table1() -> pd.DataFrame:
+    """Return Table 1: mean token covariance of the top fractions of tokens, Qwen2.5-7B, step 1.
+
+    >>> table1().iloc[0].to_dict()
+    {'top_fraction': 0.0002, 'mean_covariance': 5.654}
+    """
+    return _read("tab01")
+
+
+def table2() -> pd.DataFrame:
+    """Return Table 2, percent, indexed by (model, method), with the mean of the seven benchmarks.
+
+    ``printed_average`` is the paper's column. It is not the mean of the seven benchmarks in any
+    row, so ``recomputed_average`` stands beside it.
+
+    >>> table2().loc[("32B", "KL_Cov"), ["printed_average", "recomputed_average"]].round(1).tolist()
+    [52.2, 51.6]
+    """
+    frame = _read("tab02").set_index(["model", "method"])
+    frame["recomputed_average"] = frame.drop(columns="printed_average").mean(axis="columns")
+    return frame
+
+
+def printed() -> pd.DataFrame:
+    """Return numbers that the text states: place, quantity, value, unit.
+
+    >>> printed().query("place == 'abstract'")["value"].tolist()
+    [2.0, 6.4]
+    """
+    return _read("printed")
+
+
+def _read(name: str) -> pd.DataFrame:
+    with (
+        resources.files(__package__).joinpath("data", f"{name}.csv").open(encoding="utf-8") as file
+    ):
+        return pd.read_csv(file)
+
+
+# -- The law on the digitised points -------------------------------------------------------------
+
+
+def published_fits() -> pd.DataFrame:
+    """Return least-squares fits of Fig. 1 right beside the authors' drawn curves, a row a size.
+
+    Columns: points, a, b, ceiling, rmse, r2 (from the scatter points alone, fractions), a_drawn,
+    b_drawn and the relative errors a_error, b_error. All points weigh the same.
+
+    >>> published_fits().loc["7B", ["a", "a_drawn"]].round(3).tolist()
+    [0.209, 0.21]
+    """
+    drawn, rows = published.curve_coefficients(), {}
+    for size in drawn.index:
+        fit = fit_law(*published.scatter(size))
+        rows[size] = {
+            "points": fit.n_points,
+            "a": fit.a,
+            "b": fit.b,
+            "ceiling": fit.ceiling,
+            "rmse": fit.rmse,
+            "r2": fit.r2,
+            "a_drawn": drawn.loc[size, "a"],
+            "b_drawn": drawn.loc[size, "b"],
+            "a_error": fit.a / drawn.loc[size, "a"] - 1.0,
+            "b_error": fit.b / drawn.loc[size, "b"] - 1.0,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def published_forms() -> pd.DataFrame:
+    """Return ``compare_forms`` for each size, indexed by (model, form).
+
+    The panel shows no steps: points are taken in order of falling entropy, and its dense end is
+    thinned, so the first 15 % of points are less than 15 % of training.
+
+    >>> table = published_forms()
+    >>> table.loc["0.5B", "delta_aicc"].round().astype(int).to_dict()["linear"]
+    25
+    """
+    sizes = published.curve_coefficients().index
+    tables = {size: compare_forms(*published.scatter(size)) for size in sizes}
+    return pd.concat(tables, names=["model"])
+
+
+def published_run() -> pd.DataFrame:
+    """Return step, entropy_nats and performance (percent) of Fig. 1 left: one 7B run, smoothed.
+
+    >>> published_run().columns.tolist(), len(published_run())
+    (['step', 'entropy_nats', 'performance'], 71)
+    """
+    wide = published.load("fig01_left").pivot(index="step", columns="series", values="value")
+    wide = wide.dropna().reset_index()
+    return pd.DataFrame(
+        {
+            "step": wide["step"],
+            "entropy_nats": wide["training_entropy"],
+            "performance": wide["test_accuracy_pct"],
+        }
+    )
+
+
+def published_law_claims() -> pd.DataFrame:
+    """Return what the published points support and what they do not: claim, measured, holds.
+
+    >>> published_law_claims()["holds"].tolist()
+    [True, True, True, False, False, False]
+    """
+    fits, forms = published_fits(), published_forms()
+    gap = forms["delta_aicc"].unstack("form")
+    rates = forms["c"].unstack("form")["free_rate"]
+    large = ["3B", "7B", "32B"]
+    sizes = extrapolate_largest(published.curve_coefficients())
+    best_of_two = gap[["exponential", "linear", "logarithm"]].idxmin(axis="columns")
+    worst = fits.drop(index="0.5B")[["a_error", "b_error"]].abs().max().max()
+    small = fits.loc["0.5B", ["a_error", "b_error"]].abs().max()
+    rows = [
+        ("the points give back the drawn a and b within 1 %, 1.5B to 32B",
+         f"{100 * worst:.2f} % at most", worst <= 0.01),
+        ("and within 3 % at 0.5B", f"{100 * small:.2f} % at most", small <= 0.03),
+        ("exp(H) is the best two-parameter form from 3B up (AICc)",
+         ", ".join(f"{s}: {best_of_two[s]}" for s in large),
+         all(best_of_two[s] == "exponential" for s in large)),
+        ("and at 0.5B and 1.5B",
+         ", ".join(f"{s}: {best_of_two[s]}" for s in ("0.5B", "1.5B")),
+         all(best_of_two[s] == "exponential" for s in ("0.5B", "1.5B"))),
+        ("the rate in exp(c H) is 1",
+         ", ".join(f"{s}: {c:.2f}" for s, c in rates.items()),
+         bool(((rates - 1.0).abs() < 0.25).all())),
+        ("the four smaller sizes predict 32B within 2 points",
+         ", ".join(f"{q} {100 * sizes.loc[q, 'miss']:+.1f}" for q in sizes.index),
+         bool((sizes["miss"].abs() <= 0.02).all())),
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["claim", "measured", "holds"])

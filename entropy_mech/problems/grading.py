@@ -1,0 +1,159 @@
+"""Maths and code problems of real data sets, and how batches of responses are graded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from entropy_mech.errors import UserError, unknown_name
+from entropy_mech.grading import GradingPool, Verdict, grade_code, grade_math
+from entropy_mech.grading.mathematics.normal import normal
+from entropy_mech.grading.maths import MathRules, find_answers
+from entropy_mech.grading.references import NoReference, reference_texts
+from entropy_mech.problems.problem import Problem
+from entropy_mech.problems.toy_code import ToyCodeProblem, grade_toy_code
+
+# -- Problems ------------------------------------------------------------------------------------
+
+# Prompt templates are data: the text of the problem goes where {problem} stands.
+PROMPT_TEMPLATES = {
+    "boxed": "{problem}\n\nReason step by step, and put your final answer within \\boxed{{}}.",
+    "program": "{problem}\n\nWrite the solution in Python, in one ```python block.",
+    "bare": "{problem}",
+}
+
+
+def fill(template: str, problem: str) -> str:
+    r"""The prompt for a problem, from a named template.
+
+    >>> fill("boxed", "What is 1+1?").endswith(r"within \boxed{}.")
+    True
+    """
+    if template not in PROMPT_TEMPLATES:
+        raise unknown_name("prompt template", template, PROMPT_TEMPLATES)
+    return PROMPT_TEMPLATES[template].format(problem=problem)
+
+
+@dataclass(frozen=True)
+class MathProblem:
+    """A problem whose answer is compared with ``answer`` (or with any of several forms).
+
+    Numbers of any library become text. The tolerances are for references that are measured or
+    rounded; 0 means exactly.
+
+    Raises:
+        UserError: no reference.
+
+    """
+
+    id: str
+    text: str
+    answer: str | tuple[str, ...]
+    level: str = ""
+    template: str = "boxed"
+    relative_tolerance: float = 0.0
+    absolute_tolerance: float = 0.0
+
+    def __post_init__(self):
+        """Bring the reference into one of the two shapes."""
+        try:
+            forms = reference_texts(self.answer)
+        except NoReference as none:
+            raise UserError(f"problem {self.id}: {none}; give it one, or leave it out") from None
+        if not isinstance(self.answer, str):
+            object.__setattr__(self, "answer", forms[0] if len(forms) == 1 else tuple(forms))
+
+    @property
+    def prompt(self) -> str:
+        """The text given to the policy."""
+        return fill(self.template, self.text)
+
+    @property
+    def reference(self) -> str:
+        """The right answer (its first form)."""
+        return self.answer if isinstance(self.answer, str) else self.answer[0]
+
+    def grade(self, response: str) -> Verdict:
+        """Judge the last boxed answer of a response."""
+        return grade_math(response, self.answer, **self.rules)
+
+    def final_answer(self, response: str) -> str:
+        """What the grader reads as the response's answer, in its own normal form."""
+        return " or ".join(map(normal, find_answers(response, MathRules(**self.rules))))
+
+    @property
+    def rules(self) -> dict[str, float]:
+        """How closely an answer must agree, as the grader takes it."""
+        return {
+            "relative_tolerance": self.relative_tolerance,
+            "absolute_tolerance": self.absolute_tolerance,
+        }
+
+
+@dataclass(frozen=True)
+class CodeProblem:
+    """A problem whose answer is a program, judged by unit tests in any of the known forms."""
+
+    id: str
+    text: str
+    tests: object
+    solution: str = ""
+    level: str = ""
+    template: str = "program"
+
+    @property
+    def prompt(self) -> str:
+        """The text given to the policy."""
+        return fill(self.template, self.text)
+
+    @property
+    def reference(self) -> str:
+        """A right program where the data set has one, else the empty string."""
+        return self.solution
+
+    def grade(self, response: str) -> Verdict:
+        """Run the last program of a response against the tests, in a sandbox."""
+        return grade_code(response, self.tests)
+
+
+def grade_responses(
+    problems: Sequence[MathProblem | CodeProblem], responses: Sequence[str], pool: GradingPool
+) -> list[Verdict]:
+    """Grade one response a problem on a pool: the verdicts of ``problem.grade``, in order.
+
+    Raises ValueError if the two lists differ in length.
+    """
+    verdicts: list[Verdict | None] = [None] * len(problems)
+    groups: dict[tuple, list[int]] = {}
+    for i, (problem, _) in enumerate(zip(problems, responses, strict=True)):
+        rules = ("code",) if isinstance(problem, CodeProblem) else tuple(problem.rules.items())
+        groups.setdefault(rules, []).append(i)
+    for rules, positions in groups.items():
+        if rules == ("code",):
+            pairs = [(responses[i], problems[i].tests) for i in positions]
+            graded = pool.grade_code_many(pairs)
+        else:
+            pairs = [(responses[i], problems[i].answer) for i in positions]
+            graded = pool.grade_math_many(pairs, **dict(rules))
+        for i, verdict in zip(positions, graded, strict=True):
+            verdicts[i] = verdict
+    return verdicts
+
+
+# -- Batches -------------------------------------------------------------------------------------
+
+
+def needs_pool(problems: Sequence[Problem]) -> bool:
+    """Return whether a pool of warm graders serves these problems: those of the data sets."""
+    return all(isinstance(problem, MathProblem | CodeProblem) for problem in problems)
+
+
+def grade_many(
+    problems: Sequence[Problem], texts: Sequence[str], pool: GradingPool | None = None
+) -> list[Verdict]:
+    """Return the verdicts of ``problem.grade(text)``, in order; ``pool`` is for real data sets."""
+    if pool is not None and needs_pool(problems):
+        return grade_responses(problems, texts, pool)
+    if all(isinstance(problem, ToyCodeProblem) for problem in problems):
+        return grade_toy_code(problems, texts)
+    return [problem.grade(text) for problem, text in zip(problems, texts, strict=True)]

@@ -1,0 +1,178 @@
+"""The paper profile: on which GPUs each run fits, how long it takes, and its command."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from entropy_mech.config import TrainConfig
+from entropy_mech.config.estimate import Estimate, estimate, gib, report
+from entropy_mech.reproduction.plan import Plan
+from entropy_mech.reproduction.targets import Target
+from entropy_mech.runs.jobs import Schedule, clock
+from entropy_mech.runs.store import Run, project_root, run_path
+
+# -- GPUs, hours, commands -----------------------------------------------------------------------
+
+GPUS_A_NODE = 8
+_GPU_COUNTS = (8, 16, 32, 64, 128)
+RENDEZVOUS = "--rdzv-backend c10d --rdzv-endpoint NODE0:29500"
+
+
+@dataclass(frozen=True)
+class PaperRun:
+    """One run of the paper, and what it needs.
+
+    Attributes:
+        name: of its file.
+        run: where it lies, or will.
+        estimate: on the fewest GPUs of whole nodes that it fits; None for an unknown model.
+
+    """
+
+    name: str
+    run: Run
+    estimate: Estimate | None
+
+    @property
+    def config(self) -> TrainConfig:
+        """Its configuration."""
+        return self.run.config
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that train and, where they are others, sample."""
+        return self.estimate.gpus + self.estimate.sampling_gpus if self.estimate else GPUS_A_NODE
+
+    @property
+    def nodes(self) -> int:
+        """Nodes of ``GPUS_A_NODE`` GPUs."""
+        return math.ceil(self.gpus / GPUS_A_NODE)
+
+    @property
+    def command(self) -> str:
+        """The command to paste; with several nodes, on each of them."""
+        where = "--standalone" if self.nodes == 1 else f"--nnodes {self.nodes}"
+        meet = "" if self.nodes == 1 else f" {RENDEZVOUS}"
+        path = run_path(self.name, "paper").relative_to(project_root())
+        return (
+            f"torchrun {where} --nproc-per-node {GPUS_A_NODE}{meet} "
+            f"-m entropy_mech train {path} --set seed={self.config.seed}"
+        )
+
+
+def paper_run(name: str, run: Run, *, gpu_memory_gib: float) -> PaperRun:
+    """Return a run on the fewest GPUs of this memory that it fits.
+
+    >>> from entropy_mech.reproduction.targets import run_config
+    >>> from entropy_mech.runs.store import RunStore
+    >>> config = run_config("fig11_32b_grpo", profile="paper", seed=1)
+    >>> paper_run("fig11_32b_grpo", RunStore(".").run(config), gpu_memory_gib=80.0).gpus
+    32
+    """
+    found = None
+    for gpus in _GPU_COUNTS:
+        found = estimate(run.config, gpus=gpus, gpu_memory_gib=gpu_memory_gib)
+        if found is None or not found.problems:
+            break
+    return PaperRun(name, run, found)
+
+
+def has_paper_runs(target: Target) -> bool:
+    """Whether all of a target's runs have a file of the paper's size; some are checks of toys."""
+    return all(run_path(name, "paper").is_file() for name in target.runs)
+
+
+# -- A request in words --------------------------------------------------------------------------
+
+_TARGETS_SHOWN = 6
+
+
+def toy_lines(plan: Plan, workers: int) -> list[str]:
+    """Return what would be done on this computer, a line a job, and how long all of it takes."""
+    if not plan.jobs:
+        return ["nothing is missing"]
+    on_the_clock, _ = Schedule(plan.jobs, workers).left_s(plan.jobs, {})
+    kinds = Counter(job.kind for job in plan.jobs)
+    said = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in kinds.items())
+    lines = [f"{said}: about {clock(on_the_clock)} on {workers} cores; a guess, before any speed "
+             "was measured here"]  # fmt: skip
+    for job in plan.jobs:
+        if job.kind != "notebook":
+            lines.append(f"  {job!s:<44}{clock(job.cost_s):>12}   {_for(plan.shared[job.name])}")
+    notebooks = [str(job) for job in plan.jobs if job.kind == "notebook"]
+    return [*lines, f"  then the notebooks of {', '.join(notebooks)}"] if notebooks else lines
+
+
+def paper_lines(
+    missing: Sequence[PaperRun], needed_by: dict[str, list[str]], left_out: Sequence[str]
+) -> list[str]:
+    """Return runs, models, data, GPUs, GPU hours, disk and commands.
+
+    Args:
+        missing: runs to be trained, none twice.
+        needed_by: the targets of a run, by the name of its file.
+        left_out: targets that have no runs of the paper's size.
+
+    """
+    if not missing:
+        return ["nothing is missing: the runs are there", *_left_out(left_out)]
+    width = max(len(one.name) for one in missing) + 2
+    head = (
+        f"{'run':<{width}}seed  {'model':<38}{'data':<28}GPUs  GPU hours  hours  {'disk':>11}  for"
+    )
+    lines = [f"{len(missing)} runs are missing", "", head]
+    lines += [_row(one, width, needed_by[one.name]) for one in missing]
+    known = [one.estimate for one in missing if one.estimate]
+    disk = sum(sum(found.disk.values()) for found in known)
+    lines += [
+        "",
+        f"GPU hours   {sum(found.gpu_hours for found in known):,.0f} in all",
+        f"disk        {gib(disk)} in all; checkpoints may go when a run is complete",
+        f"models      {', '.join(dict.fromkeys(one.config.model.path for one in missing))}",
+        f"data        {', '.join(dict.fromkeys(_data(one) for one in missing))}",
+        *(line for line in (report(known[0])[-1:] if known else []) if line.startswith("assumed")),
+        *_problems(missing),
+        *_left_out(left_out),
+        "",
+        "# one run a line; where there are several nodes, on each of them, NODE0 being the first",
+        *(one.command for one in missing),
+        "# then, or with runs copied from elsewhere (entropy-mech import-run), the same command "
+        "without --dry-run",
+    ]
+    return lines
+
+
+def _row(one: PaperRun, width: int, targets: Sequence[str]) -> str:
+    found = one.estimate
+    needs = f"{one.gpus:>4}  {'?':>9}  {'?':>5}  {'?':>11}"
+    if found:
+        hours = found.gpu_hours / (found.gpus + found.sampling_gpus)
+        size = gib(sum(found.disk.values()))
+        needs = f"{one.gpus:>4}  {found.gpu_hours:>9,.0f}  {hours:>5,.1f}  {size:>11}"
+    return (
+        f"{one.name:<{width}}{one.config.seed:<6}{one.config.model.path:<38}{_data(one):<28}"
+        f"{needs}  {_for(targets)}"
+    )
+
+
+def _data(one: PaperRun) -> str:
+    named = one.config.problems.training_set
+    return named if isinstance(named, str) else "+".join(named)
+
+
+def _problems(missing: Sequence[PaperRun]) -> list[str]:
+    found = [(one.name, text) for one in missing if one.estimate for text in one.estimate.problems]
+    return [f"warning: {name}: {text}" for name, text in found]
+
+
+def _left_out(names: Sequence[str]) -> list[str]:
+    return [f"left out: {', '.join(names)}: checks of the toys alone"] if names else []
+
+
+def _for(targets: Sequence[str]) -> str:
+    shown = list(dict.fromkeys(targets))
+    more = f" and {len(shown) - _TARGETS_SHOWN} more" if len(shown) > _TARGETS_SHOWN else ""
+    return ", ".join(shown[:_TARGETS_SHOWN]) + more

@@ -1,5 +1,0 @@
-"""Samplers: prompts in, responses with their log-probabilities out."""
-
-from entropy_mech.rollout.sampler import Completions, Sampler, SamplingRequest
-
-__all__ = ["Completions", "Sampler", "SamplingRequest"]

@@ -1,0 +1,161 @@
+"""What every sampler takes and gives, and accuracy with every sample kept."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from entropy_mech.grading.verdict import Verdict
+from entropy_mech.problems.problem import Problem
+from entropy_mech.random_streams import stream_key
+
+# -- Requests and responses ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SamplingRequest:
+    """One response to be sampled.
+
+    ``key`` is a 64-bit word that names its random stream (``random_streams.stream_key``), so a
+    response does not depend on what else is sampled with it or in which order.
+    """
+
+    prompt_tokens: tuple[int, ...]
+    key: int
+
+
+@dataclass(frozen=True)
+class Completions:
+    """Sampled responses, row i for request i.
+
+    Attributes:
+        tokens: B x T, int64, padded on the right; the end-of-sequence token belongs to a response.
+        response_mask: B x T, bool.
+        logp_sampler: B x T, float32, nats, as the sampler computed it, at its temperature.
+        finished: B, bool; False where the token limit cut the response.
+        policy_version: the number of optimizer steps behind the weights that sampled.
+        entropy: B x T, float32, nats, of the policy (temperature 1) where each token was drawn;
+            None from a sampler that does not see all logits, or was not asked.
+
+    """
+
+    tokens: Tensor
+    response_mask: Tensor
+    logp_sampler: Tensor
+    finished: Tensor
+    policy_version: int
+    entropy: Tensor | None = None
+
+
+class Sampler(Protocol):
+    """Anything that samples responses from the current policy."""
+
+    def sample(
+        self,
+        requests: Sequence[SamplingRequest],
+        *,
+        temperature: float,
+        max_new_tokens: int,
+        policy_version: int = 0,
+    ) -> Completions:
+        """Sample one response a request; ``temperature`` 0 takes the likeliest token."""
+        ...
+
+
+# -- Accuracy with every sample ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One answered problem, kept for audit."""
+
+    problem: Problem
+    response: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """Responses to problems, each graded by the problem's own grader; problem by problem."""
+
+    samples: list[Sample]
+    samples_per_problem: int
+
+    @property
+    def rewards(self) -> NDArray[np.float64]:
+        """Rewards, problems x samples."""
+        flat = [sample.verdict.reward for sample in self.samples]
+        return np.array(flat).reshape(-1, self.samples_per_problem)
+
+    @property
+    def accuracy(self) -> float:
+        """Mean reward: avg@k for k samples a problem."""
+        return float(self.rewards.mean())
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of ``accuracy`` over problems; samples of one problem go together."""
+        by_problem = self.rewards.mean(axis=1)
+        return float(by_problem.std(ddof=1) / np.sqrt(len(by_problem)))
+
+    @property
+    def by_level(self) -> dict[str, float]:
+        """Accuracy of each level of difficulty."""
+        rewards = defaultdict(list)
+        for sample in self.samples:
+            rewards[sample.problem.level].append(sample.verdict.reward)
+        return {level: float(np.mean(values)) for level, values in sorted(rewards.items())}
+
+
+def evaluate(
+    sampler: Sampler,
+    tokenizer: PreTrainedTokenizerBase,
+    problems: Sequence[Problem],
+    *,
+    temperature: float,
+    samples: int,
+    max_new_tokens: int,
+    stream: tuple[int, ...],
+    policy_version: int = 0,
+    encode: Callable[[Sequence[Problem]], Sequence[Sequence[int]]] | None = None,
+    grade: Callable[[Sequence[Problem], Sequence[str]], list[Verdict]] | None = None,
+) -> EvalResult:
+    """Sample ``samples`` responses a problem and grade them.
+
+    ``temperature`` 0 is greedy. ``stream`` holds the integers that, with the places of problem
+    and sample, name the random numbers. ``encode`` turns problems into token ids (default: the
+    tokenizer on the prompts), ``grade`` judges responses (default: each problem's own grader).
+    """
+    encode = encode or (lambda asked: tokenizer([problem.prompt for problem in asked])["input_ids"])
+    grade = grade or (
+        lambda asked, texts: [p.grade(text) for p, text in zip(asked, texts, strict=True)]
+    )
+    encoded = encode(problems)
+    problem = np.repeat(np.arange(len(problems)), samples)
+    sample = np.tile(np.arange(samples), len(problems))
+    keys = stream_key("evaluation", *stream, problem, sample)
+    out = sampler.sample(
+        [SamplingRequest(tuple(encoded[i]), int(k)) for i, k in zip(problem, keys, strict=True)],
+        temperature=temperature,
+        max_new_tokens=max_new_tokens,
+        policy_version=policy_version,
+    )
+    texts = response_texts(tokenizer, out.tokens, out.response_mask)
+    asked = [problems[i] for i in problem]
+    graded = zip(asked, texts, grade(asked, texts), strict=True)
+    return EvalResult([Sample(*answer) for answer in graded], samples)
+
+
+def response_texts(
+    tokenizer: PreTrainedTokenizerBase, tokens: Tensor, response_mask: Tensor
+) -> list[str]:
+    """Decode responses (B x T), without special tokens and padding."""
+    rows = [row[mask] for row, mask in zip(tokens, response_mask, strict=True)]
+    return tokenizer.batch_decode(rows, skip_special_tokens=True)

@@ -1,0 +1,567 @@
+"""Beyond Lemma 1: MDPs and token trees, sampled updates, and their tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from math import comb
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from entropy_mech.errors import bad_value, count_list, real_number, unknown_name, whole_number
+from entropy_mech.theory.softmax import as_rows, expectation, softmax_policy
+from entropy_mech.theory.step import (
+    centred_step,
+    entropy_change,
+    finite_rows,
+    policy_gradient_step,
+    theorem1,
+)
+
+# -- MDPs and token trees ------------------------------------------------------------------------
+# The entropy of a policy over responses is a mean over the tokens visited,
+#
+#     H(pi) = sum_s w(s) h(s) / sum_s w(s),   w(s) = sum_{t<T} Pr(s_t = s), h(s) = H(pi(.|s)),
+#
+# over states that are not terminal (the released code's mean over all response tokens). A step
+# changes h, which is Lemma 1 averaged over states, and it changes w, which Lemma 1 holds fixed:
+#
+#     dH = sum_s w(s) (h'(s) - h(s)) / W   +   the rest, through w                     (exactly)
+#        ~ -E_{s ~ w} Cov(log pi, d)       +   E_{s ~ w} Cov(Q, d)                     (first order)
+#
+# with Q(s, a) the entropy still to come after a, counted from the mean H: the policy-gradient
+# theorem with h(s) - H as the reward of a state. So the second term is 0 for a bandit (T = 1),
+# where actions do not steer the state, and where all states have the same entropy. It grows with
+# the number of later tokens whose entropy an action decides.
+
+
+@dataclass(frozen=True)
+class Mdp:
+    """A finite-horizon MDP of S states, A actions and at most ``horizon`` steps.
+
+    ``transitions`` holds either probabilities ``(S, A, S)`` or, for a deterministic MDP, the index
+    of the next state ``(S, A)``. ``start`` is the distribution of the first state, ``terminal``
+    marks states ``(S,)`` where the response has ended (none by default).
+    """
+
+    transitions: np.ndarray
+    start: np.ndarray
+    horizon: int
+    terminal: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.horizon < 1:
+            raise bad_value("horizon", self.horizon, "give at least 1 step")
+        states = len(self.transitions)
+        if np.shape(self.start) != (states,) or not np.isclose(np.sum(self.start), 1.0):
+            raise bad_value("start", "not a distribution", f"give {states} numbers that sum to 1")
+        if self.transitions.ndim == 3 and not np.allclose(self.transitions.sum(axis=-1), 1.0):
+            raise bad_value("transitions", "rows do not sum to 1", "normalise over the next state")
+        if self.terminal is not None and np.asarray(self.start) @ self.terminal > 0.0:
+            raise bad_value("start", "has weight on a terminal state", "start where tokens follow")
+
+    @property
+    def alive(self) -> np.ndarray:
+        """Which states produce a token, ``(S,)``."""
+        if self.terminal is None:
+            return np.ones(len(self.start), dtype=bool)
+        return ~np.asarray(self.terminal, dtype=bool)
+
+    def forward(self, weight: np.ndarray, probs: np.ndarray) -> np.ndarray:
+        """Return the distribution over states one step after ``weight`` ``(S,)``."""
+        flow = (weight * self.alive)[:, None] * probs
+        if self.transitions.ndim == 3:
+            return np.einsum("sa,san->n", flow, self.transitions)
+        return np.bincount(self.transitions.ravel(), flow.ravel(), minlength=len(weight))
+
+    def backward(self, value: np.ndarray) -> np.ndarray:
+        """Return E[value of the next state] for each state and action, ``(S, A)``."""
+        ahead = self.transitions @ value if self.transitions.ndim == 3 else value[self.transitions]
+        return np.where(self.alive[:, None], ahead, 0.0)
+
+
+class MdpEntropyChange(NamedTuple):
+    """dH in nats over the tokens of a response: ``exact = policy_term + visitation_term``.
+
+    ``policy_term`` is the change at the old visitation (what Lemma 1 approximates),
+    ``visitation_term`` the rest. The other two are their first-order terms.
+    """
+
+    exact: float
+    policy_term: float
+    visitation_term: float
+    policy_first_order: float
+    visitation_first_order: float
+
+
+def mdp_entropy(mdp: Mdp, logits: np.ndarray) -> float:
+    """Return the mean token entropy H(pi) in nats of the policy with ``logits`` ``(S, A)``.
+
+    >>> round(mdp_entropy(token_tree(vocabulary=2, length=3), np.zeros((7, 2))), 6)  # log 2
+    0.693147
+    """
+    policy = softmax_policy(_logits(mdp, logits))
+    weight = visitation(mdp, policy.probs).sum(axis=0) * mdp.alive
+    return float(weight @ policy.entropy_nats / weight.sum())
+
+
+def mdp_entropy_change(mdp: Mdp, logits: np.ndarray, delta_logits: np.ndarray) -> MdpEntropyChange:
+    """Split dH of a step ``delta_logits`` ``(S, A)`` into its policy and its visitation term.
+
+    A tree of two tokens, uniform but for a second state that is nearly certain: moving towards it
+    leaves every h(s) unchanged to first order, yet H falls, as more tokens are drawn there: by
+    0.05 log 2 at the second of two tokens.
+
+    >>> tree = token_tree(vocabulary=2, length=2)  # states: root, after 0, after 1
+    >>> change = mdp_entropy_change(tree, [[0, 0], [50, 0], [0, 0]], [[0.1, -0.1], [0, 0], [0, 0]])
+    >>> round(change.policy_first_order, 6) + 0.0, round(change.visitation_first_order, 6)
+    (0.0, -0.017329)
+    """
+    old, c = centred_step(_logits(mdp, logits), delta_logits)
+    new = softmax_policy(_logits(mdp, logits) + finite_rows("delta_logits", delta_logits, old))
+    by_time = visitation(mdp, old.probs)
+    weight = by_time.sum(axis=0) * mdp.alive
+    weight_new = visitation(mdp, new.probs).sum(axis=0) * mdp.alive
+    total, total_new = weight.sum(), weight_new.sum()
+    state_change = entropy_change(logits, delta_logits)
+    entropy = weight @ old.entropy_nats / total
+    to_come = _value_to_come(mdp, old.probs, mdp.alive * (old.entropy_nats - entropy))
+    steering = sum(
+        by_time[t] * mdp.alive @ expectation(old, c, to_come[t]) for t in range(mdp.horizon)
+    )
+    policy_term = float(weight @ state_change.exact / total)
+    visitation_term = float((weight_new / total_new - weight / total) @ new.entropy_nats)
+    return MdpEntropyChange(
+        exact=policy_term + visitation_term,
+        policy_term=policy_term,
+        visitation_term=visitation_term,
+        policy_first_order=float(weight @ state_change.first_order / total),
+        visitation_first_order=float(steering / total),
+    )
+
+
+def visitation(mdp: Mdp, probs: np.ndarray) -> np.ndarray:
+    """Return Pr(s_t = s) under the policy ``probs`` ``(S, A)``, as ``(T, S)``.
+
+    >>> visitation(token_tree(vocabulary=2, length=2), np.full((3, 2), 0.5)).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]]
+    """
+    weights = [np.asarray(mdp.start, dtype=np.float64)]
+    for _ in range(mdp.horizon - 1):
+        weights.append(mdp.forward(weights[-1], probs))
+    return np.array(weights)
+
+
+def mdp_policy_gradient(mdp: Mdp, logits: np.ndarray, rewards: np.ndarray) -> np.ndarray:
+    """Return the exact gradient of J = E[sum_t r(s_t, a_t)] by the logits, ``(S, A)``.
+
+    dJ/dz(s, a) = sum_t Pr(s_t = s) pi(a|s) A_t(s, a); ``rewards`` is ``(S, A)``.
+
+    >>> gradient = mdp_policy_gradient(token_tree(2, 1), [[0.0, 0.0]], [[1.0, 0.0]])
+    >>> gradient.tolist()  # pi (r - E[r])
+    [[0.25, -0.25]]
+    """
+    policy = softmax_policy(_logits(mdp, logits))
+    rewards = np.where(mdp.alive[:, None], finite_rows("rewards", rewards, policy), 0.0)
+    by_time = visitation(mdp, policy.probs)
+    state_rewards = expectation(policy, rewards)
+    to_come = _value_to_come(mdp, policy.probs, state_rewards)
+    gradient = np.zeros_like(policy.probs)
+    for weight, ahead in zip(by_time, to_come, strict=True):
+        q = rewards + ahead
+        advantage = q - expectation(policy, q)[:, None]
+        gradient += (weight * mdp.alive)[:, None] * policy.probs * advantage
+    return gradient
+
+
+def token_tree(vocabulary: int, length: int, *, end_token: bool = False) -> Mdp:
+    """Return the MDP whose states are all prefixes of at most ``length`` tokens, root first.
+
+    Prefixes are in breadth-first order, so token v after prefix s is state s V + 1 + v. With
+    ``end_token`` token 0 ends the response: one terminal state more, the last.
+
+    >>> token_tree(vocabulary=2, length=2).transitions.tolist()  # the leaves are not states
+    [[1, 2], [0, 0], [0, 0]]
+    """
+    if vocabulary < 2 or length < 1:
+        raise bad_value("vocabulary, length", (vocabulary, length), "give at least 2 and 1")
+    states = sum(vocabulary**depth for depth in range(length))
+    if states > 1_000_000:
+        raise bad_value("vocabulary, length", (vocabulary, length), "give at most 10^6 prefixes")
+    following = np.arange(states)[:, None] * vocabulary + 1 + np.arange(vocabulary)
+    following[following >= states] = 0  # never entered: the horizon ends there
+    start = np.zeros(states + end_token)
+    start[0] = 1.0
+    if not end_token:
+        return Mdp(following, start, length)
+    following[:, 0] = states
+    following = np.vstack([following, np.full((1, vocabulary), states)])
+    return Mdp(following, start, length, terminal=np.arange(states + 1) == states)
+
+
+def _value_to_come(mdp: Mdp, probs: np.ndarray, state_rewards: np.ndarray) -> np.ndarray:
+    """Return E[sum of the rewards of the states after t], for each t, s, a: ``(T, S, A)``."""
+    ahead = np.zeros((mdp.horizon, *probs.shape))
+    value = np.zeros(len(state_rewards))
+    for t in range(mdp.horizon - 2, -1, -1):
+        value = state_rewards + np.einsum("sa,sa->s", probs, ahead[t + 1])
+        ahead[t] = mdp.backward(value)
+    return ahead
+
+
+def _logits(mdp: Mdp, logits: np.ndarray) -> np.ndarray:
+    rows, shape = as_rows("logits", logits), mdp.transitions.shape[:2]
+    if rows.shape != shape:
+        raise bad_value("logits.shape", rows.shape, f"give (S, A) = {shape}")
+    return rows
+
+
+# -- Sampled updates: REINFORCE and GRPO groups --------------------------------------------------
+# One state, rewards r(a). A group of K actions is drawn from pi, each gets an advantage A_i, and
+#
+#     d = (eta / K) sum_i A_i (e_{a_i} - pi)
+#
+# is the sampled change of the logits, e_a the unit vector. Estimators of the advantage:
+#
+# - ``reinforce``: A_i = r_i - baseline. E[d] = eta pi (r - E[r]): Proposition 1, unbiased.
+# - ``group_mean``: A_i = r_i - mean of the group. E[d] is (K - 1) / K times that, since a sample's
+#   own reward is part of its baseline.
+# - ``grpo``: A_i = (r_i - mean) / std of the group (Eq. 3), 0 where all rewards are equal. For 0/1
+#   rewards the direction of E[d] is still that of Proposition 1, and its length changes by
+#   ``group_scale(p, K)``, about 1 / sqrt(p (1 - p)) with p the success probability: Theorem 1 holds
+#   with a step size of its own for each prompt. For other rewards the direction changes too.
+#
+# Beyond the mean, the noise of d spends entropy at second order: E[dH] falls below Theorem 1 by
+# E[c^2 (1 + g)] / 2 over the draws, which is of order eta^2 / K.
+
+ESTIMATORS = ("reinforce", "group_mean", "grpo")
+_MOST_GROUPS = 200_000
+
+
+class SampledStep(NamedTuple):
+    """Moments over draws of a sampled step; ``mean`` and ``variance`` are ``(A,)``.
+
+    ``entropy_change_nats`` is E[dH], ``no_signal_fraction`` the probability that d is exactly 0
+    because all advantages are (a group of one reward).
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+    entropy_change_nats: float
+    no_signal_fraction: float
+
+
+def enumerate_steps(
+    logits: np.ndarray,
+    rewards: np.ndarray,
+    eta: float,
+    *,
+    estimator: str = "grpo",
+    group_size: int = 8,
+    baseline: float = 0.0,
+    std_ddof: int = 0,
+) -> SampledStep:
+    """Return the exact moments, by enumerating every group with its multinomial probability.
+
+    ``logits`` and ``rewards`` are ``(A,)``. The C(A + K - 1, K) groups must be at most 200,000;
+    ``simulate_steps`` serves beyond. ``std_ddof`` is 0 for the population standard deviation, 1 for
+    the sample one that trainers use. Raises ``UserError`` for an unknown estimator or a group of 1.
+
+    >>> step = enumerate_steps([0.0, 0.0], [1.0, 0.0], 1.0, estimator="grpo", group_size=2)
+    >>> step.mean.tolist(), step.no_signal_fraction  # half of the groups are (1, 0): A = 1 and -1
+    ([0.25, -0.25], 0.5)
+    """
+    policy, rewards = _checked(logits, rewards, estimator, group_size, std_ddof)
+    actions = len(rewards)
+    if comb(actions + group_size - 1, group_size) > _MOST_GROUPS:
+        raise bad_value(
+            "group_size, actions",
+            (group_size, actions),
+            "too many groups to enumerate: use simulate_steps or fewer actions",
+        )
+    groups = np.array(list(combinations_with_replacement(range(actions), group_size)))
+    counts = (groups[:, :, None] == np.arange(actions)).sum(axis=1)
+    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, group_size + 1)))])
+    log_weight = log_factorial[-1] - log_factorial[counts].sum(axis=1)
+    log_probs = np.where(counts > 0, policy.logp, 0.0)  # 0 log 0 = 0
+    weights = np.exp(log_weight + (counts * log_probs).sum(axis=1))
+    steps = _steps(policy, groups, rewards, eta, estimator, baseline, std_ddof)
+    return _moments(logits, steps, weights / weights.sum())
+
+
+def simulate_steps(
+    logits: np.ndarray,
+    rewards: np.ndarray,
+    eta: float,
+    *,
+    estimator: str = "grpo",
+    group_size: int = 8,
+    baseline: float = 0.0,
+    std_ddof: int = 0,
+    samples: int = 10_000,
+    seed: int = 1,
+) -> SampledStep:
+    """Return the same moments by Monte Carlo over ``samples`` groups.
+
+    >>> step = simulate_steps([0.0, 0.0], [1.0, 0.0], 1.0, group_size=2, samples=20_000)
+    >>> abs(step.mean[0] - 0.25) < 4 * (step.variance[0] / 20_000) ** 0.5
+    np.True_
+    """
+    policy, rewards = _checked(logits, rewards, estimator, group_size, std_ddof)
+    if samples < 1:
+        raise bad_value("samples", samples, "give at least 1")
+    draws = np.random.default_rng(seed).random((samples, group_size))
+    groups = np.searchsorted(np.cumsum(policy.probs)[:-1], draws, side="right")
+    steps = _steps(policy, groups, rewards, eta, estimator, baseline, std_ddof)
+    return _moments(logits, steps, np.full(samples, 1.0 / samples))
+
+
+def group_scale(success_probability: float, group_size: int, *, std_ddof: int = 0) -> float:
+    """Return s with E[d] = s eta pi (r - E[r]) for GRPO groups of 0/1 rewards.
+
+    Given one right response among m of K, its advantage is sqrt((K - m) / m). Averaging over the
+    other K - 1 responses, m - 1 ~ Binomial(K - 1, p), and dividing by 1 - p gives s. It tends to
+    1 / sqrt(p (1 - p)) as K grows; for p near 0 or 1 it stays finite, as groups without both
+    outcomes give no signal.
+
+    >>> group_scale(0.5, 2)  # half of the groups have a signal, of size 1 = 0.5 / 0.5 (r - p)
+    1.0
+    >>> round(group_scale(0.5, 100_000), 3)  # 1 / sqrt(p (1 - p)) = 2
+    2.0
+    """
+    p, size = float(success_probability), int(group_size)
+    if not 0.0 < p < 1.0:
+        raise bad_value("success_probability", p, "give a probability strictly between 0 and 1")
+    _check_group("grpo", size, std_ddof)
+    right = np.arange(1, size)  # right responses in a group with both outcomes, this one included
+    log_comb = np.concatenate([[0.0], np.cumsum(np.log((size - right) / right))])[:-1]
+    weight = np.exp(log_comb + (right - 1) * np.log(p) + (size - right) * np.log1p(-p))
+    advantage = np.sqrt((size - right) / right) * np.sqrt((size - std_ddof) / size)
+    return float(weight @ advantage / (1.0 - p))
+
+
+def _steps(policy, groups, rewards, eta, estimator, baseline, std_ddof) -> np.ndarray:
+    """Return one step a group, ``(n, A)``."""
+    size = groups.shape[1]
+    drawn = rewards[groups]
+    advantages = drawn - (baseline if estimator == "reinforce" else drawn.mean(1, keepdims=True))
+    if estimator == "grpo":
+        equal = np.ptp(drawn, axis=1, keepdims=True) == 0.0
+        spread = np.where(equal, 1.0, drawn.std(axis=1, ddof=std_ddof, keepdims=True))
+        advantages = np.where(equal, 0.0, advantages / spread)
+    rows = np.arange(len(groups))[:, None]
+    steps = np.zeros((len(groups), len(rewards)))
+    np.add.at(steps, (rows, groups), advantages)
+    return eta / size * (steps - advantages.sum(axis=1, keepdims=True) * policy.probs)
+
+
+def _moments(logits, steps, weights) -> SampledStep:
+    mean = weights @ steps
+    return SampledStep(
+        mean=mean,
+        variance=weights @ (steps - mean) ** 2,
+        entropy_change_nats=float(weights @ entropy_change(logits, steps).exact),
+        no_signal_fraction=float(weights[~steps.any(axis=1)].sum()),
+    )
+
+
+def _checked(logits, rewards, estimator, group_size, std_ddof):
+    policy = softmax_policy(logits)
+    rewards = finite_rows("rewards", rewards, policy)
+    if policy.probs.ndim != 1 or rewards.ndim != 1:
+        raise bad_value("logits.shape", policy.probs.shape, "give one policy, (A,)")
+    if estimator not in ESTIMATORS:
+        raise unknown_name("estimator", estimator, ESTIMATORS)
+    _check_group(estimator, group_size, std_ddof)
+    return policy, rewards
+
+
+def _check_group(estimator, group_size, std_ddof) -> None:
+    least = 1 if estimator == "reinforce" else 2
+    if group_size < least:
+        raise bad_value("group_size", group_size, f"give at least {least} for {estimator}")
+    if std_ddof not in (0, 1):
+        raise bad_value("std_ddof", std_ddof, "give 0 (population) or 1 (sample)")
+
+
+# -- Tables of the notebooks ---------------------------------------------------------------------
+
+
+def visitation_by_horizon(
+    *,
+    horizons: Sequence[int] = (1, 2, 3, 4, 6, 8, 10, 12),
+    families: Sequence[str] = ("mixing", "token_tree", "fork"),
+    policies: int = 100,
+    seed: int = 1,
+) -> pd.DataFrame:
+    """Return the two first-order terms of dH for policy-gradient steps on random problems.
+
+    Families:
+
+    - ``mixing``: 8 states, 4 actions, dense random transitions. A state is forgotten at once.
+    - ``token_tree``: two tokens, each prefix with logits of its own, 0/1 reward at the leaves.
+    - ``fork``: the first token decides between a nearly certain and an undecided continuation,
+      which then goes on to the end; 0/1 reward for the branch. The worst case for Lemma 1.
+
+    One row a policy: family, horizon, policy, policy_term, visitation_term (nats per unit of eta).
+
+    >>> frame = visitation_by_horizon(horizons=(1, 2), families=("fork",), policies=2)
+    >>> frame["visitation_term"].abs().gt(0).tolist()  # a single token has no later one
+    [False, False, True, True]
+    """
+    horizons = count_list("horizons", horizons)
+    whole_number("policies", policies, least=1)
+    whole_number("seed", seed)
+    rows = []
+    for family in families:
+        if family not in _FAMILIES:
+            raise unknown_name("family", family, _FAMILIES)
+        for horizon in horizons:
+            for policy in range(policies):
+                stream = np.random.default_rng([seed, horizon, policy])
+                mdp, logits, rewards = _FAMILIES[family](stream, horizon)
+                step = mdp_policy_gradient(mdp, logits, rewards)
+                change = mdp_entropy_change(mdp, logits, step)
+                rows.append(
+                    {
+                        "family": family,
+                        "horizon": horizon,
+                        "policy": policy,
+                        "policy_term": change.policy_first_order,
+                        "visitation_term": change.visitation_first_order,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def visitation_summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return, by family and horizon, how much Lemma 1 leaves out.
+
+    ``ratio`` is the root mean square of the visitation term over that of the policy term,
+    ``wrong_sign_fraction`` the share of policies for which Lemma 1 has the sign of dH wrong.
+    """
+    groups = frame.assign(
+        square_policy=frame["policy_term"] ** 2,
+        square_visitation=frame["visitation_term"] ** 2,
+        wrong_sign=frame["policy_term"] * (frame["policy_term"] + frame["visitation_term"]) < 0,
+    ).groupby(["family", "horizon"], sort=False)
+    means = groups[["square_policy", "square_visitation", "wrong_sign"]].mean()
+    return pd.DataFrame(
+        {
+            "ratio": np.sqrt(means["square_visitation"] / means["square_policy"]),
+            "wrong_sign_fraction": means["wrong_sign"],
+        }
+    ).reset_index()
+
+
+def visitation_claims(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return, one row a family, whether Lemma 1 alone gives dH at the longest horizon.
+
+    Columns: family, horizon, ratio, wrong_sign_fraction, growth (the slope of log ratio against
+    the log of the number of later tokens, over the upper half of the horizons; 1 is linear growth)
+    and lemma1_dominates: whether the visitation term is the smaller of the two.
+    """
+    rows = []
+    for family, part in summary[summary["horizon"] > 1].groupby("family", sort=False):
+        part = part.sort_values("horizon")
+        upper = part[part["horizon"] >= part["horizon"].median()]
+        last = part.iloc[-1]
+        rows.append(
+            {
+                "family": family,
+                "horizon": int(last["horizon"]),
+                "ratio": last["ratio"],
+                "wrong_sign_fraction": last["wrong_sign_fraction"],
+                "growth": np.polyfit(np.log(upper["horizon"] - 1), np.log(upper["ratio"]), 1)[0]
+                if len(upper) > 1
+                else np.nan,
+                "lemma1_dominates": bool(last["ratio"] < 1.0),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def scale_by_success(
+    group_sizes: Sequence[int] = (2, 4, 8, 64), points: int = 99, std_ddof: int = 0
+) -> pd.DataFrame:
+    """Return the factor that GRPO puts on Theorem 1's step: group_size, success_probability, scale.
+
+    >>> scale_by_success((2,), points=1).values.tolist()
+    [[2.0, 0.5, 1.0]]
+    """
+    success = np.arange(1, points + 1) / (points + 1)
+    rows = [(k, p, group_scale(p, k, std_ddof=std_ddof)) for k in group_sizes for p in success]
+    return pd.DataFrame(rows, columns=["group_size", "success_probability", "scale"])
+
+
+def sampled_against_expected(
+    *,
+    eta: float = 0.3,
+    actions: int = 4,
+    group_sizes: Sequence[int] = (2, 4, 8, 16),
+    seed: int = 1,
+) -> pd.DataFrame:
+    """Return E[dH] of sampled steps beside Theorem 1's, by estimator and group size, exactly.
+
+    One random policy with normal logits, the rarest-but-one action right. Columns: estimator,
+    group_size, expected_change (E[dH] over draws), theorem1 (Theorem 1 for the step that the
+    estimator takes on average, nats), noise_change (their difference: the entropy spent or gained
+    by the second order, mostly noise), no_signal_fraction.
+    """
+    eta, group_sizes = real_number("eta", eta), count_list("group_sizes", group_sizes)
+    logits = np.random.default_rng(whole_number("seed", seed)).standard_normal(actions)
+    rewards = np.zeros(actions)
+    rewards[np.argsort(logits)[1]] = 1.0
+    plain = policy_gradient_step(logits, rewards, eta)
+    rows = []
+    for estimator in ESTIMATORS:
+        for size in group_sizes:
+            step = enumerate_steps(logits, rewards, eta, estimator=estimator, group_size=size)
+            scale = step.mean @ plain / (plain @ plain)
+            predicted = float(theorem1(logits, rewards, eta)) * scale
+            rows.append(
+                {
+                    "estimator": estimator,
+                    "group_size": size,
+                    "expected_change": step.entropy_change_nats,
+                    "theorem1": predicted,
+                    "noise_change": step.entropy_change_nats - predicted,
+                    "no_signal_fraction": step.no_signal_fraction,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _mixing(stream: np.random.Generator, horizon: int):
+    states, actions = 8, 4
+    mdp = Mdp(
+        stream.dirichlet(np.ones(states), size=(states, actions)),
+        np.full(states, 1.0 / states),
+        horizon,
+    )
+    sharpness = stream.uniform(0.0, 4.0, size=(states, 1))
+    logits = sharpness * stream.standard_normal((states, actions))
+    return mdp, logits, stream.standard_normal((states, actions))
+
+
+def _token_tree(stream: np.random.Generator, horizon: int):
+    mdp = token_tree(vocabulary=2, length=horizon)
+    states = len(mdp.start)
+    rewards = np.zeros((states, 2))
+    first_leaf = 2 ** (horizon - 1) - 1
+    rewards[first_leaf:] = stream.integers(0, 2, size=(states - first_leaf, 2))
+    return mdp, 1.5 * stream.standard_normal((states, 2)), rewards
+
+
+def _fork(stream: np.random.Generator, horizon: int):
+    mdp = Mdp(np.array([[1, 2], [1, 1], [2, 2]]), np.array([1.0, 0.0, 0.0]), horizon)
+    logits = np.array([[0.0, 0.0], [6.0, 0.0], [0.0, 0.0]]) + stream.standard_normal((3, 2))
+    rewards = np.zeros((3, 2))
+    rewards[0, stream.integers(2)] = 1.0
+    return mdp, logits, rewards
+
+
+_FAMILIES = {"mixing": _mixing, "token_tree": _token_tree, "fork": _fork}

@@ -1,0 +1,57 @@
+"""Sweeps are drawn with a line a coefficient, the baseline black, and the ends seed by seed."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from entropy_mech.paper import sweeps
+from tests.paper.control_runs import runs
+from tests.paper.legend import labels
+from tests.paper.test_sweeps import DOSES, bonus_sweep, dose_settings
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+def test_figure_9_has_a_line_a_coefficient_and_black_for_0():
+    sweep, _ = bonus_sweep((0.02, 0.021, 0.03, 0.1, 1.2), noise=0.1)
+    entropy, accuracy, ends, right = sweeps.sweep_figure(sweep, "entropy_bonus").axes
+    assert labels(entropy) == [
+        rf"$\alpha$ = {value}" for value in ("0", "0.0001", "0.001", "0.005", "0.01")
+    ]
+    colours = [line.get_color() for line in entropy.get_lines()]
+    assert colours[0] == "#000000"
+    assert len(set(colours)) == 5
+    assert colours == [line.get_color() for line in accuracy.get_lines()]
+    assert [text.get_text() for text in ends.get_xticklabels()][-1] == "0.01"
+    assert len(ends.collections[0].get_offsets()) == len(right.collections[0].get_offsets()) == 15
+
+
+def test_figure_12_has_grpo_in_both_and_names_the_papers_doses():
+    frame = runs({name: (0.02 + 0.01 * i, 10.0, 0.9) for i, name in enumerate(DOSES)})
+    figure = sweeps.dose_figure(frame, dose_settings())
+    clip, kl = figure.axes[:2]
+    assert labels(clip)[:2] == ["GRPO", "$r$ = 0.1 (paper: 0.0002)"]
+    assert labels(kl) == ["GRPO", r"$\beta$ = 0", r"$\beta$ = 0.5", r"$\beta$ = 1"]
+    assert "Clip-Cov" in clip.get_title()
+    assert clip.get_yscale() == kl.get_yscale() == "log"
+
+
+@pytest.mark.parametrize("setting", ["entropy_bonus", "reference_kl"])
+def test_without_runs_the_printed_statements_are_written(setting):
+    (ax,) = sweeps.sweep_figure(pd.DataFrame(), setting).axes
+    texts = [text.get_text() for text in ax.texts]
+    assert sum(" = " in text for text in texts) == 5
+    assert "not digitised" in ax.get_title()
+
+
+def test_without_runs_figure_12_states_both_methods():
+    figure = sweeps.dose_figure(pd.DataFrame(), pd.DataFrame())
+    assert [len(ax.get_lines()) for ax in figure.axes] == [4, 5]
