@@ -22,7 +22,7 @@ GIB = 2**30
 OTHER_BYTES = 4 * GIB
 # DeepSpeed's default: gradients are reduced in buckets of so many values, two at once.
 BUCKET_VALUES = 500_000_000
-# Logits of a tile of the head on a GPU: objectives.chunked_head's, which imports torch.
+# Logits of a tile of the head on a GPU: objectives.logprobs's, which imports torch.
 HEAD_TILE_LOGITS = 2**26
 
 

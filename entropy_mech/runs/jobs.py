@@ -119,7 +119,7 @@ class Schedule:
 
 # -- Estimated job times, for order and time left alone ------------------------------------------
 # What a run with another seed has taken is known; else the guess is from the configuration.
-# Guesses are corrected while jobs finish (``schedule.py``).
+# Guesses are corrected while jobs finish (``Schedule``).
 
 STARTUP_S = 0.5
 # Of a model of no size at all, and for each 100,000 parameters of its body: seconds of a supervised

@@ -105,7 +105,7 @@ _RETRY_S = 0.05
 
 
 class RemoteEngine:
-    """An engine behind a socket (``rollout.engine.Engine``).
+    """An engine behind a socket (``sampling.engine.Engine``).
 
     Raises:
         SamplerError: it did not start in ``timeout_s``, or ended while it started.

@@ -49,7 +49,7 @@ class TorchSampler:
         max_new_tokens: int,
         policy_version: int = 0,
     ) -> Completions:
-        """Sample one response a request; see ``rollout.sampler.Sampler``."""
+        """Sample one response a request; see ``sampling.sampler.Sampler``."""
         if temperature < 0:
             raise bad_value("rollout.temperature", temperature, "give 0 (greedy) or more")
         keys = np.array([request.key for request in requests], dtype=np.uint64)

@@ -160,7 +160,7 @@ class WeightReceiver:
 
 
 class VLLMEngine:
-    """A vLLM engine in this process (``rollout.engine.Engine``).
+    """A vLLM engine in this process (``sampling.engine.Engine``).
 
     In a process group of several ranks, each has one; with ``tensor_parallel`` N, ranks kN to
     kN + N - 1 hold one engine between them and must make the same calls at the same time.
@@ -194,7 +194,7 @@ class VLLMEngine:
         timeout_s: float,
         stop: Callable[[], bool] = lambda: False,
     ) -> Sampled:
-        """Sample a response a prompt; see ``rollout.engine.Engine``.
+        """Sample a response a prompt; see ``sampling.engine.Engine``.
 
         ``stop`` is asked between steps; where it says so, sampling ends with SamplerError.
         """

@@ -103,7 +103,7 @@ class VLLMSampler:
         policy_version: int = 0,
         engine: int | None = None,
     ) -> Completions:
-        """Sample one response a request; see ``rollout.sampler.Sampler``. Tensors are on the CPU.
+        """Sample one response a request; see ``sampling.sampler.Sampler``. Tensors are on the CPU.
 
         ``engine`` lets one engine answer all of them, as the probe asks; else they are shared.
 

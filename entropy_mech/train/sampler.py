@@ -42,7 +42,7 @@ class SharedSampler:
         max_new_tokens: int,
         policy_version: int = 0,
     ) -> Completions:
-        """Sample one response a request; see ``rollout.sampler.Sampler``."""
+        """Sample one response a request; see ``sampling.sampler.Sampler``."""
         settings = {
             "temperature": temperature,
             "max_new_tokens": max_new_tokens,
