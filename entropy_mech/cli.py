@@ -93,11 +93,12 @@ def _parser() -> argparse.ArgumentParser:
         follow,
         import_run,
         law,
+        pretrain,
         reproduce,
         runs,
         train,
     )
 
-    for module in (train, runs, follow, evaluate, reproduce, import_run, law, doctor):
+    for module in (train, pretrain, runs, follow, evaluate, reproduce, import_run, law, doctor):
         module.register(commands)
     return parser

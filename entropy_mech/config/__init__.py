@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from entropy_mech.config.data import (
     BaseModelConfig,
-    CodeProblemsConfig,
     InstructConfig,
     ModelConfig,
     PretrainedModelConfig,
@@ -51,7 +50,6 @@ __all__ = [
     "BaseModelConfig",
     "CheckpointConfig",
     "ClipCov",
-    "CodeProblemsConfig",
     "EngineConfig",
     "InstructConfig",
     "KLCov",

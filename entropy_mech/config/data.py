@@ -7,13 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from entropy_mech.config.section import (
-    FamilyCounts,
-    FamilyShares,
     Fraction,
     LearningRate,
     LevelCounts,
     LevelShares,
-    Operations,
     Section,
 )
 from entropy_mech.errors import unknown_name
@@ -59,37 +56,47 @@ class PretrainedModelConfig(Section):
     )
 
 
+LEVEL_SHARES = {1: 0.14, 2: 0.16, 3: 0.14, 4: 0.12, 6: 0.12, 8: 0.12, 10: 0.1, 12: 0.1}
+
+
 class InstructConfig(Section):
     """A further supervised stage on cleaner demonstrations: what makes an instruct model."""
 
     steps: int = Field(300, ge=1, description="supervised optimizer steps")
-    learning_rate: LearningRate = Field(1e-3, description="peak AdamW learning rate, cosine decay")
-    step_fraction: Fraction = Field(0.3, description="demonstrations that answer in steps")
-    step_error_fraction: Fraction = Field(0.04, description="steps with a wrong result")
-    direct_error_fraction: Fraction = Field(0.08, description="direct answers that are wrong")
-    code_error_fraction: Fraction = Field(0.1, description="programs with a wrong constant")
+    learning_rate: LearningRate = Field(1e-3, description="as ``base.learning_rate``")
+    error_fraction: Fraction = Field(0.2, description="values that are wrong, in maths")
+    code_error_fraction: Fraction = Field(
+        0.15, description="operators, and constants, that are wrong"
+    )
+    slip_fraction: Fraction = Field(0.004, description="characters that are copied wrongly")
 
 
 class BaseModelConfig(Section):
-    """The base model: a short supervised stage on demonstrations, shared by all runs."""
+    """The base model: demonstrations without a fault, then a short stage of faulty ones.
+
+    Facts are learned far faster from demonstrations that are right; what is learned last is how
+    often the teacher errs.
+    """
 
     seed: int = Field(0, ge=0, description="seed of the initial weights and the demonstrations")
-    steps: int = Field(2500, ge=1, description="supervised optimizer steps")
-    batch_size: int = Field(64, ge=1, le=10**6, description="demonstrations a step")
-    learning_rate: LearningRate = Field(3e-3, description="peak AdamW learning rate, cosine decay")
-    step_fraction: Fraction = Field(0.2, description="demonstrations that answer in steps")
-    step_error_fraction: Fraction = Field(0.08, description="steps with a wrong result")
-    direct_error_fraction: Fraction = Field(0.15, description="direct answers that are wrong")
+    batch_size: int = Field(32, ge=1, le=10**6, description="demonstrations a step")
     level_shares: LevelShares = Field(
-        {2: 0.7, 4: 0.15, 5: 0.15}, description="share of each level among maths demonstrations"
+        LEVEL_SHARES, description="share of each level, a number of steps, in demonstrations"
     )
-    operations: Operations = Field("+", description="operations of the maths demonstrations")
     code_fraction: Fraction = Field(0.0, description="demonstrations that are code")
-    code_error_fraction: Fraction = Field(0.2, description="programs with a wrong constant")
-    family_shares: FamilyShares = Field(
-        {"shift": 0.3, "scale": 0.3, "affine": 0.4},
-        description="share of each family of functions among code demonstrations",
+    steps: int = Field(5000, ge=1, description="optimizer steps on right demonstrations")
+    learning_rate: LearningRate = Field(
+        5e-3,
+        description="peak AdamW learning rate of a model of width 32, cosine decay; width D has "
+        "32 / D of it",
     )
+    noisy_steps: int = Field(800, ge=1, description="optimizer steps on faulty demonstrations")
+    noisy_learning_rate: LearningRate = Field(1e-3, description="as ``learning_rate``")
+    error_fraction: Fraction = Field(0.4, description="values that are wrong, in maths")
+    code_error_fraction: Fraction = Field(
+        0.3, description="operators, and constants, that are wrong"
+    )
+    slip_fraction: Fraction = Field(0.004, description="characters that are copied wrongly")
     instruct: InstructConfig | None = Field(
         None, description="a further stage that makes an instruct model; none leaves a base model"
     )
@@ -112,19 +119,18 @@ AnyModelConfig = Annotated[
 
 
 class ProblemsConfig(Section):
-    """Toy maths: chains of operations modulo ``modulus``; a level is a number of terms."""
+    """The toy world: chains that are answered in steps; a level is a number of steps."""
 
-    domain: Literal["maths"] = Field("maths", description="toy maths")
-    modulus: int = Field(10, ge=2, le=10, description="results are taken modulo this")
-    operations: Operations = Field(
-        "+", description="operations that occur, all alike often: some of +-*"
+    domain: Literal["maths", "code"] = Field(
+        "maths", description="maths asks for a digit, code for a program"
     )
     level_shares: LevelShares = Field(
-        {2: 0.7, 4: 0.15, 5: 0.15}, description="share of each level among training problems"
+        LEVEL_SHARES, description="share of each level among training problems"
     )
     train_size: int = Field(4096, le=10**8, description="training problems; 1 or more")
     validation_counts: LevelCounts = Field(
-        {2: 20, 4: 100, 5: 100}, description="distinct held-out problems of each level"
+        {1: 28, 2: 32, 3: 28, 4: 24, 6: 24, 8: 24, 10: 20, 12: 20},
+        description="distinct held-out problems of each level",
     )
 
     @model_validator(mode="after")
@@ -134,21 +140,6 @@ class ProblemsConfig(Section):
                 f"train_size = {self.train_size}: the training set is empty; give 1 or more"
             )
         return self
-
-
-class CodeProblemsConfig(Section):
-    """Toy code: expressions that pass unit tests; a level is a family of functions."""
-
-    domain: Literal["code"] = Field("code", description="toy code")
-    family_shares: FamilyShares = Field(
-        {"shift": 0.3, "scale": 0.3, "affine": 0.4},
-        description="share of each family of functions among training problems",
-    )
-    train_size: int = Field(4096, ge=1, le=10**8, description="training problems; 1 or more")
-    validation_counts: FamilyCounts = Field(
-        {"shift": 60, "scale": 60, "affine": 100},
-        description="distinct held-out problems of each family",
-    )
 
 
 class TrainingSetConfig(Section):
@@ -204,18 +195,12 @@ class TrainingSetConfig(Section):
 
 
 def _problem_kind(value: Any) -> str:
-    def of(name: str) -> Any:
-        return value.get(name) if isinstance(value, dict) else getattr(value, name, None)
-
-    if of("training_set") is not None:
-        return "training-set"
-    return "toy-code" if of("domain") == "code" else "toy-maths"
+    named = value.get if isinstance(value, dict) else lambda name: getattr(value, name, None)
+    return "toy" if named("training_set") is None else "training-set"
 
 
-# A table that names a training set takes it; any other describes toy maths, or toy code.
+# A table that names a training set takes it; any other describes the toy world.
 AnyProblemsConfig = Annotated[
-    Annotated[ProblemsConfig, Tag("toy-maths")]
-    | Annotated[CodeProblemsConfig, Tag("toy-code")]
-    | Annotated[TrainingSetConfig, Tag("training-set")],
+    Annotated[ProblemsConfig, Tag("toy")] | Annotated[TrainingSetConfig, Tag("training-set")],
     Discriminator(_problem_kind),
 ]

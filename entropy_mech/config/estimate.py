@@ -226,13 +226,8 @@ class Assumptions:
     def prompt(self, config: TrainConfig) -> int:
         """Return the mean prompt's tokens."""
         if config.toy:
-            levels = getattr(config.problems, "level_shares", None)
-            # A digit and a sign for each term; two points and the start of a definition.
-            return 2 * max(levels) if levels else _TOY_CODE_PROMPT
+            return max(config.problems.level_shares) + 2  # a start, a name a step, a sign
         return min(self.prompt_tokens, config.problems.max_prompt_tokens)
-
-
-_TOY_CODE_PROMPT = 22
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from entropy_mech.config import (
 )
 from entropy_mech.config.run import _TAGS
 from entropy_mech.errors import UserError, bad_value
-from entropy_mech.problems.toy import ALPHABET, DEFAULT_MODULUS
+from entropy_mech.problems.toy import ALPHABET
 
 # Raised by one whenever the trainer's results change for the same configuration by more than its
 # rounding, so that runs stored by an older version are not taken for new ones.
-TRAINER_REVISION = 4
+TRAINER_REVISION = 5
 
 # What may differ between two runs that are the same run: how far it went, how often it was saved,
 # who watched, and how patient it was.
@@ -36,10 +36,8 @@ _ADDED = {"loss": ("log_ratio_clamp",)}
 
 # pydantic puts the arm of a union into the path of a field, where users do not write it.
 # pydantic's names of what a list or one name may be, which it puts into a path too.
-# The arm of a table that does not say which it is.
-_DEFAULT_ARM = {"problems": "maths"}
 # Tables with keys of the user's own: one laid over another replaces it.
-_WHOLE = ("level_shares", "validation_counts", "family_shares")
+_WHOLE = ("level_shares", "validation_counts")
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
@@ -84,10 +82,7 @@ def identity(config: TrainConfig) -> dict[str, Any]:
 def base_model_id(config: TrainConfig) -> str:
     """Return 16 hex digits that name the base model, shared by all runs that start from it."""
     parts = config.model_dump(mode="json", include={"model", "base"})
-    modulus = getattr(config.problems, "modulus", DEFAULT_MODULUS)
-    return _digest(
-        {"trainer_revision": TRAINER_REVISION, "modulus": modulus, "alphabet": ALPHABET, **parts}
-    )
+    return _digest({"trainer_revision": TRAINER_REVISION, "alphabet": ALPHABET, **parts})
 
 
 def _digest(table: Mapping[str, Any]) -> str:
@@ -123,7 +118,7 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         whole = key in _WHOLE or (
             both_tables
             and key in _TAGS
-            and value.get(_TAGS[key]) not in (None, old.get(_TAGS[key], _DEFAULT_ARM.get(key)))
+            and value.get(_TAGS[key]) not in (None, old.get(_TAGS[key]))
         )
         merged[key] = _merged(old, value) if both_tables and not whole else value
     return merged

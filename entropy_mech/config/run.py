@@ -11,7 +11,6 @@ from entropy_mech.config.data import (
     AnyModelConfig,
     AnyProblemsConfig,
     BaseModelConfig,
-    CodeProblemsConfig,
     ModelConfig,
     PretrainedModelConfig,
     ProblemsConfig,
@@ -121,8 +120,8 @@ def _engine_of_several_gpus_has_them(config: TrainConfig) -> None:
 def _toys_go_together(config: TrainConfig) -> None:
     if config.toy and hasattr(config.problems, "training_set"):
         raise ValueError(
-            f"problems.training_set = {config.problems.training_set}: a toy model knows sums "
-            "alone; give model.path, or leave problems.training_set out"
+            f"problems.training_set = {config.problems.training_set}: a toy model knows its own "
+            "world alone; give model.path, or leave problems.training_set out"
         )
 
 
@@ -369,14 +368,13 @@ _ARMS: dict[str, dict[str, type[BaseModel]]] = {
     "sampler": {a.model_fields["kind"].default: a for a in get_args(get_args(SamplerConfig)[0])},
     "model": {"toy-model": ModelConfig, "pretrained-model": PretrainedModelConfig},
     "problems": {
-        "toy-maths": ProblemsConfig,
-        "toy-code": CodeProblemsConfig,
+        "toy": ProblemsConfig,
         "training-set": TrainingSetConfig,
     },
 }
 
 
-_TAGS = {"loss": "method", "algorithm": "name", "sampler": "kind", "problems": "domain"}
+_TAGS = {"loss": "method", "algorithm": "name", "sampler": "kind"}
 
 
 _KINDS = ("str", "tuple[str, ...]")

@@ -30,35 +30,17 @@ def _nonnegative_and_some(values: dict[Any, float]) -> dict[Any, float]:
     return values
 
 
-def _numbers_of_terms(values: dict[int, float]) -> dict[int, float]:
-    if any(not 2 <= level <= 1000 for level in values):
-        raise refused("a level is a number of terms: give 2 or more")
+def _numbers_of_steps(values: dict[int, float]) -> dict[int, float]:
+    from entropy_mech.problems.toy import MOST_STEPS
+
+    if any(not 1 <= level <= MOST_STEPS for level in values):
+        raise refused(f"a level is a number of steps: give 1 to {MOST_STEPS}")
     return values
 
 
-def _known_families(values: dict[str, float]) -> dict[str, float]:
-    from entropy_mech.problems.toy_code import FAMILIES
-
-    if unknown := [name for name in values if name not in FAMILIES]:
-        raise refused(f"no family is called {unknown[0]!r}; there are {', '.join(FAMILIES)}")
-    return values
-
-
-def _known_operations(signs: str) -> str:
-    from entropy_mech.problems.toy import OPERATIONS
-
-    if not signs or not set(signs) <= set(OPERATIONS) or len(set(signs)) < len(signs):
-        raise refused(f"give some of {''.join(OPERATIONS)}, each once")
-    return signs
-
-
-_SOME = AfterValidator(_nonnegative_and_some)
-_TERMS, _FAMILIES = AfterValidator(_numbers_of_terms), AfterValidator(_known_families)
-LevelShares = Annotated[dict[int, float], _SOME, _TERMS]
-LevelCounts = Annotated[dict[int, int], _SOME, _TERMS]
-FamilyShares = Annotated[dict[str, float], _SOME, _FAMILIES]
-FamilyCounts = Annotated[dict[str, int], _SOME, _FAMILIES]
-Operations = Annotated[str, AfterValidator(_known_operations)]
+_SOME, _STEPS = AfterValidator(_nonnegative_and_some), AfterValidator(_numbers_of_steps)
+LevelShares = Annotated[dict[int, float], _SOME, _STEPS]
+LevelCounts = Annotated[dict[int, int], _SOME, _STEPS]
 
 
 class Section(BaseModel):

@@ -135,12 +135,12 @@ def trl_trainer(folder: Path, loss_type: str, seed: int, **settings: Any):
 def _policy_and_problems(seed: int):
     """Return the tiny policy, from the run store, and problems that it is trained on."""
     from entropy_mech.config.files import make_config
-    from entropy_mech.problems.toy import ModularChains
+    from entropy_mech.problems.toy import ToyProblem
     from entropy_mech.runs.store import default_store
     from entropy_mech.train.models import load_policy
 
     config = make_config(_POLICY)
-    problems = ModularChains().training_set(seed, 512, config.base.level_shares)
+    problems = ToyProblem.training_set(seed, 512, config.base.level_shares)
     return load_policy(config, default_store().root), problems
 
 

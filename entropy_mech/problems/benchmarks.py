@@ -9,8 +9,7 @@ from pathlib import Path
 from entropy_mech.errors import UserError, unknown_name
 from entropy_mech.problems.problem import Problem
 from entropy_mech.problems.sources import SOURCES, LoadedSet, load
-from entropy_mech.problems.toy import ModularChains
-from entropy_mech.problems.toy_code import toy_code_set
+from entropy_mech.problems.toy_code import TOYS
 
 # -- The paper's benchmarks ----------------------------------------------------------------------
 # Section 4.3: AIME and AMC are sampled at temperature 0.6 and averaged over 32 responses a
@@ -68,36 +67,32 @@ def load_benchmark(name: str, data_dir: str | Path | None = None) -> LoadedSet:
 
 # -- Toy benchmarks ------------------------------------------------------------------------------
 
-_NEW_TOKENS = 64
+_NEW_TOKENS = 96
 # As in section 4.3: the hardest sets are sampled at 0.6 and averaged, the others greedy.
 _TOY_GREEDY = Protocol(max_new_tokens=_NEW_TOKENS)
 _TOY_SAMPLED = Protocol(temperature=0.6, samples=4, max_new_tokens=_NEW_TOKENS)
 
 
-def _sums(terms: int, count: int) -> Callable[[], Sequence[Problem]]:
-    return lambda: ModularChains(10).validation_set(1, {terms: count})
-
-
-def _code(family: str) -> Callable[[], Sequence[Problem]]:
-    return lambda: toy_code_set(family, 50, held_out=True)
+def _toys(domain: str, steps: int) -> Callable[[], Sequence[Problem]]:
+    return lambda: TOYS[domain].validation_set(1, {steps: 100})
 
 
 TOY_BENCHMARKS: dict[str, tuple[Callable[[], Sequence[Problem]], Protocol]] = {
-    "toy_sums_2": (_sums(2, 27), _TOY_GREEDY),
-    "toy_sums_3": (_sums(3, 100), _TOY_GREEDY),
-    "toy_sums_4": (_sums(4, 100), _TOY_GREEDY),
-    "toy_sums_5": (_sums(5, 100), _TOY_SAMPLED),
-    "toy_sums_6": (_sums(6, 100), _TOY_SAMPLED),
-    "toy_code_shift": (_code("shift"), _TOY_GREEDY),
-    "toy_code_scale": (_code("scale"), _TOY_GREEDY),
-    "toy_code_affine": (_code("affine"), _TOY_SAMPLED),
+    "toy_maths_2": (_toys("maths", 2), _TOY_GREEDY),
+    "toy_maths_4": (_toys("maths", 4), _TOY_GREEDY),
+    "toy_maths_5": (_toys("maths", 5), _TOY_GREEDY),
+    "toy_maths_8": (_toys("maths", 8), _TOY_SAMPLED),
+    "toy_maths_12": (_toys("maths", 12), _TOY_SAMPLED),
+    "toy_code_2": (_toys("code", 2), _TOY_GREEDY),
+    "toy_code_4": (_toys("code", 4), _TOY_GREEDY),
+    "toy_code_8": (_toys("code", 8), _TOY_SAMPLED),
 }
 
 
 def load_toy_benchmark(name: str) -> tuple[list[Problem], Protocol]:
     """Return a toy benchmark's held-out problems and how it is measured.
 
-    >>> problems, protocol = load_toy_benchmark("toy_sums_4")
+    >>> problems, protocol = load_toy_benchmark("toy_maths_4")
     >>> len(problems), protocol.temperature
     (100, 0.0)
     """

@@ -1,14 +1,14 @@
-"""Toy maths: chains of operations on digits modulo m, answered at once or in steps."""
+"""The toy world: chains that are answered in steps, each step a fact of a fixed random table."""
 
 from __future__ import annotations
 
-import operator
+import itertools
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import ClassVar, Self
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
@@ -20,6 +20,12 @@ from entropy_mech.random_streams import generator
 # -- The tokenizer -------------------------------------------------------------------------------
 
 PAD, EOS, UNK = "<pad>", "<eos>", "<unk>"
+_LATIN = "abcdefghijklmnopqrstuvwxyz"
+VALUES = "0123456789" + _LATIN
+FUNCTIONS = _LATIN.upper() + "αβγδεζηθικλμνξοπρστυφχψω"
+VARIABLES = _LATIN
+# All that toy maths and toy code are written in.
+ALPHABET = VALUES + FUNCTIONS + "+-*=;()"
 
 
 def character_tokenizer(alphabet: str) -> PreTrainedTokenizerFast:
@@ -35,218 +41,167 @@ def character_tokenizer(alphabet: str) -> PreTrainedTokenizerFast:
     )
 
 
-# -- The problems --------------------------------------------------------------------------------
-# ``6+0*4=`` is read from left to right and may be answered at once, ``(4)``, or in steps,
-# ``6+0=6;6*4=4;(4)``. Answering at once is a table look-up for two terms and a hard guess for
-# five; steps make every chain easy but are rare in the base model. So a policy can gain by
-# growing sure of what it knows, and by finding the rarer, longer way: the two things that the
-# paper's section 2 is about.
+# -- Chains --------------------------------------------------------------------------------------
 
-# All that toy maths and toy code are written in.
-ALPHABET = "0123456789+-*=;()fx"
+MOST_STEPS = 20
 # One problem text in five is held out, by a hash of the text alone: whatever the seed or the
 # size asked for, a held-out problem is never a training problem.
 _HELD_OUT_ONE_IN = 5
-DEFAULT_MODULUS = 10
-_FEW_TEXTS = 10_000
 _DRAWN_TOGETHER = 256
-_ANSWER = re.compile(r"\((\d)\)")
-OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+# How many repeats and training problems in a row say that there are no more held-out ones.
+_PATIENCE = 20_000
 
 
 @dataclass(frozen=True)
-class ToyProblem:
-    """One chain: digits, and the operations between them, from left to right, modulo ``modulus``.
+class Chain:
+    """A letter to start from and names that follow: what problems of both domains are made of.
 
-    Without ``operations`` it is a sum.
-
-    >>> problem = ToyProblem((6, 0, 4), 10, "+*")
-    >>> problem.prompt, problem.reference, problem.grade("6+0=6;6*4=4;(4)").name
-    ('6+0*4=', '4', 'correct')
+    Names are drawn without replacement with weights 1 / rank, so that some facts are met all the
+    time and others hardly ever: what a model knows of them grows with its size.
     """
 
-    terms: tuple[int, ...]
-    modulus: int
-    operations: str = ""
+    start: str
+    names: str
+
+    domain: ClassVar[str]
+    starts: ClassVar[str]  # what a start is drawn from
+    alphabet: ClassVar[str]  # what the names are drawn from, the commonest first
 
     @cached_property
     def prompt(self) -> str:
         """The chain as text, ending in an equals sign."""
-        rest = (f"{sign}{term}" for sign, term in self.steps())
-        return f"{self.terms[0]}{''.join(rest)}="
-
-    @cached_property
-    def reference(self) -> str:
-        """The right digit."""
-        value = self.terms[0]
-        for sign, term in self.steps():
-            value = OPERATIONS[sign](value, term) % self.modulus
-        return str(value)
-
-    def steps(self) -> Iterator[tuple[str, int]]:
-        """Yield the operations with their right-hand terms."""
-        signs = self.operations or "+" * (len(self.terms) - 1)
-        yield from zip(signs, self.terms[1:], strict=True)
+        return f"{self.start}{self.names}="
 
     @property
     def level(self) -> str:
-        """How many terms the chain has."""
-        return f"{len(self.terms)} terms"
+        """How many steps the chain has."""
+        return f"{len(self.names)} steps"
 
     @cached_property
     def held_out(self) -> bool:
         """Whether this text belongs to validation, whatever the seed."""
         return zlib.crc32(self.prompt.encode()) % _HELD_OUT_ONE_IN == 0
 
+    @classmethod
+    def draw(cls, rng: np.random.Generator, level_shares: Mapping[int, float]) -> Iterator[Self]:
+        """Yield chains without end, each level (number of steps) with its share."""
+        levels = np.array(sorted(level_shares))
+        shares = np.array([level_shares[level] for level in levels], dtype=float)
+        log_weights = -np.log(np.arange(1, len(cls.alphabet) + 1))
+        while True:  # many at a time: a call of the generator costs more than a number
+            count = _DRAWN_TOGETHER
+            steps = rng.choice(levels, count, p=shares / shares.sum())
+            starts = rng.integers(0, len(cls.starts), count)
+            # The order of log weights with Gumbel noise is that of drawing without replacement.
+            order = np.argsort(-log_weights - rng.gumbel(size=(count, len(log_weights))))
+            for length, i, names in zip(steps, starts.tolist(), order.tolist(), strict=True):
+                start = cls.starts[i]
+                others = (cls.alphabet[j] for j in names if cls.alphabet[j] != start)
+                yield cls(start, "".join(itertools.islice(others, int(length))))
+
+    @classmethod
+    def training(
+        cls, rng: np.random.Generator, level_shares: Mapping[int, float]
+    ) -> Iterator[Self]:
+        """Yield training problems without end; held-out ones never come."""
+        return (chain for chain in cls.draw(rng, level_shares) if not chain.held_out)
+
+    @classmethod
+    def training_set(cls, seed: int, size: int, level_shares: Mapping[int, float]) -> list[Self]:
+        """Return the first ``size`` training problems that the seed names."""
+        rng = generator(f"toy {cls.domain}", seed)
+        return list(itertools.islice(cls.training(rng, level_shares), size))
+
+    @classmethod
+    def validation_set(cls, seed: int, level_counts: Mapping[int, int]) -> list[Self]:
+        """Return distinct held-out problems, ``level_counts[steps]`` of each level."""
+        chosen: dict[Self, None] = {}
+        for level, count in sorted(level_counts.items()):
+            drawn = cls.draw(generator(f"toy {cls.domain} validation", seed, level), {level: 1.0})
+            of_level: dict[Self, None] = {}
+            missed = 0
+            while len(of_level) < count:
+                chain = next(drawn)
+                if chain.held_out and chain not in of_level:
+                    of_level[chain], missed = None, 0
+                elif (missed := missed + 1) > _PATIENCE:
+                    raise bad_value(
+                        f"problems.validation_counts.{level}",
+                        count,
+                        f"only {len(of_level)} held-out problems of this level could be found",
+                    )
+            chosen |= of_level
+        if not chosen:
+            raise bad_value("problems.validation_counts", dict(level_counts), "no problem is asked")
+        return list(chosen)
+
+
+def slipped(rng: np.random.Generator, right: str, among: str, fraction: float) -> str:
+    """Return ``right``, or with probability ``fraction`` another character of ``among``."""
+    if rng.random() >= fraction:
+        return right
+    others = among.replace(right, "")
+    return others[int(rng.integers(len(others)))]
+
+
+# -- Maths ---------------------------------------------------------------------------------------
+
+# TABLES[function][value] is the function's value there. There is no rule to find.
+TABLES = {
+    function: dict(zip(VALUES, (VALUES[i] for i in row), strict=True))
+    for function, row in zip(
+        FUNCTIONS,
+        generator("toy tables").integers(len(VALUES), size=(len(FUNCTIONS), len(VALUES))).tolist(),
+        strict=True,
+    )
+}
+
+
+@dataclass(frozen=True)
+class ToyProblem(Chain):
+    """A value and the functions to apply to it, one after the other.
+
+    ``3Aφ=`` asks for φ(A(3)). A step of the answer says what one function makes of one value; the
+    last value is given again in brackets.
+
+    >>> problem = ToyProblem("3", "Aφ")
+    >>> problem.prompt, problem.solution, problem.grade(problem.solution).name
+    ('3Aφ=', '3A=6;6φ=c;(c)', 'correct')
+    """
+
+    domain = "maths"
+    starts, alphabet = VALUES, FUNCTIONS
+
+    @cached_property
+    def solution(self) -> str:
+        """All steps, right."""
+        return self.demonstrate(np.random.default_rng(0), 0.0, 0.0)
+
+    @property
+    def reference(self) -> str:
+        """The right value."""
+        return self.solution[-2]
+
     def grade(self, response: str) -> Verdict:
-        """Judge the last ``(digit)``; what stands before it is not looked at (section 2.1)."""
-        answers = _ANSWER.findall(response)
+        """Judge the last ``(value)``; what stands before it is not looked at (section 2.1)."""
+        answers = re.findall(r"\(([0-9a-z])\)", response)
         if not answers:
-            return Verdict("no_answer", "no (digit) in the response")
+            return Verdict("no_answer", "no (value) in the response")
         if answers[-1] != self.reference:
             return Verdict("wrong", f"answered {answers[-1]}, not {self.reference}")
         return Verdict("correct", passed=1)
 
+    def demonstrate(
+        self, rng: np.random.Generator, error_fraction: float, slip_fraction: float
+    ) -> str:
+        """Return an answer of which so many values are wrong and so many copies slipped.
 
-@dataclass(frozen=True)
-class ModularChains:
-    """The family of chains modulo ``modulus`` (2 to 10, so that an answer is one digit).
-
-    ``operations``: those that occur, all alike often.
-    """
-
-    modulus: int = DEFAULT_MODULUS
-    operations: str = "+"
-
-    def __post_init__(self):
-        if not 2 <= self.modulus <= 10:
-            raise bad_value("problems.modulus", self.modulus, "give a whole number from 2 to 10")
-        known = set(self.operations) <= set(OPERATIONS)
-        if not self.operations or not known or len(set(self.operations)) < len(self.operations):
-            raise bad_value("problems.operations", self.operations, "give some of +-*, each once")
-
-    @property
-    def _key(self) -> tuple[int, ...]:
-        """What names the operations in a random stream."""
-        return tuple(map(ord, self.operations))
-
-    def _problem(self, terms: Sequence[int], signs: Sequence[int]) -> ToyProblem:
-        text = "".join(self.operations[sign] for sign in signs)
-        return ToyProblem(tuple(terms), self.modulus, text)
-
-    def stream(self, seed: int, level_shares: Mapping[int, float]) -> Iterator[ToyProblem]:
-        """Yield training problems without end, each level (number of terms) with its share.
-
-        Short chains are few, so they recur; held-out ones never come.
+        A step goes on from what the step before says, right or wrong.
         """
-        levels, ends = cumulative_shares(
-            level_shares, field="problems.level_shares", fix="give a positive share a level"
-        )
-        if min(levels) < 2:
-            raise bad_value(
-                "problems.level_shares", dict(level_shares), "a chain has at least 2 terms"
-            )
-        rng = generator("toy problems", seed, self.modulus, *self._key)
-        longest = max(levels)
-        while True:  # many at a time: a call of the generator costs more than a number
-            drawn = ends.searchsorted(rng.random(_DRAWN_TOGETHER), side="right")
-            terms = rng.integers(0, self.modulus, (_DRAWN_TOGETHER, longest)).tolist()
-            signs = rng.integers(0, len(self.operations), (_DRAWN_TOGETHER, longest - 1)).tolist()
-            for i, of_terms, of_signs in zip(drawn.tolist(), terms, signs, strict=True):
-                length = levels[min(i, len(levels) - 1)]
-                problem = self._problem(of_terms[:length], of_signs[: length - 1])
-                if not problem.held_out:
-                    yield problem
-
-    def training_set(
-        self, seed: int, size: int, level_shares: Mapping[int, float]
-    ) -> list[ToyProblem]:
-        """Return the first ``size`` problems of ``stream``."""
-        if size < 1:
-            raise bad_value(
-                "problems.train_size", size, "the training set is empty; give 1 or more"
-            )
-        stream = self.stream(seed, level_shares)
-        return [next(stream) for _ in range(size)]
-
-    def validation_set(self, seed: int, level_counts: Mapping[int, int]) -> list[ToyProblem]:
-        """Return distinct held-out problems, ``level_counts[terms]`` of each level."""
-        rng = generator("toy validation", seed, self.modulus, *self._key)
-        chosen: list[ToyProblem] = []
-        for terms, count in sorted(level_counts.items()):
-            chosen += self._distinct_held_out(rng, terms, count)
-        if not chosen:
-            raise bad_value("problems.validation_counts", dict(level_counts), "no problem is asked")
-        return chosen
-
-    def _distinct_held_out(self, rng, terms: int, count: int) -> list[ToyProblem]:
-        field = f"problems.validation_counts.{terms}"
-        if terms < 2:
-            raise bad_value(field, count, "a chain has at least 2 terms")
-        texts = self.modulus**terms * len(self.operations) ** (terms - 1)
-        if texts <= _FEW_TEXTS:  # list them all, then choose
-            sizes = [self.modulus] * terms + [len(self.operations)] * (terms - 1)
-            every = (self._problem(t[:terms], t[terms:]) for t in np.ndindex(*sizes))
-            pool = [problem for problem in every if problem.held_out]
-            if count > len(pool):
-                raise bad_value(
-                    field, count, f"only {len(pool)} held-out problems have {terms} terms"
-                )
-            return [pool[i] for i in rng.permutation(len(pool))[:count]]
-        found: dict[ToyProblem, None] = {}
-        while len(found) < count:
-            problem = self._problem(
-                rng.integers(0, self.modulus, terms).tolist(),
-                rng.integers(0, len(self.operations), terms - 1).tolist(),
-            )
-            if problem.held_out:
-                found[problem] = None
-        return list(found)
-
-
-@dataclass(frozen=True)
-class Demonstrations:
-    """How the base model's teacher answers: seldom in steps, and not always right."""
-
-    step_fraction: float = 0.2
-    step_error_fraction: float = 0.08
-    direct_error_fraction: float = 0.15
-
-    def answer(self, problem: ToyProblem, rng: np.random.Generator) -> str:
-        """Return one demonstration for a problem.
-
-        >>> rng = np.random.default_rng(0)
-        >>> Demonstrations(1.0, 0.0, 0.0).answer(ToyProblem((6, 0, 4), 10, "+*"), rng)
-        '6+0=6;6*4=4;(4)'
-        """
-        modulus = problem.modulus
-        if rng.random() >= self.step_fraction:
-            wrong = rng.random() < self.direct_error_fraction
-            return f"({_other_digit(rng, int(problem.reference), modulus, wrong)})"
-        steps, value = [], problem.terms[0]
-        for sign, term in problem.steps():
-            wrong = rng.random() < self.step_error_fraction
-            right = OPERATIONS[sign](value, term) % modulus
-            result = _other_digit(rng, right, modulus, wrong)
-            steps.append(f"{value}{sign}{term}={result};")
-            value = result
-        return "".join(steps) + f"({value})"
-
-
-def _other_digit(rng: np.random.Generator, value: int, modulus: int, wrong: bool) -> int:
-    """Return ``value``, or where ``wrong`` one of the other digits, all equally likely."""
-    return (value + int(rng.integers(1, modulus))) % modulus if wrong else value
-
-
-def cumulative_shares(
-    shares: Mapping[Any, float], *, field: str, fix: str
-) -> tuple[list[Any], np.ndarray]:
-    """Return the names in order and where each one's share of [0, 1] ends.
-
-    Raises UserError, with ``field`` and ``fix``, unless there is a share and none is negative.
-    """
-    names = sorted(shares)
-    values = np.array([shares[name] for name in names], dtype=float)
-    if not names or values.min() < 0 or values.sum() <= 0:
-        raise bad_value(field, dict(shares), fix)
-    return names, values.cumsum() / values.sum()
+        written, value = [], self.start
+        for name in self.names:
+            source = slipped(rng, value, VALUES, slip_fraction)
+            function = slipped(rng, name, FUNCTIONS, slip_fraction)
+            value = slipped(rng, TABLES[function][source], VALUES, error_fraction)
+            written.append(f"{source}{function}={value};")
+        return "".join(written) + f"({value})"

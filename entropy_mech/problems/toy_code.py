@@ -1,29 +1,33 @@
-"""Toy code: write a Python expression in x that passes unit tests, run by the real sandbox."""
+"""Toy code: write a straight-line program that passes unit tests, run by the real sandbox."""
 
 from __future__ import annotations
 
 import json
+import operator
+import re
 import warnings
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from entropy_mech.errors import unknown_name
 from entropy_mech.grading import Verdict, default_pool
-from entropy_mech.problems.toy import ALPHABET, cumulative_shares
+from entropy_mech.problems.toy import VARIABLES, Chain, ToyProblem, slipped
 from entropy_mech.random_streams import generator
 
-# What the hidden function is: how it is drawn, and its Python text.
-FAMILIES = {"shift": "x+{b}", "scale": "{a}*x", "affine": "{a}*x+{b}"}
-_LARGEST_CONSTANT = 9
+OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+CONSTANTS = "23456789"
 _POINTS = range(10)
-_HELD_OUT_ONE_IN = 5
+_LARGEST = 10**15
 _PROGRAMS_TOGETHER = 256
-# An expression of a few characters at ten points takes microseconds, unless it never ends.
+# A few lines of arithmetic at ten points take microseconds, unless they never end.
 _TIMEOUT_S = 2.0
+# A program that may share a process with others: assignments to variables of one letter. No name
+# in it is longer, so there is none to reach another program, a builtin or the grader by; and no
+# number has a letter, so that all values are whole.
+_LINE = r"[a-z]=(?:(?![a-z][a-z0-9]|[0-9][a-z])[a-z0-9+*-])+"
+_STATEMENTS = re.compile(rf"{_LINE}(?:;{_LINE})*;?")
 # What follows the programs in their common process: one line of JSON a program.
 _RUN_ALL = f"""
 import json, sys
@@ -32,195 +36,148 @@ def value(program, x):
         found = program(x)
     except Exception:
         return None
-    return found if type(found) is int and abs(found) < 10 ** 9 else None
+    return found if type(found) is int and abs(found) < {_LARGEST} else None
 sys.stdout.write("".join(
     json.dumps([value(program, x) for x in {list(_POINTS)}]) + "\\n" for program in programs
 ))
 """
 
 
-@dataclass(frozen=True)
-class ToyCodeProblem:
-    """A function of one digit, shown at two points and tested at all ten.
+def _rules() -> dict[str, str]:
+    """Return, for each two variables, how the second is made of the first: such as ``*7``."""
+    rng = generator("toy rules")
+    pairs = [a + b for a in VARIABLES for b in VARIABLES if a != b]
+    every = [operation + constant for operation in OPERATIONS for constant in CONSTANTS]
+    chosen = rng.integers(len(every), size=len(pairs))
+    return {pair: every[i] for pair, i in zip(pairs, chosen.tolist(), strict=True)}
 
-    >>> problem = ToyCodeProblem("affine", 2, 3, (1, 4))
-    >>> problem.prompt, problem.reference, problem.grade("(2*x)+3").name
-    ('f(1)=5;f(4)=11;f(x)=', '2*x+3', 'correct')
+
+# There is no rule behind the rules: as in maths, each is a fact to remember.
+RULES = _rules()
+
+
+@dataclass(frozen=True)
+class ToyCodeProblem(Chain):
+    """A chain of variables, each made of the one before by the rule for these two.
+
+    ``dfa=`` asks for a function of d whose program makes f from d and a from f; it returns the
+    last. A step is a line of Python; any program that passes the tests at ten points is right.
+
+    >>> problem = ToyCodeProblem("d", "fa")
+    >>> problem.prompt, problem.solution, problem.grade(problem.solution).name
+    ('dfa=', 'f=d*5;a=f-3;', 'correct')
     """
 
-    family: str
-    a: int
-    b: int
-    shown: tuple[int, ...]
+    domain = "code"
+    alphabet = starts = VARIABLES
 
     @cached_property
-    def prompt(self) -> str:
-        """The examples, and the start of the definition."""
-        points = "".join(f"f({x})={self._value(x)};" for x in self.shown)
-        return f"{points}f(x)="
+    def solution(self) -> str:
+        """All lines, right."""
+        return self.demonstrate(np.random.default_rng(0), 0.0, 0.0)
 
-    @cached_property
+    @property
     def reference(self) -> str:
-        """A right expression."""
-        return FAMILIES[self.family].format(a=self.a, b=self.b)
+        """A right program."""
+        return self.solution
 
-    @property
-    def level(self) -> str:
-        """The family of functions."""
-        return self.family
-
-    @property
-    def held_out(self) -> bool:
-        """Whether this prompt is for evaluation: a hash of its text, whatever the seed."""
-        return zlib.crc32(self.prompt.encode()) % _HELD_OUT_ONE_IN == 0
-
-    @property
+    @cached_property
     def outputs(self) -> list[int]:
         """The right values at the ten points that an answer is tested at."""
-        return [self._value(x) for x in _POINTS]
+        values = list(_POINTS)
+        for a, b in zip(self.start + self.names, self.names, strict=False):
+            operation, constant = RULES[a + b]
+            values = [OPERATIONS[operation](value, int(constant)) for value in values]
+        return values
+
+    def program(self, response: str, name: str = "f") -> str:
+        """Return the function whose body a response is."""
+        return f"def {name}({self.start}):\n    {response}\n    return {self.names[-1]}\n"
 
     def grade(self, response: str) -> Verdict:
-        """Run ``def f(x): return <response>`` against all ten points."""
+        """Run the response as a function's body against all ten points."""
         if not response.strip():
             return Verdict("no_answer", "the response is empty")
         tests = {"fn_name": "f", "inputs": [[x] for x in _POINTS], "outputs": self.outputs}
-        program = _definition("f", response.strip())
-        return default_pool().grade_code(program, tests, timeout_s=_TIMEOUT_S)
+        return default_pool().grade_code(
+            self.program(response.strip()), tests, timeout_s=_TIMEOUT_S
+        )
 
-    def _value(self, x: int) -> int:
-        a = 1 if self.family == "shift" else self.a
-        return a * x + (0 if self.family == "scale" else self.b)
+    def demonstrate(
+        self, rng: np.random.Generator, error_fraction: float, slip_fraction: float
+    ) -> str:
+        """Return a program of which so many operators and constants are wrong, and copies slipped.
 
-
-def _draw(family: str, rng: np.random.Generator) -> ToyCodeProblem:
-    a, b = (int(v) for v in rng.integers(1, _LARGEST_CONSTANT + 1, 2))
-    first, step = (int(v) for v in rng.integers(0, (len(_POINTS), len(_POINTS) - 1)))
-    shown = (first, (first + 1 + step) % len(_POINTS))  # two different points
-    # What a family does not use is the same for all its problems, so that equal ones are equal.
-    return ToyCodeProblem(
-        family, 1 if family == "shift" else a, 0 if family == "scale" else b, shown
-    )
-
-
-def toy_code_set(family: str, size: int, *, held_out: bool, seed: int = 0) -> list[ToyCodeProblem]:
-    """Return distinct problems of a family, all held out or none."""
-    if family not in FAMILIES:
-        raise unknown_name("toy code family", family, FAMILIES)
-    rng = generator("toy code", seed, zlib.crc32(family.encode()), int(held_out))
-    chosen: dict[str, ToyCodeProblem] = {}  # by prompt: no question is asked twice
-    while len(chosen) < size:
-        problem = _draw(family, rng)
-        if problem.held_out == held_out:
-            chosen.setdefault(problem.prompt, problem)
-    return list(chosen.values())
-
-
-def toy_code_stream(seed: int, family_shares: Mapping[str, float]) -> Iterator[ToyCodeProblem]:
-    """Yield training problems without end, each family with its share; held-out ones never come."""
-    for family in family_shares:
-        if family not in FAMILIES:
-            raise unknown_name("toy code family", family, FAMILIES)
-    families, ends = cumulative_shares(
-        family_shares, field="problems.family_shares", fix="give positive shares"
-    )
-    rng = generator("toy code stream", seed)
-    while True:
-        family = families[min(int(ends.searchsorted(rng.random(), "right")), len(families) - 1)]
-        problem = _draw(family, rng)
-        if not problem.held_out:
-            yield problem
-
-
-@dataclass(frozen=True)
-class CodeDemonstrations:
-    """How the base model's teacher writes code: one form of expression, not always right.
-
-    ``error_fraction``: answers with one constant wrong.
-    """
-
-    error_fraction: float = 0.2
-
-    def answer(self, problem: ToyCodeProblem, rng: np.random.Generator) -> str:
-        """Return one demonstration for a problem.
-
-        >>> rng = np.random.default_rng(0)
-        >>> CodeDemonstrations(0.0).answer(ToyCodeProblem("affine", 2, 3, (1, 4)), rng)
-        '2*x+3'
+        Operators err as often as constants do, independently.
         """
-        a, b = problem.a, problem.b
-        if rng.random() < self.error_fraction:
-            in_a = problem.family == "scale" or (problem.family == "affine" and rng.random() < 0.5)
-            a, b = (_other(rng, a), b) if in_a else (a, _other(rng, b))
-        return FAMILIES[problem.family].format(a=a, b=b)
+        written, previous = [], self.start
+        for name in self.names:
+            source = slipped(rng, previous, VARIABLES, slip_fraction)
+            name = slipped(rng, name, VARIABLES, slip_fraction)
+            rule = RULES.get(source + name, "+2")  # a variable made of itself has no rule
+            operation = slipped(rng, rule[0], "+-*", error_fraction)
+            constant = slipped(rng, rule[1], CONSTANTS, error_fraction)
+            written.append(f"{name}={source}{operation}{constant};")
+            previous = name
+        return "".join(written)
 
 
-def _other(rng: np.random.Generator, value: int) -> int:
-    """Return one of the other constants, all alike likely."""
-    return (value - 1 + int(rng.integers(1, _LARGEST_CONSTANT))) % _LARGEST_CONSTANT + 1
+TOYS: dict[str, type[ToyProblem] | type[ToyCodeProblem]] = {
+    "maths": ToyProblem,
+    "code": ToyCodeProblem,
+}
 
 
 def grade_toy_code(problems: Sequence[ToyCodeProblem], texts: Sequence[str]) -> list[Verdict]:
     """Grade many responses: the verdicts of ``ToyCodeProblem.grade``, many programs a sandbox.
 
-    Programs go into one sandboxed process if they are written in the toys' alphabet, in which
-    there is no name to reach another program or the grader by. If one of them takes too long or
-    takes the process down, each is run alone.
+    Programs that are simple assignments go into one sandboxed process. If one of them takes too
+    long or takes the process down, each is run alone, as is any other program.
     """
-    values: dict[str, list[int | None]] = {}
-    distinct = dict.fromkeys(text.strip() for text in texts if _in_alphabet(text))
-    broken = {text for text in distinct if not _compiles(text)}
-    together = [text for text in distinct if text not in broken]
+    asked = [(problem, text.strip()) for problem, text in zip(problems, texts, strict=True)]
+    distinct = list(dict.fromkeys(asked))
+    broken = {key for key in distinct if key[1] and not _compiles(key[0].program(key[1]))}
+    together = [key for key in distinct if _STATEMENTS.fullmatch(key[1]) and key not in broken]
+    values: dict[tuple[ToyCodeProblem, str], list[int | None]] = {}
     for start in range(0, len(together), _PROGRAMS_TOGETHER):
         values.update(_values(together[start : start + _PROGRAMS_TOGETHER]))
-    alone: dict[tuple[ToyCodeProblem, str], Verdict] = {}
-    verdicts = []
-    for problem, text in zip(problems, texts, strict=True):
-        found = values.get(text.strip())
-        if found is not None:
-            verdicts.append(_judged(found, problem.outputs))
-        elif not text.strip():
-            verdicts.append(problem.grade(text))
-        elif text.strip() in broken:
-            verdicts.append(Verdict("wrong", "not a Python expression", 0, len(_POINTS)))
+    verdicts = {}
+    for problem, body in distinct:
+        if (problem, body) in broken:
+            verdict = Verdict("wrong", "not a Python program", 0, len(_POINTS))
+        elif (problem, body) in values:
+            verdict = _judged(values[problem, body], problem.outputs)
         else:
-            key = (problem, text.strip())
-            if key not in alone:
-                alone[key] = problem.grade(text)
-            verdicts.append(alone[key])
-    return verdicts
+            verdict = problem.grade(body)
+        verdicts[problem, body] = verdict
+    return [verdicts[key] for key in asked]
 
 
-def _in_alphabet(text: str) -> bool:
-    return bool(text.strip()) and set(text) <= set(ALPHABET)
-
-
-def _definition(name: str, text: str) -> str:
-    return f"def {name}(x):\n    return {text}\n"
-
-
-def _compiles(text: str) -> bool:
+def _compiles(program: str) -> bool:
     try:
         with warnings.catch_warnings():  # of calls on numbers, such as 3(x): wrong, and known
             warnings.simplefilter("ignore")
-            compile(_definition("f", text), "response", "exec")
+            compile(program, "response", "exec")
     except (SyntaxError, ValueError, MemoryError, RecursionError, OverflowError):
         return False
     return True
 
 
-def _values(texts: Sequence[str]) -> dict[str, list[int | None]]:
+def _values(
+    asked: Sequence[tuple[ToyCodeProblem, str]],
+) -> dict[tuple[ToyCodeProblem, str], list[int | None]]:
     """Return each program's values at the ten points; None where it fails, {} if none can be had.
 
-    Run in one sandboxed process. Names of programs have a letter that is not in the alphabet.
+    Run in one sandboxed process. Names of programs are longer than any name in a program.
     """
-    definitions = "".join(_definition(f"g_{i}", text) for i, text in enumerate(texts))
-    names = ", ".join(f"g_{i}" for i in range(len(texts)))
+    definitions = "".join(p.program(body, f"g_{i}") for i, (p, body) in enumerate(asked))
+    names = ", ".join(f"g_{i}" for i in range(len(asked)))
     program = f"{definitions}\nprograms = [{names}]\n{_RUN_ALL}"
     reply = default_pool().run_program(program, timeout_s=_TIMEOUT_S)
     if reply["ended"] != "exit" or reply["exit"] != 0:
         return {}
     rows = [json.loads(line) for line in reply["stdout"].splitlines()]
-    return dict(zip(texts, rows, strict=True))
+    return dict(zip(asked, rows, strict=True))
 
 
 def _judged(values: Sequence[int | None], outputs: Sequence[int]) -> Verdict:

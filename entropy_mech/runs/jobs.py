@@ -136,8 +136,9 @@ _SEEDS_LOOKED_AT = 5
 
 def base_model_s(config: TrainConfig) -> float:
     """Return the seconds of the supervised stage that makes a base model."""
-    stage = getattr(config.base, "instruct", None) or config.base
-    return STARTUP_S + stage.steps * _by_size(config, _BASE_STEP_S) * config.base.batch_size / 64
+    base, instruct = config.base, config.base.instruct
+    steps = instruct.steps if instruct else base.steps + base.noisy_steps
+    return STARTUP_S + steps * _by_size(config, _BASE_STEP_S) * config.base.batch_size / 64
 
 
 def run_s(run: Run, store: RunStore) -> float:

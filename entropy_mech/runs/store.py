@@ -442,5 +442,14 @@ def read_json_if_whole(path: Path) -> dict[str, Any]:
 
 
 def base_model_folder(store: RunStore, config: TrainConfig) -> Path:
-    """Return where a configuration's base model lies, or will."""
-    return store.root / "base_models" / base_model_id(config)
+    """Return where a configuration's base model lies, or will: the kept one before the store's."""
+    name = base_model_id(config)
+    with suppress(UserError):  # outside a project there are no kept ones
+        for kept in kept_base_models().glob(f"*-{name}"):
+            return kept
+    return store.root / "base_models" / name
+
+
+def kept_base_models() -> Path:
+    """Return the folder of the base models that lie in the tree, each named ``NAME-ID``."""
+    return project_root() / "reproduce" / "base_models"

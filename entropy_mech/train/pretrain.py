@@ -1,32 +1,39 @@
-"""Toy base models: a short supervised stage on demonstrations, done once and kept."""
+"""Toy base models: supervised stages on demonstrations, done once and kept."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from entropy_mech.config import BaseModelConfig, InstructConfig, ModelConfig, TrainConfig
+from entropy_mech.config import BaseModelConfig, ModelConfig, TrainConfig
 from entropy_mech.config.files import base_model_id
-from entropy_mech.problems.toy import (
-    ALPHABET,
-    DEFAULT_MODULUS,
-    Demonstrations,
-    ModularChains,
-    character_tokenizer,
+from entropy_mech.problems.grading import grade_many
+from entropy_mech.problems.toy import ALPHABET, character_tokenizer
+from entropy_mech.problems.toy_code import TOYS
+from entropy_mech.random_streams import generator, stream_key
+from entropy_mech.runs.store import (
+    RunStore,
+    base_model_folder,
+    environment,
+    folder_lock,
+    kept_base_models,
+    read_json,
+    write_json,
 )
-from entropy_mech.problems.toy_code import CodeDemonstrations, toy_code_stream
-from entropy_mech.random_streams import generator
-from entropy_mech.runs.store import folder_lock, write_json
+from entropy_mech.sampling.sampler import SamplingRequest, response_texts
+from entropy_mech.sampling.torch_sampler import TorchSampler
 from entropy_mech.train.policy import first_fit
 
 # -- Packed supervised texts ---------------------------------------------------------------------
@@ -91,18 +98,16 @@ def pack(
 # -- Base models ---------------------------------------------------------------------------------
 
 _MAX_POSITIONS = 128
-_STATUS_EVERY = 25
+_STATUS_EVERY, _LOSS_EVERY, _SAVE_EVERY = 25, 100, 500
+_WARMUP_STEPS = 100
+# The width whose learning rate the configuration gives; a wider model takes smaller steps.
+_WIDTH = 32
 Pair = tuple[str, str]
 
 
 def base_model(store: Path, config: TrainConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """Load the base model of a configuration from ``store/base_models``, training it if absent."""
+    """Load the base model of a configuration from the run store, training it if absent."""
     return _loaded(prepare_base_model(store, config))
-
-
-def _loaded(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return model.eval(), PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 def prepare_base_model(store: Path, config: TrainConfig) -> Path:
@@ -110,9 +115,10 @@ def prepare_base_model(store: Path, config: TrainConfig) -> Path:
 
     An instruct model is made from its base model, which is made first. Two processes that ask at
     once wait for one another; the folder appears complete or not at all. Progress goes to
-    ``<folder>.status.json``.
+    ``<folder>.status.json``, and a process that was stopped is gone on from: the same model
+    results, to the last bit.
     """
-    folder = Path(store) / "base_models" / base_model_id(config)
+    folder = base_model_folder(RunStore(Path(store)), config)
     if not folder.exists():
         with folder_lock(folder.with_suffix(".lock")):
             if not folder.exists():
@@ -121,23 +127,131 @@ def prepare_base_model(store: Path, config: TrainConfig) -> Path:
     return folder
 
 
+def keep_base_model(name: str, config: TrainConfig, store: Path) -> Path:
+    """Train a base model unless the store has it, and put it into the tree with a manifest.
+
+    The manifest has what it is, how it came about and what it can do. What lies there already
+    under this name is replaced.
+    """
+    made = Path(store) / "base_models" / base_model_id(config)
+    if not made.exists():
+        with folder_lock(made.with_suffix(".lock")):
+            torch.set_num_threads(config.threads)
+            _train_and_save(made, config, store)
+    model, tokenizer = _loaded(made)
+    weights = (made / "model.safetensors").read_bytes()
+    manifest = {
+        "name": name,
+        "id": made.name,
+        "command": f"entropy-mech pretrain {name}",
+        "configuration": config.model_dump(mode="json", include={"model", "base"}),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters_without_embedding": sum(
+            p.numel() for p in model.base_model.layers.parameters()
+        ),
+        "sha256": hashlib.sha256(weights).hexdigest(),
+        **read_json(made / "training.json"),
+        "measured": {
+            domain: measured(model, tokenizer, domain, config.base.level_shares) for domain in TOYS
+        },
+        **environment(),
+    }
+    kept = kept_base_models() / f"{name}-{made.name}"
+    temporary = kept.with_name(f"tmp-{os.getpid()}-{kept.name}")
+    kept.parent.mkdir(exist_ok=True)
+    shutil.copytree(made, temporary)
+    (temporary / "training.json").unlink()
+    write_json(temporary / "manifest.json", manifest)
+    for old in kept.parent.glob(f"{name}-*"):
+        shutil.rmtree(old)
+    os.rename(temporary, kept)
+    return kept
+
+
+# Held-out problems of a level that say what a base model can do; of one step there are few.
+_MEASURED, _MEASURED_OF_ONE_STEP = 200, 60
+
+
+def measured(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    domain: str,
+    level_shares: Mapping[int, float],
+) -> dict[str, Any]:
+    """Return the accuracy and entropy at temperature 1, by level, on held-out problems."""
+    sampler = TorchSampler(
+        model,
+        pad_token=tokenizer.pad_token_id,
+        eos_token=tokenizer.eos_token_id,
+        keep_entropy=True,
+    )
+    by_level = {}
+    for level in sorted(level_shares):
+        count = _MEASURED if level > 1 else _MEASURED_OF_ONE_STEP
+        asked = TOYS[domain].validation_set(0, {level: count})
+        keys = stream_key("base model", level, np.arange(count))
+        prompts = tokenizer([problem.prompt for problem in asked])["input_ids"]
+        out = sampler.sample(
+            [SamplingRequest(tuple(p), int(key)) for p, key in zip(prompts, keys, strict=True)],
+            temperature=1.0,
+            max_new_tokens=_MAX_POSITIONS - max(map(len, prompts)),
+        )
+        mask = out.response_mask
+        verdicts = grade_many(asked, response_texts(tokenizer, out.tokens, mask))
+        by_level[str(level)] = {
+            "problems": count,
+            "accuracy": round(sum(v.name == "correct" for v in verdicts) / count, 4),
+            "entropy_nats": round(out.entropy[mask].mean().item(), 4),
+        }
+    return by_level
+
+
+def _loaded(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return model.eval(), PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One supervised stage. ``number`` names its demonstrations."""
+
+    number: int
+    steps: int
+    learning_rate: float
+    error_fraction: float
+    code_error_fraction: float
+    slip_fraction: float
+
+
+def stages(base: BaseModelConfig) -> list[Stage]:
+    """Return what is done to make a base model, or of a base model an instruct model."""
+    if base.instruct is not None:
+        return [Stage(2, **base.instruct.model_dump())]
+    noise = (base.error_fraction, base.code_error_fraction, base.slip_fraction)
+    return [
+        Stage(0, base.steps, base.learning_rate, 0.0, 0.0, 0.0),
+        Stage(1, base.noisy_steps, base.noisy_learning_rate, *noise),
+    ]
+
+
 def _train_and_save(folder: Path, config: TrainConfig, store: Path) -> None:
-    status = folder.with_suffix(".status.json")
+    status, partial = folder.with_suffix(".status.json"), folder.with_suffix(".partial.pt")
     if config.base.instruct is None:
         tokenizer = character_tokenizer(ALPHABET)
         model = _initial_model(config.model, tokenizer, config.base.seed)
-        _supervise(model, tokenizer, config, config.base, status)
     else:
         plain = config.base.model_copy(update={"instruct": None})
         model, tokenizer = base_model(store, config.model_copy(update={"base": plain}))
-        _supervise(model, tokenizer, config, config.base.instruct, status)
+    losses = _supervise(model, tokenizer, config, partial, status)
     temporary = folder.with_name(f"tmp-{os.getpid()}-{folder.name}")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
+        write_json(temporary / "training.json", losses)
         os.rename(temporary, folder)
         status.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -169,49 +283,93 @@ def _initial_model(
         return AutoModelForCausalLM.from_config(architecture)
 
 
-def _teacher(config: TrainConfig, stage: BaseModelConfig | InstructConfig) -> Iterator[Pair]:
-    """Yield (prompt, answer) demonstrations without end, as a stage's teacher gives them."""
-    base = config.base
-    modulus = getattr(config.problems, "modulus", DEFAULT_MODULUS)
-    chains = ModularChains(modulus, base.operations).stream(base.seed, base.level_shares)
-    functions = toy_code_stream(base.seed, base.family_shares)
-    answer_maths = Demonstrations(
-        stage.step_fraction, stage.step_error_fraction, stage.direct_error_fraction
-    ).answer
-    answer_code = CodeDemonstrations(stage.code_error_fraction).answer
-    rng = generator("demonstrations", base.seed, int(stage is not base))
-    while True:
-        is_code = base.code_fraction > 0 and rng.random() < base.code_fraction
-        problem = next(functions if is_code else chains)
-        yield problem.prompt, (answer_code if is_code else answer_maths)(problem, rng)
+def demonstrations(base: BaseModelConfig, stage: Stage, step: int) -> list[Pair]:
+    """Return the (prompt, answer) pairs of one step, a function of the seed, stage and step."""
+    rng = generator("demonstrations", base.seed, stage.number, step)
+    code = round(base.batch_size * base.code_fraction)
+    counts = {"maths": base.batch_size - code, "code": code}
+    errors = {"maths": stage.error_fraction, "code": stage.code_error_fraction}
+    return [
+        (problem.prompt, problem.demonstrate(rng, errors[domain], stage.slip_fraction))
+        for domain, count in counts.items()
+        for problem in itertools.islice(TOYS[domain].training(rng, base.level_shares), count)
+    ]
 
 
 def _supervise(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     config: TrainConfig,
-    stage: BaseModelConfig | InstructConfig,
+    partial: Path,
     status: Path,
-) -> None:
-    """Minimise the cross-entropy of the demonstrations' answers with AdamW, cosine to 0."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=stage.learning_rate, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / stage.steps))
-    )
-    demonstrations = _teacher(config, stage)
+) -> dict[str, Any]:
+    """Minimise the cross-entropy of the demonstrations' answers, stage by stage.
+
+    Returns the mean losses, in nats a token, of every hundred steps.
+    """
     ids = {token: i for token, i in tokenizer.get_vocab().items() if len(token) == 1}
+    every = stages(config.base)
+    total = sum(stage.steps for stage in every)
+    saved = torch.load(partial, weights_only=True) if partial.exists() else None
+    state = saved or {"stage": every[0].number, "step": 0, "losses": []}
+    losses: list[float] = state["losses"]
     model.train()
-    for step in range(stage.steps):
-        pairs = list(itertools.islice(demonstrations, config.base.batch_size))
-        loss = _mean_cross_entropy(model, pairs, ids)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        schedule.step()
-        if step % _STATUS_EVERY == 0:
-            write_json(status, {"stage": "base model", "done": step, "total": stage.steps})
+    for stage in every:
+        if stage.number < state["stage"]:
+            continue
+        optimizer, schedule = _optimizer(model, stage)
+        first = state["step"] if stage.number == state["stage"] else 0
+        if saved is not None and stage.number == state["stage"]:
+            model.load_state_dict(saved["model"])
+            optimizer.load_state_dict(saved["optimizer"])
+            schedule.load_state_dict(saved["schedule"])
+        for step in range(first, stage.steps):
+            loss = _mean_cross_entropy(model, demonstrations(config.base, stage, step), ids)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            schedule.step()
+            losses.append(loss.item())
+            done = len(losses)
+            if done % _STATUS_EVERY == 0:
+                write_json(status, {"stage": "base model", "done": done, "total": total})
+            if (step + 1) % _SAVE_EVERY == 0:
+                _save(partial, model, optimizer, schedule, stage.number, step + 1, losses)
     model.eval()
+    parts = range(0, len(losses), _LOSS_EVERY)
+    means = [float(np.mean(losses[i : i + _LOSS_EVERY])) for i in parts]
+    return {"steps": _LOSS_EVERY, "mean_loss_nats": means}
+
+
+def _optimizer(model: PreTrainedModel, stage: Stage):
+    """Return AdamW, and its schedule: a short warm-up, then a cosine to 0."""
+
+    def factor(step: int) -> float:
+        decay = 0.5 * (1 + math.cos(math.pi * step / stage.steps))
+        return min(1.0, (step + 1) / _WARMUP_STEPS) * decay
+
+    rate = stage.learning_rate * _WIDTH / model.config.hidden_size
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
+    )
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def _save(path: Path, model, optimizer, schedule, stage: int, step: int, losses: list[float]):
+    temporary = path.with_name(f"tmp-{os.getpid()}-{path.name}")
+    torch.save(
+        {
+            "stage": stage,
+            "step": step,
+            "losses": losses,
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state_dict(),
+        },
+        temporary,
+    )
+    os.replace(temporary, path)
 
 
 def _mean_cross_entropy(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from entropy_mech.config import CodeProblemsConfig, ProblemsConfig, TrainConfig
-from entropy_mech.errors import UserError, bad_value
+from entropy_mech.config import ProblemsConfig, TrainConfig
+from entropy_mech.errors import UserError
 from entropy_mech.grading import GradingPool, Verdict
 from entropy_mech.grading.alarm import ErrorAlarm
 from entropy_mech.problems.benchmarks import Protocol, load_benchmark, protocol
@@ -17,11 +16,7 @@ from entropy_mech.problems.contamination import overlaps
 from entropy_mech.problems.grading import grade_many, needs_pool
 from entropy_mech.problems.problem import Problem
 from entropy_mech.problems.sources import load_training_sets
-from entropy_mech.problems.toy import ModularChains
-from entropy_mech.problems.toy_code import (
-    toy_code_set,
-    toy_code_stream,
-)
+from entropy_mech.problems.toy_code import TOYS
 from entropy_mech.problems.tripwire import Tripwire
 from entropy_mech.train.distributed import Ranks
 
@@ -52,9 +47,7 @@ def load_tasks(config: TrainConfig, say: Callable[[str], None] = print) -> Tasks
     """
     asked = config.problems
     if isinstance(asked, ProblemsConfig):
-        return _toy_maths(config.seed, asked)
-    if isinstance(asked, CodeProblemsConfig):
-        return _toy_code(config.seed, asked)
+        return _toys(config.seed, asked)
     folder = asked.data_dir or None
     loaded = load_training_sets(asked.training_sets, folder)
     say(
@@ -75,24 +68,12 @@ def load_tasks(config: TrainConfig, say: Callable[[str], None] = print) -> Tasks
     )
 
 
-def _toy_maths(seed: int, asked: ProblemsConfig) -> Tasks:
-    family = ModularChains(asked.modulus, asked.operations)
-    training = family.training_set(seed, asked.train_size, asked.level_shares)
+def _toys(seed: int, asked: ProblemsConfig) -> Tasks:
+    kind = TOYS[asked.domain]
+    training = kind.training_set(seed, asked.train_size, asked.level_shares)
     # The same held-out problems for every seed, so that seeds compare like with like.
-    held_out = family.validation_set(0, asked.validation_counts)
-    return Tasks(training, (ValidationSet("toy_maths", held_out),))
-
-
-def _toy_code(seed: int, asked: CodeProblemsConfig) -> Tasks:
-    training = itertools.islice(toy_code_stream(seed, asked.family_shares), asked.train_size)
-    held_out = [
-        problem
-        for family, count in sorted(asked.validation_counts.items())
-        for problem in toy_code_set(family, count, held_out=True)
-    ]
-    if not held_out:
-        raise bad_value("problems.validation_counts", asked.validation_counts, "give some problem")
-    return Tasks(list(training), (ValidationSet("toy_code", held_out),))
+    held_out = kind.validation_set(0, asked.validation_counts)
+    return Tasks(training, (ValidationSet(f"toy_{asked.domain}", held_out),))
 
 
 class Prompts:

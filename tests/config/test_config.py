@@ -182,7 +182,7 @@ def test_what_the_paper_sets_is_in_the_sentence(path, values):
         ),
         (
             {"problems": {"training_set": "gsm8k"}},
-            "problems.training_set = gsm8k: a toy model knows sums alone",
+            "problems.training_set = gsm8k: a toy model knows its own world alone",
         ),
         (
             {**MATHS, "problems": {"training_set": ["gsm8k", "dapo"]}},
@@ -217,7 +217,7 @@ def test_run_id_is_what_the_results_depend_on():
 
 
 def test_a_setting_that_came_later_leaves_the_names_of_older_runs_alone():
-    assert run_id(make_config({})) == "a197fa1bc09c9b71"
+    assert run_id(make_config({})) == "fceddd44f377c7b6"
     clip_cov = {"method": "clip_cov", "reference_kl": 0.1}
     assert run_id(make_config({"loss": clip_cov})) == "2f85faf807eaa461"
     clamped = run_id(make_config({"loss": {**clip_cov, "log_ratio_clamp": 20}}))

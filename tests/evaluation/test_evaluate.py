@@ -13,7 +13,7 @@ from entropy_mech.cli import main
 from entropy_mech.errors import UserError
 from entropy_mech.evaluation.suite import Evaluation
 from entropy_mech.problems.benchmarks import TOY_BENCHMARKS, load_toy_benchmark
-from entropy_mech.problems.toy_code import ToyCodeProblem, toy_code_set
+from entropy_mech.problems.toy_code import ToyCodeProblem
 from entropy_mech.sampling.torch_sampler import TorchSampler
 from entropy_mech.train.loop import train
 from entropy_mech.train.pretrain import base_model
@@ -70,21 +70,15 @@ def test_references_are_right_and_nothing_held_out_is_trained_on():
         problems, _ = load_toy_benchmark(name)
         assert len({p.prompt for p in problems}) == len(problems)
         assert all(problem.held_out for problem in problems)
-        sums = name.startswith("toy_sums")
-        for problem in problems[:3]:
-            answer = f"({problem.reference})" if sums else problem.reference
-            assert problem.grade(answer).name == "correct"
+        assert all(p.grade(p.reference).name == "correct" for p in problems[:3])
 
 
 def test_toy_code_is_really_run():
-    problem = ToyCodeProblem("affine", 2, 3, (1, 4))
-    assert problem.grade("x+x+3").name == "correct"
-    assert problem.grade("3*x+2").name == "wrong"  # agrees at f(1) alone
-    assert problem.grade("(2*x").name == "wrong"
+    problem = ToyCodeProblem("d", "f")
+    assert problem.grade("f=d+d+d+d+d;").name == "correct"
+    assert problem.grade("f=d*4+1;").name == "wrong"  # agrees at f(1) alone
+    assert problem.grade("f=(5*d").name == "wrong"
     assert problem.grade(" ").name == "no_answer"
-    assert not {p.prompt for p in toy_code_set("affine", 20, held_out=True)} & {
-        p.prompt for p in toy_code_set("affine", 60, held_out=False)
-    }
 
 
 KILLED = """
@@ -110,7 +104,7 @@ main(sys.argv[2:])
 
 def test_killed_and_started_again_it_repeats_no_sample(trained, tmp_path):
     words = ["evaluate", str(trained), "--limit", "9", "--batch-size", "8"]
-    words += ["--benchmarks", "toy_sums_3", "toy_sums_5"]
+    words += ["--benchmarks", "toy_maths_5", "toy_maths_8"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert main([*words, "--out", str(whole)]) == 0
     for moment in ("4", "20"):
@@ -122,7 +116,7 @@ def test_killed_and_started_again_it_repeats_no_sample(trained, tmp_path):
         )
         assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert main([*words, "--out", str(parts)]) == 0
-    for name in ("toy_sums_3", "toy_sums_5"):
+    for name in ("toy_maths_5", "toy_maths_8"):
         rows = [json.loads(row) for row in (parts / f"{name}.jsonl").open()]
         pairs = [(row["problem"], row["sample"]) for row in rows]
         assert len(set(pairs)) == len(pairs)
@@ -131,7 +125,7 @@ def test_killed_and_started_again_it_repeats_no_sample(trained, tmp_path):
 
 
 def test_samples_do_not_depend_on_the_batch(store, tmp_path):
-    problems, protocol = load_toy_benchmark("toy_sums_5")
+    problems, protocol = load_toy_benchmark("toy_maths_8")
     one = _evaluator(store, tmp_path / "one")
     other = _evaluator(store, tmp_path / "other")
     other.batch_size = 5
@@ -145,7 +139,7 @@ def test_samples_do_not_depend_on_the_batch(store, tmp_path):
 def test_other_settings_do_not_mix_with_stored_samples(store, tmp_path):
     from dataclasses import replace
 
-    problems, protocol = load_toy_benchmark("toy_sums_3")
+    problems, protocol = load_toy_benchmark("toy_maths_5")
     _evaluator(store, tmp_path).run("a", problems[:4], protocol)
     with pytest.raises(UserError, match="holds samples of other problems or settings"):
         _evaluator(store, tmp_path).run("a", problems[:4], replace(protocol, temperature=0.5))
@@ -210,6 +204,6 @@ def test_a_folder_in_hugging_face_format_is_a_model(store, tmp_path, capsys, mon
     )
     LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
-    words = [str(tmp_path / "model"), "--benchmarks", "toy_sums_2", "--out", str(tmp_path / "out")]
+    words = [str(tmp_path / "model"), "--benchmarks", "toy_maths_2", "--out", str(tmp_path / "out")]
     assert main(["evaluate", *words]) == 0
-    assert "toy_sums_2" in capsys.readouterr().out
+    assert "toy_maths_2" in capsys.readouterr().out

@@ -74,7 +74,7 @@ def test_the_commands_and_a_toys_base_model_are_checked_too(store, tmp_path, cap
     rows = len(tokenizer)
     tokenizer.add_special_tokens({"pad_token": "[PAD]"})
     model = save_model(tmp_path / "model", tokenizer, rows)
-    assert main(["evaluate", model, "--benchmarks", "toy_sums_2", "--sampler", "torch"]) == 2
+    assert main(["evaluate", model, "--benchmarks", "toy_maths_2", "--sampler", "torch"]) == 2
     assert "'pad token [PAD]'" in capsys.readouterr().err
     prepare_base_model(store.root, tiny())
     with monkeypatch.context() as patch:

@@ -27,7 +27,7 @@ def folder(store):
 
 
 def _greedy_set():
-    (one,), _ = load_sets(["toy_sums_3"], limit=12)
+    (one,), _ = load_sets(["toy_maths_5"], limit=12)
     return replace(one, protocol=replace(one.protocol, temperature=0.0, samples=1))
 
 
@@ -99,7 +99,7 @@ def test_a_model_with_too_few_positions_is_refused(folder, store, kind):
     one = _greedy_set()
     one = replace(one, protocol=replace(one.protocol, max_new_tokens=10**6))
     with (
-        pytest.raises(UserError, match=r"--max-new-tokens = 1000000: with a prompt of toy_sums_3"),
+        pytest.raises(UserError, match=r"--max-new-tokens = 1000000: with a prompt of toy_maths_5"),
         open_sampler(find_model(folder, store), [one], kind=kind),
     ):
         pass

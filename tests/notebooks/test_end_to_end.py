@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 TINY = {
     "steps": 12,
     "record_tokens_every": 4,
-    "base": {"steps": 40},
+    "base": {"steps": 40, "noisy_steps": 10},
     "rollout": {"prompts": 8, "responses": 4},
     "update": {"updates_per_rollout": 2},
     "validation": {"every": 2, "samples": 1},

@@ -7,9 +7,7 @@ from entropy_mech.paper import tab02
 from tests.paper.control_runs import FOUR_METHODS
 
 SHOWN, AGAINST = "reproduced at this scale", "contradicted"
-NAMES = [f"toy_sums_{n}" for n in (2, 3, 4, 5, 6)] + [
-    f"toy_code_{kind}" for kind in ("shift", "scale", "affine")
-]
+NAMES = [f"toy_maths_{n}" for n in (2, 4, 5, 8, 12)] + [f"toy_code_{n}" for n in (2, 4, 8)]
 
 
 def evaluations(level, seeds=(1, 2, 3), names=tuple(FOUR_METHODS)):
@@ -23,7 +21,7 @@ def evaluations(level, seeds=(1, 2, 3), names=tuple(FOUR_METHODS)):
                 "benchmark": name,
                 "accuracy": level[run] - 0.05 * i + 0.01 * seed,
                 "standard_error": 0.02,
-                "problems": 27 if name == "toy_sums_2" else 100,
+                "problems": 27 if name == "toy_maths_2" else 100,
                 "samples": 1,
             }
             for run in names

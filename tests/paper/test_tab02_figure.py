@@ -25,7 +25,7 @@ def test_best_of_each_size_is_bold():
     assert table.bold["Avg."].tolist() == [
         False, False, True, False, False, False, False, True,
     ]  # fmt: skip
-    assert table.cells.loc["Qwen2.5-7B GRPO", "sums 2"] == "62.0 ± 2.5"
+    assert table.cells.loc["Qwen2.5-7B GRPO", "maths 2"] == "62.0 ± 2.5"
     assert "**66.0 ± 2.5**" in table.markdown()
     assert r"\textbf{66.0 $\pm$ 2.5}" in table.latex()
 

@@ -1,4 +1,4 @@
-"""Toy sums: right answers, levels, and training sets that never hold a validation problem."""
+"""The toy world: exact answers, levels, and training sets that never hold a validation problem."""
 
 import itertools
 
@@ -8,119 +8,145 @@ import pytest
 from entropy_mech.errors import UserError
 from entropy_mech.problems.toy import (
     ALPHABET,
-    Demonstrations,
-    ModularChains,
+    FUNCTIONS,
+    TABLES,
+    VALUES,
     ToyProblem,
     character_tokenizer,
 )
+from entropy_mech.problems.toy_code import TOYS
 
-SHARES = {2: 0.7, 4: 0.15, 5: 0.15}
+SHARES = {1: 0.2, 2: 0.3, 4: 0.3, 12: 0.2}
+both = pytest.mark.parametrize("kind", TOYS.values(), ids=TOYS)
+
+
+def rng():
+    return np.random.default_rng(0)
 
 
 @pytest.mark.parametrize(
     ("response", "verdict"),
     [
-        ("(0)", "correct"),
-        ("6+0=6;6+4=0;(0)", "correct"),
-        ("6+0=9;(0)", "correct"),  # the reward looks at the answer alone
-        ("(3)(0)", "correct"),
-        ("(0)(3)", "wrong"),
-        ("0", "no_answer"),
-        ("(0", "no_answer"),
-        ("(10)", "no_answer"),
+        ("3A=6;6φ=c;(c)", "correct"),
+        ("(c)", "correct"),
+        ("3A=7;7φ=d;(c)", "correct"),  # the reward looks at the answer alone
+        ("(d)(c)", "correct"),
+        ("(c)(d)", "wrong"),
+        ("3A=6;6φ=c;(d)", "wrong"),
+        ("3A=6;6φ=c;", "no_answer"),
+        ("(c", "no_answer"),
+        ("c)", "no_answer"),
+        ("(cc)", "no_answer"),
+        ("(C)", "no_answer"),
         ("", "no_answer"),
     ],
 )
 def test_verdicts(response, verdict):
-    assert ToyProblem((6, 0, 4), 10).grade(response).name == verdict
+    assert ToyProblem("3", "Aφ").grade(response).name == verdict
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_training_and_validation_never_overlap(seed):
-    family = ModularChains(10)
-    training = {p.prompt for p in family.training_set(seed, 3000, SHARES)}
+def test_the_answer_is_what_the_tables_say_one_after_the_other():
+    for problem in ToyProblem.training_set(1, 300, SHARES):
+        value = problem.start
+        for name in problem.names:
+            value = TABLES[name][value]
+        assert problem.reference == value
+        assert problem.grade(problem.solution).name == "correct"
+        assert len(problem.solution) == 5 * len(problem.names) + 3
+
+
+def test_tables_are_the_same_everywhere_and_use_all_values():
+    assert "".join(TABLES["A"][v] for v in VALUES) == "z7w6l11ldvk0csp46r1rvosm821zx4o6624f"
+    drawn = [TABLES[f][v] for f in FUNCTIONS for v in VALUES]
+    assert set(drawn) == set(VALUES)
+    assert max(map(drawn.count, VALUES)) < 2 * len(drawn) / len(VALUES)
+
+
+@both
+@pytest.mark.parametrize("seed", range(3))
+def test_training_and_validation_never_overlap(kind, seed):
+    training = {p.prompt for p in kind.training_set(seed, 3000, SHARES)}
     for other in range(3):
-        held_out = family.validation_set(other, {2: 18, 4: 300, 5: 300})
-        assert len({p.prompt for p in held_out}) == 618
+        held_out = kind.validation_set(other, {1: 40, 2: 100, 8: 100})
+        assert len({p.prompt for p in held_out}) == 240
         assert not training & {p.prompt for p in held_out}
+        assert [p.level for p in held_out] == ["1 steps"] * 40 + ["2 steps"] * 100 + [
+            "8 steps"
+        ] * 100
 
 
-def test_levels_have_their_shares():
-    terms = [len(p.terms) for p in ModularChains(10).training_set(1, 4000, SHARES)]
+@both
+def test_levels_have_their_shares(kind):
+    steps = [len(p.names) for p in kind.training_set(1, 4000, SHARES)]
     for level, share in SHARES.items():
-        assert abs(terms.count(level) / 4000 - share) < 4 * np.sqrt(share * (1 - share) / 4000)
+        assert abs(steps.count(level) / 4000 - share) < 4 * np.sqrt(share * (1 - share) / 4000)
 
 
-def test_no_held_out_problem_is_ever_drawn_and_no_other_is_left_out():
-    stream = itertools.islice(ModularChains(10).stream(3, {2: 1.0}), 5000)
-    drawn = {p.prompt for p in stream}
-    every = [ToyProblem((a, b), 10, "+") for a in range(10) for b in range(10)]
-    assert drawn == {p.prompt for p in every if not p.held_out}
+@both
+def test_a_name_stands_once_in_a_chain_and_the_first_are_the_commonest(kind):
+    problems = kind.training_set(1, 4000, {1: 0.5, 20: 0.5})
+    assert all(len(set(p.start + p.names)) == len(p.start + p.names) for p in problems)
+    single = "".join(p.names for p in problems if len(p.names) == 1)
+    weight = sum(1 / rank for rank in range(1, len(kind.alphabet) + 1))
+    # For code a start is not followed by itself, which hardly moves the shares.
+    for rank in (1, 2, 8):
+        share = single.count(kind.alphabet[rank - 1]) / len(single)
+        assert share == pytest.approx(1 / rank / weight, abs=0.02)
 
 
-def test_a_seed_names_its_problems():
-    family = ModularChains(7)
-    assert family.training_set(1, 50, SHARES) == family.training_set(1, 80, SHARES)[:50]
-    assert family.training_set(1, 50, SHARES) != family.training_set(2, 50, SHARES)
-    assert all(0 <= t < 7 for p in family.training_set(1, 50, SHARES) for t in p.terms)
+@both
+def test_no_held_out_problem_is_ever_drawn_and_one_text_in_five_is(kind):
+    drawn = list(itertools.islice(kind.draw(rng(), {3: 1.0}), 4000))
+    assert abs(np.mean([p.held_out for p in drawn]) - 0.2) < 0.03
+    assert not any(p.held_out for p in itertools.islice(kind.training(rng(), {1: 1.0}), 4000))
 
 
-def test_demonstrations_err_as_often_as_they_are_told():
-    rng = np.random.default_rng(0)
-    problems = list(itertools.islice(ModularChains(10).stream(0, {4: 1.0}), 4000))
-    teacher = Demonstrations(0.3, 0.0, 0.15)
-    answers = [teacher.answer(p, rng) for p in problems]
-    in_steps = np.array(["=" in a for a in answers])
-    right = np.array([p.grade(a).reward for p, a in zip(problems, answers, strict=True)])
-    assert abs(in_steps.mean() - 0.3) < 0.03
-    assert right[in_steps].all()
-    assert abs(right[~in_steps].mean() - 0.85) < 0.03
+@both
+def test_a_seed_names_its_problems(kind):
+    first = kind.training_set(1, 50, SHARES)
+    assert first == kind.training_set(1, 80, SHARES)[:50]
+    assert first != kind.training_set(2, 50, SHARES)
+    assert kind.validation_set(0, {2: 30}) == kind.validation_set(0, {2: 30})
 
 
-def test_chains_are_read_from_left_to_right():
-    problem = ToyProblem((6, 2, 4, 5), 10, "-*+")
-    assert problem.prompt == "6-2*4+5="
-    assert problem.reference == "1"  # ((6 - 2) * 4 + 5) mod 10, not 6 - 8 + 5
-    assert ToyProblem((2, 7), 10, "-").reference == "5"
-    rng = np.random.default_rng(0)
-    assert Demonstrations(1.0, 0.0, 0.0).answer(problem, rng) == "6-2=4;4*4=6;6+5=1;(1)"
+@both
+def test_demonstrations_without_errors_are_the_solution_and_stay_in_the_alphabet(kind):
+    for problem in kind.training_set(3, 200, SHARES):
+        assert problem.demonstrate(rng(), 0.0, 0.0) == problem.solution
+        noisy = problem.demonstrate(rng(), 0.5, 0.5)
+        assert len(noisy) == len(problem.solution)
+        assert set(noisy) <= set(ALPHABET)
 
 
-def test_operations_occur_alike_often():
-    problems = ModularChains(10, "+*").training_set(1, 2000, {4: 1.0})
-    signs = "".join(p.operations for p in problems)
-    assert set(signs) == {"+", "*"}
-    assert abs(signs.count("+") / len(signs) - 0.5) < 0.03
-
-
-def test_two_terms_are_one_step():
-    rng = np.random.default_rng(0)
-    answers = {Demonstrations(0.5, 0, 0).answer(ToyProblem((3, 4), 10), rng) for _ in range(40)}
-    assert answers == {"(7)", "3+4=7;(7)"}
+def test_demonstrations_err_and_slip_as_often_as_they_are_told():
+    stream = rng()
+    wrong, slips, steps = 0, 0, 0
+    for problem in ToyProblem.training_set(0, 3000, {4: 1.0}):
+        before = problem.start
+        answer = problem.demonstrate(stream, 0.4, 0.02)
+        for name, step in zip(problem.names, answer.split(";")[:-1], strict=True):
+            source, function, _, value = step
+            slips += (source != before) + (function != name)
+            wrong += TABLES[function][source] != value
+            steps, before = steps + 1, value
+    assert wrong / steps == pytest.approx(0.4, abs=0.02)
+    assert slips / steps == pytest.approx(0.04, abs=0.007)
 
 
 def test_tokenizer_is_one_token_a_character_and_back():
     tokenizer = character_tokenizer(ALPHABET)
-    assert len(tokenizer) == len(ALPHABET) + 3
-    ids = tokenizer("6+0=6;(0)")["input_ids"]
-    assert len(ids) == 9
-    assert tokenizer.decode(ids) == "6+0=6;(0)"
-    assert tokenizer.decode([*ids, 1, 0, 0], skip_special_tokens=True) == "6+0=6;(0)"
+    assert len(set(ALPHABET)) == len(ALPHABET) == len(tokenizer) - 3
+    text = "3Aφ=3A=6;6φ=c;(c)"
+    ids = tokenizer(text)["input_ids"]
+    assert len(ids) == len(text)
+    assert tokenizer.unk_token_id not in tokenizer(ALPHABET)["input_ids"]
+    assert tokenizer.decode(ids) == text
+    assert tokenizer.decode([*ids, 1, 0, 0], skip_special_tokens=True) == text
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda f: f.training_set(1, 0, SHARES), "the training set is empty"),
-        (lambda f: f.training_set(1, 5, {1: 1.0}), "at least 2 terms"),
-        (lambda f: f.training_set(1, 5, {}), "give a positive share"),
-        (lambda f: f.validation_set(1, {2: 99}), "only 27 held-out problems have 2 terms"),
-        (lambda f: f.validation_set(1, {}), "no problem is asked"),
-        (lambda f: ModularChains(11), "whole number from 2 to 10"),
-        (lambda f: ModularChains(10, "+/"), "give some of"),
-        (lambda f: ModularChains(10, "++"), "each once"),
-    ],
-)
-def test_impossible_sets_are_refused(call, message):
-    with pytest.raises(UserError, match=message):
-        call(ModularChains(10))
+@both
+def test_impossible_sets_are_refused(kind):
+    with pytest.raises(UserError, match=r"validation_counts\.1 = 9999: only \d+ held-out"):
+        kind.validation_set(1, {1: 9999})
+    with pytest.raises(UserError, match="no problem is asked"):
+        kind.validation_set(1, {})

@@ -89,8 +89,8 @@ def test_only_right_answers_to_maths_are_watched():
             assert watched(maths("17", "18"), "3", Verdict(name)).answers == 0
         others = [
             CodeProblem("a", "?", ["assert f()"]),
-            ToyProblem((1, 2), 10),
-            ToyProblem((1, 3), 10),
+            ToyProblem("1", "A"),
+            ToyProblem("1", "B"),
         ]
         assert watched(others, "3").take_new() == []
 

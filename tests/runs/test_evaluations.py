@@ -23,7 +23,7 @@ def test_a_run_is_measured_once_and_goes_on_where_it_was_stopped(store):
     folder = evaluation_folder(run, "toy")
     drawn = {path.name: path.read_bytes() for path in folder.glob("*.jsonl")}
     (folder / "scores.json").unlink()
-    cut = folder / "toy_sums_2.jsonl"
+    cut = folder / "toy_maths_2.jsonl"
     cut.write_bytes(b"".join(cut.read_bytes().splitlines(keepends=True)[:5]))
     (job,) = evaluation_jobs([run.config], store, "toy", names=["tiny"])
     assert str(job) == "toy benchmarks, tiny seed 31"

@@ -98,7 +98,9 @@ def test_runs_are_trained_once_with_their_base_model_first(tmp_path, capsys):
 
 
 def test_a_childs_own_words_reach_the_user(tmp_path):
-    impossible = tiny(problems={"validation_counts": {2: 99}})
-    with pytest.raises(JobsFailed, match="only 27 held-out problems have 2 terms") as caught:
+    impossible = tiny(problems={"validation_counts": {1: 9999}})
+    with pytest.raises(
+        JobsFailed, match="held-out problems of this level could be found"
+    ) as caught:
         ensure_runs([impossible], RunStore(tmp_path), workers=1)
     assert caught.value.exit_code == 2

@@ -16,12 +16,12 @@ from entropy_mech.train.loop import train
 from entropy_mech.train.pretrain import prepare_base_model
 from tests.conftest import TINY, tiny
 
-CODE = {"domain": "code", "train_size": 40, "validation_counts": {"shift": 5}}
+CODE = {"domain": "code", "train_size": 40, "validation_counts": {1: 5}}
 
 
 def toy_code(**changes):
     table = {**TINY, **changes, "problems": CODE}
-    table["base"] = {**TINY["base"], "steps": 50, "code_fraction": 1.0}
+    table["base"] = {**TINY["base"], "steps": 50, "noisy_steps": 10, "code_fraction": 1.0}
     return make_config(table)
 
 

@@ -1,18 +1,23 @@
 """The supervised stage: packing changes its speed and memory, never its loss."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from entropy_mech.config import ModelConfig
-from entropy_mech.problems.toy import ALPHABET, Demonstrations, ModularChains, character_tokenizer
+from entropy_mech.problems.toy import ALPHABET, VALUES, ToyProblem, character_tokenizer
+from entropy_mech.train import pretrain
 from entropy_mech.train.pretrain import (
     IGNORED,
     _initial_model,
     _mean_cross_entropy,
     base_model,
+    demonstrations,
     pack,
     prepare_base_model,
+    stages,
 )
 from tests.conftest import tiny
 
@@ -21,11 +26,10 @@ IDS = {
 }
 
 
-def _demonstrations(count, step_fraction=0.3):
+def _demonstrations(count):
     rng = np.random.default_rng(5)
-    teacher = Demonstrations(step_fraction, 0.08, 0.15)
-    problems = ModularChains().training_set(3, count, {2: 0.5, 5: 0.5})
-    return [(problem.prompt, teacher.answer(problem, rng)) for problem in problems]
+    problems = ToyProblem.training_set(3, count, {1: 0.5, 4: 0.5})
+    return [(problem.prompt, problem.demonstrate(rng, 0.4, 0.01)) for problem in problems]
 
 
 def _packed(pairs):
@@ -68,8 +72,8 @@ def test_packed_loss_and_gradient_are_those_of_each_text_alone():
 
 def test_a_text_does_not_see_its_neighbours_in_the_row():
     model = _double_model()
-    short, other = ("1+2=", "(3)"), ("4+4=", "(8)")
-    long = ("1+2+3+4+5=", "1+2=3;3+3=6;6+4=0;0+5=5;(5)")
+    short, other = ("1A=", "1A=7;(7)"), ("4B=", "4B=d;(d)")
+    long = ("1ABC=", "1A=7;7B=9;9C=k;(k)")
 
     def hidden_of_first(pairs):
         packed = _packed(pairs)
@@ -79,17 +83,17 @@ def test_a_text_does_not_see_its_neighbours_in_the_row():
             attention_mask=packed.attention_mask,
         ).last_hidden_state
         # Both short texts lie in row 1, the first of them at its start.
-        return packed, hidden[1, :7]
+        return packed, hidden[1, :11]
 
     packed, beside_other = hidden_of_first([short, other, long])
-    assert packed.input_ids.shape == (2, 37)
-    assert packed.position_ids[1, :14].tolist() == [*range(7), *range(7)]
+    assert packed.input_ids.shape == (2, 23)
+    assert packed.position_ids[1, :22].tolist() == [*range(11), *range(11)]
     _, alone = hidden_of_first([short, long])
     torch.testing.assert_close(beside_other, alone, atol=1e-6, rtol=0)
 
 
 def test_every_text_is_packed_once_and_little_is_padding():
-    pairs = _demonstrations(64, step_fraction=0.2)
+    pairs = _demonstrations(64)
     packed = _packed(pairs)
     tokens = sum(len(prompt) + len(answer) for prompt, answer in pairs)
     assert int((packed.input_ids != 0).sum()) == tokens
@@ -107,7 +111,7 @@ def test_every_text_is_packed_once_and_little_is_padding():
 
 def test_a_base_model_is_the_same_to_the_last_bit_wherever_it_is_trained(tmp_path):
     torch.set_num_threads(1)
-    config = tiny(base={"steps": 20})
+    config = tiny(base={"steps": 20, "noisy_steps": 5})
     first, _ = base_model(tmp_path / "a", config)
     second, _ = base_model(tmp_path / "b", config)
     for (name, weight), again in zip(first.named_parameters(), second.parameters(), strict=True):
@@ -119,23 +123,57 @@ def test_a_base_model_is_the_same_to_the_last_bit_wherever_it_is_trained(tmp_pat
     ]
 
 
-def test_supervision_teaches_the_addition_table(tmp_path):
+@pytest.mark.parametrize("stopped_at", [13, 20, 27])
+def test_stopped_and_gone_on_from_it_is_the_same_to_the_last_bit(tmp_path, monkeypatch, stopped_at):
+    """Stopped within a stage, at its end, and within the next."""
+    torch.set_num_threads(1)
+    monkeypatch.setattr(pretrain, "_SAVE_EVERY", 5)
+    config = tiny(base={"steps": 20, "noisy_steps": 10})
+    whole, _ = base_model(tmp_path / "whole", config)
+    asked = []
+
+    def stop(base, stage, step):
+        asked.append((stage.number, step))
+        if len(asked) == stopped_at:
+            raise KeyboardInterrupt
+        return demonstrations(base, stage, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain, "demonstrations", stop)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_base_model(tmp_path / "parts", config)
+        asked.clear()
+        stopped_at = 0
+        parts, _ = base_model(tmp_path / "parts", config)
+    assert 0 < len(asked) < 30
+    for (name, weight), again in zip(whole.named_parameters(), parts.parameters(), strict=True):
+        assert torch.equal(weight, again), name
+    kept = [prepare_base_model(tmp_path / which, config) for which in ("whole", "parts")]
+    assert len({(folder / "training.json").read_text() for folder in kept}) == 1
+
+
+def test_stages_are_clean_then_noisy_and_of_the_domains_asked_for():
+    base = tiny(base={"code_fraction": 0.25, "error_fraction": 0.5}).base
+    clean, noisy = stages(base)
+    assert (clean.error_fraction, clean.slip_fraction, noisy.error_fraction) == (0, 0, 0.5)
+    pairs = demonstrations(base, clean, 7)
+    assert pairs == demonstrations(base, clean, 7) != demonstrations(base, clean, 8)
+    assert len(pairs) == base.batch_size
+    maths = [pair for pair in pairs if pair[0][0] in VALUES and pair[0][1].isupper()]
+    assert sum("+" in a or "-" in a or "*" in a for _, a in pairs) == base.batch_size // 4
+    assert len(maths) <= base.batch_size * 3 // 4
+    for prompt, answer in pairs[: base.batch_size * 3 // 4]:
+        assert ToyProblem(prompt[0], prompt[1:-1]).solution == answer
+
+
+def test_supervision_teaches_the_tables(tmp_path):
     torch.set_num_threads(1)
     config = tiny(
         model={"hidden_size": 32, "intermediate_size": 128},
-        base={
-            "steps": 400,
-            "level_shares": {2: 1.0},
-            "step_fraction": 0.0,
-            "direct_error_fraction": 0.0,
-        },
+        base={"steps": 500, "noisy_steps": 1, "level_shares": {1: 1.0}, "batch_size": 64},
     )
-    model, _ = base_model(tmp_path, config)
-    pairs = [
-        (problem.prompt, f"({problem.reference})")
-        for problem in ModularChains().training_set(11, 64, {2: 1.0})
-    ]
-    with torch.no_grad():
-        loss = _mean_cross_entropy(model, pairs, IDS).item()
-    # Brackets and the end are certain, so that a digit that is a mere guess costs ln(10) / 4.
-    assert loss < 0.2 * np.log(10) / 4
+    folder = prepare_base_model(tmp_path, config)
+    losses = json.loads((folder / "training.json").read_text())["mean_loss_nats"]
+    assert len(losses) == 6
+    # All but the value is certain, so that a value that is a mere guess costs ln(36) / 9.
+    assert losses[4] < 0.7 * np.log(36) / 9 < losses[0]

@@ -37,12 +37,12 @@ intermediate_size = 128
 heads = 2
 kv_heads = 1
 [problems]
-level_shares = { 2 = 1.0 }
-validation_counts = { 2 = 20 }
+level_shares = { 1 = 1.0 }
+validation_counts = { 1 = 20 }
 [base]
 steps = 500
-level_shares = { 2 = 1.0 }
-step_fraction = 0.0
+noisy_steps = 50
+level_shares = { 1 = 1.0 }
 [rollout]
 prompts = 32
 max_new_tokens = 8
