@@ -18,12 +18,12 @@ from entropy_mech.errors import UserError, bad_value
 
 COLUMNS = ("loss_type", "step", "entropy_nats", "reward", "selected_fraction")
 _HOW = "pip install 'entropy-mech[trl]', or make stack in a clone"
-# A policy that answers chains of two terms as often right as wrong after seconds of supervision.
+# A policy that knows the commonest facts of the toy world after a minute of supervision.
 _POLICY = {
     "model": {
         "layers": 1, "hidden_size": 32, "intermediate_size": 128, "heads": 2, "kv_heads": 1,
     },
-    "base": {"steps": 600, "batch_size": 32, "level_shares": {2: 0.7, 4: 0.3}},
+    "base": {"steps": 1200, "noisy_steps": 200, "batch_size": 64, "level_shares": {1: 1.0}},
 }  # fmt: skip
 _NAMES = {"entropy": "entropy_nats", "cov/selected_fraction": "selected_fraction"}
 

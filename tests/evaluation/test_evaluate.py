@@ -70,7 +70,7 @@ def test_references_are_right_and_nothing_held_out_is_trained_on():
         problems, _ = load_toy_benchmark(name)
         assert len({p.prompt for p in problems}) == len(problems)
         assert all(problem.held_out for problem in problems)
-        assert all(p.grade(p.reference).name == "correct" for p in problems[:3])
+        assert all(p.grade(p.solution).name == "correct" for p in problems[:3])
 
 
 def test_toy_code_is_really_run():
