@@ -8,8 +8,8 @@ import os
 import sys
 
 from entropy_mech.config import TrainConfig
-from entropy_mech.config.estimate import Assumptions, estimate, report
 from entropy_mech.config.files import load_config, run_id
+from entropy_mech.config.memory import check_memory, report
 from entropy_mech.runs.jobs import ProgressLine
 from entropy_mech.runs.store import default_store
 
@@ -34,18 +34,12 @@ def register(commands) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="print the resolved configuration (JSON), estimate memory and time, and stop",
+        help="print the resolved configuration (JSON), say whether it fits, and stop",
     )
-    estimates = parser.add_argument_group("for the estimate of --dry-run")
-    estimates.add_argument("--gpus", type=int, default=8, metavar="N", help="that train (8)")
-    estimates.add_argument(
+    sizes = parser.add_argument_group("for --dry-run")
+    sizes.add_argument("--gpus", type=int, default=8, metavar="N", help="that train (8)")
+    sizes.add_argument(
         "--gpu-memory-gib", type=float, default=80.0, metavar="GIB", help="of each (80)"
-    )
-    estimates.add_argument(
-        "--response-tokens",
-        type=int,
-        metavar="N",
-        help="of a mean response (1024, or the limit)",
     )
     parser.set_defaults(run=run)
 
@@ -56,9 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     config = load_config(existing_file(arguments.config), arguments.overrides)
     if arguments.dry_run:
-        estimated = _estimated(config, arguments)
+        memory = _memory(config, arguments)
         print(config.model_dump_json(indent=2), flush=True)
-        print("\n".join([f"run {run_id(config)}", *estimated]), file=sys.stderr)
+        print("\n".join([f"run {run_id(config)}", *memory]), file=sys.stderr)
         return 0
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -81,13 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _estimated(config: TrainConfig, arguments: argparse.Namespace) -> list[str]:
-    found = estimate(
-        config,
-        gpus=arguments.gpus,
-        gpu_memory_gib=arguments.gpu_memory_gib,
-        assume=Assumptions(response_tokens=arguments.response_tokens),
-    )
+def _memory(config: TrainConfig, arguments: argparse.Namespace) -> list[str]:
+    found = check_memory(config, gpus=arguments.gpus, gpu_memory_gib=arguments.gpu_memory_gib)
     if found is None:
-        return [f"no estimate: the shape of {config.model.path} is not known; give a local folder"]
+        return [f"no check: the shape of {config.model.path} is not known; give a local folder"]
     return report(found)

@@ -27,7 +27,7 @@ _NOT_IDENTITY = {
     "checkpoint": True,
     "mirror": True,
     "engine": {"collective_timeout_s"},
-    "sampler": {"start_timeout_s", "sync_timeout_s", "sample_timeout_s", "probe_tolerance"},
+    "sampler": {"sync_timeout_s", "sample_timeout_s", "probe_tolerance"},
 }
 
 # Settings that are younger than runs that are stored. At their defaults, which change nothing, they

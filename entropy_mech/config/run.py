@@ -110,11 +110,10 @@ def _benchmarks_keep_their_protocol(config: TrainConfig) -> None:
 
 def _engine_of_several_gpus_has_them(config: TrainConfig) -> None:
     width = getattr(config.sampler, "tensor_parallel", 1)
-    colocated = getattr(config.sampler, "placement", "") == "colocated"
-    if width > 1 and colocated and config.engine.kind == "torch":
+    if width > 1 and config.engine.kind == "torch":
         raise ValueError(
-            f"sampler.tensor_parallel = {width}: colocated engines share the training processes, "
-            'and engine.kind = "torch" has one; give "deepspeed", or sampler.placement = "separate"'
+            f"sampler.tensor_parallel = {width}: an engine is shared by that many training "
+            'processes, and engine.kind = "torch" has one; give "deepspeed"'
         )
 
 

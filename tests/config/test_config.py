@@ -165,11 +165,7 @@ def test_what_the_paper_sets_is_in_the_sentence(path, values):
         ),
         (
             {"sampler": {"kind": "vllm", "tensor_parallel": 2}},
-            "sampler.tensor_parallel = 2: colocated engines share the training processes",
-        ),
-        (
-            {"sampler": {"kind": "vllm", "hosts": ["a:1"]}},
-            "sampler.hosts = ('a:1',): colocated engines are one a training process",
+            "sampler.tensor_parallel = 2: an engine is shared by that many training processes",
         ),
         ({"sampler": {"kind": "vlm"}}, "unknown sampler.kind 'vlm': did you mean 'vllm'?"),
         (
