@@ -5,6 +5,7 @@ Counted from the shapes of the model and the settings of the engine.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
