@@ -22,7 +22,7 @@ help:
 	@echo "make test        run the tests, vLLM's and DeepSpeed's too where they can run"
 	@echo "make test-browser  only the test in JupyterLab; installs a Chromium (by apt if root)"
 	@echo "make lab         open the notebooks in JupyterLab"
-	@echo "make docs        write docs/api/ from the docstrings, README's table from docs/verdicts.md"
+	@echo "make docs        build the site in out/site; README's table from docs/verdicts.md"
 	@echo "make lint        check style       make format   mend it"
 
 setup: $(READY)
@@ -62,8 +62,8 @@ lab: $(READY)
 	    --ServerApp.root_dir="$(CURDIR)" $(LAB) notebooks/00_start_here.ipynb
 
 docs: $(READY)
-	@$(BIN)/python docs/make/api.py
 	@$(BIN)/python docs/make/readme.py
+	@$(BIN)/python docs/make/site.py --profile $(PROFILE)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ import pytest
 
 from tests.docs.checkout import Checkout
 from tests.docs.commands import check, lines_of, parse, write_log
-from tests.docs.pages import BLOCKS, GENERATED, ROOT, WRITTEN, Block
+from tests.docs.pages import BLOCKS, PAGES, ROOT, Block
 from tests.needs import needs_trl
 
 EXECUTED = ("python", "sh", "toml", "diff")
@@ -28,13 +28,11 @@ PRINTED = {
     "docs/guides/adding_a_benchmark.md": ["2 1\n", "['42', '144']\n", "correct\n", "'all': 0."],
     "docs/guides/adding_an_objective.md": ["[[-0.6399", ", -0.5]]\n", "[[True, False]]\n"],
 }
-WRITTEN_NAMES = {page.relative_to(ROOT).as_posix() for page in WRITTEN}
-GENERATED_NAME = GENERATED.relative_to(ROOT).as_posix()
 
 
 def _parameters():
     for block in BLOCKS:
-        if block.page in WRITTEN_NAMES and block.language in EXECUTED:
+        if block.language in EXECUTED:
             needs = [needs_trl] if block.needs_trl else []
             yield pytest.param(block, id=str(block), marks=needs)
 
@@ -91,21 +89,18 @@ def _prepare(block: Block, checkout: Checkout) -> None:
 
 def test_no_block_is_of_an_unknown_kind():
     for block in BLOCKS:
-        if block.page.startswith(GENERATED_NAME):
-            assert block.language in ("pyi", "pycon", "text"), block  # compared by test_api.py
-        else:
-            assert block.language in (*EXECUTED, "text"), f"{block}: {block.language!r}"
+        assert block.language in (*EXECUTED, "text"), f"{block}: {block.language!r}"
 
 
 def test_text_is_listed():
     there: dict[str, list[str]] = {}
     for block in BLOCKS:
-        if block.page in WRITTEN_NAMES and block.language == "text":
+        if block.language == "text":
             there.setdefault(block.page, []).append(re.split(r"\s{2,}|\n", block.text)[0])
     assert there == TEXT
 
 
-@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_commands_inside_sentences_are_understood(page):
     text = re.sub(r"^(`{3,}).*?^\1$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     for command in re.findall(r"`((?:entropy-mech|make) [^`\[]+)`", text):
