@@ -7,6 +7,7 @@ thread, no open file, no model.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import multiprocessing
