@@ -12,6 +12,7 @@ import re
 
 import pytest
 
+from entropy_mech.cli import main
 from tests.docs.checkout import Checkout
 from tests.docs.commands import check, lines_of, parse, write_log
 from tests.docs.pages import BLOCKS, PAGES, ROOT, Block
@@ -83,8 +84,7 @@ def _prepare(block: Block, checkout: Checkout) -> None:
         # The run is there already, as a log that was imported: nothing is left to train.
         write_log(checkout.folder / "log.jsonl", 48)
         words = ["import-run", name, "log.jsonl", "--profile", "toy", "--seed", seed or "1"]
-        arguments = parse([*words, "--replace"])
-        arguments.run(arguments)
+        assert main([*words, "--replace"]) == 0
 
 
 def test_no_block_is_of_an_unknown_kind():
