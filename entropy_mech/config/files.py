@@ -9,10 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from entropy_mech.config import (
-    TrainConfig,
-)
-from entropy_mech.config.run import _TAGS
+from entropy_mech.config import TrainConfig
+from entropy_mech.config.run import TAGS
 from entropy_mech.errors import UserError, bad_value
 from entropy_mech.problems.toy import ALPHABET, DEFAULT_MODULUS
 
@@ -34,8 +32,6 @@ _NOT_IDENTITY = {
 # are left out of a run's name, so that those runs are found again.
 _ADDED = {"loss": ("log_ratio_clamp",)}
 
-# pydantic puts the arm of a union into the path of a field, where users do not write it.
-# pydantic's names of what a list or one name may be, which it puts into a path too.
 # The arm of a table that does not say which it is.
 _DEFAULT_ARM = {"problems": "maths"}
 # Tables with keys of the user's own: one laid over another replaces it.
@@ -122,8 +118,8 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         both_tables = isinstance(old, dict) and isinstance(value, dict)
         whole = key in _WHOLE or (
             both_tables
-            and key in _TAGS
-            and value.get(_TAGS[key]) not in (None, old.get(_TAGS[key], _DEFAULT_ARM.get(key)))
+            and key in TAGS
+            and value.get(TAGS[key]) not in (None, old.get(TAGS[key], _DEFAULT_ARM.get(key)))
         )
         merged[key] = _merged(old, value) if both_tables and not whole else value
     return merged

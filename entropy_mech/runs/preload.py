@@ -8,7 +8,7 @@ _MODULES = (
     "entropy_mech.train.loop",
     "entropy_mech.train.pretrain",
     "entropy_mech.evaluation.suite",
-    "entropy_mech.reproduction.executors",
+    "entropy_mech.reproduction.notebook",
 )
 # Lazy in transformers: naming them imports them.
 _CLASSES = ("Qwen2ForCausalLM", "MistralForCausalLM", "LlamaForCausalLM", "AutoModelForCausalLM",
