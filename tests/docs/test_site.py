@@ -10,6 +10,7 @@ import pytest
 
 from tests.docs.pages import ROOT
 
+pytestmark = pytest.mark.long
 pytest.importorskip("myst_nb", reason="the optional extra 'docs' is not installed")
 
 

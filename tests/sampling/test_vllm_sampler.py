@@ -63,7 +63,14 @@ class Subject:
         self.sampler.sync(self.model.named_parameters(), version)
 
 
-@pytest.fixture(scope="module", params=["untied", "tied", "llama"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("untied", marks=pytest.mark.long),
+        "tied",
+        pytest.param("llama", marks=pytest.mark.long),
+    ],
+)
 def any_model(request, tmp_path_factory):
     """Each kind of model in turn; an engine starts once for all tests of its kind."""
     made = Subject(request.param, tmp_path_factory.mktemp(request.param))

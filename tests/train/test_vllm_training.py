@@ -58,6 +58,7 @@ kind = "vllm"
 
 
 @needs_deepspeed
+@pytest.mark.long
 def test_two_gloo_processes_with_vllm_learn(tmp_path):
     """Entropy falls, accuracy rises, and the probe agrees after every sync."""
     from entropy_mech.config.files import load_config
