@@ -77,7 +77,7 @@ class MathWorker:
         }
         for last in (False, True):
             try:
-                result = self._server.ask(job, timeout_s=rules.timeout_s + 0.5)
+                result = self._server.ask(job, timeout_s=rules.timeout_s + 2)
             except ChildTimeout:
                 return {"late": True}
             except ChildGone as gone:  # it compares in a process of its own, so no answer ends it
