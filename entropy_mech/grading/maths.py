@@ -13,10 +13,16 @@ from pathlib import Path
 
 from entropy_mech.errors import bad_value, unknown_name
 from entropy_mech.grading.interpreter import interpreter
-from entropy_mech.grading.mathematics import extract
-from entropy_mech.grading.mathematics.normal import normal
+from entropy_mech.grading.mathematics.normal import (
+    MAX_ANSWER_CHARACTERS,
+    after_reasoning,
+    bare_answer,
+    boxed_answers,
+    normal,
+    unfinished_box,
+    without_filler,
+)  # fmt: skip
 from entropy_mech.grading.mathematics.structure import Closeness, Comparison, NeedsAlgebra
-from entropy_mech.grading.mathematics.words import without_filler
 from entropy_mech.grading.process import ChildGone, ChildServer, ChildTimeout, GraderFailed
 from entropy_mech.grading.references import NoReference, after_hashes, reference_texts
 from entropy_mech.grading.verdict import Verdict
@@ -121,7 +127,7 @@ def grade_answer(
     raw_answers = find_answers(response, rules)
     if not raw_answers:
         return Verdict("no_answer", "no \\boxed{} in the response")
-    limit = LONGEST_TEXT if rules.answer_from == "anywhere" else extract.MAX_ANSWER_CHARACTERS
+    limit = LONGEST_TEXT if rules.answer_from == "anywhere" else MAX_ANSWER_CHARACTERS
     raw_answers = [text for text in raw_answers if len(text) <= limit]
     if not raw_answers:
         return Verdict("wrong", f"the answer is longer than {limit} characters")
@@ -172,11 +178,11 @@ def find_answers(response: str, rules: MathRules) -> list[str]:
     """
     if not isinstance(response, str):
         return []
-    text = extract.after_reasoning(response, rules.reasoning_end_marks)
-    answers = extract.boxed_answers(text)
+    text = after_reasoning(response, rules.reasoning_end_marks)
+    answers = boxed_answers(text)
     if answers or rules.answer_from == "box":
         return answers
-    bare = extract.bare_answer(text)
+    bare = bare_answer(text)
     if bare is not None:
         return [bare]
     return [text.strip()] if rules.answer_from == "anywhere" and text.strip() else []
@@ -189,8 +195,8 @@ def read_references(reference: object) -> list[str]:
     """
     found = []
     for text in reference_texts(reference):
-        boxed = extract.boxed_answers(text)
-        found += boxed[-1:] or [extract.unfinished_box(after_hashes(text))]
+        boxed = boxed_answers(text)
+        found += boxed[-1:] or [unfinished_box(after_hashes(text))]
     return found
 
 
