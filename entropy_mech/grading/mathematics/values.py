@@ -19,38 +19,19 @@ import sympy
 DIGITS = 60
 _LARGEST_POWER_BITS = 5_000_000
 _LARGEST_FACTORIAL = 20_000
-_CONSTANTS = {
-    sympy.pi: "pi",
-    sympy.E: "e",
-    sympy.EulerGamma: "euler",
-    sympy.GoldenRatio: "phi",
+_CONSTANTS = {sympy.pi: "pi", sympy.E: "e", sympy.EulerGamma: "euler", sympy.GoldenRatio: "phi"}
+_QUOTIENTS = {"tan": ("sin", "cos"), "cot": ("cos", "sin"), "sec": ("", "cos"), "csc": ("", "sin")}
+_OF_REALS = {
+    "Max": max,
+    "Min": min,
+    "Mod": lambda a, b: a % b,
+    "sign": lambda a: Fraction((a > 0) - (a < 0)),
 }
-_BY_NAME = {  # functions of one argument that mpmath has under the same name
-    name: getattr(mpmath, name)
-    for name in [
-        "asin",
-        "acos",
-        "atan",
-        "acot",
-        "asec",
-        "acsc",
-        "sinh",
-        "cosh",
-        "tanh",
-        "coth",
-        "sech",
-        "csch",
-        "asinh",
-        "acosh",
-        "atanh",
-        "gamma",
-        "zeta",
-        "re",
-        "im",
-        "conj",
-        "arg",
-    ]
-}
+_OF_ALL = {"Abs": abs, "UnevaluatedExpr": lambda a: a}
+_OF_ONE = (  # that mpmath has under the same name
+    "asin acos atan acot asec acsc sinh cosh tanh coth sech csch asinh acosh atanh gamma zeta re im"
+    " conj arg"
+)
 
 
 class NoValueError(ArithmeticError):
@@ -80,9 +61,12 @@ class Evaluation:
 
     def _value(self, e):
         result = self._checked(self._apply(e))
-        self.magnitude += size_in_digits(result)
-        self.peak = max(self.peak, size_in_digits(result, 0))
-        self.exact &= isinstance(result, Fraction)
+        exact, size = isinstance(result, Fraction), size_in_digits(result)
+        if exact:
+            bits = result.numerator.bit_length() + result.denominator.bit_length()
+        self.magnitude += 0 if result == 0 else bits * 0.30103 if exact else abs(size)
+        self.peak = max(self.peak, size)
+        self.exact &= exact
         return result
 
     def _checked(self, result):
@@ -118,16 +102,15 @@ class Evaluation:
             return self._power(
                 self._value(base), self._value(exponent), a_root=not exponent.free_symbols
             )
-        return self._function(e, [self._value(a) for a in e.args])
+        return self._function(type(e).__name__, [self._value(a) for a in e.args])
 
     def _sum(self, terms):
         if is_exact(terms):
             return sum(terms, Fraction(0))
         total = mpmath.fsum(map(inexact, terms))
-        left = size_in_digits(total, 0) - max(size_in_digits(t, 0) for t in terms)
+        left = size_in_digits(total) - max(size_in_digits(t) for t in terms)
         if left < 8 - self.digits:
-            self.lost, self.exact = self.digits, False
-            return Fraction(0)  # nothing is left but rounding
+            return self._nothing_but_rounding()
         self.lost = max(self.lost, -left)
         return total
 
@@ -157,47 +140,38 @@ class Evaluation:
                 return root
         return mpmath.power(inexact(base), inexact(exponent))
 
-    def _function(self, e, args):
-        name = type(e).__name__
+    def _nothing_but_rounding(self):
+        self.lost, self.exact = self.digits, False
+        return Fraction(0)
+
+    def _function(self, name, args):
+        if name in ("sin", "cos"):
+            return self._wave(name, *args)
+        if name in _QUOTIENTS:
+            top, bottom = (self._wave(w, *args) if w else Fraction(1) for w in _QUOTIENTS[name])
+            return _product([top, self._power(bottom, Fraction(-1))])
         if name == "log":
             return self._logarithm(*args)
-        if name in ("tan", "sec", "cot", "csc"):
-            bottom = self._function(sympy.cos if name in ("tan", "sec") else sympy.sin, args)
-            top = Fraction(1) if name in ("sec", "csc") else None
-            if top is None:
-                top = self._function(sympy.sin if name == "tan" else sympy.cos, args)
-            return _product([top, self._power(bottom, Fraction(-1))])
-        if e in (sympy.sin, sympy.cos) or name in ("sin", "cos"):
-            wave = mpmath.sin if "sin" in (name, getattr(e, "__name__", "")) else mpmath.cos
-            result = wave(inexact(args[0]))
-            lost = max(size_in_digits(args[0], 0), 0)
-            small = size_in_digits(args[0], 0) < -1
-            if small or size_in_digits(result, 0) > lost + 8 - self.digits:
-                return result
-            self.lost, self.exact = self.digits, False
-            return Fraction(0)
         if name == "factorial":
-            return self._factorial(args[0])
+            return _factorial(*args)
         if name == "binomial":
-            top, bottom = args
-            if _whole(top) and _whole(bottom) and 0 <= top <= _LARGEST_FACTORIAL:
-                return Fraction(math.comb(int(top), int(bottom)) if bottom >= 0 else 0)
-            return mpmath.binomial(inexact(top), inexact(bottom))
+            return _binomial(*args)
         if name in ("floor", "ceiling"):
-            return self._rounded(args[0], up=name == "ceiling")
-        if name in ("Max", "Min", "Abs", "Mod", "sign") and not any(
-            isinstance(a, mpmath.mpc) for a in args
-        ):
-            args = args if is_exact(args) else [inexact(a) for a in args]
-            return {"Max": max, "Min": min, "Abs": abs, "Mod": lambda a, b: a % b,
-                    "sign": lambda a: Fraction((a > 0) - (a < 0))}[name](*args)  # fmt: skip
-        if name == "Abs":
-            return abs(args[0])
-        if name == "UnevaluatedExpr":
-            return args[0]
-        if name in _BY_NAME and len(args) == 1:
-            return _BY_NAME[name](inexact(args[0]))
+            return self._rounded(*args, up=name == "ceiling")
+        args = args if is_exact(args) else [inexact(a) for a in args]
+        if name in _OF_ALL:
+            return _OF_ALL[name](*args)
+        if name in _OF_REALS and not any(isinstance(a, mpmath.mpc) for a in args):
+            return _OF_REALS[name](*args)
+        if name in _OF_ONE.split() and len(args) == 1:
+            return getattr(mpmath, name)(inexact(args[0]))
         raise NoValueError(f"{name} is not known")
+
+    def _wave(self, name, x):
+        result, size = getattr(mpmath, name)(inexact(x)), size_in_digits(x)
+        if size < -1 or size_in_digits(result) > max(size, 0) + 8 - self.digits:
+            return result
+        return self._nothing_but_rounding()
 
     def _logarithm(self, argument, base=None):
         for x in (argument,) if base is None else (argument, base):
@@ -209,21 +183,28 @@ class Evaluation:
             raise NoValueError("a logarithm to base one")
         return mpmath.log(inexact(argument)) / mpmath.log(inexact(base))
 
-    def _factorial(self, n):
-        if _whole(n):
-            if n < 0:
-                raise NoValueError("a factorial of a negative number")
-            if n <= _LARGEST_FACTORIAL:
-                return Fraction(math.factorial(int(n)))
-        return mpmath.gamma(inexact(n) + 1)
-
     def _rounded(self, x, *, up: bool):
         if isinstance(x, Fraction):
             return Fraction(math.ceil(x) if up else math.floor(x))
         nearest = mpmath.nint(x)
-        if abs(x - nearest) < mpmath.mpf(10) ** (max(size_in_digits(x, 0), 0) + 8 - self.digits):
+        if abs(x - nearest) < mpmath.mpf(10) ** (max(size_in_digits(x), 0) + 8 - self.digits):
             return Fraction(int(nearest))
         return Fraction(int(mpmath.ceil(x) if up else mpmath.floor(x)))
+
+
+def _factorial(n):
+    if _whole(n):
+        if n < 0:
+            raise NoValueError("a factorial of a negative number")
+        if n <= _LARGEST_FACTORIAL:
+            return Fraction(math.factorial(int(n)))
+    return mpmath.gamma(inexact(n) + 1)
+
+
+def _binomial(top, bottom):
+    if _whole(top) and _whole(bottom) and 0 <= top <= _LARGEST_FACTORIAL:
+        return Fraction(math.comb(int(top), int(bottom)) if bottom >= 0 else 0)
+    return mpmath.binomial(inexact(top), inexact(bottom))
 
 
 def _whole(x) -> bool:
@@ -252,16 +233,13 @@ def exact_root(base: Fraction, exponent: Fraction) -> Fraction | None:
     return Fraction(top, bottom) ** exponent.numerator
 
 
-def size_in_digits(x, least: float | None = None) -> float:
-    """Decimal digits before the point, negative for those behind; without a sign by default."""
+def size_in_digits(x) -> float:
+    """Decimal digits before the point, negative for zeros behind it."""
     if x == 0:
-        return 0.0 if least is None else -math.inf
+        return -math.inf
     if isinstance(x, Fraction):
-        size = (x.numerator.bit_length() - x.denominator.bit_length()) * 0.30103
-        whole = (x.numerator.bit_length() + x.denominator.bit_length()) * 0.30103
-        return whole if least is None else size
-    size = float(mpmath.mag(x)) * 0.30103
-    return abs(size) if least is None else size
+        return (x.numerator.bit_length() - x.denominator.bit_length()) * 0.30103
+    return float(mpmath.mag(x)) * 0.30103
 
 
 # Decimal digits that a proof of equality may need; what needs more is not decided.
@@ -293,30 +271,22 @@ def _carried_out(node):
 
 def same_value(first, second, point: dict, *, among_complex: bool = False) -> bool:
     """Whether two expressions have the same value at a point; raises where one has none."""
-    once = _difference(first, second, point, DIGITS, among_complex)
-    if not once.same or once.exact:
-        return once.same
-    needed = DIGITS + 4 * int(once.magnitude)
-    if needed > MAX_DIGITS:
-        raise UndecidedError("equal to as many digits as were computed")
-    return _difference(first, second, point, needed, among_complex).same
-
-
-class _Difference:
-    def __init__(self, same: bool, exact: bool, magnitude: float):
-        self.same, self.exact, self.magnitude = same, exact, magnitude
-
-
-def _difference(first, second, point, digits, among_complex) -> _Difference:
-    runs = [Evaluation(point, digits, among_complex=among_complex) for _ in range(2)]
-    a, b = (run.value(e) for run, e in zip(runs, (first, second), strict=True))
-    magnitude = sum(run.magnitude for run in runs)
-    if all(run.exact for run in runs):
-        return _Difference(a == b, True, magnitude)
-    with mpmath.workdps(digits):
-        gap = size_in_digits(inexact(a) - inexact(b), 0)
-    unsure = max(run.peak for run in runs) + max(run.lost for run in runs)
-    return _Difference(gap < unsure + digits // 4 - digits, False, magnitude)
+    digits = DIGITS
+    for last in (False, True):
+        runs = [Evaluation(point, digits, among_complex=among_complex) for _ in range(2)]
+        a, b = (run.value(e) for run, e in zip(runs, (first, second), strict=True))
+        if all(run.exact for run in runs):
+            return a == b
+        with mpmath.workdps(digits):
+            gap = size_in_digits(inexact(a) - inexact(b))
+        unsure = max(run.peak for run in runs) + max(run.lost for run in runs)
+        same = gap < unsure + digits // 4 - digits
+        if last or not same:
+            return same
+        digits += 4 * int(sum(run.magnitude for run in runs))
+        if digits > MAX_DIGITS:
+            raise UndecidedError("equal to as many digits as were computed")
+    raise AssertionError("unreachable")
 
 
 def points(symbols, seed: int = 22617, *, more: int = 0) -> list[dict]:
