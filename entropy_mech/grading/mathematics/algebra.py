@@ -126,21 +126,11 @@ def _own_name(match: re.Match) -> str:
         return match.group()
     letter, primes = match["letter"], match["first"] + match["last"]
     index = re.sub(r"\\(?:text|mathrm)(?![a-zA-Z])|[{}\s\\]", "", match["index"] or "")
-    if letter and letter[0] == "\\" and match["call"] and not primes and not index:
-        return match.group()  # a function that the parser may know
-    call = match.string[match.end() : match.end() + 1] == "("
-    if (
-        letter
-        and not primes
-        and not index
-        and not match["call"]
-        and (
-            letter not in ("I", "E", r"\gamma", r"\Gamma", r"\beta") or (call and letter[0] == "\\")
-        )
-    ):
-        return match.group()
-    if letter == "e" and not primes and not index:
-        return match.group()
+    if letter and not primes and not index:
+        known = letter[0] == "\\" and (match["call"] or match.string[match.end() :][:1] == "(")
+        lost = match["call"] or letter in ("I", "E", r"\gamma", r"\Gamma", r"\beta")
+        if letter == "e" or known or not lost:  # known: a function that the parser may know
+            return match.group()
     under = re.sub(r"[{}\s\\]", "", match["under"] or letter)
     accent, call = _ACCENTS.get(match["accent"], ""), match["call"] or ""
     name = f"{accent}.{under}.{index}.{'p' * len(primes)}{call}"
@@ -186,27 +176,23 @@ def same_algebra(answer: str, reference: str, closeness: Closeness = EXACT) -> b
         return False
     if gold in _INFINITE or found in _INFINITE:
         return gold == found
-    if _is_matrix(gold) or _is_matrix(found):
+    if gold.is_Matrix or found.is_Matrix:
         return _same_matrix(gold, found)
     if isinstance(gold, sympy.Expr) and isinstance(found, sympy.Expr):
         if _reckons_with_infinity(answer) or _reckons_with_infinity(reference):
             return False
-        if (
-            not gold.free_symbols
-            and not found.free_symbols
-            and _near(gold, found, answer, reference, closeness)
-        ):
-            return True
-        return same_function(gold, found)
+        constants = not (gold.free_symbols or found.free_symbols)
+        near = constants and _near(gold, found, answer, reference, closeness)
+        return near or same_function(gold, found)
     if isinstance(gold, sympy.Eq) and isinstance(found, sympy.Eq):
         return _same_equation(gold, found)
     if any(isinstance(thing, (sympy.Eq, sympy.Expr)) for thing in (gold, found)):
         return False  # an equation is not a value, and a value is not a set
     if gold == found:
         return True
-    if _names(gold) != _names(found) and not _set_and_relation(gold, found):
-        return False
-    if _infinities(gold) != _infinities(found) and not _set_and_relation(gold, found):
+    if isinstance(gold, sympy.Set) == isinstance(found, sympy.Set) and (
+        gold.free_symbols != found.free_symbols or _infinities(gold) != _infinities(found)
+    ):
         return False
     if _same_inequality(gold, found):
         return True
@@ -234,11 +220,9 @@ def _near(gold, found, answer: str, reference: str, closeness: Closeness) -> boo
     if any(isinstance(value, mpmath.mpc) for value in values):
         return False
     mine, theirs = map(_as_fraction, values)
-    return (
-        (closeness != EXACT and closeness.same(mine, theirs))
-        or (decimals[0] is not None and rounds_to(decimals[0], theirs))
-        or (decimals[1] is not None and rounds_to(decimals[1], mine))
-    )
+    near = closeness != EXACT and closeness.same(mine, theirs)
+    pairs = zip(decimals, (theirs, mine), strict=True)
+    return near or any(decimal and rounds_to(decimal, exact) for decimal, exact in pairs)
 
 
 def _as_fraction(value) -> Fraction:
@@ -257,22 +241,13 @@ def _as_set(thing):
 
 def _single(thing):
     """The only element of a set that has no other."""
-    while (
-        isinstance(thing, sympy.FiniteSet)
-        and len(thing.args) == 1
-        and isinstance(thing.args[0], sympy.Expr)
-    ):
-        thing = thing.args[0]
-    return thing
-
-
-def _is_matrix(thing) -> bool:
-    return bool(getattr(thing, "is_Matrix", False))
+    alone = isinstance(thing, sympy.FiniteSet) and len(thing.args) == 1
+    return thing.args[0] if alone and isinstance(thing.args[0], sympy.Expr) else thing
 
 
 def _same_matrix(gold, found) -> bool:
     """The same shape and, carried out, the same entries."""
-    if not (_is_matrix(gold) and _is_matrix(found)):
+    if not (gold.is_Matrix and found.is_Matrix):
         return False
     gold, found = gold.doit(), found.doit()
     return gold.shape == found.shape and all(map(same_function, gold, found))
@@ -287,9 +262,7 @@ def _same_equation(gold, found) -> bool:
     if _solved(gold) and not _solved(found):
         return False
     sides = [e.lhs - e.rhs for e in (gold, found) if _has_sides(e)]
-    if len(sides) < 2:
-        return gold == found
-    if any(side.has(*_NOT_FINITE) for side in sides):
+    if len(sides) < 2 or any(side.has(*_NOT_FINITE) for side in sides):
         return gold == found
     if constant_ratio(*sides):
         return True
@@ -299,13 +272,7 @@ def _same_equation(gold, found) -> bool:
 
 def _same_inequality(gold, found) -> bool:
     """One side minus the other is the same, up to a positive factor."""
-    inequalities = (
-        sympy.StrictGreaterThan,
-        sympy.StrictLessThan,
-        sympy.GreaterThan,
-        sympy.LessThan,
-    )
-    if not all(isinstance(e, inequalities) and _has_sides(e) for e in (gold, found)):
+    if not all(hasattr(e, "gts") and _has_sides(e) for e in (gold, found)):
         return False
     strict = [isinstance(e, (sympy.StrictGreaterThan, sympy.StrictLessThan)) for e in (gold, found)]
     return strict[0] == strict[1] and constant_ratio(*(e.gts - e.lts for e in (gold, found))) == 1
@@ -313,8 +280,7 @@ def _same_inequality(gold, found) -> bool:
 
 def _among_reals(thing):
     """With symbols for real numbers, without which sympy solves no inequality."""
-    names = _names(thing)
-    return thing.xreplace({s: sympy.Symbol(s.name, real=True) for s in names}) if names else thing
+    return thing.xreplace({s: sympy.Symbol(s.name, real=True) for s in thing.free_symbols})
 
 
 def _has_sides(equation) -> bool:
@@ -326,14 +292,5 @@ def _solved(equation) -> bool:
     return any(a.is_Symbol and not b.free_symbols for a, b in sides)
 
 
-def _names(thing) -> set:
-    return getattr(thing, "free_symbols", set())
-
-
-def _infinities(thing) -> tuple:
-    atoms = getattr(thing, "atoms", lambda *_: set())(*map(type, _NOT_FINITE))
-    return tuple(sorted(map(str, atoms)))
-
-
-def _set_and_relation(first, second) -> bool:
-    return isinstance(first, sympy.Set) != isinstance(second, sympy.Set)
+def _infinities(thing) -> list[str]:
+    return sorted(map(str, thing.atoms(*map(type, _NOT_FINITE))))

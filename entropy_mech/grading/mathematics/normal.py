@@ -451,11 +451,6 @@ def strip_delimiters(text: str) -> str:
 
 
 def _outer_braces(text: str) -> str:
-    while text.startswith("{") and text.endswith("}"):
-        depth = 0
-        for i, character in enumerate(text):
-            depth += (character == "{") - (character == "}")
-            if depth == 0 and i < len(text) - 1:
-                return text
+    while text and _group_end(text, 0) == len(text) - 1:
         text = text[1:-1].strip()
     return text

@@ -128,14 +128,14 @@ class Number:
 
 _UNSIGNED = r"(?:\d+(?:\.\d*)?|\.\d+)"
 _POWER = r"(?:(?:\\times|\\cdot|\*|x)10\^(?:\{([-+]?\d{1,4})\}|([-+]?\d{1,4}))|[eE]([-+]?\d{1,4}))?"
-_DECIMAL = re.compile(rf"([-+]?)({_UNSIGNED}){_POWER}")
-_SLASH = re.compile(rf"([-+]?)\(?([-+]?{_UNSIGNED})\)?/\(?({_UNSIGNED})\)?")
+_DECIMAL = re.compile(rf"({_UNSIGNED}){_POWER}")
+_SLASH = re.compile(rf"\(?([-+]?{_UNSIGNED})\)?/\(?({_UNSIGNED})\)?")
 _FRAC_ARGUMENT = r"(?:\{([-+]?\d+(?:\.\d*)?|[-+]?\.\d+)\}|(\d))"
-_FRACTION = re.compile(rf"([-+]?)(\d*) ?\\frac ?{_FRAC_ARGUMENT} ?{_FRAC_ARGUMENT}")
-_MIXED = re.compile(r"([-+]?)(\d+) (\d+)/(\d+)")
-_TEN = re.compile(r"([-+]?)10\^(?:\{([-+]?\d{1,4})\}|(\d))")
+_FRACTION = re.compile(rf"(\d*) ?\\frac ?{_FRAC_ARGUMENT} ?{_FRAC_ARGUMENT}")
+_MIXED = re.compile(r"(\d+) (\d+)/(\d+)")
+_TEN = re.compile(r"10\^(?:\{([-+]?\d{1,4})\}|(\d))")
 _REPEATING = re.compile(
-    r"([-+]?)(\d*)\.(\d*)(?:\\(?:overline|bar|dot) ?\{?(\d+)\}?|\((\d+)\))"
+    r"(\d*)\.(\d*)(?:\\(?:overline|bar|dot) ?\{?(\d+)\}?|\((\d+)\))"
     r"(?:\.\.\.|\\ldots|\\dots)?"
 )
 _THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:(?:,\d{3})+|(?: \d{3})+)(?![\d,])")
@@ -171,38 +171,35 @@ def number(text: str, *, lone_letters: bool = True) -> Number | None:
 
 
 def _rational(text: str) -> Fraction | None:
+    value = _unsigned(text[1:] if text[:1] in ("+", "-") else text)
+    return -value if value is not None and text[:1] == "-" else value
+
+
+def _unsigned(text: str) -> Fraction | None:
     if match := _DECIMAL.fullmatch(text):
-        sign, digits, *powers = match.groups()
+        digits, *powers = match.groups()
         power = next((int(p) for p in powers if p), 0)
         whole, _, part = digits.partition(".")
-        value = Fraction(_integer(whole + part or "0")) * Fraction(10) ** (power - len(part))
-        return -value if sign == "-" else value
+        return Fraction(_integer(whole + part)) * Fraction(10) ** (power - len(part))
     if match := _FRACTION.fullmatch(text):
-        sign, whole, *parts = match.groups()
+        whole, *parts = match.groups()
         top, bottom = (_rational(p) for p in (parts[0] or parts[1], parts[2] or parts[3]))
         if not bottom or (whole and (top < 0 or bottom < 0)):
             return None
-        value = (Fraction(_integer(whole)) if whole else 0) + top / bottom
-        return -value if sign == "-" else value
+        return _integer(whole) + top / bottom
     if match := _SLASH.fullmatch(text):
-        sign, top, bottom = match.groups()
-        top, bottom = _rational(top), _rational(bottom)
-        return None if not bottom else (-top if sign == "-" else top) / bottom
+        top, bottom = map(_rational, match.groups())
+        return top / bottom if bottom else None
     if match := _MIXED.fullmatch(text):
-        sign, *parts = match.groups()
-        whole, top, bottom = map(_integer, parts)
-        value = whole + Fraction(top, bottom) if bottom else None
-        return -value if value is not None and sign == "-" else value
+        whole, top, bottom = map(_integer, match.groups())
+        return whole + Fraction(top, bottom) if bottom else None
     if match := _TEN.fullmatch(text):
-        sign, braced, bare = match.groups()
-        value = Fraction(10) ** int(braced or bare)
-        return -value if sign == "-" else value
+        return Fraction(10) ** int(match[1] or match[2])
     if match := _REPEATING.fullmatch(text):
-        sign, whole, once, *again = match.groups()
+        whole, once, *again = match.groups()
         again = again[0] or again[1]
-        value = Fraction(_integer(whole + once + again) - _integer(whole + once or "0"),
-                         10 ** len(once) * (10 ** len(again) - 1))  # fmt: skip
-        return -value if sign == "-" else value
+        return Fraction(_integer(whole + once + again) - _integer(whole + once),
+                        10 ** len(once) * (10 ** len(again) - 1))  # fmt: skip
     return None
 
 

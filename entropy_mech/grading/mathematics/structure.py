@@ -316,18 +316,13 @@ class Comparison:
             return True
         if depth > MAX_DEPTH:
             return False
-        by_value = self._numbers(answer, reference, lone_letters=depth == 0)
-        if by_value is not None:
-            return by_value
-        for decide in (same_moment, self._choices) if depth == 0 else ():
+        ways = (self._numbers, same_moment, self._choices)
+        for decide in ways if depth == 0 else (self._parts_numbers,):
             if (decided := decide(answer, reference)) is not None:
                 return decided
-        answer, reference = unnamed(answer, reference)
-        if answer == reference:
-            return True
-        by_value = self._numbers(answer, reference)
-        if by_value is not None:
-            return by_value
+        values = unnamed(answer, reference)
+        if values != (answer, reference):
+            return self.same(*values, depth + 1)
         mine, theirs = parts(answer), parts(reference)
         if "list" not in (mine[0], theirs[0]):
             (name, values), (other_name, others) = computation(answer), computation(reference)
@@ -442,23 +437,21 @@ class Comparison:
             raise undecided
         return None
 
-    def _numbers(self, answer: str, reference: str, *, lone_letters: bool = False) -> bool | None:
+    def _parts_numbers(self, answer: str, reference: str) -> bool | None:
+        return self._numbers(answer, reference, lone_letters=False)
+
+    def _numbers(self, answer: str, reference: str, *, lone_letters: bool = True) -> bool | None:
         mine, theirs = (number(t, lone_letters=lone_letters) for t in (answer, reference))
-        if mine is None and theirs is not None and theirs.decimals and _COMMA.fullmatch(answer):
-            mine = number(answer.replace(",", "."))
-        if theirs is None and mine is not None and mine.decimals and _COMMA.fullmatch(reference):
-            theirs = number(reference.replace(",", "."))
+        mine, theirs = mine or _with_comma(answer, theirs), theirs or _with_comma(reference, mine)
         if mine is None or theirs is None:
             return None
         if mine.unit and theirs.unit and mine.unit != theirs.unit:
             return False
         if self.closeness.same(mine.value, theirs.value) or _is_rounded(mine, theirs):
             return True
-        if {mine.unit, theirs.unit} == {"percent", ""}:
-            scale = {"percent": Fraction(1, 100), "": Fraction(1)}
-            values = [n.value * scale[n.unit] for n in (mine, theirs)]
-            return self.closeness.same(*values)
-        return False
+        if {mine.unit, theirs.unit} != {"percent", ""}:
+            return False
+        return self.closeness.same(*(n.value / (100 if n.unit else 1) for n in (mine, theirs)))
 
     def _leaves(self, answer: str, reference: str, depth: int) -> bool:
         words, expected = as_words(answer), as_words(reference)
@@ -467,11 +460,10 @@ class Comparison:
         mine, theirs = _BASE.fullmatch(answer), _BASE.fullmatch(reference)
         if mine and theirs:
             return _digits(mine) == _digits(theirs)
-        if (mine and number(reference)) or (theirs and number(answer)):
-            digits, plain = (mine, reference) if mine else (theirs, answer)
-            if any(int(d, 36) >= int(digits.group(2)) for d in digits.group(1)):
-                return False
-            return digits.group(1).lstrip("0") == plain.lstrip("0")  # the base left out
+        if (mine and number(reference)) or (theirs and number(answer)):  # the base left out
+            (digits, base), plain = (mine or theirs).groups(), reference if mine else answer
+            valid = all(int(digit, 36) < int(base) for digit in digits)
+            return valid and digits.lstrip("0") == plain.lstrip("0")
         (mine, unit), (theirs, expected_unit) = (
             split_unit(text, lone_letters=False) for text in (answer, reference)
         )
@@ -490,6 +482,12 @@ class Comparison:
         if self.same_algebra is None:
             raise NeedsAlgebra
         return self.same_algebra(answer, reference, self.closeness)
+
+
+def _with_comma(text: str, other: Number | None) -> Number | None:
+    """The number in a text with a decimal comma, where the other side has a decimal point."""
+    decimal = other and other.decimals and _COMMA.fullmatch(text)
+    return number(text.replace(",", ".")) if decimal else None
 
 
 def _is_rounded(answer: Number, reference: Number) -> bool:
