@@ -89,13 +89,12 @@ def parts(text: str) -> tuple[str, str, list[str]]:
     listed = _AND.sub(",", text)
     items = [item for piece in split_top(listed, ",") for item in split_top(piece, ";")]
     items = [item for item in map(normal, items) if item]
+    if len(items) < 2 and text.startswith("\\{") and text.endswith("\\}"):
+        inside = map(normal, split_top(text[2:-2], ","))
+        return "list", "", [i for item in inside for i in plus_minus(item)]
+    items = [i for item in items for i in plus_minus(item)]
     if len(items) > 1:
-        return "list", "", _named([i for item in items for i in plus_minus(item)])
-    if text.startswith("\\{") and text.endswith("\\}") and len(split_top(text, ",")) == 1:
-        inside = [i for item in split_top(text[2:-2], ",") for i in plus_minus(normal(item))]
-        return "list", "", inside
-    if len(both := plus_minus(text)) > 1:
-        return "list", "", both
+        return "list", "", _named(items)
     union = split_top(text, "\\cup")
     if len(union) > 1:
         return "union", "", [normal(part) for part in union]
@@ -219,10 +218,8 @@ def members(text: str) -> list[tuple[str, bool]]:
     """
     if ("=" not in text and "\\approx" not in text) or _RELATION.search(_outside_braces(text)):
         return [(text, False)]
-    found = []
-    for i, piece in enumerate(split_top(text, "\\approx")):
-        equal = split_top(piece, "=")
-        found += [(member, i > 0) for member in equal]
+    pieces = enumerate(split_top(text, "\\approx"))
+    found = [(member, i > 0) for i, piece in pieces for member in split_top(piece, "=")]
     return found if all(member for member, _ in found) else [(text, False)]
 
 
