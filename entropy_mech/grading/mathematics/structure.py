@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 
 from entropy_mech.grading.mathematics.normal import normal
@@ -314,7 +315,7 @@ class Comparison:
         if depth > MAX_DEPTH:
             return False
         ways = (self._numbers, same_moment, self._choices)
-        for decide in ways if depth == 0 else (self._parts_numbers,):
+        for decide in ways if depth == 0 else (partial(self._numbers, lone_letters=False),):
             if (decided := decide(answer, reference)) is not None:
                 return decided
         values = unnamed(answer, reference)
@@ -345,9 +346,7 @@ class Comparison:
 
     def _in_order(self, answer, mine, reference, theirs, depth) -> bool:
         """Whether a list without braces, or one of named values, is the tuple of its items."""
-        lists = [(text, kind[2]) for text, kind in ((answer, mine), (reference, theirs))
-                 if kind[0] == "list"]  # fmt: skip
-        text, items = lists[0]
+        text, items = (answer, mine[2]) if mine[0] == "list" else (reference, theirs[2])
         named = [NAMED.fullmatch(item) for item in items]
         if all(named) and len({match.group(1) for match in named}) == len(items):
             items = [m.group(2) for m in sorted(named, key=lambda m: m.group(1))]
@@ -365,9 +364,7 @@ class Comparison:
                 return False
         exact = [value for value, about in values if not about]
         mine = [*exact[-1:], *(v for v, about in values if about and self._rounds(v, exact, depth))]
-        theirs = [value for value, _ in other_values][-1:] + [
-            value for value, about in other_values if not about
-        ]
+        theirs = [other_values[-1][0], *(v for v, about in other_values if not about)]
         return any(self.same(a, r, depth) for r in theirs for a in mine)
 
     def _rounds(self, about: str, exact: list[str], depth: int) -> bool:
@@ -389,10 +386,8 @@ class Comparison:
         if mine is None and theirs is None:
             return None
         (letter, said), other = (mine, reference) if mine else (theirs, answer)
-        if as_words(other) == letter:
-            return True
-        if as_words(other) is not None and len(as_words(other)) == 1:
-            return False
+        if (word := as_words(other)) is not None and len(word) == 1:
+            return word == letter
         return self.same(said, other, 1) if mine else self.same(other, said, 1)
 
     def _same_parts(self, mine, theirs, depth) -> bool:
@@ -434,9 +429,6 @@ class Comparison:
             raise undecided
         return None
 
-    def _parts_numbers(self, answer: str, reference: str) -> bool | None:
-        return self._numbers(answer, reference, lone_letters=False)
-
     def _numbers(self, answer: str, reference: str, *, lone_letters: bool = True) -> bool | None:
         mine, theirs = (number(t, lone_letters=lone_letters) for t in (answer, reference))
         mine, theirs = mine or _with_comma(answer, theirs), theirs or _with_comma(reference, mine)
@@ -444,7 +436,9 @@ class Comparison:
             return None
         if mine.unit and theirs.unit and mine.unit != theirs.unit:
             return False
-        if self.closeness.same(mine.value, theirs.value) or _is_rounded(mine, theirs):
+        if self.closeness.same(mine.value, theirs.value) or (
+            theirs.decimals is None and rounds_to(mine, theirs.value)  # rounded or cut off
+        ):
             return True
         if {mine.unit, theirs.unit} != {"percent", ""}:
             return False
@@ -456,7 +450,8 @@ class Comparison:
             return words == expected
         mine, theirs = _BASE.fullmatch(answer), _BASE.fullmatch(reference)
         if mine and theirs:
-            return _digits(mine) == _digits(theirs)
+            mine, theirs = ((m[1].lstrip("0").lower(), int(m[2])) for m in (mine, theirs))
+            return mine == theirs
         if (mine and number(reference)) or (theirs and number(answer)):  # the base left out
             (digits, base), plain = (mine or theirs).groups(), reference if mine else answer
             valid = all(int(digit, 36) < int(base) for digit in digits)
@@ -487,11 +482,6 @@ def _with_comma(text: str, other: Number | None) -> Number | None:
     return number(text.replace(",", ".")) if decimal else None
 
 
-def _is_rounded(answer: Number, reference: Number) -> bool:
-    """Whether a decimal is a fraction, rounded or cut off."""
-    return reference.decimals is None and rounds_to(answer, reference.value)
-
-
 def rounds_to(answer: Number, exact: Fraction) -> bool:
     """Whether a decimal of five digits or more is what rounding or cutting off ``exact`` gives.
 
@@ -505,7 +495,3 @@ def rounds_to(answer: Number, exact: Fraction) -> bool:
         return False
     cut_off = abs(answer.value) <= abs(exact)
     return abs(answer.value - exact) * (1 if cut_off else 2) < unit
-
-
-def _digits(match) -> tuple[str, int]:
-    return match.group(1).lstrip("0").lower(), int(match.group(2))

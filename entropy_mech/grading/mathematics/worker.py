@@ -36,27 +36,25 @@ def compare(job: dict) -> dict:
     """Compare each answer, and what is found in a text, with each reference until two agree."""
     closeness = Closeness(job["relative_tolerance"], job["absolute_tolerance"])
     comparison = Comparison(closeness, same_algebra)
-    problem, answers = "", list(job["answers"])
+    answers, problems = list(job["answers"]), [""]
+
+    def tried(function, *texts):
+        try:
+            return function(*texts)
+        except OUR_FAULT:
+            raise
+        except Exception as error:
+            problems.append(_in_a_line(error))
+
     try:
         for text in job["prose"]:
-            try:
-                answers += found_in(text)
-            except OUR_FAULT:
-                raise
-            except Exception as error:
-                problem = _in_a_line(error)
+            answers += tried(found_in, text) or []
         for reference in job["references"]:
-            for answer in answers:
-                try:
-                    if comparison.same(answer, reference):
-                        return {"same": True}
-                except OUR_FAULT:
-                    raise
-                except Exception as error:
-                    problem = _in_a_line(error)
+            if any(tried(comparison.same, answer, reference) for answer in answers):
+                return {"same": True}
     except OUR_FAULT as error:
         return {"failed": _in_a_line(error)}
-    return {"same": False, "problem": problem}
+    return {"same": False, "problem": problems[-1]}
 
 
 def _in_a_line(error: Exception) -> str:
