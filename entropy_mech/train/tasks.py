@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from entropy_mech.config import CodeProblemsConfig, ProblemsConfig, TrainConfig
 from entropy_mech.errors import UserError, bad_value
 from entropy_mech.grading import GradingPool, Verdict
-from entropy_mech.grading.alarm import ErrorAlarm
+from entropy_mech.grading.verdict import ErrorAlarm
 from entropy_mech.problems.benchmarks import Protocol, load_benchmark, protocol
 from entropy_mech.problems.contamination import overlaps
 from entropy_mech.problems.grading import grade_many, needs_pool

@@ -14,11 +14,10 @@ import pytest
 from entropy_mech.commands import doctor
 from entropy_mech.errors import UserError
 from entropy_mech.grading import GraderAlarm, GradingPool, grade_code, grade_math, process
-from entropy_mech.grading.alarm import ErrorAlarm
 from entropy_mech.grading.interpreter import library_folders
 from entropy_mech.grading.process import descendants
 from entropy_mech.grading.sandbox import INSIDE
-from entropy_mech.grading.verdict import Verdict
+from entropy_mech.grading.verdict import ErrorAlarm, Verdict
 
 RIGHT, WRONG, TESTS = "def f(x): return x + 1", "def f(x): return x", ["assert f(1) == 2"]
 STDIN = {"inputs": ["1"], "outputs": ["2"]}
