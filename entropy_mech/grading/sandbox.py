@@ -32,6 +32,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -113,16 +114,18 @@ class Sandbox:
         return self._ask(job, limits or Limits())
 
     def run_tests(
-        self, program: str, tests: dict, limits: Limits | None = None, *, provide: bool = False
-    ) -> dict:
+        self, program: str, tests: dict, limits: Limits | None = None, *,
+        names: Iterable[str] = (), provide: bool = False,
+    ) -> dict:  # fmt: skip
         """Run tests against a program in another process; see ``inside/checker.py`` for forms.
 
-        ``provide`` gives the program the names that LeetCode's judges provide.
+        ``names`` are those of the program that the tests ask for first; ``provide`` gives it the
+        names that LeetCode's judges provide.
 
         Returns ``{"ended", "exit", "result"}``, the result being the tests' JSON report. The
         tests never enter a process that runs the program. Raises as ``run_stdin`` does.
         """
-        job = {"kind": "tests", "program": program, "provide": provide}
+        job = {"kind": "tests", "program": program, "provide": provide, "names": [*names]}
         reply = self._ask(job, limits or Limits(), tests)
         if reply["ended"] == "exit" and (reply["exit"] or 0) < 0 and not reply["result"]:
             raise ChildGone(f"the tests' process was killed by signal {-reply['exit']}")

@@ -14,7 +14,6 @@ import sys
 import types
 
 import collect
-import confine
 import forms
 import proxies
 import remote
@@ -23,9 +22,9 @@ import remote
 class RemoteModule(types.ModuleType):
     """The program, as the module ``solution`` that tests import from."""
 
-    def __init__(self, peer, proxy, names):
+    def __init__(self, peer, proxy, names, ready):
         super().__init__("solution")
-        self.__dict__.update(_peer=peer, _proxy=proxy, _names=set(names))
+        self.__dict__.update(_peer=peer, _proxy=proxy, _names=set(names), _ready=ready)
         self.__dict__["__all__"] = [n for n in names if n[:1] != "_" and not hasattr(builtins, n)]
 
     __doc__ = property(lambda self: self._proxy.__doc__)
@@ -33,7 +32,8 @@ class RemoteModule(types.ModuleType):
     def __getattr__(self, name):
         if name[:2] == "__" and name not in self._names:
             raise AttributeError(f"module 'solution' has no attribute {name!r}")
-        return self._peer.reached(name, getattr(self._proxy, name))
+        value = self._ready.get(name) if self._peer.count == 0 else None  # else it may have changed
+        return self._peer.reached(name, getattr(self._proxy, name) if value is None else value)
 
     def __setattr__(self, name, value):
         if name[:2] == "__":
@@ -45,9 +45,9 @@ class RemoteModule(types.ModuleType):
         delattr(self._proxy, name)
 
 
-def run(tests: dict, peer: remote.Peer, result_fd: int, folder: str, limits: tuple) -> None:
+def run(tests: dict, peer: remote.Peer, result_fd: int, folder: str) -> None:
     """Run the tests and write one JSON report to ``result_fd``; then end the process."""
-    confine.set_limits(*limits)
+    sys.modules["proxies"] = proxies  # where pickle looks for it
     keep = sorted({peer.connection.fileno(), result_fd})
     os.closerange(3, keep[0])
     os.closerange(keep[0] + 1, keep[1])

@@ -20,39 +20,7 @@ import fake_pytest
 import names
 import remote
 import running
-from outcomes import BadTests, Failed, Skipped
-
-
-class Talk:
-    """What the tests asked of the program, and whether it is still there."""
-
-    def __init__(self, peer):
-        self.count, self.gone, self.lacks = 0, None, False
-        ask = peer.request
-
-        def request(what, *args, **kwargs):
-            self.count += what != "get"  # to look for a name is not yet to ask
-            try:
-                value = ask(what, *args, **kwargs)
-                if what == "__exit__" and value:
-                    _refuse_to_lose(args[2:3])
-                return value
-            except remote.Gone as gone:  # noted, since a test may catch it
-                self.gone = self.gone or gone
-                raise
-
-        peer.request = request
-
-
-def _refuse_to_lose(errors) -> None:
-    """Raise again what says that a test fails: no context manager of a program may end it."""
-    for error in errors:
-        if isinstance(error, (Failed, Skipped, BadTests)):
-            raise error
-        if isinstance(error, AssertionError):
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            if where.filename != "tests.py" or not str(where.line).startswith("raise"):
-                raise error
+from outcomes import BadTests, Skipped
 
 
 def load(peer: remote.Peer, tests: dict):
@@ -65,8 +33,10 @@ def load(peer: remote.Peer, tests: dict):
         return None, {"passed": 0, "total": tests["total"], "failure": why}
     peer.show = lambda events: show(peer, events)
     try:
-        return checker.RemoteModule(peer, message["values"][0], message["loaded"]), None
-    except (KeyError, TypeError) as error:
+        proxy, *values = message["values"]
+        ready = dict(zip(message["ready"], values, strict=True))
+        return checker.RemoteModule(peer, proxy, message["loaded"], ready), None
+    except (KeyError, TypeError, ValueError) as error:
         raise remote.Gone(f"an answer that makes no sense: {error}") from None
 
 
@@ -95,9 +65,10 @@ def describe(error: BaseException) -> str:
         text = f"{type(error).__name__}: {error}".strip(": ").replace("\n", " ")
     except Exception:
         text = type(error).__name__
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if frame.filename == "tests.py" and frame.line:
-            return f"{frame.line.strip()[:200]} ({text[:200]})" if text else frame.line
+    for frame, number in reversed([*traceback.walk_tb(error.__traceback__)]):
+        line = linecache.getline("tests.py", number).strip()
+        if frame.f_code.co_filename == "tests.py" and line:
+            return f"{line[:200]} ({text[:200]})" if text else line
     return text
 
 
@@ -120,7 +91,7 @@ def run_calls(tests: dict, peer: remote.Peer) -> dict:
     module, report = load(peer, tests)
     if report:
         return report
-    talk, name, cases = Talk(peer), tests["name"], tests["cases"]
+    name, cases = tests["name"], tests["cases"]
     wrapped = all(isinstance(c["expected"], list) and len(c["expected"]) == 1 for c in cases)
     plain_right, inner_right, failure = 0, 0, ""
     for number, case in enumerate(cases):
@@ -135,7 +106,7 @@ def run_calls(tests: dict, peer: remote.Peer) -> dict:
             plain, inner, why = False, False, f"case {number}: {describe(error)}"
         plain_right, inner_right = plain_right + plain, inner_right + inner
         failure = failure or ("" if plain or inner else why)
-        if talk.gone:
+        if peer.gone:
             break
     passed = max(plain_right, inner_right)
     if passed < len(cases):
@@ -159,8 +130,8 @@ def run_asserts(tests: dict, peer: remote.Peer) -> dict:
     module, report = load(peer, tests)
     if report:
         return report
-    text = names.TestText("\n".join(tests["statements"]))
-    talk, space = Talk(peer), {"__name__": "test_solution"}
+    text = names.TestText.of(tests["read"])
+    space = {"__name__": "test_solution"}
     fill(space, text, module, peer, tests)
     passed, failure = 0, ""
     for statement in tests["statements"]:
@@ -173,13 +144,13 @@ def run_asserts(tests: dict, peer: remote.Peer) -> dict:
                 import asyncio  # costs every fork memory, and few tests need it
 
                 asyncio.run(waiting)
-            if talk.gone:
-                raise talk.gone
+            if peer.gone:
+                raise peer.gone
             passed += not prepares
         except BaseException as error:
             _refuse_if_the_tests_fault(error)
             failure = failure or describe(error)
-            if prepares or talk.gone:
+            if prepares or peer.gone:
                 break
     return {"passed": passed, "failure": failure}
 
@@ -218,29 +189,28 @@ def run_pytest(tests: dict, peer: remote.Peer) -> dict:
     module, report = load(peer, tests)
     if report:
         return report
-    text = names.TestText(tests["text"])
-    talk = Talk(peer)
-    talk.lacks = bool((text.imported | text.asked_of_module) - module._names)
+    text = names.TestText.of(tests["read"])
+    peer.lacks = bool((text.imported | text.asked_of_module) - module._names)
     file_module = types.ModuleType("test_solution")
     asyncio_plugin = types.ModuleType("pytest_asyncio")
     asyncio_plugin.fixture = fake_pytest.fixture
     sys.modules.update(solution=module, pytest=fake_pytest, test_solution=file_module,
                        pytest_asyncio=asyncio_plugin)  # fmt: skip
-    _show_lines(tests["text"])
+    _show_lines(text.text)
     fill(vars(file_module), text, module, peer, tests)
     try:
-        exec(compile(tests["text"], "tests.py", "exec", dont_inherit=True), vars(file_module))
+        exec(compile(text.text, "tests.py", "exec", dont_inherit=True), vars(file_module))
     except BaseException as error:
         _refuse_if_the_tests_fault(error)
-        if _is_choice_of_the_tests(error) and not (talk.count or talk.lacks):
+        if _is_choice_of_the_tests(error) and not (peer.count or peer.lacks):
             raise BadTests(f"they do not run: {describe(error)}") from None
         return {"passed": 0, "total": tests["total"], "failure": describe(error)}
-    passed, total, failure = _run_file(file_module, text, talk)
+    passed, total, failure = _run_file(file_module, text, peer)
     if total == 0 and not failure:
         total, failure = 1, _run_as_script(file_module, text, module, tests)
         passed = not failure
-    if talk.gone:
-        failure = failure or str(talk.gone)
+    if peer.gone:
+        failure = failure or str(peer.gone)
     return {"passed": int(passed), "total": total, "failure": failure}
 
 
@@ -249,11 +219,11 @@ def _is_choice_of_the_tests(error) -> bool:
     return isinstance(error, chosen) and not running.from_program(error)
 
 
-def _run_file(module, text, talk) -> tuple[int, int, str]:
+def _run_file(module, text, peer) -> tuple[int, int, str]:
     """Run every test; each that the text defines must be among them."""
-    file, had_a_say = collect.File(module, text.imports), talk.count > 0 or talk.lacks
+    file, had_a_say = collect.File(module, text.imports), peer.count > 0 or peer.lacks
     passed, total, failure, seen = 0, 0, "", set()
-    for name, outcome, error in running.run_all(file, talk):
+    for name, outcome, error in running.run_all(file, peer):
         seen.add(re.split(r"[.\[]", name)[0])
         if error is not None:
             _refuse_if_the_tests_fault(error)
@@ -261,13 +231,13 @@ def _run_file(module, text, talk) -> tuple[int, int, str]:
         passed += outcome == "passed"
         if outcome == "failed" and not failure:
             failure = f"{name}: {describe(error) if error else 'passes where it has to fail'}"
-        if talk.gone:
+        if peer.gone:
             break
-    lost = {n for n in text.definitions() if isinstance(vars(module).get(n), collect.OF_PROGRAM)}
+    lost = {n for n in text.tests if isinstance(vars(module).get(n), collect.OF_PROGRAM)}
     if had_a_say:
-        lost |= text.definitions(conditional=True)
+        lost |= text.possible_tests
     lost -= seen
-    if lost and not talk.gone:
+    if lost and not peer.gone:
         failure = failure or f"{min(lost)} was not run: the program had a say in it"
         return passed, total + len(lost), failure
     if seen and total == 0:

@@ -9,6 +9,7 @@ import json
 import os
 
 MAX_FRAME_BYTES = 256 << 20
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class FrameError(Exception):
@@ -28,7 +29,7 @@ def _read_exactly(fd: int, count: int) -> bytes | None:
 
 def pack(message: object) -> bytes:
     """The bytes of a message; NaN and infinities survive, lone surrogates too."""
-    body = json.dumps(message, separators=(",", ":")).encode()
+    body = _ENCODER.encode(message).encode()
     return len(body).to_bytes(4, "big") + body
 
 

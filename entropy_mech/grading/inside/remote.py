@@ -23,6 +23,7 @@ import types
 
 import awaiting
 import frames
+import outcomes
 import policy
 import proxies
 import values
@@ -59,10 +60,12 @@ ACTIONS = {
 class Peer:
     """One end of the conversation; both are the same, but for what they let the other do."""
 
-    def __init__(self, connection, *, exports_all=False, printed=None):
-        self.connection, self.exports_all = connection, exports_all
-        self.printed = printed  # takes what this side printed since the last message
+    def __init__(self, *, exports_all=False):
+        self.connection, self.exports_all = None, exports_all
+        self.printed = None  # takes what this side printed since the last message
         self.show = None  # called with what the other side printed
+        self.count, self.gone = 0, None  # what was asked; why the other side is no longer there
+        self.lacks = False  # whether the tests want a name that the program does not define
         grants = (lambda kind, op: True) if exports_all else policy.grants
         self.codec = values.Codec(trusting=exports_all, grants=grants)
         self.classes: set = set()  # classes that the tests know by a name in CapWords
@@ -71,10 +74,15 @@ class Peer:
         self.asked: set = set()  # objects that have seen the tests' data in an operator
         self.lock = threading.RLock()
         self.thread = threading.local()
-        threading.stack_size(8 << 20)  # as outside of the limits that a program has here
         self.unanswered = queue.SimpleQueue()  # conversations that other threads began
         self.waiting: dict | None = None  # conversation -> its messages, once there are threads
+
+    def connect(self, connection, *, printed=None) -> Peer:
+        """Be the end of the conversation that this process holds."""
+        self.connection, self.printed = connection, printed
+        threading.stack_size(8 << 20)  # as outside of the limits that a program has here
         proxies.PEER = self
+        return self
 
     # -- trust ----------------------------------------------------------------------------
     def reached(self, name: str, value):
@@ -228,6 +236,17 @@ class Peer:
 
     def request(self, op, *args, **kwargs):
         """Ask the other side for something, and answer its own questions meanwhile."""
+        self.count += op != "get"  # to look for a name is not yet to ask
+        try:
+            value = self._ask(op, args, kwargs)
+        except Gone as gone:  # noted, since a test may catch it
+            self.gone = self.gone or gone
+            raise
+        if op == "__exit__" and value and not self.exports_all:
+            outcomes.refuse_to_lose(*args[2:3])
+        return value
+
+    def _ask(self, op, args, kwargs):
         conversation = self.conversation()
         if op in proxies.CONVERSIONS and self.number(args[0]) in self.asked:
             raise TypeError("an object that has seen the tests' data says nothing about itself")
@@ -283,3 +302,15 @@ class Peer:
         if op not in proxies.SPECIAL:
             raise TypeError(f"unknown request {op!r}")
         return getattr(type(args[0]), op)(*args, **kwargs)
+
+
+# What nearly every program sends: its module and functions, at least.
+_COMMON = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+
+
+def pair() -> tuple[Peer, Peer]:
+    """The program's and the tests' end, which know the classes of common objects already."""
+    program, tests = Peer(exports_all=True), Peer()
+    for kind in _COMMON:
+        tests.codec.decode(program.codec.kind(kind))
+    return program, tests

@@ -29,21 +29,21 @@ def from_program(error: BaseException) -> bool:
     return folder == _HERE and name not in _OUR_OUTCOMES
 
 
-def run_all(file: File, talk) -> Iterator[tuple[str, str, BaseException | None]]:
+def run_all(file: File, peer) -> Iterator[tuple[str, str, BaseException | None]]:
     """Yield the name, the outcome (passed, failed or skipped) and the exception of each test.
 
-    ``talk`` knows what the tests asked of the program: its ``count``, whether it is ``gone``,
+    ``peer`` knows what the tests asked of the program: its ``count``, whether it is ``gone``,
     and whether it ``lacks`` something. A test that skips itself after it has asked is failed:
     no program may choose its tests.
     """
-    items, asked_before = file.items(), talk.count > 0
+    items, asked_before = file.items(), peer.count > 0
     for number, item in enumerate(items, 1):
         following = items[number] if number < len(items) else None
-        yield item.name, *_outcome(item, file, talk, following, asked_before)
+        yield item.name, *_outcome(item, file, peer, following, asked_before)
 
 
-def _outcome(item, file, talk, following, asked_before):
-    asked, error, had_a_say = talk.count, None, talk.lacks
+def _outcome(item, file, peer, following, asked_before):
+    asked, error, had_a_say = peer.count, None, peer.lacks
     conditions = [m for m in item.marks if m.name == "skipif" and item.condition(m)]
     try:
         if conditions or item.empty:
@@ -59,13 +59,13 @@ def _outcome(item, file, talk, following, asked_before):
             _call(item)
     except BaseException as raised:
         error = raised
-    outcome = _judge(error, item, had_a_say or talk.count > asked)
+    outcome = _judge(error, item, had_a_say or peer.count > asked)
     after = _close_scopes(file, item, following)
     for bad in (error, after):
         if isinstance(bad, BadTests):
             raise bad
-    if talk.gone or after:
-        return "failed", talk.gone or after
+    if peer.gone or after:
+        return "failed", peer.gone or after
     return outcome, error
 
 

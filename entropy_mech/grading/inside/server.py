@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import json
+import linecache
 import os
 import socket
 import sys
@@ -19,7 +20,9 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import checker
 import confine
+import forms
 import frames
+import names
 import program
 import remote
 from children import BEGUN, CannotStart, Child, fork, kill_everything, sweep, watch
@@ -32,6 +35,8 @@ class Server:
     def __init__(self, config: dict, control_in: int, control_out: int):
         self.config, self.control_in, self.control_out = config, control_in, control_out
         self.folder = config["folder"]
+        self.program, self.tests = remote.pair()
+        self.told = program.Told()
 
     def serve(self) -> None:
         while (job := frames.receive(self.control_in)) is not None:
@@ -114,14 +119,14 @@ class Server:
             ours.close()
             confine.set_limits(limits, already)
             os.write(ends["begun"], BEGUN)
-            program.serve_functions(job["program"], theirs, self.folder, provide=job["provide"])
+            program.serve_functions(job, self.program, self.told, theirs, self.folder)
 
         def run_tests(ends):
             theirs.close()
             tests = frames.receive(self.control_in)
             confine.set_limits(limits, already)
             os.write(ends["begun"], BEGUN)  # the tests have left the control pipe
-            checker.run(tests, remote.Peer(ours), ends["result"], self.folder, (limits, already))
+            checker.run(tests, self.tests.connect(ours), ends["result"], self.folder)
 
         solution, _ = fork(run_program, {})
         tests, fds = fork(run_tests, {"result": cap})
@@ -162,6 +167,59 @@ def enter(config: dict) -> list[str]:
     return gained
 
 
+_REHEARSED = """
+def same(value):
+    return value
+
+def fails(*_):
+    raise ValueError("as it is rehearsed")
+"""
+_REHEARSING = """
+import pytest
+from solution import same, fails
+
+VALUES = [True, None, 7, 0.5, "text", (1, "2"), [3, [4]], {"five": 6, 7: [8]}, {9}]
+
+def test_values():
+    for value in VALUES:
+        assert same(value) == value
+    assert same([1, 2, 3]) != [4]
+
+def test_error():
+    with pytest.raises(ValueError):
+        fails([1, 2], {"a": 1})
+"""
+
+
+def rehearse(times: int) -> None:
+    """Run small tests of our own in this process, once as either side.
+
+    What first calls leave behind (specialised bytecode, caches of types) is then here before the
+    first fork, and is neither made nor copied in each.
+    """
+    read = names.TestText(_REHEARSING).data()
+    for tests_are_here in [True, False] * times:
+        ours, theirs = socket.socketpair()
+        at_program, at_tests = remote.pair()
+        other = os.fork()
+        mine, yours = (ours, theirs) if other else (theirs, ours)
+        yours.close()
+        try:
+            if tests_are_here == bool(other):
+                forms.run_pytest({"read": read, "total": 2}, at_tests.connect(mine))
+            else:
+                at_program.connect(mine, printed=program.Told().take)
+                program.answer_tests(_REHEARSED, {"same", "fails"}, at_program)
+        finally:
+            if not other:
+                os._exit(0)
+            mine.close()
+            os.waitpid(other, 0)
+    for name in ("solution", "test_solution", "pytest", "pytest_asyncio"):
+        sys.modules.pop(name, None)
+    linecache.cache.clear()
+
+
 def main() -> None:
     config = json.loads(sys.argv[1])
     gained = enter(config)
@@ -174,11 +232,14 @@ def main() -> None:
     os.environ.update(HOME=config["folder"], TMPDIR=config["folder"])
     sys.path[:] = [p for p in sys.path if p.startswith(tuple(config["import_paths"]))]
     program.preload()
+    rehearse(10)
+    program.hide_server()
+    server = Server(config, control_in, control_out)
     gc.collect()
     gc.freeze()  # a collection in a fork would copy every page
     ready = {"ready": True, "protections": gained, "at_most": confine.hard_limits()}
     frames.send(control_out, ready)
-    Server(config, control_in, control_out).serve()
+    server.serve()
 
 
 if __name__ == "__main__":
