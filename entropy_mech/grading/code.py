@@ -33,6 +33,7 @@ class CodeTests:
     outputs: tuple = ()
     message: dict | None = None  # what goes to the tests' process
     names: frozenset[str] | None = None  # what they want of the program; None for a script
+    libraries: tuple[str, ...] = ()  # the modules that they import
     provide: bool = False  # whether the program gets the names of LeetCode's judges
 
 
@@ -93,9 +94,8 @@ def _judge_stdin(plan, program, sandbox, limits, float_tolerance) -> Verdict:
 
 
 def _judge_tests(plan, program, sandbox, limits) -> Verdict:
-    reply = sandbox.run_tests(
-        program, plan.message, limits, names=plan.names or (), provide=plan.provide
-    )
+    about = {"names": list(plan.names), "libraries": plan.libraries, "provide": plan.provide}
+    reply = sandbox.run_tests(program, plan.message, limits, **about)
     if reply["ended"] == "timeout":
         return Verdict("timeout", f"over {limits.timeout_s:g} s", 0, plan.total)
     try:
@@ -240,7 +240,8 @@ def _with_names(kind, total, message, read, entry=None) -> CodeTests:
     if read.has_check() or "candidate" in read.used - read.bound_anywhere:
         message["entry"] = read.checked() or entry or ""
         wanted |= {message["entry"]} - {""}
-    return CodeTests(kind, total, message=message, names=frozenset(wanted))
+    libraries = tuple(sorted(read.libraries))
+    return CodeTests(kind, total, message=message, names=frozenset(wanted), libraries=libraries)
 
 
 def _inputs_and_outputs(tests: dict) -> CodeTests:

@@ -115,17 +115,18 @@ class Sandbox:
 
     def run_tests(
         self, program: str, tests: dict, limits: Limits | None = None, *,
-        names: Iterable[str] = (), provide: bool = False,
+        names: Iterable[str] = (), libraries: Iterable[str] = (), provide: bool = False,
     ) -> dict:  # fmt: skip
         """Run tests against a program in another process; see ``inside/checker.py`` for forms.
 
-        ``names`` are those of the program that the tests ask for first; ``provide`` gives it the
-        names that LeetCode's judges provide.
+        ``names`` are those of the program that the tests ask for first, ``libraries`` the modules
+        that they import; ``provide`` gives the program the names that LeetCode's judges provide.
 
         Returns ``{"ended", "exit", "result"}``, the result being the tests' JSON report. The
         tests never enter a process that runs the program. Raises as ``run_stdin`` does.
         """
-        job = {"kind": "tests", "program": program, "provide": provide, "names": [*names]}
+        about = {"names": [*names], "libraries": [*libraries], "provide": provide}
+        job = {"kind": "tests", "program": program, **about}
         reply = self._ask(job, limits or Limits(), tests)
         if reply["ended"] == "exit" and (reply["exit"] or 0) < 0 and not reply["result"]:
             raise ChildGone(f"the tests' process was killed by signal {-reply['exit']}")

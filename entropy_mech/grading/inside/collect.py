@@ -134,7 +134,7 @@ def _expanded(file, label, function, classes, known, marks) -> list[Item]:
     inner = getattr(function, "__func__", function)
     if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
         raise BadTests(f"{label} yields, so it is no test")
-    marks = [*marks, *marks_of(inner)]
+    marks = [*marks, *marks_of(inner)]  # of this item alone: a test may add to them
     if any(m.name in _UNKNOWN_LOOPS for m in marks):
         raise BadTests(f"{label} needs an event loop that is not here")
     draft = Item(file, label, function, classes, known, marks)
@@ -148,8 +148,8 @@ def _expanded(file, label, function, classes, known, marks) -> list[Item]:
             tables.append(
                 ((name,), {name}, list(_rows((name,), definition.params, definition.ids, True)))
             )
-    if any(not rows for _, _, rows in tables):
-        draft.empty = True
+    draft.empty = any(not rows for _, _, rows in tables)
+    if draft.empty or not tables:
         return [draft]
     items = []
     for rows in itertools.product(*[rows for _, _, rows in tables]):
@@ -158,8 +158,7 @@ def _expanded(file, label, function, classes, known, marks) -> list[Item]:
             item.marks += more
             for name, value in zip(names, values, strict=True):
                 (item.params if name in indirect else item.values)[name] = value
-        if rows:
-            item.name += f"[{'-'.join(id for _, _, id in rows)}]"
+        item.name += f"[{'-'.join(id for _, _, id in rows)}]"
         item.find_closure()
         items.append(item)
     return items

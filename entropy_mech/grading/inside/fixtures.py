@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 
@@ -75,12 +76,17 @@ class Made:
             raise first
 
 
+@functools.cache
+def parameters(function) -> list[inspect.Parameter]:
+    return list(inspect.signature(function).parameters.values())
+
+
 def argument_names(function, *, bound: bool) -> tuple[str, ...]:
     """What a test or a fixture asks for: its arguments without a value of their own."""
     if isinstance(function, staticmethod):
         bound = False
     function = getattr(function, "__func__", function)
-    named = list(inspect.signature(function).parameters.values())[1 if bound else 0 :]
+    named = parameters(function)[1 if bound else 0 :]
     named = [p for p in named if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     patches = getattr(function, "patchings", ())  # of unittest.mock, which gives arguments first
     patched = sum(not p.attribute_name and p.new is _mock().DEFAULT for p in patches)

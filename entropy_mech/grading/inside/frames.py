@@ -35,7 +35,7 @@ def pack(message: object) -> bytes:
 
 def unpack(body: bytes) -> object:
     try:
-        return json.loads(body)
+        return json.loads(body.decode())
     except (ValueError, RecursionError) as error:
         raise FrameError(f"not a message: {error}") from error
 

@@ -57,7 +57,7 @@ class Item:
         function = getattr(self.function, "__func__", self.function)
         bound = self.owner is not None and not self.static
         self.needs = () if self.is_case else fixtures.argument_names(function, bound=bound)
-        self.optional = set(inspect.signature(function).parameters) - set(self.needs)
+        self.optional = {p.name for p in fixtures.parameters(function)} - set(self.needs)
         wanted = [name for name, d in self.known.items() if d.autouse]
         wanted += [str(n) for m in self.marks if m.name == "usefixtures" for n in m.args]
         wanted += self.needs

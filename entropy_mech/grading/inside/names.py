@@ -93,6 +93,7 @@ class TestText:
         self.bound = set().union(*map(bound_by, _same_scope(self.tree)))
         self.bound_anywhere = set().union(*map(bound_by, nodes))
         self.modules, self.imported, self.imports = {"solution"}, set(), set()
+        self.libraries = set()  # the modules that are imported, by their whole names
         self.star = self.imports_program = False
         for node in nodes:
             if isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -133,6 +134,7 @@ class TestText:
 
     def _read_import(self, node):
         ours = isinstance(node, ast.ImportFrom) and node.module == "solution"
+        self.libraries |= {getattr(node, "module", None) or alias.name for alias in node.names}
         for alias in node.names:
             self.imports.add(alias.asname or alias.name.partition(".")[0])
             if ours and alias.name != "*":

@@ -8,6 +8,7 @@ the programs that it forks have too. Tests travel past it, straight into the tes
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import linecache
 import os
@@ -40,7 +41,7 @@ class Server:
 
     def serve(self) -> None:
         while (job := frames.receive(self.control_in)) is not None:
-            self.load_heavy_modules(job["program"])
+            self.load_heavy_modules(job["program"], job.get("libraries", ()))
             frames.send(self.control_out, {"begun": True})
             start_s = time.monotonic()
             self.deadline_s = start_s + job["limits"]["timeout_s"]
@@ -53,12 +54,17 @@ class Server:
             reply["seconds"] = time.monotonic() - start_s
             frames.send(self.control_out, reply)
 
-    def load_heavy_modules(self, text: str) -> None:
-        """Import an installed library once for all, when the first program mentions it."""
-        for name in HEAVY_MODULES:
-            if name in text and name not in sys.modules:
+    def load_heavy_modules(self, text: str, wanted: list[str]) -> None:
+        """Import an installed library once for all, when the first program mentions it.
+
+        ``wanted`` are the modules that tests import.
+        """
+        mentioned = [name for name in HEAVY_MODULES if name in text]
+        mentioned += [name for name in wanted if name.partition(".")[0] in HEAVY_MODULES]
+        for name in mentioned:
+            if name not in sys.modules:
                 try:
-                    __import__(name)
+                    importlib.import_module(name)
                 except Exception:
                     sys.modules.pop(name, None)  # the program will see its own ImportError
 
