@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import logging
 import os
@@ -10,10 +11,9 @@ import pathlib
 import sys
 import tempfile
 import types
-import warnings
 from collections import namedtuple
 
-from patches import MonkeyPatch
+import pytest
 
 Captured = namedtuple("CaptureResult", "out err")
 
@@ -49,41 +49,6 @@ class CaptureFixture:
 
     def close(self):
         sys.stdout, sys.stderr = self.before
-
-
-class LocalPath(type(pathlib.Path())):
-    """``tmpdir``: a path with the methods that older tests use."""
-
-    def join(self, *parts):
-        return LocalPath(self, *parts)
-
-    def mkdir(self, *parts, **settings):
-        made = self.join(*parts)
-        pathlib.Path(made).mkdir(**settings)
-        return made
-
-    def write(self, data, mode="w"):
-        with open(self, mode) as file:
-            file.write(data)
-
-    def read(self, mode="r"):
-        with open(self, mode) as file:
-            return file.read()
-
-    def ensure(self, *parts, dir=False):
-        made = self.join(*parts)
-        os.makedirs(made if dir else made.parent, exist_ok=True)
-        dir or made.touch()
-        return made
-
-    def check(self):
-        return self.exists()
-
-    def listdir(self):
-        return list(self.iterdir())
-
-    strpath = property(str)
-    basename = property(lambda self: self.name)
 
 
 class TempPathFactory:
@@ -157,37 +122,6 @@ class LogCaptureFixture(logging.Handler):
             logging.getLogger(name).setLevel(level)
 
 
-class WarningsRecorder(warnings.catch_warnings):
-    """``recwarn``, and what ``warns`` gives: the warnings since it was entered."""
-
-    def __init__(self):
-        super().__init__(record=True)
-        self.list = []
-
-    def __enter__(self):
-        self.list = super().__enter__()
-        warnings.simplefilter("always")
-        return self
-
-    def __len__(self):
-        return len(self.list)
-
-    def __iter__(self):
-        return iter(self.list)
-
-    def __getitem__(self, index):
-        return self.list[index]
-
-    def pop(self, category=Warning):
-        for i, warning in enumerate(self.list):
-            if issubclass(warning.category, category):
-                return self.list.pop(i)
-        raise AssertionError(f"no {category.__name__} was given")
-
-    def clear(self):
-        self.list.clear()
-
-
 # -- by name ------------------------------------------------------------------------------------
 def _capture(binary):
     def make(_request):
@@ -198,7 +132,7 @@ def _capture(binary):
 
 
 def _monkeypatch(_request):
-    patch = MonkeyPatch()
+    patch = pytest.MonkeyPatch()
     return patch, patch.undo
 
 
@@ -208,9 +142,13 @@ def _caplog(_request):
 
 
 def _recwarn(_request):
-    recorder = WarningsRecorder()
+    recorder = pytest.WarningsRecorder(_ispytest=True)
     recorder.__enter__()
     return recorder, lambda: recorder.__exit__(None, None, None)
+
+
+def _local_path(path):
+    return importlib.import_module("py").path.local(path)
 
 
 def _folder(kind):
@@ -222,7 +160,7 @@ BUILTIN = {
     "capsys": _capture(False), "capfd": _capture(False),
     "capsysbinary": _capture(True), "capfdbinary": _capture(True),
     "monkeypatch": _monkeypatch, "caplog": _caplog, "recwarn": _recwarn,
-    "tmp_path": _folder(pathlib.Path), "tmpdir": _folder(LocalPath),
+    "tmp_path": _folder(pathlib.Path), "tmpdir": _folder(_local_path),
     "tmp_path_factory": lambda _request: (TempPathFactory(), None),
     "request": lambda request: (request, None),
     "record_property": lambda _request: (lambda *_: None, None),

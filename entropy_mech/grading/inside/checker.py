@@ -14,6 +14,7 @@ import sys
 import types
 
 import collect
+import fake_pytest
 import forms
 import proxies
 import remote
@@ -48,6 +49,7 @@ class RemoteModule(types.ModuleType):
 def run(tests: dict, peer: remote.Peer, result_fd: int, folder: str) -> None:
     """Run the tests and write one JSON report to ``result_fd``; then end the process."""
     sys.modules["proxies"] = proxies  # where pickle looks for it
+    fake_pytest.provide()
     keep = sorted({peer.connection.fileno(), result_fd})
     os.closerange(3, keep[0])
     os.closerange(keep[0] + 1, keep[1])

@@ -11,8 +11,9 @@ import itertools
 import unittest
 
 import fixtures
+import pytest
 import remote
-from fake_pytest import Fixture, Mark, Parameters
+from fake_pytest import Fixture, Parameters
 from items import Item
 from outcomes import BadTests as BadTests
 
@@ -20,14 +21,21 @@ OF_PROGRAM = (remote.Remote, remote.RemoteClass)
 _UNKNOWN_LOOPS = {"trio", "curio", "twisted"}
 
 
-def marks_of(holder) -> list[Mark]:
-    """The marks of a function, module or class, those of a class's bases too."""
+def marks_of(holder) -> list[pytest.Mark]:
+    """The marks of a function, module or class, those of a class's bases too; the nearest last."""
     holders = reversed(holder.__mro__) if inspect.isclass(holder) else [holder]
     found = []
     for one in holders:
         marks = vars(one).get("pytestmark", []) if hasattr(one, "__dict__") else []
-        found += list(marks) if isinstance(marks, (list, tuple)) else [marks]
-    return [mark for mark in found if isinstance(mark, Mark)]
+        marks = marks if isinstance(marks, (list, tuple)) else [marks]
+        found += [mark for mark in map(plain_mark, reversed(marks)) if mark]
+    return found
+
+
+def plain_mark(mark) -> pytest.Mark | None:
+    """A mark, also from the decorator that attaches it; None for everything else."""
+    mark = mark.mark if isinstance(mark, pytest.MarkDecorator) else mark
+    return mark if isinstance(mark, pytest.Mark) else None
 
 
 class Config:
@@ -189,13 +197,13 @@ def _rows(names, values, ids, alone):
     ids = list(ids) if ids is not None and not callable(ids) else ids
     for number, value in enumerate(values):
         row = value if isinstance(value, Parameters) else Parameters(
-            (value,) if alone else tuple(value)
+            (value,) if alone else tuple(value), (), None
         )  # fmt: skip
         if len(row.values) != len(names):
             raise BadTests(f"parametrize: {len(names)} names, but {len(row.values)} values")
         yield (
             row.values,
-            [m for m in row.marks if isinstance(m, Mark)],
+            [m for m in map(plain_mark, row.marks) if m],
             _id(row, number, names, ids),
         )
 

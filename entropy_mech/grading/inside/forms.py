@@ -194,8 +194,7 @@ def run_pytest(tests: dict, peer: remote.Peer) -> dict:
     file_module = types.ModuleType("test_solution")
     asyncio_plugin = types.ModuleType("pytest_asyncio")
     asyncio_plugin.fixture = fake_pytest.fixture
-    sys.modules.update(solution=module, pytest=fake_pytest, test_solution=file_module,
-                       pytest_asyncio=asyncio_plugin)  # fmt: skip
+    sys.modules.update(solution=module, test_solution=file_module, pytest_asyncio=asyncio_plugin)
     _show_lines(text.text)
     fill(vars(file_module), text, module, peer, tests)
     try:

@@ -9,8 +9,8 @@ import sys
 import unittest
 
 import fixtures
+import pytest
 from builtin_fixtures import BUILTIN
-from fake_pytest import Mark
 from outcomes import BadTests
 
 
@@ -34,7 +34,8 @@ class Item:
         return next(self.iter_markers(name), default)
 
     def add_marker(self, mark, append=True):
-        self.marks.append(Mark(mark) if isinstance(mark, str) else mark)
+        decorator = getattr(pytest.mark, mark) if isinstance(mark, str) else mark
+        self.marks.append(decorator.mark)
 
     @property
     def keywords(self):

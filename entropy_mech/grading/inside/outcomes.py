@@ -5,21 +5,15 @@ from __future__ import annotations
 import linecache
 import traceback
 
+import pytest
+
 
 class BadTests(BaseException):
     """The tests themselves cannot be run; no program could pass or fail them."""
 
 
-class Failed(BaseException):
-    """``pytest.fail``."""
-
-
-class XFailed(Failed):
-    """``pytest.xfail``."""
-
-
-class Skipped(BaseException):
-    """``pytest.skip``."""
+Failed, XFailed = pytest.fail.Exception, pytest.xfail.Exception  # the second is one of the first
+Skipped = pytest.skip.Exception
 
 
 def refuse_to_lose(error=None) -> None:
