@@ -117,7 +117,7 @@ class Sandbox:
         self, program: str, tests: dict, limits: Limits | None = None, *,
         names: Iterable[str] = (), libraries: Iterable[str] = (), provide: bool = False,
     ) -> dict:  # fmt: skip
-        """Run tests against a program in another process; see ``inside/checker.py`` for forms.
+        """Run tests against a program in another process; see ``inside/forms.py`` for forms.
 
         ``names`` are those of the program that the tests ask for first, ``libraries`` the modules
         that they import; ``provide`` gives the program the names that LeetCode's judges provide.
