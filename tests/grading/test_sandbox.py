@@ -10,7 +10,7 @@ import pytest
 from entropy_mech.errors import UserError
 from entropy_mech.grading import Limits, Sandbox, Verdict
 from entropy_mech.grading.code import grade_program
-from entropy_mech.grading.process import descendants
+from entropy_mech.grading.inside.confine import descendants
 
 QUICK = Limits(timeout_s=0.7, processes=12, memory_gib=0.5, output_mib=1.0, file_mib=1.0)
 

@@ -110,9 +110,8 @@ def kill_everything(children: list[Child]) -> None:
         if os.getpid() == 1:
             _signal(-1)  # all of this process namespace; the first process itself is immune
         else:
-            for pid in {c.pid for c in children if c.status is None}.union(
-                confine.descendants(os.getpid())
-            ):
+            running = {child.pid for child in children if child.status is None}
+            for pid in running.union(confine.descendants(os.getpid())):
                 _signal(pid)
         try:
             while True:
