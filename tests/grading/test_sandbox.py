@@ -256,13 +256,13 @@ def test_wrong_settings_are_named():
 
 
 def test_an_interpreter_below_tmp_is_not_covered_by_the_programs_own_tmp():
-    from entropy_mech.grading.bubblewrap import BOX, command
+    from entropy_mech.grading.sandbox import BOX, bubblewrap_command
 
     def links(words):
         return [words[i + 2] for i, word in enumerate(words) if word == "--symlink"]
 
     if not shutil.which("bwrap"):
         pytest.skip("bubblewrap (bwrap) is not installed")
-    assert "/tmp" in links(command(["/opt/python"]))
-    assert "/tmp" not in links(command(["/tmp/clone/.venv"]))
+    assert "/tmp" in links(bubblewrap_command(["/opt/python"]))
+    assert "/tmp" not in links(bubblewrap_command(["/tmp/clone/.venv"]))
     assert BOX != "/tmp"

@@ -240,14 +240,18 @@ class Node:
         self.made: dict[Definition, Made] = {}
 
     def close(self) -> BaseException | None:
-        """Run what was registered, last first, all of it; return the first exception."""
-        first = None
-        while self.finalizers:
-            try:
-                self.finalizers.pop()()
-            except BaseException as error:
-                first = first or error
-        return first
+        return _run_all(self.finalizers)
+
+
+def _run_all(finalizers: list) -> BaseException | None:
+    """Run what was registered, last first, all of it; return the first exception."""
+    first = None
+    while finalizers:
+        try:
+            finalizers.pop()()
+        except BaseException as error:
+            first = first or error
+    return first
 
 
 class Definition:
@@ -276,24 +280,14 @@ class BuiltIn:
 class Made:
     """The value of a fixture in its scope, or the exception that it ended with."""
 
+    value = error = None
+
     def __init__(self, param, scope):
-        self.param, self.scope, self.value, self.error, self.finalizers = (
-            param,
-            scope,
-            None,
-            None,
-            [],
-        )
+        self.param, self.scope, self.finalizers = param, scope, []
 
     def finish(self):
-        first = None
-        while self.finalizers:
-            try:
-                self.finalizers.pop()()
-            except BaseException as error:
-                first = first or error
-        if first is not None:
-            raise first
+        if (error := _run_all(self.finalizers)) is not None:
+            raise error
 
 
 @functools.cache
