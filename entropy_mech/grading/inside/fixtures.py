@@ -16,60 +16,125 @@ import pathlib
 import sys
 import tempfile
 import types
+import warnings
 from collections import namedtuple
 
-import pytest
 
-
-# -- outcomes ----------------------------------------------------------------------------------
+# -- outcomes: no program can raise these, their classes stay here -----------------------------
 class BadTests(BaseException):
     """The tests themselves cannot be run; no program could pass or fail them."""
 
 
-Failed, XFailed = pytest.fail.Exception, pytest.xfail.Exception  # the second is one of the first
-Skipped = pytest.skip.Exception
+class Failed(BaseException):
+    """``pytest.fail``."""
 
 
-# -- what differs in the module ``pytest`` that tests import, where no pytest runs them --------
-Parameters = type(pytest.param())  # one row of a ``parametrize``, or one value of a fixture's
+class XFailed(Failed):
+    """``pytest.xfail``."""
 
 
-class Fixture:
-    """A function that makes what tests ask for by the name of an argument."""
-
-    def __init__(self, function, scope="function", params=None, autouse=False, ids=None, name=None):
-        self.function, self.scope, self.autouse = function, scope, autouse
-        self.params, self.ids, self.name = params and list(params), ids, name
-        self.__name__ = getattr(function, "__name__", "fixture")
-
-    def __call__(self, *_args, **_kwargs):
-        raise Failed(f"fixture {self.__name__} called directly")
+class Skipped(BaseException):
+    """``pytest.skip``."""
 
 
-def fixture(function=None, **settings):
-    settings.pop("loop_scope", None)
-    if function is not None:
-        return Fixture(function, **settings)
-    return lambda inner: Fixture(inner, **settings)
+# -- monkeypatch -------------------------------------------------------------------------------
+_ABSENT = object()
 
 
-def exit(reason="", returncode=None):
-    raise BadTests(f"the tests call pytest.exit({reason!r})")
+class MonkeyPatch:
+    """Changes that are taken back at the end of the test."""
+
+    def __init__(self):
+        self.undone = []
+
+    @classmethod
+    @contextlib.contextmanager
+    def context(cls):
+        patch = cls()
+        try:
+            yield patch
+        finally:
+            patch.undo()
+
+    @staticmethod
+    def _find(path):
+        """The object and the attribute that a dotted path names."""
+        module, _, name = path.rpartition(".")
+        parts = module.split(".")
+        for end in range(len(parts), 0, -1):
+            try:
+                target = importlib.import_module(".".join(parts[:end]))
+            except ImportError:
+                continue
+            for part in parts[end:]:
+                target = getattr(target, part)
+            return target, name
+        raise ImportError(f"no module for {path!r}")
+
+    def setattr(self, target, name, value=_ABSENT, raising=True):
+        if isinstance(target, str) and value is _ABSENT:
+            value, (target, name) = name, self._find(target)
+        old = getattr(target, name, _ABSENT)
+        if raising and old is _ABSENT:
+            raise AttributeError(f"{target!r} has no attribute {name!r}")
+        if isinstance(target, type):
+            old = vars(target).get(name, _ABSENT)
+        self.undone.append(lambda: _put_back(target, name, old))
+        setattr(target, name, value)
+
+    def delattr(self, target, name=_ABSENT, raising=True):
+        if isinstance(target, str) and name is _ABSENT:
+            target, name = self._find(target)
+        old = getattr(target, name, _ABSENT)
+        if old is _ABSENT:
+            if raising:
+                raise AttributeError(name)
+            return
+        self.undone.append(lambda: setattr(target, name, old))
+        delattr(target, name)
+
+    def setitem(self, mapping, key, value):
+        old = mapping.get(key, _ABSENT)
+        put_back = (lambda: mapping.pop(key, None)) if old is _ABSENT else (
+            lambda: mapping.__setitem__(key, old)
+        )  # fmt: skip
+        self.undone.append(put_back)
+        mapping[key] = value
+
+    def delitem(self, mapping, key, raising=True):
+        if key not in mapping:
+            if raising:
+                raise KeyError(key)
+            return
+        old = mapping[key]
+        self.undone.append(lambda: mapping.__setitem__(key, old))
+        del mapping[key]
+
+    def setenv(self, name, value, prepend=None):
+        if prepend and name in os.environ:
+            value = f"{value}{prepend}{os.environ[name]}"
+        self.setitem(os.environ, name, str(value))
+
+    def delenv(self, name, raising=True):
+        self.delitem(os.environ, name, raising)
+
+    def syspath_prepend(self, path):
+        old = sys.path[:]
+        self.undone.append(lambda: sys.path.__setitem__(slice(None), old))
+        sys.path.insert(0, str(path))
+
+    def chdir(self, path):
+        old = os.getcwd()
+        self.undone.append(lambda: os.chdir(old))
+        os.chdir(path)
+
+    def undo(self):
+        while self.undone:
+            self.undone.pop()()
 
 
-def main(*_args, **_kwargs):
-    return 0
-
-
-def missing(name):
-    if name.startswith("__"):
-        raise AttributeError(name)
-    raise BadTests(f"pytest.{name} is not available here")
-
-
-def change_pytest() -> None:
-    """Give these to the tests of this process."""
-    vars(pytest).update(fixture=fixture, exit=exit, main=main, __getattr__=missing)
+def _put_back(target, name, old):
+    delattr(target, name) if old is _ABSENT else setattr(target, name, old)
 
 
 # -- the fixtures that pytest itself brings ----------------------------------------------------
@@ -107,6 +172,41 @@ class CaptureFixture:
 
     def close(self):
         sys.stdout, sys.stderr = self.before
+
+
+class LocalPath(type(pathlib.Path())):
+    """``tmpdir``: a path with the methods that older tests use."""
+
+    def join(self, *parts):
+        return LocalPath(self, *parts)
+
+    def mkdir(self, *parts, **settings):
+        made = self.join(*parts)
+        pathlib.Path(made).mkdir(**settings)
+        return made
+
+    def write(self, data, mode="w"):
+        with open(self, mode) as file:
+            file.write(data)
+
+    def read(self, mode="r"):
+        with open(self, mode) as file:
+            return file.read()
+
+    def ensure(self, *parts, dir=False):
+        made = self.join(*parts)
+        os.makedirs(made if dir else made.parent, exist_ok=True)
+        dir or made.touch()
+        return made
+
+    def check(self):
+        return self.exists()
+
+    def listdir(self):
+        return list(self.iterdir())
+
+    strpath = property(str)
+    basename = property(lambda self: self.name)
 
 
 class TempPathFactory:
@@ -180,6 +280,37 @@ class LogCaptureFixture(logging.Handler):
             logging.getLogger(name).setLevel(level)
 
 
+class WarningsRecorder(warnings.catch_warnings):
+    """``recwarn``, and what ``warns`` gives: the warnings since it was entered."""
+
+    def __init__(self):
+        super().__init__(record=True)
+        self.list = []
+
+    def __enter__(self):
+        self.list = super().__enter__()
+        warnings.simplefilter("always")
+        return self
+
+    def __len__(self):
+        return len(self.list)
+
+    def __iter__(self):
+        return iter(self.list)
+
+    def __getitem__(self, index):
+        return self.list[index]
+
+    def pop(self, category=Warning):
+        for i, warning in enumerate(self.list):
+            if issubclass(warning.category, category):
+                return self.list.pop(i)
+        raise AssertionError(f"no {category.__name__} was given")
+
+    def clear(self):
+        self.list.clear()
+
+
 # -- by name ------------------------------------------------------------------------------------
 def _capture(binary):
     def make(_request):
@@ -190,7 +321,7 @@ def _capture(binary):
 
 
 def _monkeypatch(_request):
-    patch = pytest.MonkeyPatch()
+    patch = MonkeyPatch()
     return patch, patch.undo
 
 
@@ -200,13 +331,9 @@ def _caplog(_request):
 
 
 def _recwarn(_request):
-    recorder = pytest.WarningsRecorder(_ispytest=True)
+    recorder = WarningsRecorder()
     recorder.__enter__()
     return recorder, lambda: recorder.__exit__(None, None, None)
-
-
-def _local_path(path):
-    return importlib.import_module("py").path.local(path)
 
 
 def _folder(kind):
@@ -218,7 +345,7 @@ BUILTIN = {
     "capsys": _capture(False), "capfd": _capture(False),
     "capsysbinary": _capture(True), "capfdbinary": _capture(True),
     "monkeypatch": _monkeypatch, "caplog": _caplog, "recwarn": _recwarn,
-    "tmp_path": _folder(pathlib.Path), "tmpdir": _folder(_local_path),
+    "tmp_path": _folder(pathlib.Path), "tmpdir": _folder(LocalPath),
     "tmp_path_factory": lambda _request: (TempPathFactory(), None),
     "request": lambda request: (request, None),
     "record_property": lambda _request: (lambda *_: None, None),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import gc
 import inspect
 import json
 import linecache
@@ -17,9 +18,9 @@ import types
 import unittest
 import warnings
 
-import fixtures
 import names
 import proxies
+import pytest_names
 import remote
 import testing
 from fixtures import BadTests, Failed, Skipped
@@ -55,7 +56,7 @@ class RemoteModule(types.ModuleType):
 def run(tests: dict, peer: remote.Peer, result_fd: int, folder: str) -> None:
     """Run the tests and write one JSON report to ``result_fd``; then end the process."""
     sys.modules["proxies"] = proxies  # where pickle looks for it
-    fixtures.change_pytest()
+    gc.set_threshold(50_000)  # a collection copies the pages of what it looks at
     keep = sorted({peer.connection.fileno(), result_fd})
     os.closerange(3, keep[0])
     os.closerange(keep[0] + 1, keep[1])
@@ -294,8 +295,9 @@ def run_pytest(tests: dict, peer: remote.Peer) -> dict:
     peer.lacks = bool((text.imported | text.asked_of_module) - module._names)
     file_module = types.ModuleType("test_solution")
     asyncio_plugin = types.ModuleType("pytest_asyncio")
-    asyncio_plugin.fixture = fixtures.fixture
-    sys.modules.update(solution=module, test_solution=file_module, pytest_asyncio=asyncio_plugin)
+    asyncio_plugin.fixture = pytest_names.fixture
+    sys.modules.update(solution=module, pytest=pytest_names, test_solution=file_module,
+                       pytest_asyncio=asyncio_plugin)  # fmt: skip
     _show_lines(text.text)
     fill(vars(file_module), text, module, peer, tests)
     try:

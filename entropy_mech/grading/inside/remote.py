@@ -63,7 +63,7 @@ _OPEN = (
 _CLOSED = {path.stem for path in pathlib.Path(__file__).parent.glob("*.py")} | set(
     "traceback unittest.case unittest.suite unittest.loader unittest.runner asyncio.tasks "
     "asyncio.futures _asyncio sys bdb pdb code codeop dis gc linecache importlib types weakref "
-    "contextvars pytest _pytest pluggy".split()
+    "contextvars".split()
 )
 _CLOSED_NAMES = set("findCaller makeRecord".split())  # of a logger: they show the stack
 _OF_THE_STACK = set("stack_info exc_info".split())  # arguments that do
@@ -77,11 +77,6 @@ INPUT = {
 }
 
 
-def _is_closed(kind: type) -> bool:
-    module = str(kind.__module__)
-    return module in _CLOSED or module.partition(".")[0] in _CLOSED
-
-
 def grants(kind: type, op: str) -> bool:
     """Whether an operation may be done at all on objects of a class."""
     if issubclass(kind, _CALLABLE):
@@ -92,7 +87,7 @@ def grants(kind: type, op: str) -> bool:
         return op in ("finish", "start", "cancel", "__await__")
     if issubclass(kind, type):
         return op in ("__call__", "get") or op in proxies.SPECIAL
-    ordinary = kind in _OPEN or (kind.__flags__ & _HEAP_TYPE and not _is_closed(kind))
+    ordinary = kind in _OPEN or (kind.__flags__ & _HEAP_TYPE and kind.__module__ not in _CLOSED)
     return bool(ordinary) and (
         op in proxies.SPECIAL or op in ("get", "set", "del", "copy", "deepcopy")
     )
@@ -102,7 +97,7 @@ def _check(op: str, args: tuple, codec) -> None:
     """Raise unless the program may do this; the object asked must be one that the tests gave."""
     target = args[0]
     ours = codec.known.get(id(target), 0) > 0
-    own_class = isinstance(target, type) and not _is_closed(target)
+    own_class = isinstance(target, type) and target.__module__ not in _CLOSED
     may = grants(type(target), op) or (own_class and op == "set" and not plain.library_name(target))
     if not ours or not may:
         raise TypeError(f"{type(target).__name__!r} object does not do this for a program: {op}")

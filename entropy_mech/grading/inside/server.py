@@ -371,7 +371,7 @@ def rehearse(times: int) -> None:
                 os._exit(0)
             mine.close()
             os.waitpid(other, 0)
-    for name in ("solution", "test_solution", "pytest_asyncio"):
+    for name in ("solution", "test_solution", "pytest", "pytest_asyncio"):
         sys.modules.pop(name, None)
     linecache.cache.clear()
 

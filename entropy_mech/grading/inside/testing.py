@@ -18,9 +18,9 @@ import warnings
 from collections.abc import Callable, Iterator
 
 import fixtures
-import pytest
 import remote
-from fixtures import BUILTIN, BadTests, Failed, Fixture, Parameters, Skipped, XFailed
+from fixtures import BUILTIN, BadTests, Failed, Skipped, XFailed
+from pytest_names import Fixture, Mark, Parameters
 
 
 # -- one test ----------------------------------------------------------------------------------
@@ -44,8 +44,7 @@ class Item:
         return next(self.iter_markers(name), default)
 
     def add_marker(self, mark, append=True):
-        decorator = getattr(pytest.mark, mark) if isinstance(mark, str) else mark
-        self.marks.append(decorator.mark)
+        self.marks.append(Mark(mark) if isinstance(mark, str) else mark)
 
     @property
     def keywords(self):
@@ -116,21 +115,14 @@ OF_PROGRAM = (remote.Remote, remote.RemoteClass)
 _UNKNOWN_LOOPS = {"trio", "curio", "twisted"}
 
 
-def marks_of(holder) -> list[pytest.Mark]:
-    """The marks of a function, module or class, those of a class's bases too; the nearest last."""
+def marks_of(holder) -> list[Mark]:
+    """The marks of a function, module or class, those of a class's bases too."""
     holders = reversed(holder.__mro__) if inspect.isclass(holder) else [holder]
     found = []
     for one in holders:
         marks = vars(one).get("pytestmark", []) if hasattr(one, "__dict__") else []
-        marks = marks if isinstance(marks, (list, tuple)) else [marks]
-        found += [mark for mark in map(plain_mark, reversed(marks)) if mark]
-    return found
-
-
-def plain_mark(mark) -> pytest.Mark | None:
-    """A mark, also from the decorator that attaches it; None for everything else."""
-    mark = mark.mark if isinstance(mark, pytest.MarkDecorator) else mark
-    return mark if isinstance(mark, pytest.Mark) else None
+        found += list(marks) if isinstance(marks, (list, tuple)) else [marks]
+    return [mark for mark in found if isinstance(mark, Mark)]
 
 
 class Config:
@@ -292,13 +284,13 @@ def _rows(names, values, ids, alone):
     ids = list(ids) if ids is not None and not callable(ids) else ids
     for number, value in enumerate(values):
         row = value if isinstance(value, Parameters) else Parameters(
-            (value,) if alone else tuple(value), (), None
+            (value,) if alone else tuple(value)
         )  # fmt: skip
         if len(row.values) != len(names):
             raise BadTests(f"parametrize: {len(names)} names, but {len(row.values)} values")
         yield (
             row.values,
-            [m for m in map(plain_mark, row.marks) if m],
+            [m for m in row.marks if isinstance(m, Mark)],
             _id(row, number, names, ids),
         )
 
@@ -319,7 +311,7 @@ def _id(row, number, names, ids) -> str:
 
 # -- running -----------------------------------------------------------------------------------
 _HERE = os.path.dirname(os.path.abspath(__file__))
-_OUR_OUTCOMES = {"testing.py", "fixtures.py"}
+_OUR_OUTCOMES = {"testing.py", "fixtures.py", "pytest_names.py"}
 
 
 def from_program(error: BaseException) -> bool:
