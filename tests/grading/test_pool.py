@@ -11,7 +11,7 @@ import pytest
 
 from entropy_mech.errors import UserError
 from entropy_mech.grading import GraderAlarm, GradingPool, Verdict, grade_math
-from entropy_mech.grading.process import descendants
+from entropy_mech.grading.inside.confine import descendants
 
 ASSERTS = ["assert f(1) == 2"]
 RIGHT = "def f(x): return x + 1"
