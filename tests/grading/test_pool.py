@@ -146,7 +146,7 @@ def test_leaving_without_closing_ends_the_workers(how):
     program = (
         "from entropy_mech.grading import grade_code, grade_math\n"
         "from entropy_mech.grading.pool import default_pool\n"
-        "from entropy_mech.grading.process import descendants\n"
+        "from entropy_mech.grading.inside.confine import descendants\n"
         f"grade_code('def f(): return 1', ['assert f() == 1'])\n{LEAVING[how]}\n"
         "import os, signal\n"
         "print(*descendants(os.getpid()), flush=True)\n"
