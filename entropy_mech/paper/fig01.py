@@ -11,22 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from entropy_mech.law.fit import fit_law
-from entropy_mech.paper import published
+from entropy_mech.paper import published, style
 from entropy_mech.paper.claims import Claim, Fact, Range, at_least
 from entropy_mech.paper.fig02 import moves, published_shares
 from entropy_mech.paper.law_groups import LAST_VALIDATIONS, law_curve, law_fits, law_panel
 from entropy_mech.paper.published import published_fits
 from entropy_mech.paper.statistics import mean_interval
-from entropy_mech.paper.style import (
-    ACCURACY_COLOUR,
-    ENTROPY_COLOUR,
-    ORDINAL_COLOURS,
-    log_entropy_axis,
-    ours,
-    panels,
-    seeds_of,
-    two_curves,
-)
 
 # -- Claims --------------------------------------------------------------------------------------
 
@@ -178,9 +168,9 @@ def collapse_figure(frame: pd.DataFrame) -> Figure:
     """Draw Fig. 1: ours above the paper's, digitised, which stands alone on an empty frame."""
     rows = [[published_entropy_and_accuracy, published_law]]
     if len(frame):
-        title = f"{ours(frame)}: GRPO, {seeds_of(frame)}"
+        title = f"{style.ours(frame)}: GRPO, {style.seeds_of(frame)}"
         rows.insert(0, [partial(entropy_and_accuracy, frame, title=title), partial(law, frame)])
-    return panels(rows, width_in=12, row_height_in=4.2)
+    return style.panels(rows, width_in=12, row_height_in=4.2)
 
 
 def entropy_and_accuracy(
@@ -191,9 +181,9 @@ def entropy_and_accuracy(
     ``frame``: step, entropy_nats, validation_accuracy. Line: mean over seeds; band: from the
     lowest to the highest seed.
     """
-    entropy = ("entropy_nats", "entropy", "policy entropy H (nats)", ENTROPY_COLOUR)
-    accuracy = ("validation_accuracy", "accuracy", "accuracy (fraction)", ACCURACY_COLOUR)
-    two_curves(frame, ax, entropy, accuracy, loc="center right")
+    entropy = ("entropy_nats", "entropy", "policy entropy H (nats)", style.ENTROPY_COLOUR)
+    accuracy = ("validation_accuracy", "accuracy", "accuracy (fraction)", style.ACCURACY_COLOUR)
+    style.two_curves(frame, ax, entropy, accuracy, loc="center right")
     ax.set(xlabel=step, title=title)
     ax.set_ylim(bottom=0)
     return ax
@@ -211,7 +201,7 @@ def law(frame: pd.DataFrame, ax: Axes) -> Axes:
     """Draw performance against entropy with each seed's fit of R = -a exp(H) + b."""
     seeds = frame.assign(group="seed " + frame["seed"].astype(str))
     label = "{group}: a = {a:.2f}, b = {b:.2f}, ceiling {ceiling:.2f}, $R^2$ = {r2:.3f}"
-    law_panel(seeds, ax, title=f"{ours(frame)}: $R = -a\\,e^{{H}} + b$", label=label)
+    law_panel(seeds, ax, title=f"{style.ours(frame)}: $R = -a\\,e^{{H}} + b$", label=label)
     ax.legend(loc="lower right")
     return ax
 
@@ -220,7 +210,7 @@ def published_law(ax: Axes) -> Axes:
     """Draw the paper's Fig. 1 right, digitised: points of five sizes and the curves as drawn."""
     points = published.load("fig01_right").query("kind == 'point'")
     points = points.assign(accuracy=points["accuracy_pct"] / 100)
-    palette = dict(zip(published.SIZES, ORDINAL_COLOURS, strict=True))
+    palette = dict(zip(published.SIZES, style.ORDINAL_COLOURS, strict=True))
     sns.scatterplot(
         points, x="entropy_nats", y="accuracy", hue="model", palette=palette, s=12, alpha=0.6,
         linewidth=0, legend=False, ax=ax,
@@ -229,7 +219,7 @@ def published_law(ax: Axes) -> Axes:
         entropy = points.loc[points["model"] == size, "entropy_nats"]
         label = f"{size}: a = {row['a']:.3f}, b = {row['b']:.3f}"
         law_curve(entropy, row["a"], row["b"], ax, color=palette[size], label=label)
-    log_entropy_axis(ax)
+    style.log_entropy_axis(ax)
     ax.set(ylabel="test accuracy (fraction)", ylim=(0, 0.62))
     ax.set_title("Paper: Qwen2.5 family (Fig. 1 right, digitised)")
     ax.legend(loc="upper left", ncols=2)

@@ -11,11 +11,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from entropy_mech.paper import published
+from entropy_mech.paper import published, style
 from entropy_mech.paper.claims import Claim, Fact, at_least
 from entropy_mech.paper.law_groups import LAST_VALIDATIONS, validated
 from entropy_mech.paper.statistics import mean_interval
-from entropy_mech.paper.style import ACCURACY_COLOUR, ENTROPY_COLOUR, panels, seeds_of
 
 # -- Claims --------------------------------------------------------------------------------------
 
@@ -158,7 +157,7 @@ def _part(at: float) -> str:
 # -- Drawing -------------------------------------------------------------------------------------
 
 _PARTS = ("first 1/12", "1/12 to 1/3", "last 2/3")
-_COLOURS = dict(zip(MEASURES.values(), (ENTROPY_COLOUR, ACCURACY_COLOUR), strict=True))
+_COLOURS = dict(zip(MEASURES.values(), (style.ENTROPY_COLOUR, style.ACCURACY_COLOUR), strict=True))
 
 
 def early_figure(frame: pd.DataFrame) -> Figure:
@@ -169,13 +168,13 @@ def early_figure(frame: pd.DataFrame) -> Figure:
     """
     if frame.empty:
         run = partial(_bars, published_shares(), "Qwen2.5-7B of Fig. 1", "Paper: Fig. 2, 11 runs")
-        return panels([[run]], width_in=7.5)
+        return style.panels([[run]], width_in=7.5)
     rows = []
     for domain, part in by_domain(frame).groupby("domain", sort=False):
-        title = f"{domain.capitalize()}: {part['model'].nunique()} models, {seeds_of(part)}"
+        title = f"{domain.capitalize()}: {part['model'].nunique()} models, {style.seeds_of(part)}"
         draws = partial(_bars, shares(part), "ours", title), partial(_courses, part, title)
         rows.append(draws)
-    return panels(rows, row_height_in=3.9)
+    return style.panels(rows, row_height_in=3.9)
 
 
 def _bars(table: pd.DataFrame, whose: str, title: str, ax: Axes) -> Axes:

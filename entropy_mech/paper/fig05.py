@@ -11,14 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from entropy_mech.law.report import forecast_law
-from entropy_mech.paper import published
+from entropy_mech.paper import published, style
 from entropy_mech.paper.claims import Claim, Fact, at_most
 from entropy_mech.paper.fig02 import by_domain
 from entropy_mech.paper.law_groups import by_model, colours_of, fit_or_note, law_curve, validated
 from entropy_mech.paper.law_of_run import forecast
 from entropy_mech.paper.published import published_run
 from entropy_mech.paper.statistics import mean_interval, ratio_interval
-from entropy_mech.paper.style import LOWEST_NATS, log_entropy_axis, ours, panels, seeds_of
 
 # -- Claims --------------------------------------------------------------------------------------
 
@@ -179,12 +178,14 @@ def forecast_figure(frame: pd.DataFrame) -> Figure:
     ``frame`` is ``forecast_runs``'. On an empty frame, the run of Fig. 1 left stands alone.
     """
     if frame.empty:
-        return panels([[published_forecast]], width_in=7.5, row_height_in=4.2)
+        return style.panels([[published_forecast]], width_in=7.5, row_height_in=4.2)
     draws = [
-        partial(forecast_panel, part, title=f"{ours(frame)}: {domain}, {seeds_of(part)}")
+        partial(
+            forecast_panel, part, title=f"{style.ours(frame)}: {domain}, {style.seeds_of(part)}"
+        )
         for domain, part in frame.groupby("domain", sort=False)
     ]
-    return panels([draws], row_height_in=4.6)
+    return style.panels([draws], row_height_in=4.6)
 
 
 def forecast_panel(frame: pd.DataFrame, ax: Axes, *, title: str = "") -> Axes:
@@ -193,22 +194,22 @@ def forecast_panel(frame: pd.DataFrame, ax: Axes, *, title: str = "") -> Axes:
     Filled dots: fitted. Hollow: forecast. Line: the law, solid where it was fitted.
     """
     points = validated(frame)
-    points = points.assign(entropy_nats=points["entropy_nats"].clip(lower=LOWEST_NATS))
+    points = points.assign(entropy_nats=points["entropy_nats"].clip(lower=style.LOWEST_NATS))
     for group, colour in colours_of(points).items():
         part = points[points["group"] == group]
         early = early_points(part, _FRACTION)
         fit = fit_or_note(part["entropy_nats"][early], part["validation_accuracy"][early])
-        for chosen, face, style in ((early, colour, "-"), (~early, "none", "--")):
+        for chosen, face, line in ((early, colour, "-"), (~early, "none", "--")):
             dots = part[chosen]
             ax.plot(dots["entropy_nats"], dots["validation_accuracy"], "o", mfc=face, ms=4.5,
                     color=colour)  # fmt: skip
             reach = dots["entropy_nats"] if face == colour else part["entropy_nats"]
             name = f"{group}: no fit" if np.isnan(fit["a"]) else group
             label = name if face == colour else None
-            law_curve(reach, fit["a"], fit["b"], ax, color=colour, ls=style, label=label)
+            law_curve(reach, fit["a"], fit["b"], ax, color=colour, ls=line, label=label)
     ax.plot([], [], "o", color="0.3", ms=5, label=f"first {100 * _FRACTION:.0f} %: fitted")
     ax.plot([], [], "o--", color="0.3", mfc="none", ms=4, label="the rest: forecast")
-    log_entropy_axis(ax)
+    style.log_entropy_axis(ax)
     ax.set(ylabel="validation accuracy (fraction)", title=title)
     ax.legend()
     return ax

@@ -12,13 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullFormatter
 
 from entropy_mech.law.fit import QUANTITIES, extrapolate_largest, fit_sizes
-from entropy_mech.paper import published
+from entropy_mech.paper import published, style
 from entropy_mech.paper.claims import Claim, Fact, Range, at_least
 from entropy_mech.paper.fig02 import by_domain
 from entropy_mech.paper.law_groups import by_model, law_fits
 from entropy_mech.paper.published import published_fits
 from entropy_mech.paper.statistics import mean_interval
-from entropy_mech.paper.style import ACCURACY_COLOUR, ours, over_seeds, panels, seeds_of
 
 # -- Claims --------------------------------------------------------------------------------------
 
@@ -140,13 +139,15 @@ def sizes_figure(table: pd.DataFrame, quantities: tuple[str, ...] = ("a", "b")) 
     columns = {"Paper: maths (Fig. 1 right, digitised)": paper}
     if len(table):
         domains = table.groupby("domain", sort=False)
-        columns = {f"{ours(table)}: {d}, {seeds_of(part)}": part for d, part in domains} | columns
+        columns = {
+            f"{style.ours(table)}: {d}, {style.seeds_of(part)}": part for d, part in domains
+        } | columns
     rows = [
         [partial(size_panel, part, name, title=title) for title, part in columns.items()]
         for name in quantities
     ]
     rows = rows if len(table) else [[row[0] for row in rows]]
-    return panels(rows, row_height_in=3.4)
+    return style.panels(rows, row_height_in=3.4)
 
 
 def size_panel(table: pd.DataFrame, quantity: str, ax: Axes, *, title: str = "") -> Axes:
@@ -158,8 +159,8 @@ def size_panel(table: pd.DataFrame, quantity: str, ax: Axes, *, title: str = "")
     means = part.groupby("parameters")[quantity].mean()
     sizes, many = means.index.to_numpy(dtype=float), part["seed"].nunique() > 1
     sns.lineplot(
-        part, x="parameters", y=quantity, errorbar=over_seeds, err_style="bars", marker="o",
-        linestyle="none", color=ACCURACY_COLOUR, ax=ax,
+        part, x="parameters", y=quantity, errorbar=style.over_seeds, err_style="bars", marker="o",
+        linestyle="none", color=style.ACCURACY_COLOUR, ax=ax,
         label="mean over seeds, 95 % interval" if many else "one run each",
     )  # fmt: skip
     if len(sizes) >= _LEAST_SIZES:
@@ -168,7 +169,7 @@ def size_panel(table: pd.DataFrame, quantity: str, ax: Axes, *, title: str = "")
         text = f"line: slope {line.slope:.3f}, $R^2$ = {line.r2:.2f}"
         sns.regplot(
             part, x="parameters", y=quantity, logx=True, ci=None, scatter=False, ax=ax,
-            color=ACCURACY_COLOUR, line_kws={"lw": 1.2}, label=text,
+            color=style.ACCURACY_COLOUR, line_kws={"lw": 1.2}, label=text,
         )  # fmt: skip
         ax.plot(grid, without.predict(grid), color="0.4", ls="--", label="without the largest")
     name = {"ceiling": "ceiling b - a"}.get(quantity, quantity)

@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from entropy_mech.paper import published
+from entropy_mech.paper import published, style
 from entropy_mech.paper.claims import Claim, Fact, at_least
 from entropy_mech.paper.statistics import (
     Interval,
@@ -19,16 +19,6 @@ from entropy_mech.paper.statistics import (
     mean_interval,
     ratio_interval,
     series_correlation,
-)
-from entropy_mech.paper.style import (
-    ACCURACY_COLOUR,
-    ENTROPY_COLOUR,
-    ORDINAL_COLOURS,
-    Table,
-    curves_over_seeds,
-    ours,
-    panels,
-    two_curves,
 )
 
 # -- Claims of Figure 8 --------------------------------------------------------------------------
@@ -231,7 +221,7 @@ def _published_tail_facts(paper: pd.Series) -> list[Fact]:
     ]
 
 
-def tail_table(tail: pd.DataFrame) -> Table:
+def tail_table(tail: pd.DataFrame) -> style.Table:
     """Return ``covariance_tail``, mean over seeds with its range, beside the paper's Table 1."""
     paper = published.table1().set_index("top_fraction")["mean_covariance"]
     cells = pd.DataFrame({"Qwen2.5-7B (Table 1)": paper.map("{:.3f}".format)})
@@ -243,7 +233,7 @@ def tail_table(tail: pd.DataFrame) -> Table:
         cells["our tokens a seed"] = by["tokens"].mean().map("{:.0f}".format)
     cells.index = pd.Index([f"top {100 * f:g} %" for f in cells.index], name="tokens")
     bold = pd.DataFrame(False, index=cells.index, columns=cells.columns)
-    return Table(cells, bold, "Mean token covariance (Eq. 10, nats) of the top tokens")
+    return style.Table(cells, bold, "Mean token covariance (Eq. 10, nats) of the top tokens")
 
 
 # -- Drawing -------------------------------------------------------------------------------------
@@ -261,11 +251,11 @@ def covariance_figure(frame: pd.DataFrame) -> Figure:
         table, groups, name = (
             covariance_and_change(frame),
             covariance_by_accuracy(frame),
-            ours(frame),
+            style.ours(frame),
         )
         left = partial(covariance_and_fall, table, title=f"{name}: on-policy GRPO, means of 5")
         rows.insert(0, [left, partial(by_difficulty, groups, title=f"{name}: by group accuracy")])
-    return panels(rows, width_in=12, row_height_in=4.2)
+    return style.panels(rows, width_in=12, row_height_in=4.2)
 
 
 def covariance_and_fall(
@@ -275,9 +265,14 @@ def covariance_and_fall(
 
     ``table`` is ``covariance_and_change``'s.
     """
-    covariance = ("covariance", _COVARIANCE, "covariance (nats)", ACCURACY_COLOUR)
-    fall = ("entropy_fall_nats", r"$-\Delta H$", "fall of entropy a step (nats)", ENTROPY_COLOUR)
-    right = two_curves(table, ax, covariance, fall)
+    covariance = ("covariance", _COVARIANCE, "covariance (nats)", style.ACCURACY_COLOUR)
+    fall = (
+        "entropy_fall_nats",
+        r"$-\Delta H$",
+        "fall of entropy a step (nats)",
+        style.ENTROPY_COLOUR,
+    )
+    right = style.two_curves(table, ax, covariance, fall)
     ax.axhline(0, color="0.4", lw=0.8)
     below = max(-axis.get_ylim()[0] / (axis.get_ylim()[1] or 1.0) for axis in (ax, right))
     for axis in (ax, right):
@@ -302,8 +297,8 @@ def by_difficulty(
     """
     names = {accuracy: f"accuracy {accuracy:g}" for accuracy in SHOWN_ACCURACIES}
     shown = groups.assign(name=groups["accuracy"].map(names)).dropna(subset="name")
-    palette = dict(zip(names.values(), ORDINAL_COLOURS, strict=False))
-    curves_over_seeds(
+    palette = dict(zip(names.values(), style.ORDINAL_COLOURS, strict=False))
+    style.curves_over_seeds(
         shown, y="covariance", hue="name", hue_order=names.values(), palette=palette, ax=ax
     )
     ax.axhline(0, color="0.4", lw=0.8)
@@ -322,7 +317,7 @@ def published_by_difficulty(ax: Axes) -> Axes:
 
 def tail_figure(tail: pd.DataFrame) -> Figure:
     """Draw Table 1; ``tail`` is ``covariance_tail``'s, and may be empty."""
-    return panels([[partial(tail_panel, tail)]], width_in=7.5, row_height_in=4.8)
+    return style.panels([[partial(tail_panel, tail)]], width_in=7.5, row_height_in=4.8)
 
 
 def tail_panel(tail: pd.DataFrame, ax: Axes) -> Axes:
@@ -330,7 +325,7 @@ def tail_panel(tail: pd.DataFrame, ax: Axes) -> Axes:
     named = {"x": "top_fraction", "y": "mean_covariance", "ax": ax}
     label = "ours: rollout 0 (band: seeds)"
     if len(tail):
-        curves_over_seeds(tail, marker="o", color=ACCURACY_COLOUR, label=label, **named)
+        style.curves_over_seeds(tail, marker="o", color=style.ACCURACY_COLOUR, label=label, **named)
     label = "paper: Qwen2.5-7B, step 1 (Table 1)"
     sns.lineplot(published.table1(), marker="s", color="k", ls="--", label=label, **named)
     ax.set(xscale="log", yscale="log", xlabel="top fraction of tokens, by covariance")

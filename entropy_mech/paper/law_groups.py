@@ -17,22 +17,11 @@ from scipy import stats
 from entropy_mech.errors import UserError
 from entropy_mech.law.fit import fit_law
 from entropy_mech.law.intervals import law_intervals
-from entropy_mech.paper import published
+from entropy_mech.paper import published, style
 from entropy_mech.paper.claims import MIN_REPLICATES, Claim, Fact, Range, at_least, at_most
 from entropy_mech.paper.models import BASE_MODELS
 from entropy_mech.paper.published import published_fits
 from entropy_mech.paper.statistics import Interval, mean_interval
-from entropy_mech.paper.style import (
-    LOWEST_NATS,
-    ORDINAL_COLOURS,
-    SEED_MARKERS,
-    log_entropy_axis,
-    note,
-    ours,
-    over_seeds,
-    panels,
-    seeds_of,
-)
 
 # -- The law by group ----------------------------------------------------------------------------
 
@@ -459,9 +448,11 @@ def _wilks(within: np.ndarray) -> np.ndarray:
 
 # -- Drawing -------------------------------------------------------------------------------------
 
-NOT_DIGITISED = (
-    "The paper's curves of this figure were not digitised,\nand it prints no numbers for it."
-)
+
+def not_digitised() -> Figure:
+    """Say why there is no picture without runs."""
+    text = "The paper's curves of this figure were not digitised."
+    return style.panels([[partial(style.note, text)]], width_in=7.5, row_height_in=1.5)
 
 
 def law_panel(
@@ -476,10 +467,10 @@ def law_panel(
     """
     palette, seeds = colours_of(frame), frame["seed"].unique()
     points = validated(frame)
-    points = points.assign(entropy_nats=points["entropy_nats"].clip(lower=LOWEST_NATS))
+    points = points.assign(entropy_nats=points["entropy_nats"].clip(lower=style.LOWEST_NATS))
     sns.scatterplot(
         points, x="entropy_nats", y="validation_accuracy", hue="group", palette=palette,
-        style="seed", markers=dict(zip(seeds, SEED_MARKERS * len(seeds))), s=16, alpha=0.6,  # noqa: B905
+        style="seed", markers=dict(zip(seeds, style.SEED_MARKERS * len(seeds))), s=16, alpha=0.6,  # noqa: B905
         linewidth=0, legend=False, ax=ax,
     )  # fmt: skip
     for group, fits in law_fits(frame).groupby("group", sort=False):
@@ -488,7 +479,7 @@ def law_panel(
         entropy = points.loc[points["group"] == group, "entropy_nats"]
         text = text if len(fits) else f"{group}: no fit"
         law_curve(entropy, fits["a"], fits["b"], ax, color=palette[group], label=text)
-    log_entropy_axis(ax)
+    style.log_entropy_axis(ax)
     ax.set(ylabel="validation accuracy (fraction)", title=title)
     ax.legend()
     return ax
@@ -516,7 +507,7 @@ def law_curve(
 def colours_of(frame: pd.DataFrame) -> dict[str, str]:
     """Return a colour for each group, in the order of the frame."""
     groups = list(dict.fromkeys(frame["group"]))
-    return dict(zip(groups, ORDINAL_COLOURS * len(groups)))  # noqa: B905
+    return dict(zip(groups, style.ORDINAL_COLOURS * len(groups)))  # noqa: B905
 
 
 def families_figure(frame: pd.DataFrame, *, paper: Callable[[Axes], Axes] | None = None) -> Figure:
@@ -526,28 +517,28 @@ def families_figure(frame: pd.DataFrame, *, paper: Callable[[Axes], Axes] | None
     it stands alone where the frame is empty.
     """
     if frame.empty:
-        return panels([[paper or partial(note, NOT_DIGITISED)]], width_in=7.5, row_height_in=4)
+        return style.panels([[paper]], width_in=7.5, row_height_in=4) if paper else not_digitised()
     draws = [
-        partial(law_panel, part, title=f"{ours(frame)}: {family}, {seeds_of(part)}")
+        partial(law_panel, part, title=f"{style.ours(frame)}: {family}, {style.seeds_of(part)}")
         for family, part in frame.groupby("family", sort=False)
     ]
     draws += [paper] if paper else []
     columns = 3 if len(draws) == 3 else 2
     rows = [draws[i : i + columns] for i in range(0, len(draws), columns)]
-    return panels(rows, row_height_in=4.2)
+    return style.panels(rows, row_height_in=4.2)
 
 
 def groups_figure(frame: pd.DataFrame, *, title: str = "") -> Figure:
     """Draw the law by group with a and b of each: Figs. 6, 13, 14. A note on an empty frame."""
     if frame.empty:
-        return panels([[partial(note, NOT_DIGITISED)]], width_in=7.5, row_height_in=2)
-    title = ": ".join(filter(None, (ours(frame), title)))
+        return not_digitised()
+    title = ": ".join(filter(None, (style.ours(frame), title)))
     draws = [
-        partial(law_panel, frame, title=f"{title}, {seeds_of(frame)}"),
+        partial(law_panel, frame, title=f"{title}, {style.seeds_of(frame)}"),
         partial(coefficient_panel, frame, "a"),
         partial(coefficient_panel, frame, "b"),
     ]
-    figure = panels([draws], row_height_in=4.2)
+    figure = style.panels([draws], row_height_in=4.2)
     figure.axes[2].set_yticklabels([])  # the same groups, in the same order
     # Curves of several groups leave no corner free.
     below = {"bbox_to_anchor": (0.5, -0.16), "ncols": 2, "fontsize": "small", "frameon": False}
@@ -564,7 +555,7 @@ def coefficient_panel(frame: pd.DataFrame, quantity: str, ax: Axes) -> Axes:
     fits = law_fits(frame)
     sns.pointplot(
         fits,
-        errorbar=over_seeds,
+        errorbar=style.over_seeds,
         linestyle="none",
         ms=6,
         err_kws={"lw": 1.4},

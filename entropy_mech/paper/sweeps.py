@@ -16,6 +16,7 @@ from scipy import stats
 from entropy_mech.paper import published, style
 from entropy_mech.paper.claims import Claim, Fact, Range, at_least, at_most
 from entropy_mech.paper.fig11 import METHODS, endings
+from entropy_mech.paper.law_groups import not_digitised
 from entropy_mech.paper.statistics import mean_interval, ratio_interval
 
 # -- Entropy bonus and reference KL (Figs. 9, 10) ------------------------------------------------
@@ -287,21 +288,6 @@ def _about_a_line(part: pd.DataFrame) -> float:
 # -- Drawing -------------------------------------------------------------------------------------
 
 SYMBOLS = {"alpha": r"$\alpha$", "beta": r"$\beta$", "r": "$r$"}
-_SAID = {
-    "entropy_bonus": {
-        0.0: "the baseline",
-        0.0001: "does little",
-        0.001: "does little",
-        0.005: "holds the entropy, does not win",
-        0.01: "the entropy explodes",
-    },
-    "reference_kl": {
-        0.0: "the baseline",
-        0.1: "entropy held, accuracy lost; the more, the larger $\\beta$",
-    },
-    "clip_cov": {0.0007: "the larger, the more entropy"},
-    "kl_cov": {1.0: "the larger, the more entropy; steadier than Clip-Cov"},
-}
 _AXES = {
     "entropy_nats": "policy entropy H (nats, log scale)",
     "validation_accuracy": "accuracy (fraction)",
@@ -312,15 +298,13 @@ def sweep_figure(sweep: pd.DataFrame, setting: str) -> Figure:
     """Draw Fig. 9 or 10: entropy and accuracy against steps, and both ends by coefficient.
 
     Args:
-        sweep: ``with_coefficient``'s; where it is empty the paper's printed statements are drawn,
-            since its curves are not digitised.
+        sweep: ``with_coefficient``'s; where it is empty a note says that there is nothing to draw.
         setting: ``entropy_bonus`` or ``reference_kl``.
 
     """
-    place, symbol = SWEPT[setting]
     if sweep.empty:
-        draw = partial(printed_statements, printed_coefficients(place, symbol), symbol, setting)
-        return style.panels([[draw]], width_in=9.0, row_height_in=3.2)
+        return not_digitised()
+    symbol = SWEPT[setting][1]
     title = f"{style.ours(sweep)}: Qwen2.5-7B, {style.seeds_of(sweep)}"
     row = [partial(coefficient_curves, sweep, name, symbol, title=title) for name in _AXES]
     return style.panels([[*row, partial(ends_by_coefficient, sweep, symbol)]], row_height_in=4.2)
@@ -329,18 +313,13 @@ def sweep_figure(sweep: pd.DataFrame, setting: str) -> Figure:
 def dose_figure(frame: pd.DataFrame, settings: pd.DataFrame) -> Figure:
     """Draw Fig. 12: entropy against steps by Clip-Cov's r and by KL-Cov's beta, and the ends.
 
-    ``frame`` and ``settings`` are ``Report.metrics()`` and ``loss_settings()``; without runs the
-    paper's printed statements are drawn. GRPO is a dashed line.
+    ``frame`` and ``settings`` are ``Report.metrics()`` and ``loss_settings()``; without runs a
+    note is drawn. GRPO is a dashed line.
     """
-    symbols = {method: symbol for method, (_, symbol, _) in DOSES.items()}
     if frame.empty:
-        draws = [
-            partial(printed_statements, printed_coefficients("fig12", symbol), symbol, method)
-            for method, symbol in symbols.items()
-        ]
-        return style.panels([draws], row_height_in=3.2)
+        return not_digitised()
     grpo, curves, ends = frame[frame["run"].str.endswith("_grpo")], [], []
-    for method, symbol in symbols.items():
+    for method, (_, symbol, _) in DOSES.items():
         sweep = dose_sweep(frame, settings, method)
         title = f"{style.ours(frame)}: {METHODS[method]}, Qwen2.5-7B, {style.seeds_of(sweep)}"
         draw = partial(coefficient_curves, sweep, "entropy_nats", symbol, title=title, grpo=grpo)
@@ -397,19 +376,6 @@ def ends_by_coefficient(sweep: pd.DataFrame, symbol: str, ax: Axes) -> Axes:
     style.log_entropy_scale(ax)
     right.grid(False)
     ax.set(xlabel=SYMBOLS[symbol], title="The last sixth of training, 95 % over seeds")
-    return ax
-
-
-def printed_statements(values: Sequence[float], symbol: str, of: str, ax: Axes) -> Axes:
-    """Write what the paper prints of each coefficient; its curves are not digitised."""
-    name = f", {METHODS[of]}" if of in METHODS else ""
-    for i, value in enumerate(reversed(values)):
-        ax.plot([0], [i], marker="o", color="k")
-        ax.text(0.06, i, f"{SYMBOLS[symbol]} = {value:g}", va="center")
-        ax.text(0.3, i, _SAID[of].get(value, ""), va="center")
-    ax.set(xlim=(-0.06, 1.2), ylim=(-0.7, len(values) - 0.3))
-    ax.set_axis_off()
-    ax.set_title(f"Paper{name}: what is printed; the curves are not digitised", fontsize="medium")
     return ax
 
 

@@ -13,7 +13,6 @@ from entropy_mech.paper import published, style
 from entropy_mech.paper.claims import Claim, Fact, at_least
 from entropy_mech.paper.fig11 import METHODS, SIZES, with_method
 from entropy_mech.paper.statistics import Interval, mean_interval
-from entropy_mech.paper.style import METHOD_COLOURS, Table
 
 # -- Claims --------------------------------------------------------------------------------------
 
@@ -120,7 +119,7 @@ def _mean_gain(table: pd.DataFrame, size: str, method: str, over: str) -> pd.Ser
 # -- Tables and drawing --------------------------------------------------------------------------
 
 
-def our_table(evaluations: pd.DataFrame) -> Table:
+def our_table(evaluations: pd.DataFrame) -> style.Table:
     """Return our Table 2: percent, mean over seeds and half the 95 % interval; best in bold.
 
     ``evaluations`` is ``Report.evaluations()``'s; where it is empty, so is the table.
@@ -128,7 +127,7 @@ def our_table(evaluations: pd.DataFrame) -> Table:
     table = accuracies(evaluations)
     if table.empty:
         nothing = pd.DataFrame().rename_axis("method")
-        return Table(nothing, nothing, "Ours: no runs in this profile")
+        return style.Table(nothing, nothing, "Ours: no runs in this profile")
     table["benchmark"] = table["benchmark"].map(_short)
     order = [(size, method) for size in SIZES for method in METHODS]
     cells = table.groupby(["size", "method", "benchmark"], sort=False)["percent"]
@@ -142,7 +141,7 @@ def our_table(evaluations: pd.DataFrame) -> Table:
     best = shown.transform("max").eq(shown.obj) & shown.transform("nunique").gt(1)
     wide.index = best.index = [f"{SIZES[size]} {METHODS[method]}" for size, method in wide.index]
     caption = f"{_ours(evaluations)}: accuracy in percent, {mean}; best of each size in bold"
-    return Table(wide.map(_mean_and_half).rename_axis("method"), best, caption)
+    return style.Table(wide.map(_mean_and_half).rename_axis("method"), best, caption)
 
 
 def _mean_and_half(found: Interval) -> str:
@@ -150,7 +149,7 @@ def _mean_and_half(found: Interval) -> str:
     return f"{found.estimate:.1f}{half}"
 
 
-def published_table() -> Table:
+def published_table() -> style.Table:
     """Return the paper's Table 2 with the means of its rows recomputed; best in bold."""
     names = {"printed_average": "Avg. printed", "recomputed_average": "Avg. recomputed"}
     frame = published.table2().rename(columns=names)
@@ -158,7 +157,7 @@ def published_table() -> Table:
     cells = frame.map("{:.1f}".format)
     cells.index = [f"{SIZES[m.lower()]} {name.replace('_', '-')}" for m, name in frame.index]
     best.index = cells.index
-    return Table(
+    return style.Table(
         cells.rename_axis("method"),
         best,
         "The paper's Table 2: accuracy in percent; the printed averages are not the means of "
@@ -183,7 +182,7 @@ def gain_panel(table: pd.DataFrame, ax: Axes, *, title: str = "") -> Axes:
 
     ``table``: ``gains``' rows of one size.
     """
-    palette = {label: METHOD_COLOURS[method] for method, label in METHODS.items()}
+    palette = {label: style.METHOD_COLOURS[method] for method, label in METHODS.items()}
     table = table.assign(method=table["method"].map(METHODS), name=table["benchmark"].map(_short))
     shown = [label for label in palette if (table["method"] == label).any()]
     sns.pointplot(

@@ -49,14 +49,8 @@ def test_figure_12_has_grpo_in_both_and_names_the_papers_doses():
     assert clip.get_yscale() == kl.get_yscale() == "log"
 
 
-@pytest.mark.parametrize("setting", ["entropy_bonus", "reference_kl"])
-def test_without_runs_the_printed_statements_are_written(setting):
-    (ax,) = sweeps.sweep_figure(pd.DataFrame(), setting).axes
-    texts = [text.get_text() for text in ax.texts]
-    assert sum(" = " in text for text in texts) == 5
-    assert "not digitised" in ax.get_title()
-
-
-def test_without_runs_figure_12_states_both_methods():
-    figure = sweeps.dose_figure(pd.DataFrame(), pd.DataFrame())
-    assert [len(ax.get_lines()) for ax in figure.axes] == [4, 5]
+def test_without_runs_a_note_says_why_there_is_no_picture():
+    figures = [sweeps.sweep_figure(pd.DataFrame(), setting) for setting in sweeps.SWEPT]
+    for figure in (*figures, sweeps.dose_figure(pd.DataFrame(), pd.DataFrame())):
+        (ax,) = figure.axes
+        assert "not digitised" in ax.texts[0].get_text()
