@@ -27,6 +27,7 @@ PRINTED = {
     "docs/guides/grading.md": ["[1.0, 0.0]", "'no_answer': 1"],
     "docs/guides/integrations.md": ["[1.0, 0.0]\n", "[1.0]\n"],
     "docs/guides/adding_a_benchmark.md": ["2 1\n", "['42', '144']\n", "correct\n", "'all': 0."],
+    "docs/guides/adding_a_figure.md": ["0.05 [0.05, 0.05]", "reproduced", "['holds']", "2\n"],
     "docs/guides/adding_an_objective.md": ["[[-0.6399", ", -0.5]]\n", "[[True, False]]\n"],
 }
 
