@@ -11,18 +11,20 @@ SEEDS ?= 1
 
 BIN := .venv/bin
 READY := .venv/.ready
+VERL := .venv-verl
 STACK := .venv/.ready-stack
 # No question about news before the first cell.
 LAB_SETTINGS := .venv/share/jupyter/lab/settings/overrides.json
 
-.PHONY: help setup stack reproduce test test-browser lab docs lint format clean
+.PHONY: help setup stack reproduce test test-long test-verl test-browser lab docs lint format clean
 help:
 	@echo "make reproduce   train the toy policies, run the notebooks, write out/$(PROFILE)/index.html"
 	@echo "                 SEEDS=3 for intervals and verdicts; PROFILE=published: the paper's numbers"
 	@echo "make test        run the tests, vLLM's and DeepSpeed's too where they can run"
+	@echo "make test-long   the tests that take minutes each; make test-verl: verl's, apart from the rest"
 	@echo "make test-browser  only the test in JupyterLab; installs a Chromium (by apt if root)"
 	@echo "make lab         open the notebooks in JupyterLab"
-	@echo "make docs        write docs/api/ from the docstrings, README's table from docs/verdicts.md"
+	@echo "make docs        build the site in out/site; README's table from docs/verdicts.md"
 	@echo "make lint        check style       make format   mend it"
 
 setup: $(READY)
@@ -50,10 +52,27 @@ reproduce: $(READY)
 test: $(READY) $(STACK)
 	@$(BIN)/python -m pytest
 
-# Part of `make test` too, where a Chromium is installed; screenshots in out/browser.
+# What takes minutes to show: whole profiles end to end, engines and ranks killed and resumed.
+test-long: $(READY) $(STACK)
+	@$(BIN)/python -m pytest -m long
+
+# verl does not start beside TRL 1 and pins older releases: an environment of its own, without
+# what its tests do not use.
+$(VERL)/.ready: pyproject.toml Makefile
+	@test -x $(VERL)/bin/python || $(PYTHON) -m venv $(VERL)
+	@$(VERL)/bin/pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
+	@$(VERL)/bin/pip install --quiet --disable-pip-version-check --editable . "pytest>=8.2,<10" \
+	    "tensordict>=0.10,<1" "ray>=2.40,<3" "hydra-core>=1.3,<2" codetiming fastapi orjson peft pyvers uvicorn
+	@$(VERL)/bin/pip install --quiet --disable-pip-version-check --no-deps "verl>=0.9,<0.10"
+	@touch $@
+
+test-verl: $(VERL)/.ready
+	@$(VERL)/bin/python -m pytest tests/integrations/test_verl.py
+
+# Part of `make test-long` too, where a Chromium is installed; screenshots in out/browser.
 test-browser: $(READY)
 	@$(BIN)/python -m tests.browser.chromium
-	@$(BIN)/python -m pytest tests/browser
+	@$(BIN)/python -m pytest -m long tests/browser
 
 lab: $(READY)
 	@mkdir -p $(dir $(LAB_SETTINGS))
@@ -62,8 +81,8 @@ lab: $(READY)
 	    --ServerApp.root_dir="$(CURDIR)" $(LAB) notebooks/00_start_here.ipynb
 
 docs: $(READY)
-	@$(BIN)/python docs/make/api.py
 	@$(BIN)/python docs/make/readme.py
+	@$(BIN)/python docs/make/site.py --profile $(PROFILE)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -74,4 +93,4 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache out
+	rm -rf .venv $(VERL) .pytest_cache .ruff_cache out

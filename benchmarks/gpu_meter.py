@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 from gpu_work import settle
 
+from entropy_mech.config.shapes import Architecture
+
 GIB = 2**30
 
 
@@ -89,3 +91,14 @@ def device_bytes(device: torch.device) -> int:
         return 0
     free, total = torch.cuda.mem_get_info()
     return total - free
+
+
+def sequence_flops(model: Architecture, prompt: int, response: int) -> float:
+    """Operations of one forward pass over a sequence.
+
+    Two for each weight and token, the head at response tokens alone; attention's two products with
+    causal masks, 2 layers L^2 heads x head size.
+    """
+    length = prompt + response
+    dense = 2 * model.body_parameters * length + 2 * model.head_parameters * response
+    return dense + 2 * model.layers * model.query_width * length**2

@@ -6,11 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from gpu_meter import Meter
+from gpu_meter import Meter, sequence_flops
 from gpu_work import SHAPES, SIZES, LastTokenEven, configuration, load_tokenizer, prompt_texts
 
 from entropy_mech.config import ClipCov, KLCov, PPOClip
-from entropy_mech.config.estimate import sequence_flops
 from entropy_mech.objectives import logprobs_and_entropy, token_advantages
 from entropy_mech.train.build import build_engine
 from entropy_mech.train.distributed import Ranks

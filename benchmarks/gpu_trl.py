@@ -7,13 +7,11 @@ from contextlib import ExitStack
 
 import torch
 from datasets import Dataset
-from gpu_meter import Meter
+from gpu_meter import Meter, sequence_flops
 from gpu_work import SHAPES, SIZES, load_tokenizer, prompt_texts, reward
 from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import GRPOTrainer
 from trl_settings import plain_grpo
-
-from entropy_mech.config.estimate import sequence_flops
 
 
 class _Watch(TrainerCallback):

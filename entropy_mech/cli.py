@@ -2,71 +2,96 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import warnings
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.exceptions import TyperException
 
 import entropy_mech
-from entropy_mech.errors import (
-    UserError,
-    naming_disk_faults,
-    nearest,
-    unknown_name,
+from entropy_mech.commands.doctor import doctor
+from entropy_mech.commands.evaluate import evaluate
+from entropy_mech.commands.follow import follow
+from entropy_mech.commands.import_run import import_run
+from entropy_mech.commands.law import law
+from entropy_mech.commands.pretrain import pretrain
+from entropy_mech.commands.reproduce import reproduce
+from entropy_mech.commands.runs import runs
+from entropy_mech.commands.train import train
+from entropy_mech.errors import UserError, naming_disk_faults, nearest, unknown_name
+
+# Options that take several words; typer's take one each and are repeated.
+_SEVERAL = {"--benchmarks", "--at"}
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-class _Help(argparse.HelpFormatter):
-    """Help with room for an option and what it takes on the line that explains it."""
-
-    def __init__(self, prog: str):
-        super().__init__(prog, max_help_position=30)
+def _example(line: str) -> dict[str, Any]:
+    return {"epilog": f"example: entropy-mech {line}"}
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says one line about a wrong argument, with the nearest right one, and exits with 2."""
+@app.callback(epilog="example: entropy-mech reproduce fig01")
+def _entropy_mech(
+    version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+) -> None:
+    """The entropy mechanism of RL for reasoning language models, reproduced."""
 
-    def __init__(self, **settings: Any):
-        super().__init__(**{"formatter_class": _Help, **settings})
 
-    def parse_known_args(self, args=None, namespace=None):
-        """Refuse what is left over here, where the command and its options are known."""
-        found, left_over = super().parse_known_args(args, namespace)
-        if left_over:
-            self.error(self._about(left_over[0]))
-        return found, left_over
+app.command(**_example("train reproduce/runs/kl_cov.toml --set seed=4"))(train)
+app.command(**_example("pretrain fig03_qwen2.5_0.5b"))(pretrain)
+app.command(**_example("runs --state training"))(runs)
+app.command(**_example("follow fig11_7b_kl_cov --seed 2"))(follow)
+app.command(**_example("evaluate reproduce/runs/grpo.toml --benchmarks toy"))(evaluate)
+app.command(**_example("reproduce fig11 --seeds 3 -p steps 24"))(reproduce)
+app.command(**_example("import-run fig11_7b_kl_cov copied/3f2a --profile paper"))(import_run)
+app.command(**_example("law run.jsonl --performance val-core/math/acc/mean@1"))(law)
+app.command(**_example("doctor"))(doctor)
 
-    def _about(self, word: str) -> str:
-        if not word.startswith("-"):
-            return f"{word!r} is one argument too many"
-        option = word.partition("=")[0]
-        near = nearest(option, self._option_string_actions)
-        return f"unknown option {option!r}" + (f": did you mean {near!r}?" if near else "")
 
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+def parsed(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Return a command's name and its parameters, run nothing.
 
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value not in action.choices:
-            self.error(str(unknown_name(action.dest or "value", str(value), action.choices)))
+    Raises:
+        TyperException: an unknown option, a value of another kind, a word too many.
+
+    """
+    name, *rest = _one_word_each(words)
+    command = typer.main.get_command(app).commands[name]
+    return name, command.make_context(f"entropy-mech {name}", rest).params
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 unusable input."""
-    arguments = _parser().parse_args(argv)
+    words = list(_one_word_each(sys.argv[1:] if argv is None else argv))
+    if words == ["--version"]:
+        print(entropy_mech.__version__)
+        return 0
     shown = warnings.formatwarning
     try:
         warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
-        with naming_disk_faults():
-            code = arguments.run(arguments)
+        command = typer.main.get_command(app)
+        if words and not words[0].startswith("-") and words[0] not in command.commands:
+            raise unknown_name("command", words[0], list(command.commands))
+        with naming_disk_faults(), command.make_context("entropy-mech", words) as context:
+            code = command.invoke(context)
         sys.stdout.flush()
         return code
+    except typer.Exit as stop:  # --help
+        return stop.exit_code
     except BrokenPipeError:
         # Who read the output (head, less) has seen enough; nothing is to be said at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except TyperException as error:
+        print(_said(error), file=sys.stderr)
+        return 2
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -77,28 +102,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.formatwarning = shown
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="entropy-mech",
-        description="The entropy mechanism of RL for reasoning language models, reproduced.",
-        epilog="example: entropy-mech reproduce fig01",
-    )
-    parser.add_argument("--version", action="version", version=entropy_mech.__version__)
-    commands = parser.add_subparsers(
-        dest="command", required=True, metavar="COMMAND", parser_class=_Parser
-    )
-    from entropy_mech.commands import (
-        doctor,
-        evaluate,
-        follow,
-        import_run,
-        law,
-        pretrain,
-        reproduce,
-        runs,
-        train,
-    )
+def _said(error: TyperException) -> str:
+    """Return one line about a wrong word of the command line, with the nearest right one."""
+    path = error.ctx.command_path if getattr(error, "ctx", None) else "entropy-mech"
+    message = error.format_message()
+    if hasattr(error, "possibilities"):
+        near = nearest(error.option_name, error.possibilities or ())
+        message = f"unknown option {error.option_name!r}" + (
+            f": did you mean {near!r}?" * bool(near)
+        )
+    return f"{path}: {message} (see {path} --help)"
 
-    for module in (train, pretrain, runs, follow, evaluate, reproduce, import_run, law, doctor):
-        module.register(commands)
-    return parser
+
+def _one_word_each(words: Sequence[str]) -> Iterator[str]:
+    """Yield the words with each option before each of its values.
+
+    >>> list(_one_word_each(["--at", "0.5", "1", "--seed", "2", "-p", "steps", "24"]))
+    ['--at', '0.5', '--at', '1', '--seed', '2', '-p', 'steps=24']
+    """
+    words = list(words)
+    option = ""
+    while words:
+        word = words.pop(0)
+        if word == "-p" and len(words) > 1:
+            yield from (word, f"{words.pop(0)}={words.pop(0)}")
+            option = ""
+        elif word.startswith("--"):
+            option = word if word in _SEVERAL else ""
+            yield from (word, *words[:1]) if option else (word,)
+            words = words[1:] if option else words
+        else:
+            yield from (option, word) if option else (word,)

@@ -15,8 +15,8 @@ def _needs(name: str):
 needs_vllm = _needs("vllm")
 needs_deepspeed = _needs("deepspeed")
 needs_trl = _needs("trl")
-# Pinned by verl to older releases than the rest of the stack, so no set-up installs it.
+# It does not start beside TRL 1 and pins older releases: an environment of its own has it.
 needs_verl = pytest.mark.skipif(
     importlib.util.find_spec("verl") is None,
-    reason="verl: not installed; docs/guides/integrations.md says how its tests are run",
+    reason="verl: has an environment of its own; make test-verl",
 )

@@ -79,10 +79,7 @@ def no_hub(monkeypatch):
 @pytest.mark.parametrize("words", CASES, ids=lambda words: " ".join(words))
 def test_a_value_without_meaning_is_one_line(words, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("ENTROPY_MECH_RUNS", str(tmp_path / "runs"))
-    try:
-        code = main(list(words))
-    except SystemExit as stop:  # argparse's own way
-        code = stop.code
+    code = main(list(words))
     error = capsys.readouterr().err.strip()
     assert code == 2, error
     assert error.isprintable(), error

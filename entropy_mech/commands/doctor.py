@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import os
 import platform
@@ -34,19 +33,8 @@ class Finding:
         return f"{mark}{self.subject:<12} {self.found}" + (f"; {self.mend}" if self.mend else "")
 
 
-def register(commands) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "doctor",
-        help="say what this machine can run",
-        description="Say what this machine can run, and the command that mends what is missing.",
-        epilog="example: entropy-mech doctor",
-    )
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Print the findings; exit code 1 if something that every user needs is broken."""
+def doctor() -> int:
+    """Say what this machine can run, and the command that mends what is missing."""
     findings = [_checked(check) for check in CHECKS]
     print("\n".join(map(str, findings)))
     return 1 if any(finding.well is False for finding in findings) else 0

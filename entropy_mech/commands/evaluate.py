@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from entropy_mech.errors import bad_value, folder_path, unknown_name, whole_number
+import typer
+
+from entropy_mech.commands import count
+from entropy_mech.errors import bad_value, folder_path, unknown_name
 
 _SAMPLERS = ("auto", "torch", "vllm")
 
@@ -17,78 +19,53 @@ if TYPE_CHECKING:
     from entropy_mech.evaluation.suite import Score
 
 
-def register(commands) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "evaluate",
-        help="measure a model on benchmarks",
-        description="Measure a model on the toy benchmarks or the paper's, or go on where stopped.",
-        epilog="example: entropy-mech evaluate reproduce/runs/grpo.toml --benchmarks toy",
-    )
-    parser.add_argument("model", help="a run (as for follow), a model's folder, or a hub id")
-    parser.add_argument(
-        "--benchmarks",
-        nargs="+",
-        default=["toy"],
-        metavar="NAME",
-        help="names, or toy (the eight toy sets, default), or paper (the paper's nine)",
-    )
-    parser.add_argument(
-        "--data-dir",
-        default="",
-        metavar="DIR",
-        help="folder with NAME.jsonl or .parquet, in place of the hub",
-    )
-    for flag, default, words in (
-        ("--limit", 0, "first problems only (0: all)"),
-        ("--samples", 0, "responses a problem (0: as set)"),
-        ("--max-new-tokens", 0, "tokens a response (0: as set)"),
-        ("--batch-size", 0, "sequences at once (0: 64, with vllm 1,024)"),
-        ("--tensor-parallel", 1, "GPUs of a vllm engine (1)"),
-        ("--seed", 1, "names the random numbers (1)"),
-    ):
-        parser.add_argument(flag, type=int, default=default, metavar="N", help=words)
-    parser.add_argument("--profile", default="toy", metavar="P", help="of a run's name (toy)")
-    parser.add_argument(
-        "--sampler",
-        default="auto",
-        metavar="KIND",
-        help="torch, vllm (on all GPUs), or auto (default)",
-    )
-    parser.add_argument("--before-training", action="store_true", help="a run's base model")
-    parser.add_argument(
-        "--out", default="", metavar="DIR", help="folder (runs/evaluations/<model>)"
-    )
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Evaluate; print a line a benchmark and write ``scores.json``."""
+def evaluate(
+    model: Annotated[str, typer.Argument(help="a run (as for follow), a folder, or a hub id")],
+    benchmarks: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME...", help="names, toy (the eight toy sets), paper (its nine)"),
+    ] = None,
+    data_dir: Annotated[
+        str, typer.Option(metavar="DIR", help="with NAME.jsonl or .parquet, in place of the hub")
+    ] = "",
+    limit: Annotated[int, count("first problems only (0: all)")] = 0,
+    samples: Annotated[int, count("responses a problem (0: as set)")] = 0,
+    max_new_tokens: Annotated[int, count("tokens a response (0: as set)")] = 0,
+    batch_size: Annotated[int, count("sequences at once (0: 64, with vllm 1,024)")] = 0,
+    tensor_parallel: Annotated[int, count("GPUs of a vllm engine", least=1)] = 1,
+    seed: Annotated[int, count("names the random numbers")] = 1,
+    profile: Annotated[str, typer.Option(metavar="P", help="of a run's name")] = "toy",
+    sampler: Annotated[
+        str, typer.Option(metavar="KIND", help="torch, vllm (on all GPUs), or auto")
+    ] = "auto",
+    before_training: Annotated[
+        bool, typer.Option("--before-training", help="a run's base model")
+    ] = False,
+    out: Annotated[str, typer.Option(metavar="DIR", help="(runs/evaluations/<model>)")] = "",
+) -> int:
+    """Measure a model on benchmarks, or go on where it stopped; writes scores.json."""
+    benchmarks = benchmarks or ["toy"]
     from entropy_mech.problems.benchmarks import benchmark_names, load_sets
     from entropy_mech.runs.find import run_or_model
     from entropy_mech.runs.store import default_store
 
-    benchmark_names(arguments.benchmarks)
-    for field in ("limit", "samples", "max_new_tokens", "batch_size", "seed"):
-        if getattr(arguments, field) < 0:
-            raise bad_value(f"--{field.replace('_', '-')}", getattr(arguments, field), "give >= 0")
-    whole_number("--tensor-parallel", arguments.tensor_parallel, least=1)
-    if arguments.sampler not in _SAMPLERS:
-        raise unknown_name("--sampler", arguments.sampler, _SAMPLERS)
-    if arguments.out:
-        folder_path("--out", arguments.out, "give another")
-    if arguments.data_dir and not Path(arguments.data_dir).is_dir():
-        raise bad_value("--data-dir", arguments.data_dir, "no such folder")
+    benchmark_names(benchmarks)
+    if sampler not in _SAMPLERS:
+        raise unknown_name("--sampler", sampler, _SAMPLERS)
+    if out:
+        folder_path("--out", out, "give another")
+    if data_dir and not Path(data_dir).is_dir():
+        raise bad_value("--data-dir", data_dir, "no such folder")
     store = default_store()
-    run_or_model(arguments.model, store=store, profile=arguments.profile)
+    run_or_model(model, store=store, profile=profile)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     sets, missing = load_sets(
-        arguments.benchmarks,
-        data_dir=arguments.data_dir,
-        limit=arguments.limit,
-        samples=arguments.samples,
-        max_new_tokens=arguments.max_new_tokens,
+        benchmarks,
+        data_dir=data_dir,
+        limit=limit,
+        samples=samples,
+        max_new_tokens=max_new_tokens,
     )
     from entropy_mech.evaluation.load import find_model, open_sampler
     from entropy_mech.evaluation.suite import Evaluation
@@ -97,25 +74,23 @@ def run(arguments: argparse.Namespace) -> int:
     from entropy_mech.runs.store import environment, now, write_json
 
     found = find_model(
-        arguments.model,
+        model,
         store,
-        before_training=arguments.before_training,
-        profile=arguments.profile,
+        before_training=before_training,
+        profile=profile,
     )
-    folder = Path(arguments.out) if arguments.out else store.root / "evaluations" / found.identity
+    folder = Path(out) if out else store.root / "evaluations" / found.identity
     line = ProgressLine(sys.stdout)
-    line.note(f"loading {arguments.model}")  # minutes, for a large one
+    line.note(f"loading {model}")  # minutes, for a large one
     scores = []
-    opening = open_sampler(
-        found, sets, kind=arguments.sampler, tensor_parallel=arguments.tensor_parallel
-    )
+    opening = open_sampler(found, sets, kind=sampler, tensor_parallel=tensor_parallel)
     with opening as opened, GradingPool() as pool:
         evaluation = Evaluation(
             folder,
             opened.sampler,
             opened.tokenizer,
-            seed=arguments.seed,
-            batch_size=arguments.batch_size or opened.batch_size,
+            seed=seed,
+            batch_size=batch_size or opened.batch_size,
             pool=pool,
             sampled_by=opened.kind,
         )
@@ -135,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
             scores.append(asdict(score))
     for reason in missing:
         line.note(f"left out: {reason}")
-    result = {"model": arguments.model, "identity": found.identity, "sampled_by": opened.kind}
+    result = {"model": model, "identity": found.identity, "sampled_by": opened.kind}
     write_json(folder / "scores.json", {**result, "scores": scores, "made": now(), **environment()})
     line.close(f"{len(scores)} benchmarks done: {folder / 'scores.json'}")
     return 0

@@ -2,45 +2,36 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
+from typing import Annotated
 
-from entropy_mech.commands.options import count
+import typer
 
-
-def register(commands) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "follow",
-        help="watch a run until it ends",
-        description="Watch a run that is trained anywhere, until it ends. Ctrl-C ends the "
-        "watching, not the run.",
-        epilog="example: entropy-mech follow fig11_7b_kl_cov --seed 2",
-    )
-    parser.add_argument(
-        "what",
-        nargs="?",
-        metavar="RUN",
-        help="its id or the start of it, its folder, or the name of its file in reproduce/runs/; "
-        "the one in training if left out",
-    )
-    parser.add_argument("--seed", type=count(0), help="of a run named by its file (1)")
-    parser.add_argument("--profile", default="toy", help="the same: toy or paper (toy)")
-    parser.set_defaults(run=run)
+from entropy_mech.commands import count
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Watch; return 1 where the run failed, 130 where the watching was interrupted."""
+def follow(
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            help="its id or the start of it, its folder, or the name of its file in "
+            "reproduce/runs/; the one in training if left out"
+        ),
+    ] = None,
+    seed: Annotated[int | None, count("of a run named by its file (1)")] = None,
+    profile: Annotated[str, typer.Option(metavar="P", help="the same: toy or paper")] = "toy",
+) -> int:
+    """Watch a run that is trained anywhere until it ends. Ctrl-C ends the watching, not the run."""
     from entropy_mech.runs.find import newest_run
     from entropy_mech.runs.handle import follow_in_terminal, handle_on
     from entropy_mech.runs.store import default_store
 
     store = default_store()
     handle = handle_on(
-        arguments.what or newest_run(store),
+        run or newest_run(store),
         store=store,
-        profile=arguments.profile,
-        seed=arguments.seed,
+        profile=profile,
+        seed=seed,
     )
     try:
         status = follow_in_terminal(handle)

@@ -2,52 +2,46 @@
 
 from __future__ import annotations
 
-import argparse
+from typing import Annotated
+
+import typer
+
+from entropy_mech.commands import number
 
 
-def register(commands) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "law",
-        help="fit R = -a exp(H) + b to the log of a run",
-        description=(
-            "Fit the law to the log of a run: coefficients, ceiling and forecasts with intervals, "
-            "warnings where the law does not hold, and a figure. Reads CSV, JSONL, JSON, Parquet, "
-            "console text, TensorBoard events and wandb exports; the columns of most training "
-            "frameworks are known by name."
-        ),
-        epilog="example: entropy-mech law run.jsonl --performance val-core/math/acc/mean@1",
-    )
-    parser.add_argument("log", metavar="LOG", help="log file, or the folder of a run")
-    parser.add_argument("--entropy", default="", metavar="COL", help="column of the entropy, nats")
-    parser.add_argument("--performance", default="", metavar="COL", help="column of the accuracy")
-    parser.add_argument("--step", default="", metavar="COL", help="column of the training step")
-    parser.add_argument(
-        "--run", dest="one_run", default="", metavar="NAME", help="one of several runs in LOG"
-    )
-    parser.add_argument(
-        "--at", type=float, nargs="+", default=[], metavar="H", help="forecast at these entropies"
-    )
-    parser.add_argument(
-        "--figure", default="", metavar="FILE", help="where to draw it (LOG's name with .law.png)"
-    )
-    parser.set_defaults(run=run)
+def _column(of: str):
+    return typer.Option(metavar="COL", help=f"column of the {of}")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Print the report and write the figure."""
+def law(
+    log: Annotated[str, typer.Argument(help="log file, or the folder of a run")],
+    entropy: Annotated[str, _column("entropy, nats")] = "",
+    performance: Annotated[str, _column("accuracy")] = "",
+    step: Annotated[str, _column("training step")] = "",
+    run: Annotated[str, typer.Option(metavar="NAME", help="one of several runs in LOG")] = "",
+    at: Annotated[list[float] | None, number("forecast at these entropies", "H...")] = None,
+    figure: Annotated[
+        str, typer.Option(metavar="FILE", help="where to draw it (LOG's name with .law.png)")
+    ] = "",
+) -> int:
+    """Fit the law to the log of a run.
+
+    Coefficients, ceiling and forecasts with intervals, warnings where the law does not hold, and a
+    figure. Reads CSV, JSONL, JSON, Parquet, console text, TensorBoard events and wandb exports; the
+    columns of most training frameworks are known by name.
+    """
     from entropy_mech.law.report import analyse_log, check_forecast_entropies
 
     report, _ = analyse_log(
-        arguments.log,
-        entropy=arguments.entropy,
-        performance=arguments.performance,
-        step=arguments.step,
-        run=arguments.one_run,
-        at_entropy_nats=check_forecast_entropies(arguments.at),
+        log,
+        entropy=entropy,
+        performance=performance,
+        step=step,
+        run=run,
+        at_entropy_nats=check_forecast_entropies(at or []),
     )
     print(report.text())
-    print(f"figure: {_draw(report, arguments.log, arguments.figure)}")
+    print(f"figure: {_draw(report, log, figure)}")
     return 0
 
 

@@ -2,111 +2,108 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated, Any
 
-from entropy_mech.commands.options import count, size
+import typer
+
+from entropy_mech.commands import count, number
 from entropy_mech.errors import bad_value, folder_path, whole_number
 
-_OURS = ("seed", "seeds", "profile")  # parameters of all notebooks that are options here too
 
-
-def register(commands) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "reproduce",
-        usage="entropy-mech reproduce [options] [TARGET ...]",
-        help="train what is missing, run the notebooks, write the gallery",
-        description="Reproduce figures and tables of the paper: all of them, or those named.",
-        epilog="example: entropy-mech reproduce fig11 --seeds 3 -p steps 24",
-    )
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help="names such as fig01, tab01")
-    parser.add_argument(
-        "--profile",
-        default="toy",
-        help="toy: tiny models on this CPU (default); published: the paper's numbers alone; "
-        "paper: the paper's models, on GPUs",
-    )
-    parser.add_argument("--seed", type=int, default=1, help="first seed (1)")
-    parser.add_argument("--seeds", type=int, default=1, help="number of seeds (1; verdicts need 3)")
-    parser.add_argument("--workers", type=count(0), default=0, help="processes at once (all cores)")
-    parser.add_argument(
-        "-p",
-        dest="parameters",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("NAME", "VALUE"),
-        help="a notebook parameter, as for papermill; may be repeated",
-    )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="say what would be trained, on what and how long, with the commands; then stop",
-    )
-    parser.add_argument(
-        "--gpu-memory-gib", type=size, default=80.0, metavar="GIB", help="of a GPU (80)"
-    )
-    parser.add_argument(
-        "--slurm", action="store_true", help="submit the missing runs to the Slurm cluster and stop"
-    )
-    parser.add_argument(
-        "--slurm-set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="an option of the cluster, for instance partition=gpu; may be repeated",
-    )
-    parser.add_argument(
-        "--write-verdicts",
-        metavar="FOLDER",
-        help="then write verdicts.md and verdicts.json there, from the results that there are",
-    )
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Reproduce; print where the gallery lies."""
+def reproduce(
+    targets: Annotated[
+        list[str] | None, typer.Argument(metavar="TARGET", help="names such as fig01, tab01")
+    ] = None,
+    profile: Annotated[
+        str,
+        typer.Option(
+            metavar="P", help="toy: tiny models on this CPU; published: the paper's numbers; paper"
+        ),
+    ] = "toy",
+    seed: Annotated[int, count("first seed")] = 1,
+    seeds: Annotated[int, count("how many; verdicts need 3", least=1)] = 1,
+    workers: Annotated[int, count("processes at once (0: all cores)")] = 0,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("-p", metavar="NAME VALUE", help="a notebook parameter; may be repeated"),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="say what would be trained and how, and stop")
+    ] = False,
+    gpu_memory_gib: Annotated[float, number("of a GPU", "GIB", above=0)] = 80.0,
+    slurm: Annotated[
+        bool, typer.Option("--slurm", help="submit the missing runs to Slurm and stop")
+    ] = False,
+    slurm_set: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="its options, as partition=gpu; may be repeated"),
+    ] = None,
+    write_verdicts: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="write verdicts.md and .json there")
+    ] = None,
+) -> int:
+    """Train what is missing, run the notebooks, write the gallery: all figures, or those named."""
     from entropy_mech.reproduction import runner
 
-    request, options = _request(arguments), _options(arguments)
-    if arguments.write_verdicts is not None:
-        folder_path("--write-verdicts", arguments.write_verdicts, "give another")
-    if arguments.dry_run:
-        print("\n".join(runner.dry_run(request, gpu_memory_gib=arguments.gpu_memory_gib)))
+    ours = {"seed": seed, "seeds": seeds, "profile": profile}
+    request = _request(
+        targets or [], _pairs("-p", "NAME VALUE, such as steps 24", parameters), ours
+    )
+    options = {
+        key: _literal(value)
+        for key, value in _pairs(
+            "--slurm-set", "KEY=VALUE, such as partition=gpu", slurm_set
+        ).items()
+    }
+    if write_verdicts is not None:
+        folder_path("--write-verdicts", write_verdicts, "give another")
+    if dry_run:
+        print("\n".join(runner.dry_run(request, gpu_memory_gib=gpu_memory_gib)))
         return 0
-    if arguments.slurm or arguments.slurm_set:
-        print("\n".join(runner.submit(request, options, arguments.gpu_memory_gib)))
+    if slurm or slurm_set:
+        print("\n".join(runner.submit(request, options, gpu_memory_gib)))
         return 0
-    gallery = runner.reproduce(request, workers=arguments.workers or None)
+    gallery = runner.reproduce(request, workers=workers or None)
     print(f"gallery: {gallery}")
-    if arguments.write_verdicts:
-        print(f"verdicts: {runner.verdicts(request, Path(arguments.write_verdicts))}")
+    if write_verdicts:
+        print(f"verdicts: {runner.verdicts(request, Path(write_verdicts))}")
     return 0
 
 
-def _request(arguments: argparse.Namespace):
-    from entropy_mech.commands.arguments import parse_assignments
-    from entropy_mech.reproduction.runner import Request
-
-    # As texts: what kind of value each is to be, its notebook says.
-    parameters = dict(arguments.parameters)
-    said = parse_assignments([(name, text) for name, text in parameters.items() if name in _OURS])
-    seed = whole_number("seed", said.get("seed", arguments.seed))
-    seeds = whole_number("seeds", said.get("seeds", arguments.seeds), least=1)
-    profile = parameters.get("profile", arguments.profile)
-    others = {name: text for name, text in parameters.items() if name not in _OURS}
-    return Request(tuple(arguments.targets), profile, seed, seeds, others)
-
-
-def _options(arguments: argparse.Namespace) -> dict[str, object]:
-    """Return the cluster's options, numbers as numbers."""
-    from entropy_mech.commands.arguments import parse_assignments
-
-    pairs = []
-    for text in arguments.slurm_set:
+def _pairs(option: str, form: str, texts: list[str] | None) -> dict[str, str]:
+    """Return what KEY=VALUE words say; of a key said twice, the last."""
+    pairs = {}
+    for text in texts or []:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise bad_value("--slurm-set", text, "write it as KEY=VALUE, such as partition=gpu")
-        pairs.append((key, value))
-    return parse_assignments(pairs)
+            raise bad_value(option, text, f"write it as {form}")
+        pairs[key] = value
+    return pairs
+
+
+def _request(targets: list[str], parameters: dict[str, str], ours: dict[str, Any]):
+    """Return the request; notebook parameters that are options here too win over the options.
+
+    The others stay texts: what kind of value each is to be, its notebook says.
+    """
+    from entropy_mech.reproduction.runner import Request
+
+    said = ours | {name: _literal(parameters[name]) for name in ours if name in parameters}
+    seed = whole_number("seed", said["seed"])
+    seeds = whole_number("seeds", said["seeds"], least=1)
+    profile = parameters.get("profile", ours["profile"])
+    others = {name: text for name, text in parameters.items() if name not in ours}
+    return Request(tuple(targets), profile, seed, seeds, others)
+
+
+def _literal(text: str) -> Any:
+    """Return a number or true/false as such."""
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue  # not of this kind: try the next, else it is text
+    return text

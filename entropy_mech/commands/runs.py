@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
+from typing import Annotated
 
 import pandas as pd
+import typer
 
+from entropy_mech.errors import unknown_name
 from entropy_mech.runs.status import STATES, base_models_in_work, list_runs
 from entropy_mech.runs.store import RunStore, default_store
 
@@ -17,32 +19,25 @@ _SEPARATOR = "  "
 _NARROWEST = {"model": 6, "method": 12}
 
 
-def register(commands) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "runs",
-        help="list the runs and how far they are",
-        description="List the runs of the store, the one that moved last first.",
-        epilog="example: entropy-mech runs --state training",
-    )
-    parser.add_argument(
-        "--state", choices=STATES, metavar="STATE", help=f"only these: {', '.join(STATES)}"
-    )
-    parser.add_argument(
-        "--name", metavar="TEXT", help="only runs whose id starts so, or whose method has it"
-    )
-    parser.add_argument("--json", action="store_true", help="all of it, for programs")
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Print the runs as a table or as JSON."""
+def runs(
+    state: Annotated[
+        str | None, typer.Option(metavar="STATE", help=f"only these: {', '.join(STATES)}")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="only runs whose id starts so, or whose method has it"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="all of it, for programs")] = False,
+) -> int:
+    """List the runs and how far they are, the one that moved last first."""
+    if state is not None and state not in STATES:
+        raise unknown_name("state", state, STATES)
     store = default_store()
-    frame = list_runs(store, state=arguments.state, name=arguments.name)
-    if arguments.json:
+    frame = list_runs(store, state=state, name=name)
+    if as_json:
         print(json.dumps(_records(frame), indent=1))
         return 0
-    print(_table(frame) if len(frame) else _nothing(store, arguments))
+    print(_table(frame) if len(frame) else _nothing(store, state, name))
     for row in frame[frame["state"].isin(["failed", "damaged"])].itertuples():
         print(_cut(f"{row.id[:8]} {row.state}: {row.error}", _WIDTH))
     for name, fraction in base_models_in_work(store).items():
@@ -61,10 +56,10 @@ def _missing(value: object) -> bool:
     return bool(pd.isna(value))
 
 
-def _nothing(store: RunStore, arguments: argparse.Namespace) -> str:
+def _nothing(store: RunStore, state: str | None, name: str | None) -> str:
     count = len(list_runs(store))
     if count:
-        asked = {"state": arguments.state, "name": arguments.name}
+        asked = {"state": state, "name": name}
         said = ", ".join(f"{key} {value}" for key, value in asked.items() if value is not None)
         return f"none of the {count} runs in {store.root} has {said}"
     return f"no runs in {store.root}; make one with: entropy-mech train reproduce/runs/grpo.toml"

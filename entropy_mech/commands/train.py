@@ -2,71 +2,51 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import sys
+from typing import Annotated
 
+import typer
+
+from entropy_mech.commands import count, number
 from entropy_mech.config import TrainConfig
-from entropy_mech.config.estimate import Assumptions, estimate, report
 from entropy_mech.config.files import load_config, run_id
+from entropy_mech.config.memory import check_memory, report
 from entropy_mech.runs.jobs import ProgressLine
 from entropy_mech.runs.store import default_store
 
 
-def register(commands) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "train",
-        help="train one policy",
-        description="Train one policy, or go on with it where it stopped.",
-        epilog="example: entropy-mech train reproduce/runs/kl_cov.toml --set seed=4",
-    )
-    parser.add_argument("config", help="TOML file, such as one of reproduce/runs/")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override one key, for instance update.learning_rate=1e-3; may be repeated",
-    )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="print the resolved configuration (JSON), estimate memory and time, and stop",
-    )
-    estimates = parser.add_argument_group("for the estimate of --dry-run")
-    estimates.add_argument("--gpus", type=int, default=8, metavar="N", help="that train (8)")
-    estimates.add_argument(
-        "--gpu-memory-gib", type=float, default=80.0, metavar="GIB", help="of each (80)"
-    )
-    estimates.add_argument(
-        "--response-tokens",
-        type=int,
-        metavar="N",
-        help="of a mean response (1024, or the limit)",
-    )
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Train; print where the run lies."""
+def train(
+    config: Annotated[str, typer.Argument(help="TOML file, such as one of reproduce/runs/")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="override a key, such as seed=4; may be repeated"
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print the configuration (JSON), say whether it fits")
+    ] = False,
+    gpus: Annotated[int, count("with --dry-run: that train", least=1)] = 8,
+    gpu_memory_gib: Annotated[float, number("with --dry-run: of each", "GIB", above=0)] = 80.0,
+) -> int:
+    """Train one policy, or go on with it where it stopped."""
     from entropy_mech.runs.find import existing_file
 
-    config = load_config(existing_file(arguments.config), arguments.overrides)
-    if arguments.dry_run:
-        estimated = _estimated(config, arguments)
-        print(config.model_dump_json(indent=2), flush=True)
-        print("\n".join([f"run {run_id(config)}", *estimated]), file=sys.stderr)
+    chosen = load_config(existing_file(config), overrides or ())
+    if dry_run:
+        memory = _memory(chosen, gpus, gpu_memory_gib)
+        print(chosen.model_dump_json(indent=2), flush=True)
+        print("\n".join([f"run {run_id(chosen)}", *memory]), file=sys.stderr)
         return 0
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from entropy_mech.train.loop import train
+    from entropy_mech.train.loop import train as train_run
 
     # Under a launcher the first process speaks for all.
     line = ProgressLine(sys.stdout if os.environ.get("RANK", "0") == "0" else io.StringIO())
-    line.note(f"run {run_id(config)}: {config.loss.method}, seed {config.seed}")
+    line.note(f"run {run_id(chosen)}: {chosen.loss.method}, seed {chosen.seed}")
 
     def show(progress) -> None:
         m = progress.metrics
@@ -76,18 +56,13 @@ def run(arguments: argparse.Namespace) -> int:
             f"reward {m['reward_mean']:.3f}",
         )
 
-    result = train(config, default_store(), report=show, say=line.note)
+    result = train_run(chosen, default_store(), report=show, say=line.note)
     line.close(f"done: {result.path}")
     return 0
 
 
-def _estimated(config: TrainConfig, arguments: argparse.Namespace) -> list[str]:
-    found = estimate(
-        config,
-        gpus=arguments.gpus,
-        gpu_memory_gib=arguments.gpu_memory_gib,
-        assume=Assumptions(response_tokens=arguments.response_tokens),
-    )
+def _memory(config: TrainConfig, gpus: int, gpu_memory_gib: float) -> list[str]:
+    found = check_memory(config, gpus=gpus, gpu_memory_gib=gpu_memory_gib)
     if found is None:
-        return [f"no estimate: the shape of {config.model.path} is not known; give a local folder"]
+        return [f"no check: the shape of {config.model.path} is not known; give a local folder"]
     return report(found)

@@ -66,7 +66,7 @@ class InstructConfig(Section):
     learning_rate: LearningRate = Field(1e-3, description="as ``base.learning_rate``")
     error_fraction: Fraction = Field(0.2, description="values that are wrong, in maths")
     code_error_fraction: Fraction = Field(
-        0.15, description="operators, and constants, that are wrong"
+        0.12, description="operators, and constants, that are wrong"
     )
     slip_fraction: Fraction = Field(0.004, description="characters that are copied wrongly")
 
@@ -94,7 +94,7 @@ class BaseModelConfig(Section):
     noisy_learning_rate: LearningRate = Field(1e-3, description="as ``learning_rate``")
     error_fraction: Fraction = Field(0.4, description="values that are wrong, in maths")
     code_error_fraction: Fraction = Field(
-        0.3, description="operators, and constants, that are wrong"
+        0.25, description="operators, and constants, that are wrong"
     )
     slip_fraction: Fraction = Field(0.004, description="characters that are copied wrongly")
     instruct: InstructConfig | None = Field(

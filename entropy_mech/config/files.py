@@ -9,10 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from entropy_mech.config import (
-    TrainConfig,
-)
-from entropy_mech.config.run import _TAGS
+from entropy_mech.config import TrainConfig
+from entropy_mech.config.run import TAGS
 from entropy_mech.errors import UserError, bad_value
 from entropy_mech.problems.toy import ALPHABET
 
@@ -27,15 +25,13 @@ _NOT_IDENTITY = {
     "checkpoint": True,
     "mirror": True,
     "engine": {"collective_timeout_s"},
-    "sampler": {"start_timeout_s", "sync_timeout_s", "sample_timeout_s", "probe_tolerance"},
+    "sampler": {"sync_timeout_s", "sample_timeout_s", "probe_tolerance"},
 }
 
 # Settings that are younger than runs that are stored. At their defaults, which change nothing, they
 # are left out of a run's name, so that those runs are found again.
 _ADDED = {"loss": ("log_ratio_clamp",)}
 
-# pydantic puts the arm of a union into the path of a field, where users do not write it.
-# pydantic's names of what a list or one name may be, which it puts into a path too.
 # Tables with keys of the user's own: one laid over another replaces it.
 _WHOLE = ("level_shares", "validation_counts")
 
@@ -116,9 +112,7 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         both_tables = isinstance(old, dict) and isinstance(value, dict)
         whole = key in _WHOLE or (
-            both_tables
-            and key in _TAGS
-            and value.get(_TAGS[key]) not in (None, old.get(_TAGS[key]))
+            both_tables and key in TAGS and value.get(TAGS[key]) not in (None, old.get(TAGS[key]))
         )
         merged[key] = _merged(old, value) if both_tables and not whole else value
     return merged

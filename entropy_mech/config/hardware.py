@@ -70,47 +70,23 @@ class TorchSamplerConfig(Section):
 
 
 class VLLMSamplerConfig(Section):
-    """Sample with vLLM; every sync is numbered, and probed against the trainer."""
+    """Sample with vLLM: an engine in each training process, on its GPU, asleep while it trains.
+
+    Every sync is numbered, and probed against the trainer.
+    """
 
     kind: Literal["vllm"] = "vllm"
-    placement: Literal["colocated", "separate"] = Field(
-        "colocated",
-        description="colocated: an engine in each training process, on its GPU, asleep while it "
-        "trains; separate: engines in processes of their own, on other GPUs or hosts",
-    )
     tensor_parallel: int = Field(
         1,
         ge=1,
         description="GPUs an engine's weights are split over; 32B in bfloat16 needs 2 of "
         "80 GB or more",
     )
-    engines: int = Field(
-        1, ge=1, description="separate engines on this host; requests are dealt among them"
-    )
-    devices: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        (),
-        description="GPUs of the separate engines, tensor_parallel for each in turn; none are the "
-        "first ones that this process sees",
-    )
-    hosts: tuple[str, ...] = Field(
-        (),
-        description="host:port of separate engines that `python -m entropy_mech.sampling.serve` "
-        "started elsewhere, in place of engines on this host",
-    )
-    sync_transport: Literal["shared_memory", "disk", "connection"] = Field(
-        "shared_memory",
-        description="how separate engines get the weights: a file in this host's memory, a file "
-        "in sync_folder, or over the engine's own connection. Colocated ones take the tensors",
-    )
-    sync_folder: str | None = Field(
-        None, min_length=1, description="for disk: a folder that trainer and engines both see"
-    )
     gpu_memory_fraction: float = Field(
         0.5,
         gt=0,
         le=1,
-        description="share of a GPU's memory that an engine takes while awake; about 0.9 for "
-        "separate ones",
+        description="share of a GPU's memory that the engine takes while awake",
     )
     max_sequences: int = Field(
         256, ge=1, description="responses that an engine samples at once; speed and memory alone"
@@ -132,48 +108,12 @@ class VLLMSamplerConfig(Section):
         description="largest gap in nats of log-probabilities, sampler to trainer, that the probe "
         "after each sync lets pass; none is 1e-3 in float32 and 0.5 in bfloat16",
     )
-    start_timeout_s: Seconds = Field(
-        900.0, description="how long a separate engine may take to load the model"
-    )
     sync_timeout_s: Seconds = Field(
         600.0, description="how long an engine may take to load new weights"
     )
     sample_timeout_s: Seconds = Field(
         3600.0, description="how long an engine may take for its share of one rollout"
     )
-
-    @model_validator(mode="after")
-    def _placement_fits(self):
-        if self.placement == "colocated":
-            for name in ("engines", "devices", "hosts"):
-                if getattr(self, name) != type(self).model_fields[name].default:
-                    raise ValueError(
-                        f"{name} = {getattr(self, name)}: colocated engines are one a training "
-                        'process, on its GPU; leave it out or give placement = "separate"'
-                    )
-        return self
-
-    @model_validator(mode="after")
-    def _engines_have_places(self):
-        if self.hosts and (self.engines > 1 or self.devices):
-            raise ValueError(
-                "hosts: each names one engine, whose GPUs are that host's; leave out engines "
-                "and devices"
-            )
-        if len(set(self.devices)) < len(self.devices):
-            raise ValueError(f"devices = {list(self.devices)}: give each GPU once")
-        for host in self.hosts:
-            name, _, port = host.rpartition(":")
-            if not name or not (port.isascii() and port.isdigit() and int(port) < 2**16):
-                raise ValueError(f"hosts = {host}: write it as host:port")
-        if self.devices and len(self.devices) != self.engines * self.tensor_parallel:
-            raise ValueError(
-                f"devices = {list(self.devices)}: {self.engines} engines of {self.tensor_parallel} "
-                f"GPUs need {self.engines * self.tensor_parallel} of them"
-            )
-        if (self.sync_transport == "disk") != (self.sync_folder is not None):
-            raise ValueError('sync_folder: is for sync_transport = "disk", which needs it')
-        return self
 
 
 SamplerConfig = Annotated[TorchSamplerConfig | VLLMSamplerConfig, Field(discriminator="kind")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -28,9 +28,6 @@ from entropy_mech.config.shapes import Architecture, architecture_at
 from entropy_mech.errors import UserError, bad_value, fraction_fix, unknown_name
 
 # -- Checks between sections ---------------------------------------------------------------------
-
-if TYPE_CHECKING:
-    from entropy_mech.config.run import TrainConfig
 
 
 def _penalty_can_act(config: TrainConfig) -> None:
@@ -109,11 +106,10 @@ def _benchmarks_keep_their_protocol(config: TrainConfig) -> None:
 
 def _engine_of_several_gpus_has_them(config: TrainConfig) -> None:
     width = getattr(config.sampler, "tensor_parallel", 1)
-    colocated = getattr(config.sampler, "placement", "") == "colocated"
-    if width > 1 and colocated and config.engine.kind == "torch":
+    if width > 1 and config.engine.kind == "torch":
         raise ValueError(
-            f"sampler.tensor_parallel = {width}: colocated engines share the training processes, "
-            'and engine.kind = "torch" has one; give "deepspeed", or sampler.placement = "separate"'
+            f"sampler.tensor_parallel = {width}: an engine is shared by that many training "
+            'processes, and engine.kind = "torch" has one; give "deepspeed"'
         )
 
 
@@ -340,9 +336,7 @@ class TrainConfig(Section):
         return self
 
 
-_TOY_SPECIAL_TOKENS = 3
-
-
+_TOY_SPECIAL_TOKENS = 3  # pad, eos and unknown, before the characters
 _TOY_POSITIONS = 128
 
 
@@ -360,6 +354,8 @@ def architecture_of(config: TrainConfig) -> Architecture | None:
     return architecture_at(config.model.path)
 
 
+# pydantic puts the arm of a union, and the kind of a list or one name, into the path of a field;
+# users do not write them.
 _ARMS: dict[str, dict[str, type[BaseModel]]] = {
     "loss": {a.model_fields["method"].default: a for a in get_args(get_args(LossConfig)[0])},
     "algorithm": {
@@ -373,11 +369,8 @@ _ARMS: dict[str, dict[str, type[BaseModel]]] = {
     },
 }
 
-
-_TAGS = {"loss": "method", "algorithm": "name", "sampler": "kind"}
-
-
-_KINDS = ("str", "tuple[str, ...]")
+TAGS = {"loss": "method", "algorithm": "name", "sampler": "kind"}
+_LIST_OR_NAME = ("str", "tuple[str, ...]")
 
 
 def user_error(error: ValidationError) -> UserError:
@@ -385,7 +378,7 @@ def user_error(error: ValidationError) -> UserError:
     first = error.errors()[0]
     arms = _ARMS.get(str(first["loc"][0]) if first["loc"] else "", {})
     path = [str(part) for i, part in enumerate(first["loc"]) if i != 1 or part not in arms]
-    path = [part for part in path if part not in _KINDS]
+    path = [part for part in path if part not in _LIST_OR_NAME]
     field, value = ".".join(path) or "config", first.get("input")
     if first["type"] == "extra_forbidden":
         known = _known_keys(path[:-1], first["loc"])
@@ -400,13 +393,13 @@ def user_error(error: ValidationError) -> UserError:
         return UserError(f"{field}.{text}" if path and not text.startswith("unknown") else text)
     choices = re.findall("'([^']*)'", first.get("ctx", {}).get("expected", ""))
     if first["type"] == "literal_error" and isinstance(value, str) and choices:
-        if path[1:] == [_TAGS.get(path[0])]:  # the other arms are choices too
+        if path[1:] == [TAGS.get(path[0])]:  # the other arms are choices too
             fields = [arm.model_fields.get(path[1]) for arm in arms.values()]
             choices = [one.default for one in fields if one is not None]
         return unknown_name(field, value, choices)
     if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        tag = f"{path[0]}.{_TAGS[path[0]]}"
-        chosen = value.get(_TAGS[path[0]]) if isinstance(value, dict) else value
+        tag = f"{path[0]}.{TAGS[path[0]]}"
+        chosen = value.get(TAGS[path[0]]) if isinstance(value, dict) else value
         if chosen is None:
             return UserError(f"{tag} is missing beside the others: give one of {', '.join(arms)}")
         return unknown_name(tag, str(chosen), arms)

@@ -9,12 +9,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
-
-# pad, eos and unknown, which the toys' tokenizer has before its characters.
+# Kinds of model, as config.json names them, whose blocks have the shape of ``Architecture``.
 _KINDS = ("qwen2", "llama", "mistral")
 
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from entropy_mech.errors import UserError, bad_value
 from entropy_mech.evaluation.load import newest_policy, open_sampler
 from entropy_mech.grading import GradingPool, Verdict
-from entropy_mech.grading.alarm import ErrorAlarm
+from entropy_mech.grading.verdict import ErrorAlarm
 from entropy_mech.problems.benchmarks import Protocol, load_sets
 from entropy_mech.problems.grading import grade_many
 from entropy_mech.problems.problem import Problem

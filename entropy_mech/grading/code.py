@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import math
 import re
@@ -32,6 +33,7 @@ class CodeTests:
     outputs: tuple = ()
     message: dict | None = None  # what goes to the tests' process
     names: frozenset[str] | None = None  # what they want of the program; None for a script
+    libraries: tuple[str, ...] = ()  # the modules that they import
     provide: bool = False  # whether the program gets the names of LeetCode's judges
 
 
@@ -92,7 +94,8 @@ def _judge_stdin(plan, program, sandbox, limits, float_tolerance) -> Verdict:
 
 
 def _judge_tests(plan, program, sandbox, limits) -> Verdict:
-    reply = sandbox.run_tests(program, plan.message, limits, provide=plan.provide)
+    about = {"names": list(plan.names), "libraries": plan.libraries, "provide": plan.provide}
+    reply = sandbox.run_tests(program, plan.message, limits, **about)
     if reply["ended"] == "timeout":
         return Verdict("timeout", f"over {limits.timeout_s:g} s", 0, plan.total)
     try:
@@ -113,13 +116,17 @@ def _prepared(plan: CodeTests, program: str) -> CodeTests:
     """Add what only the two together tell: HumanEval's function, LeetCode's provided names."""
     if plan.kind == "stdin":
         return plan
-    tree = tests_names.parsed(program)
     if "entry" in plan.message and not plan.message["entry"]:
-        entry = tests_names.entry_point(tree)
+        entry = tests_names.entry_point(tests_names.parsed(program))
         plan = replace(plan, message={**plan.message, "entry": entry})
-    classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)} if tree else set()
-    leetcode = plan.kind == "calls" or (plan.kind == "asserts" and "Solution" in classes)
+    leetcode = plan.kind == "calls" or (plan.kind == "asserts" and _defines_solution(program))
     return replace(plan, provide=leetcode)
+
+
+def _defines_solution(program: str) -> bool:
+    tree = tests_names.parsed(program) if "Solution" in program else None
+    nodes = tree.body if tree else []
+    return any(isinstance(node, ast.ClassDef) and node.name == "Solution" for node in nodes)
 
 
 def _short(text: str) -> str:
@@ -204,12 +211,13 @@ def _read(text, what: str) -> tests_names.TestText:
         raise BadTests(f"not {what}: {error}") from None
 
 
+@functools.lru_cache(maxsize=4096)  # the samples of a group have the same tests
 def _pytest_file(text: str, entry: str | None = None) -> CodeTests:
     read = _read(text, "Python")
     if not read.has_tests():
         raise BadTests("no test function and no assert")
-    total = max(1, len(read.definitions()))
-    message = {"form": "pytest", "text": text, "total": total}
+    total = max(1, len(read.tests))
+    message = {"form": "pytest", "read": read.data(), "total": total}
     return _with_names("pytest", total, message, read, entry)
 
 
@@ -222,8 +230,9 @@ def _asserts(statements: list) -> CodeTests:
     total = sum(not tests_names.is_setup(tree) for tree in trees)
     if not total:
         raise BadTests("the statements define asserts and run none")
-    message = {"form": "asserts", "statements": statements, "total": total}
-    return _with_names("asserts", total, message, _read("\n".join(statements), "Python"))
+    read = _read("\n".join(statements), "Python")
+    message = {"form": "asserts", "read": read.data(), "statements": statements, "total": total}
+    return _with_names("asserts", total, message, read)
 
 
 def _with_names(kind, total, message, read, entry=None) -> CodeTests:
@@ -231,7 +240,8 @@ def _with_names(kind, total, message, read, entry=None) -> CodeTests:
     if read.has_check() or "candidate" in read.used - read.bound_anywhere:
         message["entry"] = read.checked() or entry or ""
         wanted |= {message["entry"]} - {""}
-    return CodeTests(kind, total, message=message, names=frozenset(wanted))
+    libraries = tuple(sorted(read.libraries))
+    return CodeTests(kind, total, message=message, names=frozenset(wanted), libraries=libraries)
 
 
 def _inputs_and_outputs(tests: dict) -> CodeTests:

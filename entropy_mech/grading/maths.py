@@ -7,23 +7,38 @@ math-verify in a worker process that is killed at the time limit.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from fractions import Fraction
+from numbers import Integral, Real
 from pathlib import Path
 
 from entropy_mech.errors import bad_value, unknown_name
 from entropy_mech.grading.interpreter import interpreter
-from entropy_mech.grading.mathematics import extract
-from entropy_mech.grading.mathematics.normal import normal
+from entropy_mech.grading.mathematics.normal import (
+    MAX_ANSWER_CHARACTERS,
+    after_reasoning,
+    bare_answer,
+    boxed_answers,
+    normal,
+    unfinished_box,
+    without_filler,
+)  # fmt: skip
 from entropy_mech.grading.mathematics.structure import Closeness, Comparison, NeedsAlgebra
-from entropy_mech.grading.mathematics.words import without_filler
 from entropy_mech.grading.process import ChildGone, ChildServer, ChildTimeout, GraderFailed
-from entropy_mech.grading.references import NoReference, after_hashes, reference_texts
 from entropy_mech.grading.verdict import Verdict
 
 ANSWER_FROM = ("box", "box_or_bare", "anywhere")
 MAX_BRACE_DEPTH = 60
 LONGEST_TEXT = 100_000
+# What a missing value becomes when a table is written as text and read again.
+_MISSING = {"", "nan", "NaN", "<NA>", "NaT", "None", "null", "NULL"}
+_BOOLEANS = ("bool", "bool_")  # Python's, and NumPy's by either name
+
+
+class NoReference(ValueError):
+    """A value that no answer can be compared with; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +82,11 @@ class MathWorker:
 
         Raises GraderFailed where the worker failed by itself.
         """
-        job = {
-            "answers": answers,
-            "references": references,
-            "prose": prose,
-            "timeout_s": rules.timeout_s,
-            "relative_tolerance": rules.relative_tolerance,
-            "absolute_tolerance": rules.absolute_tolerance,
-        }
+        lists = {"answers": answers, "references": references, "prose": prose}
+        job = {**lists, **asdict(rules)}
         for last in (False, True):
             try:
-                result = self._server.ask(job, timeout_s=rules.timeout_s + 0.5)
+                result = self._server.ask(job, timeout_s=rules.timeout_s + 2)
             except ChildTimeout:
                 return {"late": True}
             except ChildGone as gone:  # it compares in a process of its own, so no answer ends it
@@ -121,7 +130,7 @@ def grade_answer(
     raw_answers = find_answers(response, rules)
     if not raw_answers:
         return Verdict("no_answer", "no \\boxed{} in the response")
-    limit = LONGEST_TEXT if rules.answer_from == "anywhere" else extract.MAX_ANSWER_CHARACTERS
+    limit = LONGEST_TEXT if rules.answer_from == "anywhere" else MAX_ANSWER_CHARACTERS
     raw_answers = [text for text in raw_answers if len(text) <= limit]
     if not raw_answers:
         return Verdict("wrong", f"the answer is longer than {limit} characters")
@@ -172,11 +181,11 @@ def find_answers(response: str, rules: MathRules) -> list[str]:
     """
     if not isinstance(response, str):
         return []
-    text = extract.after_reasoning(response, rules.reasoning_end_marks)
-    answers = extract.boxed_answers(text)
+    text = after_reasoning(response, rules.reasoning_end_marks)
+    answers = boxed_answers(text)
     if answers or rules.answer_from == "box":
         return answers
-    bare = extract.bare_answer(text)
+    bare = bare_answer(text)
     if bare is not None:
         return [bare]
     return [text.strip()] if rules.answer_from == "anywhere" and text.strip() else []
@@ -189,9 +198,65 @@ def read_references(reference: object) -> list[str]:
     """
     found = []
     for text in reference_texts(reference):
-        boxed = extract.boxed_answers(text)
-        found += boxed[-1:] or [extract.unfinished_box(after_hashes(text))]
+        boxed = boxed_answers(text)
+        found += boxed[-1:] or [unfinished_box(after_hashes(text))]
     return found
+
+
+def reference_texts(value: object) -> list[str]:
+    r"""The forms of a reference as texts: of a text, a number of any library, or several of them.
+
+    Raises NoReference for what is none: None, NaN, an empty text or list, a table.
+
+    >>> import numpy as np
+    >>> reference_texts(142.0), reference_texts(np.int64(7)), reference_texts(["1/2", 0.5])
+    (['142'], ['7'], ['1/2', '0.5'])
+    >>> reference_texts(float("nan"))
+    Traceback (most recent call last):
+        ...
+    entropy_mech.grading.maths.NoReference: nan is no reference
+    """
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    if isinstance(value, str):
+        if value.strip() in _MISSING:
+            raise NoReference(f"the reference is empty: {value!r}")
+        return [value]
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        # NumPy's own number where there is one: item() would widen a float32, and show it.
+        value = value[()] if type(value).__module__ == "numpy" else value.item()
+    if isinstance(value, (Real, Decimal)) or type(value).__name__ in _BOOLEANS:
+        return [_number_text(value)]
+    if isinstance(value, Iterable) and not isinstance(value, Mapping):
+        forms = [text for one in value for text in reference_texts(one)]
+        if forms:
+            return forms
+    raise NoReference(f"{value!r:.80} is no reference")
+
+
+def _number_text(value) -> str:
+    if type(value).__name__ in _BOOLEANS:
+        return str(bool(value))
+    if isinstance(value, Fraction):
+        return str(value)
+    number = Decimal(int(value)) if isinstance(value, Integral) else Decimal(str(value))
+    if number.is_nan():
+        raise NoReference(f"{value} is no reference")
+    if number.is_infinite():
+        return r"\infty" if number > 0 else r"-\infty"
+    text = format(number, "f")
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
+
+
+def after_hashes(text: str) -> str:
+    r"""The answer of a worked solution in GSM8K's form: what follows its last ``####``.
+
+    >>> after_hashes("24+48=<<24+48=72>>72 in all.\n#### 72")
+    '72'
+    """
+    _, hashes, answer = text.rpartition("####")
+    return answer.strip() if hashes else text
 
 
 def _depth(text: str) -> int:

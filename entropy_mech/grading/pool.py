@@ -12,12 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from entropy_mech.errors import UserError, bad_value
-from entropy_mech.grading.alarm import ERROR_LIMIT_FRACTION, ErrorAlarm
 from entropy_mech.grading.code import grade_program
 from entropy_mech.grading.maths import MathRules, MathWorker, grade_answer
 from entropy_mech.grading.process import ChildGone, ChildTimeout, GraderFailed
 from entropy_mech.grading.sandbox import Limits, Sandbox
-from entropy_mech.grading.verdict import VERDICT_NAMES, Verdict
+from entropy_mech.grading.verdict import ERROR_LIMIT_FRACTION, VERDICT_NAMES, ErrorAlarm, Verdict
 
 
 class _Worker:

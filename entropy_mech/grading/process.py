@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from entropy_mech.errors import UserError
-from entropy_mech.grading.inside import frames
+from entropy_mech.grading.inside import confine, frames
 
 START_TIMEOUT_S = 60.0
 # A start that failed is not tried again before this many times as long as it took: a batch then
@@ -245,7 +245,7 @@ class ChildServer:
             return
         for stream in (process.stdout, process.stderr):
             stream.close()  # before /proc is read, which takes a descriptor
-        below = descendants(process.pid)
+        below = confine.descendants(process.pid)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         for pid in below:
@@ -260,22 +260,3 @@ class ChildServer:
     def _cleaned(self) -> None:
         if self._after_end:
             self._after_end()
-
-
-def descendants(root: int) -> list[int]:
-    """Process ids of everything below ``root``, where /proc can tell; nearest first."""
-    children: dict[int, list[int]] = {}
-    names: list[str] = []
-    with contextlib.suppress(OSError):  # no /proc, or no descriptor left to read it with
-        names = os.listdir("/proc")
-    for name in names:
-        if name.isdigit():
-            with contextlib.suppress(OSError), open(f"/proc/{name}/stat") as file:
-                parent = int(file.read().rpartition(")")[2].split()[1])
-                children.setdefault(parent, []).append(int(name))
-    found, todo = [], [root]
-    while todo:
-        below = children.get(todo.pop(), [])
-        found += below
-        todo += below
-    return found

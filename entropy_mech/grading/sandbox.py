@@ -32,11 +32,11 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from entropy_mech.errors import UserError, bad_value, unknown_name
-from entropy_mech.grading import bubblewrap
 from entropy_mech.grading.inside import confine
 from entropy_mech.grading.interpreter import interpreter, own_environment, readable_paths
 from entropy_mech.grading.process import (
@@ -47,6 +47,13 @@ from entropy_mech.grading.process import (
 )
 
 INSIDE = Path(__file__).with_name("inside")
+BOX = "/box"  # the one writable folder inside
+SYSTEM_PATHS = (
+    "/usr", "/lib", "/lib64", "/lib32", "/bin", "/etc/ld.so.cache", "/etc/alternatives",
+)  # fmt: skip
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+_STREAMS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
+            "stderr": "/proc/self/fd/2"}  # fmt: skip
 MODES = ("auto", "bubblewrap", "kernel")
 # User numbers that no system hands out (systemd reserves those below and above for its own).
 _FIRST_USER, _USERS = 1_879_048_192, 1 << 20
@@ -113,16 +120,19 @@ class Sandbox:
         return self._ask(job, limits or Limits())
 
     def run_tests(
-        self, program: str, tests: dict, limits: Limits | None = None, *, provide: bool = False
-    ) -> dict:
-        """Run tests against a program in another process; see ``inside/checker.py`` for forms.
+        self, program: str, tests: dict, limits: Limits | None = None, *,
+        names: Iterable[str] = (), libraries: Iterable[str] = (), provide: bool = False,
+    ) -> dict:  # fmt: skip
+        """Run tests against a program in another process; see ``inside/forms.py`` for forms.
 
-        ``provide`` gives the program the names that LeetCode's judges provide.
+        ``names`` are those of the program that the tests ask for first, ``libraries`` the modules
+        that they import; ``provide`` gives the program the names that LeetCode's judges provide.
 
         Returns ``{"ended", "exit", "result"}``, the result being the tests' JSON report. The
         tests never enter a process that runs the program. Raises as ``run_stdin`` does.
         """
-        job = {"kind": "tests", "program": program, "provide": provide}
+        about = {"names": [*names], "libraries": [*libraries], "provide": provide}
+        job = {"kind": "tests", "program": program, **about}
         reply = self._ask(job, limits or Limits(), tests)
         if reply["ended"] == "exit" and (reply["exit"] or 0) < 0 and not reply["result"]:
             raise ChildGone(f"the tests' process was killed by signal {-reply['exit']}")
@@ -189,18 +199,18 @@ class Sandbox:
         python = interpreter()
         user = _user_number() if os.getuid() == 0 else None
         reads = readable_paths(str(INSIDE))
-        config = {"mode": self.mode, "user": user, "keep_reading": False, "folder": bubblewrap.BOX}
+        config = {"mode": self.mode, "user": user, "keep_reading": False, "folder": BOX}
         config["import_paths"] = [*reads, "/usr"]
         run = [python, "-s", "-P", "-B", str(INSIDE / "server.py")]
         if self.mode == "bubblewrap":
             # A set-uid bwrap would lose LD_LIBRARY_PATH, and needs none itself.
             own = [word for item in own_environment().items() for word in ("--setenv", *item)]
-            return [*bubblewrap.command(reads), *own, *run, json.dumps(config)]
+            return [*bubblewrap_command(reads), *own, *run, json.dumps(config)]
         self._folder = config["folder"] = tempfile.mkdtemp(prefix="sandbox-")
         if user is not None:
             config["keep_reading"] = _needs_rights_to_read(reads)
             os.chown(self._folder, user, user)
-        config["read_paths"] = [*reads, *bubblewrap.SYSTEM_PATHS, *bubblewrap.DEVICES]
+        config["read_paths"] = [*reads, *SYSTEM_PATHS, *DEVICES]
         return [*run, json.dumps(config)]
 
     def _clean(self) -> None:
@@ -275,3 +285,48 @@ def describe_sandbox() -> str:
         text = f"{sandbox.mode} ({', '.join(sandbox.protections) or 'no protections'})"
         lacking = sandbox.lacking(Limits())
     return "; ".join(filter(None, [text, lacking, _bubblewrap_fault(sys.executable)]))
+
+
+# -- the bubblewrap command: name spaces of its own, a system of the few folders needed ----------
+def bubblewrap_command(reads: list[str]) -> list[str]:
+    """The bwrap command. Root needs no user name space, only the right to become someone else."""
+    words = [shutil.which("bwrap") or "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net"]
+    words += ["--unshare-uts", "--unshare-cgroup-try", "--as-pid-1"]
+    if os.getuid() == 0:
+        words += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    else:
+        words += ["--unshare-user"]
+    made = {"/", "/usr"}
+    for path in SYSTEM_PATHS:
+        if os.path.exists(path):
+            words += [*_folders(path, made), "--ro-bind", path, path]
+    for path in reads:
+        if path != "/usr" and not path.startswith("/usr/"):
+            words += [*_folders(path, made), "--ro-bind", path, path]
+    words += ["--proc", "/proc", "--perms", "0755", "--dir", "/dev"]
+    for device in DEVICES:
+        words += ["--dev-bind", device, device]
+    for name, target in _STREAMS.items():
+        words += ["--symlink", target, f"/dev/{name}"]
+    if _bwrap_knows("--size"):
+        words += ["--size", str(256 << 20)]
+    words += ["--perms", "1777", "--tmpfs", BOX, "--symlink", BOX, "/dev/shm"]
+    if "/tmp" not in made:  # else the interpreter itself lies there
+        words += ["--symlink", BOX, "/tmp"]
+    return [*words, "--remount-ro", "/", "--chdir", BOX]
+
+
+def _folders(path: str, made: set[str]) -> list[str]:
+    """Create the folders above a path, readable by all (bwrap would close them to others)."""
+    arguments = []
+    for folder in reversed(Path(path).parents):
+        if str(folder) not in made:
+            made.add(str(folder))
+            arguments += ["--perms", "0755", "--dir", str(folder)]
+    return arguments
+
+
+@functools.cache
+def _bwrap_knows(option: str) -> bool:
+    run = subprocess.run(["bwrap", "--help"], capture_output=True, text=True, timeout=10)
+    return option in run.stdout

@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 from entropy_mech.errors import bad_value
 from entropy_mech.grading import GradingPool, Verdict
-from entropy_mech.grading.alarm import ErrorAlarm
 from entropy_mech.grading.pool import default_pool
-from entropy_mech.grading.verdict import VERDICT_NAMES, RewardRule
+from entropy_mech.grading.verdict import VERDICT_NAMES, ErrorAlarm, RewardRule
 
 # TRL leaves out what nobody could judge, so that some of it does no harm.
 _TRLS_LIMIT_FRACTION = 0.5

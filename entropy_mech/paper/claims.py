@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import inf
 
-import numpy as np
-from scipy.special import stdtrit
+from entropy_mech.paper.statistics import Interval
 
 REPRODUCED = "reproduced at this scale"
 NOT_AT_THIS_SCALE = "not at this scale"
@@ -21,52 +19,74 @@ MIN_REPLICATES = 3
 
 
 @dataclass(frozen=True)
+class Range:
+    """Where the whole interval must lie for a claim to be reproduced, or to be contradicted.
+
+    Reproduced from ``least`` to ``most``; contradicted at or below ``contradicted_below``, or at
+    or above ``contradicted_above``; in between the paper's effect is not there at this scale.
+    """
+
+    least: float = -inf
+    most: float = inf
+    contradicted_below: float = -inf
+    contradicted_above: float = inf
+
+
+def at_least(least: float, *, contradicted_below: float = -inf) -> Range:
+    """Return the range of a claim that something is large."""
+    return Range(least, contradicted_below=contradicted_below)
+
+
+def at_most(most: float, *, contradicted_above: float = inf) -> Range:
+    """Return the range of a claim that something is small."""
+    return Range(most=most, contradicted_above=contradicted_above)
+
+
+@dataclass(frozen=True)
 class Claim:
     """A statement, the paper's number for it, ours with an interval, and what would satisfy it.
 
     Attributes:
         statement: what is claimed, in a sentence, with the unit of the number.
         paper: the paper's number, in words.
-        estimate: ours.
-        low: lower end of its 95 % interval.
-        high: upper end.
-        replicates: how many independent values stand behind the interval.
-        holds: (least, most): the claim is reproduced if the whole interval lies in this range.
-        contradicted: (least, most) or None: contradicted if the whole interval lies in this one.
+        interval: our number over independent replicates.
+        judged_by: where the whole interval has to lie.
         of: what the replicates are.
+
+    >>> from entropy_mech.paper.statistics import mean_interval
+    >>> Claim("x is 2", "2", mean_interval([1.9, 2.0, 2.1]), Range(1.5, 2.5)).verdict
+    'reproduced at this scale'
 
     """
 
     statement: str
     paper: str
-    estimate: float
-    low: float
-    high: float
-    replicates: int
-    holds: tuple[float, float]
-    contradicted: tuple[float, float] | None = None
+    interval: Interval
+    judged_by: Range
     of: str = "seeds"
 
     @property
     def verdict(self) -> str:
         """One of the four verdicts; none is given on fewer than ``MIN_REPLICATES`` values."""
-        if self.replicates < MIN_REPLICATES or not math.isfinite(self.low + self.high):
+        low, high, bounds = self.interval.low, self.interval.high, self.judged_by
+        if self.interval.n < MIN_REPLICATES or not math.isfinite(low + high):
             return NO_VERDICT
-        if _inside(self.low, self.high, self.holds):
+        if bounds.least <= low and high <= bounds.most:
             return REPRODUCED
-        if self.contradicted is not None and _inside(self.low, self.high, self.contradicted):
+        if high <= bounds.contradicted_below or low >= bounds.contradicted_above:
             return CONTRADICTED
         return NOT_AT_THIS_SCALE
 
     @property
     def ours(self) -> str:
         """Our number with its interval, in words."""
-        number = f"{self.estimate:.3g}"
-        if self.replicates < 2:
-            return f"{number} (one of the {self.of}: no interval)"
-        return f"{number} [{self.low:.3g}, {self.high:.3g}], 95 %, {self.replicates} {self.of}"
+        found = self.interval
+        if found.n < 2:
+            return f"{found.estimate:.3g} (one of the {self.of}: no interval)"
+        bounds = f"[{found.low:.3g}, {found.high:.3g}]"
+        return f"{found.estimate:.3g} {bounds}, 95 %, {found.n} {self.of}"
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, str]:
         """Return the claim as a table row."""
         return _row(self)
 
@@ -90,84 +110,11 @@ class Fact:
             return NO_VERDICT
         return HOLDS if self.holds else DOES_NOT_HOLD
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, str]:
         """Return the fact as a table row."""
         return _row(self)
 
 
-def _row(claim: Claim | Fact) -> dict[str, Any]:
-    return {
-        "claim": claim.statement,
-        "paper": claim.paper,
-        "ours": claim.ours,
-        "verdict": claim.verdict,
-    }
-
-
-def over_replicates(
-    statement: str,
-    paper: str,
-    values: Sequence[float],
-    *,
-    holds: tuple[float, float],
-    contradicted: tuple[float, float] | None = None,
-    of: str = "seeds",
-) -> Claim:
-    """Make a claim from one value a replicate: their mean and its 95 % t-interval.
-
-    >>> over_replicates("x is 2", "2", [1.9, 2.0, 2.1], holds=(1.5, 2.5)).verdict
-    'reproduced at this scale'
-    """
-    values = np.asarray(values, dtype=float)
-    mean, n = float(values.mean()), len(values)
-    half = math.nan
-    if n > 1:
-        half = float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / math.sqrt(n))
-    return Claim(statement, paper, mean, mean - half, mean + half, n, holds, contradicted, of)
-
-
-def over_ratios(
-    statement: str,
-    paper: str,
-    ratios: Sequence[float],
-    *,
-    holds: tuple[float, float],
-    contradicted: tuple[float, float] | None = None,
-    of: str = "seeds",
-) -> Claim:
-    """Make a claim from positive ratios: geometric mean, and its interval taken on the logarithms.
-
-    Twice as much and half as much are then equally far from 1, as they should be.
-
-    >>> round(over_ratios("x", "", [0.5, 1.0, 2.0], holds=(0.1, 9.0)).estimate, 9)
-    1.0
-    """
-    log = over_replicates(statement, paper, np.log(np.asarray(ratios, dtype=float)), holds=holds)
-    ends = np.exp([log.estimate, log.low, log.high]).tolist()
-    return Claim(statement, paper, *ends, log.replicates, holds, contradicted, of)
-
-
-def over_correlations(
-    statement: str,
-    paper: str,
-    correlations: Sequence[float],
-    *,
-    holds: tuple[float, float],
-    contradicted: tuple[float, float] | None = None,
-    of: str = "seeds",
-) -> Claim:
-    """Make a claim from correlations: the interval is taken on Fisher's z, so it stays within 1.
-
-    A correlation of exactly 1 or -1 has no z; it counts as 1e-6 short of it.
-
-    >>> over_correlations("r", "", [0.98, 0.99, 0.97], holds=(0.9, 1.0)).high < 1
-    True
-    """
-    r = np.clip(np.asarray(correlations, dtype=float), -1 + 1e-6, 1 - 1e-6)
-    z = over_replicates(statement, paper, np.arctanh(r), holds=holds)
-    ends = np.tanh([z.estimate, z.low, z.high]).tolist()
-    return Claim(statement, paper, *ends, z.replicates, holds, contradicted, of)
-
-
-def _inside(low: float, high: float, bounds: tuple[float, float]) -> bool:
-    return bounds[0] <= low and high <= bounds[1]
+def _row(claim: Claim | Fact) -> dict[str, str]:
+    names = {"claim": "statement", "paper": "paper", "ours": "ours", "verdict": "verdict"}
+    return {column: getattr(claim, name) for column, name in names.items()}

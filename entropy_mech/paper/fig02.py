@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from math import inf
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from entropy_mech.paper import published
-from entropy_mech.paper.claims import Claim, Fact, over_replicates
+from entropy_mech.paper import published, style
+from entropy_mech.paper.claims import Claim, Fact, at_least
 from entropy_mech.paper.law_groups import LAST_VALIDATIONS, validated
-from entropy_mech.paper.models import BASE_MODELS
-from entropy_mech.paper.style import ACCURACY_COLOUR, ENTROPY_COLOUR, panels, seeds_of
+from entropy_mech.paper.statistics import mean_interval
 
 # -- Claims --------------------------------------------------------------------------------------
 
@@ -22,8 +22,7 @@ DOMAINS = {"fig03": "maths", "fig04": "code"}
 EARLY = (1 / 12, 1 / 3)  # of training: the paper's 200 and 800 of 2,400 gradient steps
 MEASURES = {"entropy": "entropy spent", "gain": "gain made"}
 _COLUMNS = {"entropy": "entropy_nats", "gain": "validation_accuracy"}
-_GRID = np.linspace(0.0, 1.0, 61)
-_LEAST_MOVE = 0.02  # nats, and accuracy: below it a model's own share is noise over noise
+_GRID = tuple(np.linspace(0.0, 1.0, 61))
 
 
 def by_domain(frame: pd.DataFrame) -> pd.DataFrame:
@@ -82,50 +81,15 @@ def shares(frame: pd.DataFrame, at: tuple[float, ...] = EARLY) -> pd.DataFrame:
     ).reset_index()
 
 
-def courses(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return ``shares`` on a fine grid from 0 to 1, for drawing."""
-    return shares(frame, tuple(_GRID)) if len(frame) else pd.DataFrame()
-
-
-def shares_by_model(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return each model's own moves and shares, means over seeds; a tiny move has no share."""
-    if frame.empty:
-        return pd.DataFrame()
-    labels = by_domain(frame).groupby("run")[["domain", "model"]].first()
-    means = moves(frame, np.array(EARLY)).groupby(["run", "at"], sort=False).mean().reset_index()
-    rows = {}
-    for row in means.itertuples():
-        entry = rows.setdefault(
-            row.run,
-            {"domain": labels.loc[row.run, "domain"],
-             "model": BASE_MODELS[labels.loc[row.run, "model"]].label,
-             "entropy spent (nats)": row.entropy_all, "gain (fraction)": row.gain_all,
-             "note": ""},
-        )  # fmt: skip
-        for name, title in MEASURES.items():
-            move, whole = getattr(row, name), getattr(row, f"{name}_all")
-            entry[f"{title}, first {_part(row.at)}"] = (
-                move / whole if whole > _LEAST_MOVE else np.nan
-            )
-            if whole <= _LEAST_MOVE and title not in entry["note"]:
-                entry["note"] += f"{title}: moved less than {_LEAST_MOVE} or backwards. "
-    table = pd.DataFrame(rows.values())
-    return table[[*(c for c in table if c != "note"), "note"]]
-
-
 def paper_shares() -> pd.DataFrame:
     """Return the printed shares of Fig. 2: at, entropy, gain (means of eleven runs)."""
     table = published.printed().query("place == 'fig02'").set_index("quantity")["value"]
-    rows = []
-    for at, steps in zip(EARLY, (200, 800), strict=True):
-        rows.append(
-            {
-                "at": at,
-                "entropy": table[f"share of the entropy spent in the first {steps} of 2400 steps"],
-                "gain": table[f"share of the gain made in the first {steps} of 2400 steps"],
-            }
-        )
-    return pd.DataFrame(rows)
+    text = "share of the {} in the first {} of 2400 steps"
+    columns = {
+        name: [table[text.format(title, steps)] for steps in (200, 800)]
+        for name, title in {"entropy": "entropy spent", "gain": "gain made"}.items()
+    }
+    return pd.DataFrame({"at": EARLY, **columns})
 
 
 def published_shares() -> pd.DataFrame:
@@ -133,16 +97,15 @@ def published_shares() -> pd.DataFrame:
 
     Shares are of the curve's own length, about 2,500 steps; the authors smoothed it.
     """
-    rows = {at: {"at": at} for at in EARLY}
-    series = published.load("fig01_left").groupby("series")
-    names = {"training_entropy": "entropy", "test_accuracy_pct": "gain"}
-    for series_name, name in names.items():
-        part = series.get_group(series_name).sort_values("step")
-        first, end = part["value"].iloc[0], part["value"].tail(LAST_VALIDATIONS).mean()
-        for at in EARLY:
-            value = np.interp(at * part["step"].max(), part["step"], part["value"])
-            rows[at][name] = float((value - first) / (end - first))
-    return pd.DataFrame(rows.values())
+    curves = dict(iter(published.load("fig01_left").groupby("series")))
+    names = {"entropy": "training_entropy", "gain": "test_accuracy_pct"}
+    return pd.DataFrame({"at": EARLY, **{k: _shares_of(curves[v]) for k, v in names.items()}})
+
+
+def _shares_of(curve: pd.DataFrame) -> np.ndarray:
+    first, end = curve["value"].iloc[0], curve["value"].tail(LAST_VALIDATIONS).mean()
+    at = np.multiply(EARLY, curve["step"].max())
+    return (np.interp(at, curve["step"], curve["value"]) - first) / (end - first)
 
 
 def early_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
@@ -155,13 +118,12 @@ def early_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
         models = part["models"].max()
         for name, title in MEASURES.items():
             claims.append(
-                over_replicates(
+                Claim(
                     f"{domain.capitalize()}, {models} models: the first {_part(at)} of training "
                     f"has at least {100 * bounds[at]:.0f} % of the {title} (share)",
                     f"{paper.loc[at, name]:.2f} (mean of 11 runs, Fig. 2)",
-                    part[name],
-                    holds=(bounds[at], inf),
-                    contradicted=(-inf, at),  # no faster than evenly
+                    mean_interval(part[name]),
+                    at_least(bounds[at], contradicted_below=at),  # no faster than evenly
                 )
             )
     return claims
@@ -169,19 +131,17 @@ def early_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
 
 def _published_facts() -> list[Fact]:
     printed, read = paper_shares(), published_shares()
-    facts = []
-    for (_, paper), (_, ours) in zip(printed.iterrows(), read.iterrows(), strict=True):
-        for name, title in MEASURES.items():
-            facts.append(
-                Fact(
-                    f"The first {_part(paper['at'])} of the run of Fig. 1 left has the printed "
-                    f"share of the {title}, within 0.1",
-                    f"{paper[name]:.2f} (mean of 11 runs, Fig. 2)",
-                    f"{ours[name]:.2f} (Qwen2.5-7B, digitised)",
-                    abs(paper[name] - ours[name]) <= 0.1,
-                )
-            )
-    return facts
+    return [
+        Fact(
+            f"The first {_part(at)} of the run of Fig. 1 left has the printed share of the "
+            f"{title}, within 0.1",
+            f"{printed.loc[row, name]:.2f} (mean of 11 runs, Fig. 2)",
+            f"{read.loc[row, name]:.2f} (Qwen2.5-7B, digitised)",
+            abs(printed.loc[row, name] - read.loc[row, name]) <= 0.1,
+        )
+        for row, at in enumerate(EARLY)
+        for name, title in MEASURES.items()
+    ]
 
 
 def _late_from(steps: pd.Series) -> int:
@@ -196,9 +156,8 @@ def _part(at: float) -> str:
 
 # -- Drawing -------------------------------------------------------------------------------------
 
-_COLOURS = {"entropy": ENTROPY_COLOUR, "gain": ACCURACY_COLOUR}
 _PARTS = ("first 1/12", "1/12 to 1/3", "last 2/3")
-_WIDTH = 0.2
+_COLOURS = dict(zip(MEASURES.values(), (style.ENTROPY_COLOUR, style.ACCURACY_COLOUR), strict=True))
 
 
 def early_figure(frame: pd.DataFrame) -> Figure:
@@ -208,58 +167,61 @@ def early_figure(frame: pd.DataFrame) -> Figure:
     one run that could be digitised.
     """
     if frame.empty:
-        return panels([[partial(_bars, None, "Paper: Fig. 2, mean of 11 runs")]], width_in=7.5)
-    frame = by_domain(frame)
+        run = partial(_bars, published_shares(), "Qwen2.5-7B of Fig. 1", "Paper: Fig. 2, 11 runs")
+        return style.panels([[run]], width_in=7.5)
     rows = []
-    for domain, part in frame.groupby("domain", sort=False):
-        title = f"{domain.capitalize()}: {part['model'].nunique()} models, {seeds_of(part)}"
-        rows.append([partial(_bars, part, title), partial(_courses, part, title)])
-    return panels(rows, row_height_in=3.9)
+    for domain, part in by_domain(frame).groupby("domain", sort=False):
+        title = f"{domain.capitalize()}: {part['model'].nunique()} models, {style.seeds_of(part)}"
+        draws = partial(_bars, shares(part), "ours", title), partial(_courses, part, title)
+        rows.append(draws)
+    return style.panels(rows, row_height_in=3.9)
 
 
-def _bars(frame: pd.DataFrame | None, title: str, ax: Axes) -> Axes:
-    """Draw bars of each part's share: ours filled, the paper's hatched, side by side."""
-    x, paper = np.arange(len(_PARTS)), _parts(paper_shares())
-    for i, (name, label) in enumerate(MEASURES.items()):
-        colour, left = _COLOURS[name], x + (2 * i - 1.5) * _WIDTH
-        theirs = {"fill": False, "edgecolor": colour, "hatch": "///", "label": f"{label}, paper"}
-        if frame is None:
-            run = {"color": colour, "alpha": 0.75, "label": f"{label}, Qwen2.5-7B of Fig. 1"}
-            ax.bar(left, _parts(published_shares())[name], _WIDTH, **run)
-        else:
-            seeds = [_parts(part)[name] for _, part in shares(frame).groupby("seed")]
-            mean, low, high = (f(seeds, axis=0) for f in (np.mean, np.min, np.max))
-            ax.bar(left, mean, _WIDTH, color=colour, label=f"{label}, ours")
-            ax.vlines(left, low, high, color="k", lw=1)
-        bars = ax.bar(left + _WIDTH, paper[name], _WIDTH, **theirs)
-        ax.bar_label(bars, [f"{v:.2f}" for v in paper[name]], fontsize="x-small", padding=1)
+def _bars(table: pd.DataFrame, whose: str, title: str, ax: Axes) -> Axes:
+    """Draw the share of each part of training: ``table``'s filled, the paper's hatched."""
+    bars = pd.concat([_parts(paper_shares(), "paper"), _parts(table, whose)])
+    order = [f"{measure}, {name}" for measure in _COLOURS for name in (whose, "paper")]
+    colours = [colour for colour in _COLOURS.values() for _ in range(2)]
+    sns.barplot(
+        bars, x="part", y="share", hue="what", hue_order=order, palette=colours, saturation=1,
+        errorbar=("pi", 100), err_kws={"lw": 1, "color": "k"}, ax=ax,
+    )  # fmt: skip
+    for theirs, colour in zip(ax.containers[1::2], _COLOURS.values(), strict=True):
+        plt.setp(theirs, fill=False, edgecolor=colour, hatch="///")
+        ax.bar_label(theirs, fmt="%.2f", fontsize="x-small", padding=1)
     ax.axhline(0.0, color="0.5", lw=0.8)
     ax.margins(y=0.12)
-    ax.set_xticks(x, labels=_PARTS)
     ax.set(xlabel="part of training", ylabel="share of the whole move", title=title)
-    ax.legend(frameon=False, fontsize="small")
+    ax.legend(ax.containers, order)
     return ax
 
 
 def _courses(frame: pd.DataFrame, title: str, ax: Axes) -> Axes:
     """Draw both shares against the share of training done; the paper's shares as stars."""
-    table, paper = courses(frame), paper_shares()
-    for name, label in MEASURES.items():
-        by_share = table.groupby("at")[name]
-        mean, colour = by_share.mean(), _COLOURS[name]
-        ax.fill_between(mean.index, by_share.min(), by_share.max(), color=colour, alpha=0.18, lw=0)
-        ax.plot(mean.index, mean, color=colour, lw=1.6, label=f"{label}, ours")
-        ax.plot(paper["at"], paper[name], "*", ms=11, mfc="none", mec=colour,
-                label=f"{label}, paper")  # fmt: skip
+    ours, paper = (_long(table) for table in (shares(frame, _GRID), paper_shares()))
+    named = {"x": "at", "y": "share", "hue": "measure", "palette": _COLOURS, "ax": ax}
+    sns.lineplot(ours, errorbar=("pi", 100), err_kws={"lw": 0}, **named)
+    sns.scatterplot(paper, marker="*", s=170, legend=False, **named)
     ax.plot([0, 1], [0, 1], color="0.6", lw=1, ls=":", label="evenly")
+    ax.plot([], [], "*", color="0.4", ms=10, label="the paper's")
     ax.set_xticks([0, *EARLY, 1], labels=["0", "1/12", "1/3", "1"])
     ax.set(xlabel="share of training done", ylabel="share of the whole move", title=title)
-    ax.legend(frameon=False, fontsize="small", loc="lower right")
+    ax.legend(loc="lower right")
     return ax
 
 
-def _parts(table: pd.DataFrame) -> pd.DataFrame:
-    """Turn shares up to 1/12 and 1/3 into those of the three parts, in order."""
-    table = table.sort_values("at")[list(MEASURES)].reset_index(drop=True)
-    table.loc[len(table)] = 1.0
-    return table.diff().fillna(table.iloc[[0]])
+def _long(table: pd.DataFrame) -> pd.DataFrame:
+    """Return shares with a row a measure: the columns measure and share."""
+    kept = [name for name in table if name not in (*MEASURES, "models")]
+    return table.rename(columns=MEASURES).melt(kept, list(_COLOURS), "measure", "share")
+
+
+def _parts(table: pd.DataFrame, whose: str) -> pd.DataFrame:
+    """Turn shares up to 1/12 and 1/3 into those of the three parts, a row a part and measure."""
+    runs = [part for _, part in table.groupby("seed")] if "seed" in table else [table]
+    rows = []
+    for part in runs:
+        whole = pd.concat([part[list(MEASURES)], pd.DataFrame({name: [1.0] for name in MEASURES})])
+        steps = whole.diff().fillna(whole.iloc[[0]]).assign(part=_PARTS)
+        rows.append(_long(steps))
+    return pd.concat(rows).assign(what=lambda frame: frame["measure"] + f", {whose}")

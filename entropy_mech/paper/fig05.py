@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -12,28 +10,22 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from entropy_mech.errors import UserError
-from entropy_mech.law.fit import LawFit, fit_law
 from entropy_mech.law.report import forecast_law
-from entropy_mech.paper import published
-from entropy_mech.paper.claims import Claim, Fact, over_ratios, over_replicates
+from entropy_mech.paper import published, style
+from entropy_mech.paper.claims import Claim, Fact, at_most
 from entropy_mech.paper.fig02 import by_domain
-from entropy_mech.paper.law_groups import by_model, validated
+from entropy_mech.paper.law_groups import by_model, colours_of, fit_or_note, law_curve, validated
 from entropy_mech.paper.law_of_run import forecast
 from entropy_mech.paper.published import published_run
-from entropy_mech.paper.style import (
-    LOWEST_NATS,
-    ORDINAL_COLOURS,
-    log_entropy_axis,
-    panels,
-    seeds_of,
-)
+from entropy_mech.paper.statistics import mean_interval, ratio_interval
 
 # -- Claims --------------------------------------------------------------------------------------
 
 FRACTIONS = (0.15, 0.25, 0.33)
 OWN, ALL_SEEDS = "the run's own", "all seeds'"
-_RMSE, _LAST = "RMSE over the rest (points)", "|error| at the last"
+_BY = ["domain", "group"]
+_KEYS = (*_BY, "seed", "fraction", "points", "n_fitted")
+_NUMBERS = ("rmse", "last_error", "naive_rmse", "naive_last_error", "a", "b")
 
 
 def forecast_runs(frame: pd.DataFrame) -> pd.DataFrame:
@@ -59,73 +51,30 @@ def forecasts(frame: pd.DataFrame, fractions: tuple[float, ...] = FRACTIONS) -> 
     n_fitted, rmse, last_error, naive_rmse, naive_last_error (fractions; errors observed less
     predicted), a, b, note (why there is no fit).
     """
-    rows = []
-    for (domain, group), runs in validated(frame).groupby(["domain", "group"], sort=False):
+    rows, points = [], validated(frame) if len(frame) else frame
+    for (domain, group), runs in points.groupby(_BY, sort=False) if len(points) else ():
         for fraction in fractions:
             early = runs[early_points(runs, fraction)]
             for seed, run in runs.groupby("seed"):
                 own = early[early["seed"] == seed]
                 later = run.drop(own.index)
-                for points, fitted in ((OWN, own), (ALL_SEEDS, early)):
-                    rows.append(
-                        {"domain": domain, "group": group, "seed": seed, "fraction": fraction,
-                         "points": points, "n_fitted": len(fitted)}
-                        | _errors(fitted, later, last_seen=own)
-                    )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def early_fit(points: pd.DataFrame) -> LawFit | None:
-    """Return the law through validated points, or None where it cannot be fitted."""
-    try:
-        return fit_law(points["entropy_nats"], points["validation_accuracy"])
-    except UserError:
-        return None
-
-
-def forecast_table(frame: pd.DataFrame, by: Sequence[str] = ("domain", "group")) -> pd.DataFrame:
-    """Return ``forecasts`` for the reader: means over seeds, in percentage points.
-
-    ``by`` is what has rows of its own beside the fraction and the choice of points; without
-    ``group``, means over models, as the paper prints them.
-    """
-    if frame.empty:
-        return paper_forecast_errors()
-    table = forecasts(frame)
-    table["last"], table["naive_last"] = table["last_error"].abs(), table["naive_last_error"].abs()
-    groups = table.groupby([*by, "points", "fraction"], sort=False)
-    percent = 100 * groups[["rmse", "naive_rmse", "last", "naive_last"]].mean()
-    return (
-        percent.round(2)
-        .rename(
-            columns={
-                "rmse": _RMSE,
-                "naive_rmse": "naive RMSE",
-                "last": _LAST,
-                "naive_last": "naive |error| at the last",
-            }
-        )
-        .assign(
-            fitted=groups["n_fitted"].min(),
-            note=groups["note"].agg(lambda note: "; ".join(sorted(set(note) - {""}))),
-        )
-    )
+                for whose, fitted in ((OWN, own), (ALL_SEEDS, early)):
+                    errors = _errors(fitted, later, last_seen=own)
+                    row = dict(zip(_KEYS, (domain, group, seed, fraction, whose, len(fitted))))  # noqa: B905
+                    rows.append(row | errors)
+    return pd.DataFrame(rows, columns=[*_KEYS, *_NUMBERS, "note"])
 
 
 def paper_forecast_errors() -> pd.DataFrame:
     """Return the printed errors of Fig. 5 in percentage points: rows maths, code."""
     value = published.printed().query("place == 'fig05'").set_index("quantity")["value"]
-    kinds = {
-        "RMSE over the rest (points)": "over all steps",
-        "error at the last": "at the last step",
+    columns = {"RMSE over the rest": "over all steps", "error at the last": "at the last step"}
+    rows = {"maths": "mathematics", "code": "code"}
+    errors = {
+        column: [value[f"forecast RMSE {where} on {name}"] for name in rows.values()]
+        for column, where in columns.items()
     }
-    names = {"maths": "mathematics", "code": "code"}
-    return pd.DataFrame(
-        {
-            kind: {d: value[f"forecast RMSE {where} on {name}"] for d, name in names.items()}
-            for kind, where in kinds.items()
-        }
-    )
+    return pd.DataFrame(errors, index=list(rows))
 
 
 def forecast_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
@@ -138,27 +87,25 @@ def forecast_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
         seeds, models = part.groupby("seed"), part["group"].nunique()
         rmse, last = paper.loc[domain]
         word = f"{domain.capitalize()}, {models} models, fitted on the first 15 %"
+        error = seeds["rmse"].agg(_plain_mean)
         claims += [
-            over_replicates(
+            Claim(
                 f"{word}: RMSE over the rest at most 0.05 (mean over models, fraction)",
                 f"{rmse / 100:.3f} (mean of 4 models, Fig. 5)",
-                seeds["rmse"].agg(_plain_mean),
-                holds=(-inf, 0.05),
-                contradicted=(0.1, inf),
+                mean_interval(error),
+                at_most(0.05, contradicted_above=0.1),
             ),
-            over_replicates(
+            Claim(
                 f"{word}: error at the last validation at most 0.05 (the same)",
                 f"{last / 100:.3f} (the same)",
-                seeds["last_error"].agg(lambda error: _plain_mean(error.abs())),
-                holds=(-inf, 0.05),
-                contradicted=(0.1, inf),
+                mean_interval(seeds["last_error"].agg(lambda last: _plain_mean(last.abs()))),
+                at_most(0.05, contradicted_above=0.1),
             ),
-            over_ratios(
+            Claim(
                 f"{word}: RMSE below the naive forecast's, last value carried forward (ratio)",
                 "no naive forecast given",
-                seeds["rmse"].agg(_plain_mean) / seeds["naive_rmse"].agg(_plain_mean),
-                holds=(0.0, 1.0),
-                contradicted=(1.0, inf),
+                ratio_interval(error / seeds["naive_rmse"].agg(_plain_mean)),
+                at_most(1.0, contradicted_above=1.0),
             ),
         ]
     return claims
@@ -198,27 +145,20 @@ def _published_facts() -> list[Fact]:
 def _errors(
     fitted: pd.DataFrame, later: pd.DataFrame, *, last_seen: pd.DataFrame
 ) -> dict[str, Any]:
+    """Return what the law and the naive forecast miss; NaN and a note where there is none."""
+    if not len(later) or not len(last_seen):
+        note = "no validation to fit, or none to forecast"
+        return dict.fromkeys(_NUMBERS, np.nan) | {"note": note}
+    fit = fit_or_note(fitted["entropy_nats"], fitted["validation_accuracy"])
     scores = later["validation_accuracy"].to_numpy()
-    nothing = {"rmse": np.nan, "last_error": np.nan, "naive_rmse": np.nan,
-               "naive_last_error": np.nan, "a": np.nan, "b": np.nan}  # fmt: skip
-    if not len(scores) or not len(last_seen):
-        return nothing | {"note": "no validation to fit, or none to forecast"}
     naive = scores - last_seen["validation_accuracy"].iloc[-1]
-    result = nothing | {
-        "naive_rmse": float(np.sqrt(np.mean(naive**2))),
-        "naive_last_error": float(naive[-1]),
-    }
-    try:
-        fit = fit_law(fitted["entropy_nats"], fitted["validation_accuracy"])
-    except UserError as error:
-        return result | {"note": f"no fit: {error}"}
-    error = scores - fit.predict(later["entropy_nats"])
-    return result | {
+    error = scores - fit["b"] + fit["a"] * np.exp(later["entropy_nats"].to_numpy())
+    return {
         "rmse": float(np.sqrt(np.mean(error**2))),
         "last_error": float(error[-1]),
-        "a": fit.a,
-        "b": fit.b,
-        "note": "" if fit.a > 0 else "a is negative",
+        "naive_rmse": float(np.sqrt(np.mean(naive**2))),
+        "naive_last_error": float(naive[-1]),
+        **{name: fit[name] for name in ("a", "b", "note")},
     }
 
 
@@ -238,12 +178,14 @@ def forecast_figure(frame: pd.DataFrame) -> Figure:
     ``frame`` is ``forecast_runs``'. On an empty frame, the run of Fig. 1 left stands alone.
     """
     if frame.empty:
-        return panels([[published_forecast]], width_in=7.5, row_height_in=4.2)
+        return style.panels([[published_forecast]], width_in=7.5, row_height_in=4.2)
     draws = [
-        partial(forecast_panel, part, title=f"Ours: {domain}, {seeds_of(part)}")
+        partial(
+            forecast_panel, part, title=f"{style.ours(frame)}: {domain}, {style.seeds_of(part)}"
+        )
         for domain, part in frame.groupby("domain", sort=False)
     ]
-    return panels([draws], row_height_in=4.6)
+    return style.panels([draws], row_height_in=4.6)
 
 
 def forecast_panel(frame: pd.DataFrame, ax: Axes, *, title: str = "") -> Axes:
@@ -252,27 +194,24 @@ def forecast_panel(frame: pd.DataFrame, ax: Axes, *, title: str = "") -> Axes:
     Filled dots: fitted. Hollow: forecast. Line: the law, solid where it was fitted.
     """
     points = validated(frame)
-    for i, (group, part) in enumerate(points.groupby("group", sort=False)):
-        colour = ORDINAL_COLOURS[i % len(ORDINAL_COLOURS)]
+    points = points.assign(entropy_nats=points["entropy_nats"].clip(lower=style.LOWEST_NATS))
+    for group, colour in colours_of(points).items():
+        part = points[points["group"] == group]
         early = early_points(part, _FRACTION)
-        fitted, later = part[early], part[~early]
-        ax.plot(fitted["entropy_nats"], fitted["validation_accuracy"], "o", ms=5, color=colour)
-        ax.plot(later["entropy_nats"], later["validation_accuracy"], "o", ms=4, mfc="none",
-                mec=colour, mew=0.8, alpha=0.7)  # fmt: skip
-        fit = early_fit(fitted)
-        if fit is None:
-            ax.plot([], [], color=colour, label=f"{group}: no fit")
-            continue
-        for chosen, style in ((fitted, "-"), (part, "--")):
-            entropy = chosen["entropy_nats"].clip(lower=LOWEST_NATS)
-            grid = np.geomspace(entropy.min(), entropy.max(), 80)
-            ax.plot(grid, fit.predict(grid), style, color=colour, lw=1.5,
-                    label=str(group) if style == "-" else None)  # fmt: skip
+        fit = fit_or_note(part["entropy_nats"][early], part["validation_accuracy"][early])
+        for chosen, face, line in ((early, colour, "-"), (~early, "none", "--")):
+            dots = part[chosen]
+            ax.plot(dots["entropy_nats"], dots["validation_accuracy"], "o", mfc=face, ms=4.5,
+                    color=colour)  # fmt: skip
+            reach = dots["entropy_nats"] if face == colour else part["entropy_nats"]
+            name = f"{group}: no fit" if np.isnan(fit["a"]) else group
+            label = name if face == colour else None
+            law_curve(reach, fit["a"], fit["b"], ax, color=colour, ls=line, label=label)
     ax.plot([], [], "o", color="0.3", ms=5, label=f"first {100 * _FRACTION:.0f} %: fitted")
     ax.plot([], [], "o--", color="0.3", mfc="none", ms=4, label="the rest: forecast")
-    log_entropy_axis(ax)
+    style.log_entropy_axis(ax)
     ax.set(ylabel="validation accuracy (fraction)", title=title)
-    ax.legend(frameon=False, fontsize="small")
+    ax.legend()
     return ax
 
 
@@ -280,7 +219,5 @@ def published_forecast(ax: Axes) -> Axes:
     """Draw the forecast of the run of Fig. 1 left, the one digitised curve that has steps."""
     run = published_run()
     result = forecast_law(run["entropy_nats"], run["performance"], fraction=_FRACTION)
-    forecast(result, ax, unit="percent")
-    log_entropy_axis(ax)
-    ax.set_title("Paper: Qwen2.5-7B (Fig. 1 left, digitised)")
-    return ax
+    title = "Paper: Qwen2.5-7B (Fig. 1 left, digitised)"
+    return forecast(result, ax, unit="percent", title=title)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from functools import partial
-from math import inf
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import EngFormatter, NullFormatter
 
 from entropy_mech.law.fit import QUANTITIES, extrapolate_largest, fit_sizes
-from entropy_mech.paper import published
-from entropy_mech.paper.claims import Claim, Fact, over_replicates
+from entropy_mech.paper import published, style
+from entropy_mech.paper.claims import Claim, Fact, Range, at_least
 from entropy_mech.paper.fig02 import by_domain
-from entropy_mech.paper.law_groups import by_model, interval_text, law_fits
+from entropy_mech.paper.law_groups import by_model, law_fits
 from entropy_mech.paper.published import published_fits
-from entropy_mech.paper.style import ACCURACY_COLOUR, panels, seeds_of
+from entropy_mech.paper.statistics import mean_interval
 
 # -- Claims --------------------------------------------------------------------------------------
 
@@ -45,88 +45,52 @@ def size_lines(table: pd.DataFrame) -> pd.DataFrame:
 
     ``table`` is ``coefficients``'. Columns: domain, seed, quantity, sizes, slope (per e-fold of
     parameters), r2 (all sizes), observed, predicted and miss (predicted less observed) at the
-    largest size, note. Fewer than three sizes with a fit: no line, and the note says so.
+    largest size. Fewer than three sizes with a fit: no line, and NaN.
     """
-    rows = []
-    for (domain, seed), part in table.groupby(["domain", "seed"], sort=False):
-        fitted = part.dropna(subset=["a", "b", "parameters"])
-        sizes = fitted["parameters"].nunique()
-        lines = None
+    lines = [pd.DataFrame(columns=["domain", "seed", "quantity", "sizes", *_SHOWN])]
+    for (domain, seed), part in table.groupby(["domain", "seed"], sort=False) if len(table) else ():
+        part = part.dropna(subset=["a", "b", "parameters"])
+        sizes, found = part["parameters"].nunique(), pd.DataFrame(index=QUANTITIES)
         if sizes >= _LEAST_SIZES:
             # The line's slope and misses do not depend on the unit of the parameters.
-            lines = extrapolate_largest(
-                fitted.assign(parameters_billion=fitted["parameters"].astype(float) / 1e9)
-            )
-        for quantity in QUANTITIES:
-            numbers = {} if lines is None else lines.loc[quantity, list(_SHOWN)].to_dict()
-            note = "" if lines is not None else f"{sizes} sizes with a fit: no line"
-            rows.append(
-                {"domain": domain, "seed": seed, "quantity": quantity, "sizes": sizes}
-                | dict.fromkeys(_SHOWN, float("nan"))
-                | numbers
-                | {"note": note}
-            )
-    return pd.DataFrame(rows)
-
-
-def size_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Return ``size_lines`` for the reader, means over seeds with intervals, the paper's below."""
-    rows = []
-    lines = size_lines(table) if len(table) else pd.DataFrame(columns=["domain", "quantity"])
-    for (domain, quantity), part in lines.groupby(["domain", "quantity"], sort=False):
-        row = {"whose": "ours", "domain": domain, "quantity": quantity}
-        for name in _SHOWN:
-            row[name] = interval_text(over_replicates("", "", part[name], holds=(0, 0)))
-        rows.append(row | {"sizes": part["sizes"].min(), "seeds": len(part),
-                           "note": "; ".join(sorted(set(part["note"]) - {""}))})  # fmt: skip
-    paper = extrapolate_largest(published.curve_coefficients())
-    for quantity, line in paper.iterrows():
-        rows.append({"whose": "paper, digitised", "domain": "maths", "quantity": quantity,
-                     **{name: f"{line[name]:.3g}" for name in _SHOWN}, "sizes": 5, "seeds": 1,
-                     "note": "Fig. 1 right"})  # fmt: skip
-    return pd.DataFrame(rows)
+            billions = part["parameters"].astype(float) / 1e9
+            found = extrapolate_largest(part.assign(parameters_billion=billions))
+        found = found.reindex(columns=list(_SHOWN)).rename_axis("quantity").reset_index()
+        lines.append(found.assign(domain=domain, seed=seed, sizes=sizes))
+    return pd.concat(lines[1:] or lines, ignore_index=True)
 
 
 def size_claims(table: pd.DataFrame) -> list[Claim | Fact]:
     """Judge Fig. 7; on an empty table, the authors' own coefficients."""
     if table.empty:
         return _published_facts()
-    paper, lines, claims = (
-        extrapolate_largest(published.curve_coefficients()),
-        size_lines(table),
-        [],
-    )
-    for domain, part in lines.groupby("domain", sort=False):
+    paper, claims = extrapolate_largest(published.curve_coefficients()), []
+    for domain, part in size_lines(table).groupby("domain", sort=False):
         by = dict(iter(part.groupby("quantity")))
         sizes, word = part["sizes"].min(), domain.capitalize()
         for name in ("a", "b"):
-            claims.append(
-                over_replicates(
+            claims += [
+                Claim(
                     f"{word}: {name} is straight in ln(parameters) of {sizes} sizes: R^2 at least "
                     "0.8",
                     f"{paper.loc[name, 'r2']:.2f} (maths, digitised, our line)",
-                    by[name]["r2"],
-                    holds=(0.8, inf),
-                    contradicted=(-inf, 0.3),
-                )
-            )
-            claims.append(
-                over_replicates(
+                    mean_interval(by[name]["r2"]),
+                    at_least(0.8, contradicted_below=0.3),
+                ),
+                Claim(
                     f"{word}: {name} rises with size (slope per e-fold of parameters)",
                     f"{paper.loc[name, 'slope']:+.3f} (the same)",
-                    by[name]["slope"],
-                    holds=(0.0, inf),
-                    contradicted=(-inf, 0.0),
-                )
-            )
+                    mean_interval(by[name]["slope"]),
+                    at_least(0.0, contradicted_below=0.0),
+                ),
+            ]
         claims.append(
-            over_replicates(
+            Claim(
                 f"{word}: the smaller sizes predict the largest one's ceiling within 0.05 "
                 "(predicted less observed)",
                 f"{paper.loc['ceiling', 'miss']:+.3f} (the same)",
-                by["ceiling"]["miss"],
-                holds=(-0.05, 0.05),
-                contradicted=(0.05, inf) if by["ceiling"]["miss"].mean() > 0 else (-inf, -0.05),
+                mean_interval(by["ceiling"]["miss"]),
+                Range(-0.05, 0.05, contradicted_below=-0.05, contradicted_above=0.05),
             )
         )
     return claims
@@ -141,7 +105,7 @@ def _published_facts() -> list[Fact]:
             "Least squares on the digitised points gives back a and b as drawn, within 3 %",
             "curves of Fig. 1 right",
             f"{100 * worst:.1f} % at most, five sizes",
-            bool(worst <= 0.03),
+            worst <= 0.03,
         ),
         *(
             Fact(
@@ -149,7 +113,7 @@ def _published_facts() -> list[Fact]:
                 "roughly straight (Fig. 7)",
                 f"R^2 = {sizes.loc[name, 'r2']:.2f}, slope {sizes.loc[name, 'slope']:+.3f} per "
                 "e-fold of parameters",
-                bool(sizes.loc[name, "r2"] >= 0.8),
+                sizes.loc[name, "r2"] >= 0.8,
             )
             for name in ("a", "b")
         ),
@@ -157,65 +121,64 @@ def _published_facts() -> list[Fact]:
             "The four smaller sizes predict the ceiling of 32B within 0.05",
             "larger models can be extrapolated from smaller ones",
             f"{sizes.loc['ceiling', 'miss']:+.3f} (predicted less observed)",
-            bool(abs(sizes.loc["ceiling", "miss"]) <= 0.05),
+            abs(sizes.loc["ceiling", "miss"]) <= 0.05,
         ),
     ]
 
 
 # -- Drawing -------------------------------------------------------------------------------------
 
-_QUANTITIES = ("a", "b")
-_PAPER_SEED = 0
 
+def sizes_figure(table: pd.DataFrame, quantities: tuple[str, ...] = ("a", "b")) -> Figure:
+    """Draw coefficients against the parameters: a column a domain, then the paper's (maths).
 
-def sizes_figure(table: pd.DataFrame) -> Figure:
-    """Draw a and b against the parameters: a column a domain, then the paper's (maths).
-
-    ``table`` is ``findings.law_sizes.coefficients``'; where it is empty the paper's stand alone.
+    ``table`` is ``coefficients``'; where it is empty the paper's stand alone. A row a quantity.
     """
-    columns = [
-        (f"Ours: {domain}, {seeds_of(part)}", part)
-        for domain, part in (table.groupby("domain", sort=False) if len(table) else ())
-    ]
-    columns.append(("Paper: maths (Fig. 1 right, digitised)", _paper()))
+    paper = published.curve_coefficients()
+    paper = paper.assign(parameters=paper["parameters_billion"] * 1e9, seed=0)
+    columns = {"Paper: maths (Fig. 1 right, digitised)": paper}
+    if len(table):
+        domains = table.groupby("domain", sort=False)
+        columns = {
+            f"{style.ours(table)}: {d}, {style.seeds_of(part)}": part for d, part in domains
+        } | columns
     rows = [
-        [partial(size_panel, part, name, title=title) for title, part in columns]
-        for name in _QUANTITIES
+        [partial(size_panel, part, name, title=title) for title, part in columns.items()]
+        for name in quantities
     ]
-    width = 13.5 if len(columns) > 1 else 6.5
-    return panels(rows, width_in=width, row_height_in=3.4)
+    rows = rows if len(table) else [[row[0] for row in rows]]
+    return style.panels(rows, row_height_in=3.4)
 
 
 def size_panel(table: pd.DataFrame, quantity: str, ax: Axes, *, title: str = "") -> Axes:
-    """Draw a coefficient against parameters (log axis): each seed's, their mean, and two lines.
+    """Draw a coefficient against parameters (log axis): means with intervals, and two lines.
 
     Solid: through all sizes. Dashed: through all but the largest, carried on to it.
     """
     part = table.dropna(subset=[quantity, "parameters"])
     means = part.groupby("parameters")[quantity].mean()
-    colour, sizes = ACCURACY_COLOUR, means.index.to_numpy(dtype=float)
-    if part["seed"].nunique() > 1:
-        ax.plot(part["parameters"], part[quantity], "o", color=colour, ms=3, alpha=0.4, lw=0)
-    ax.plot(sizes, means, "o", color=colour, ms=6, label="mean over seeds"
-            if part["seed"].nunique() > 1 else "one run each")  # fmt: skip
-    if len(sizes) >= 3:
+    sizes, many = means.index.to_numpy(dtype=float), part["seed"].nunique() > 1
+    sns.lineplot(
+        part, x="parameters", y=quantity, errorbar=style.over_seeds, err_style="bars", marker="o",
+        linestyle="none", color=style.ACCURACY_COLOUR, ax=ax,
+        label="mean over seeds, 95 % interval" if many else "one run each",
+    )  # fmt: skip
+    if len(sizes) >= _LEAST_SIZES:
         grid = np.geomspace(sizes[0], sizes[-1], 30)
         line, without = fit_sizes(sizes, means), fit_sizes(sizes[:-1], means.iloc[:-1])
-        ax.plot(grid, line.predict(grid), color=colour, lw=1.2,
-                label=f"line: slope {line.slope:.3f}, $R^2$ = {line.r2:.2f}")  # fmt: skip
-        ax.plot(grid, without.predict(grid), color="0.4", lw=1.2, ls="--",
-                label="without the largest")  # fmt: skip
+        text = f"line: slope {line.slope:.3f}, $R^2$ = {line.r2:.2f}"
+        sns.regplot(
+            part, x="parameters", y=quantity, logx=True, ci=None, scatter=False, ax=ax,
+            color=style.ACCURACY_COLOUR, line_kws={"lw": 1.2}, label=text,
+        )  # fmt: skip
+        ax.plot(grid, without.predict(grid), color="0.4", ls="--", label="without the largest")
+    name = {"ceiling": "ceiling b - a"}.get(quantity, quantity)
     ax.set(xscale="log", xlabel="non-embedding parameters (log scale)", title=title)
+    ax.set(ylabel=f"{name} (accuracy, fraction)")
     ax.set_xticks(sizes, labels=_tick_labels(sizes))
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.set_ylabel(f"{quantity} (accuracy, fraction)")
-    ax.legend(frameon=False, fontsize="small")
+    ax.legend()
     return ax
-
-
-def _paper() -> pd.DataFrame:
-    frame = published.curve_coefficients().reset_index()
-    return frame.assign(parameters=frame["parameters_billion"] * 1e9, seed=_PAPER_SEED)
 
 
 def _tick_labels(sizes: np.ndarray) -> list[str]:
@@ -231,7 +194,4 @@ def _tick_labels(sizes: np.ndarray) -> list[str]:
 
 def _short(count: float) -> str:
     """Return a count with its unit: 17600 as 17.6k."""
-    for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if count >= unit:
-            return f"{count / unit:.3g}{name}"
-    return f"{count:.3g}"
+    return EngFormatter(sep="").format_eng(float(f"{count:.3g}")).replace("G", "B")

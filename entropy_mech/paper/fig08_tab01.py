@@ -4,39 +4,38 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from math import inf
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from entropy_mech.paper import published
-from entropy_mech.paper.claims import Claim, Fact, over_correlations, over_ratios, over_replicates
-from entropy_mech.paper.style import (
-    ACCURACY_COLOUR,
-    ENTROPY_COLOUR,
-    ORDINAL_COLOURS,
-    Table,
-    band_over_seeds,
-    ours,
-    panels,
+from entropy_mech.paper import published, style
+from entropy_mech.paper.claims import Claim, Fact, at_least
+from entropy_mech.paper.statistics import (
+    Interval,
+    correlation_interval,
+    mean_interval,
+    ratio_interval,
+    series_correlation,
 )
 
 # -- Claims of Figure 8 --------------------------------------------------------------------------
 
 SHOWN_ACCURACIES = (0.125, 0.5, 0.875)  # Fig. 8 right
-_BLOCK_ROLLOUTS = 5
-_BLOCK_MIDDLE = (_BLOCK_ROLLOUTS - 1) / 2
+_BLOCK_ROLLOUTS = 5  # single rollouts are too noisy to compare
 _BY_ACCURACY = re.compile(r"group_covariance_theorem1_accuracy_(\d+)_of_(\d+)")
-_RESAMPLES, _LEAST_POINTS = 1000, 6
+# What the paper calls the curves of Fig. 8 left, and what ours are called.
+_LEFT = {"covariance": "covariance", "neg_grad_entropy": "entropy_fall_nats"}
 
 
-def blocks(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Return means over blocks of five rollouts, by seed: single ones are too noisy to compare."""
+def blocks(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Return means over blocks of five rollouts by ``keys``; ``step`` is the block's middle."""
     block = frame["step"] // _BLOCK_ROLLOUTS
-    means = frame.groupby(["seed", block.rename("block")])[columns].mean().reset_index()
-    return means.assign(step=means["block"] * _BLOCK_ROLLOUTS + _BLOCK_MIDDLE)
+    means = frame.drop(columns="step").groupby([*keys, block])
+    middle = (_BLOCK_ROLLOUTS - 1) / 2
+    return means.mean().reset_index().assign(step=lambda f: f["step"] * _BLOCK_ROLLOUTS + middle)
 
 
 def covariance_and_change(frame: pd.DataFrame) -> pd.DataFrame:
@@ -45,11 +44,11 @@ def covariance_and_change(frame: pd.DataFrame) -> pd.DataFrame:
     Columns: seed, step, covariance (``group_covariance_theorem1``, Eq. 9), entropy_fall_nats (the
     fall of H at the rollout's own prefixes by the update, a rollout).
     """
-    table = frame.assign(
+    table = frame[["seed", "step"]].assign(
         covariance=frame["group_covariance_theorem1"].fillna(0.0),  # nothing was trained on: 0
         entropy_fall_nats=-frame["entropy_change_nats"],
     )
-    return blocks(table, ["covariance", "entropy_fall_nats"])
+    return blocks(table, ["seed"])
 
 
 def covariance_by_accuracy(frame: pd.DataFrame) -> pd.DataFrame:
@@ -59,101 +58,80 @@ def covariance_by_accuracy(frame: pd.DataFrame) -> pd.DataFrame:
     """
     columns = [c for c in frame.columns if _BY_ACCURACY.fullmatch(c)]
     long = frame.melt(["seed", "step"], columns, "group", "covariance").dropna()
-    parts = long["group"].str.extract(_BY_ACCURACY).astype(int)
-    long = long.assign(accuracy=parts[0] / parts[1])
-    keys = ["seed", "accuracy", (long["step"] // _BLOCK_ROLLOUTS).rename("block")]
-    means = long.groupby(keys)["covariance"].mean().reset_index()
-    return means.assign(step=means["block"] * _BLOCK_ROLLOUTS + _BLOCK_MIDDLE)
+    parts = long.pop("group").str.extract(_BY_ACCURACY).astype(int)
+    return blocks(long.assign(accuracy=parts[0] / parts[1]), ["seed", "accuracy"])
 
 
-def shape_correlations(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the correlation of covariance and entropy's fall, ours by seed and the paper's.
+def shape_correlations(frame: pd.DataFrame) -> dict[str, Interval]:
+    """Return how covariance and entropy's fall go together in each seed, and in the paper's curves.
 
-    Columns: curve, correlation, low, high (a 95 % interval within the run: a moving-block
-    bootstrap, since neighbouring steps go together), points, a point.
+    The intervals are within a run, by blocks of it: neighbouring steps are no independent readings.
     """
-    rows = []
-    for seed, part in [] if frame.empty else covariance_and_change(frame).groupby("seed"):
-        columns = part["covariance"], part["entropy_fall_nats"]
-        rows.append({"curve": f"ours, seed {seed}", **_correlation(*columns)})
-        rows[-1]["a point"] = f"{_BLOCK_ROLLOUTS} rollouts"
-    left = _published_left()
-    paper = _correlation(left["covariance"], left["neg_grad_entropy"])
-    rows.append({"curve": "paper (Fig. 8 left, digitised)", **paper, "a point": "8 steps"})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame() if frame.empty else covariance_and_change(frame)
+    runs = {f"ours, seed {s}": p for s, p in (table.groupby("seed") if len(table) else ())}
+    runs["paper (Fig. 8 left, digitised)"] = _published_left().dropna()
+    return {
+        name: series_correlation(part["covariance"], part["entropy_fall_nats"])
+        for name, part in runs.items()
+    }
 
 
 def covariance_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
     """Judge Fig. 8 on on-policy runs of several seeds; the paper's own curves if empty."""
     if frame.empty:
         return _published_facts()
-    shapes = shape_correlations(frame)
-    ours = shapes.loc[shapes["curve"].str.startswith("ours"), "correlation"]
-    positive = frame.assign(positive=frame["group_covariance_theorem1"].fillna(0.0) > 0)
-    groups = covariance_by_accuracy(frame)
-    means = groups.groupby(["seed", "accuracy"])["covariance"].mean().unstack()
-    means = means.reindex(columns=list(SHOWN_ACCURACIES))  # NaN where no group fared so
-    hard, middle, easy = (means[accuracy] for accuracy in SHOWN_ACCURACIES)
-    paper_hard, paper_middle, paper_easy = _published_groups()
+    *ours, paper = shape_correlations(frame).values()
+    positive = frame["group_covariance_theorem1"].fillna(0.0) > 0
+    means = covariance_by_accuracy(frame).groupby(["seed", "accuracy"])["covariance"].mean()
+    means = means.unstack().reindex(columns=list(SHOWN_ACCURACIES))  # NaN where no group fared so
+    published_means = _published_groups()
+    order = [
+        (0.875, 0.125, "Easier prompts have the larger covariance"),
+        (0.5, 0.125, "... with the half-right groups between"),
+        (0.875, 0.5, "... and below the easiest"),
+    ]
     return [
-        over_replicates(
+        Claim(
             "The covariance of Theorem 1 is positive in at least 90 % of the rollouts (share)",
             f"{_published_positive_share():.2f} (Fig. 8 left, digitised)",
-            positive.groupby("seed")["positive"].mean(),
-            holds=(0.9, inf),
-            contradicted=(-inf, 0.5),
+            mean_interval(positive.groupby(frame["seed"]).mean()),
+            at_least(0.9, contradicted_below=0.5),
         ),
-        over_correlations(
+        Claim(
             "Covariance and the entropy's fall have one shape: correlation over blocks of "
             f"{_BLOCK_ROLLOUTS} rollouts at least 0.8",
-            f"{shapes['correlation'].iloc[-1]:.2f} (Fig. 8 left, digitised, all steps)",
-            ours,
-            holds=(0.8, inf),
-            contradicted=(-inf, 0.0),
+            f"{paper.estimate:.2f} (Fig. 8 left, digitised, all steps)",
+            correlation_interval([run.estimate for run in ours]),
+            at_least(0.8, contradicted_below=0.0),
         ),
-        _order_claim(
-            "Easier prompts have the larger covariance: groups 7/8 right less groups 1/8 right",
-            paper_easy - paper_hard,
-            easy - hard,
-        ),
-        _order_claim(
-            "... with the half-right groups between: groups 4/8 right less groups 1/8 right",
-            paper_middle - paper_hard,
-            middle - hard,
-        ),
-        _order_claim(
-            "... and below the easiest: groups 7/8 right less groups 4/8 right",
-            paper_easy - paper_middle,
-            easy - middle,
+        *(
+            Claim(
+                f"{text}: groups {8 * more:g}/8 right less groups {8 * less:g}/8 right",
+                f"{published_means[more] - published_means[less]:+.4f} (Fig. 8 right, digitised, "
+                "mean over steps)",
+                mean_interval(means[more] - means[less]),
+                at_least(0.0, contradicted_below=0.0),
+            )
+            for more, less, text in order
         ),
     ]
 
 
 def published_shape_fact() -> Fact:
     """Return whether the paper's two curves of Fig. 8 left go together, as digitised."""
-    shape = shape_correlations(pd.DataFrame()).iloc[-1]
+    (shape,) = shape_correlations(pd.DataFrame()).values()
     return Fact(
         "Covariance and the entropy's fall have one shape: correlation at least 0.8",
         "similar dynamics (section 3.3)",
-        f"{shape['correlation']:.2f} [{shape['low']:.2f}, {shape['high']:.2f}], 95 % by blocks "
-        f"of the curve, {shape['points']} readings (Fig. 8 left, digitised)",
-        shape["correlation"] >= 0.8,
-    )
-
-
-def _order_claim(statement: str, paper: float, differences: pd.Series) -> Claim:
-    return over_replicates(
-        statement,
-        f"{paper:+.4f} (Fig. 8 right, digitised, mean over steps)",
-        differences,
-        holds=(0.0, inf),
-        contradicted=(-inf, 0.0),
+        f"{shape.estimate:.2f} [{shape.low:.2f}, {shape.high:.2f}], 95 % by blocks of the curve, "
+        f"{shape.n} readings (Fig. 8 left, digitised)",
+        shape.estimate >= 0.8,
     )
 
 
 def _published_facts() -> list[Fact]:
     """Return what the paper's own curves of Fig. 8 say, as digitised."""
-    hard, middle, easy = _published_groups()
+    hard, middle, easy = _published_groups().values()
     return [
         Fact(
             "The covariance stays positive: in at least 90 % of the readings",
@@ -172,36 +150,18 @@ def _published_facts() -> list[Fact]:
 
 
 def _published_positive_share() -> float:
-    return float((_published_left()["covariance"] > 0).mean())
+    return float((_published_left().dropna()["covariance"] > 0).mean())
 
 
 def _published_left() -> pd.DataFrame:
     frame = published.load("fig08_left")
-    return frame.pivot(index="step", columns="series", values="value").dropna()
+    wide = frame.pivot(index="step", columns="series", values="value")
+    return wide.rename(columns=_LEFT).reset_index()
 
 
-def _published_groups() -> list[float]:
+def _published_groups() -> dict[float, float]:
     means = published.load("fig08_right").groupby("series")["value"].mean()
-    return [float(means[f"acc_{accuracy:g}"]) for accuracy in SHOWN_ACCURACIES]
-
-
-def _correlation(x: pd.Series, y: pd.Series) -> dict[str, float]:
-    """Pearson's correlation and its interval by a moving-block bootstrap."""
-    x, y, n = x.to_numpy(), y.to_numpy(), len(x)
-    found = {"correlation": _pearson(x, y), "low": np.nan, "high": np.nan, "points": n}
-    length = round(n ** (1 / 3))
-    if n >= _LEAST_POINTS:
-        rng = np.random.default_rng(0)
-        starts = rng.integers(0, n - length + 1, size=(_RESAMPLES, -(-n // length)))
-        places = (starts[:, :, None] + np.arange(length)).reshape(_RESAMPLES, -1)[:, :n]
-        drawn = [_pearson(x[row], y[row]) for row in places]
-        found["low"], found["high"] = np.nanquantile(drawn, [0.025, 0.975]).tolist()
-    return found
-
-
-def _pearson(x: np.ndarray, y: np.ndarray) -> float:
-    spread = x.std() * y.std() if len(x) > 1 else 0.0
-    return float(((x - x.mean()) * (y - y.mean())).mean() / spread) if spread > 0 else np.nan
+    return {accuracy: float(means[f"acc_{accuracy:g}"]) for accuracy in SHOWN_ACCURACIES}
 
 
 # -- Claims of Table 1 ---------------------------------------------------------------------------
@@ -213,40 +173,15 @@ def covariance_tail(tokens: pd.DataFrame) -> pd.DataFrame:
     """Return Table 1: mean covariance of the tokens of highest covariance.
 
     ``tokens`` has seed and covariance, a row a token. One row a seed and top fraction:
-    mean_covariance, tokens (how many those are: at least 1), all_tokens.
+    mean_covariance, tokens (how many those are: at least 1).
     """
     rows = []
     for seed, part in [] if tokens.empty else tokens.groupby("seed"):
         ordered = np.sort(part["covariance"].to_numpy())[::-1]
         for fraction in TOP_FRACTIONS:
             count = max(1, round(fraction * len(ordered)))
-            rows.append(
-                {
-                    "seed": seed,
-                    "top_fraction": fraction,
-                    "mean_covariance": ordered[:count].mean(),
-                    "tokens": count,
-                    "all_tokens": len(ordered),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def tail_beside_paper(tail: pd.DataFrame) -> pd.DataFrame:
-    """Return our tail, mean over seeds with its range, beside the paper's Table 1.
-
-    The paper's column alone where ``tail`` is empty.
-    """
-    paper = published.table1().set_index("top_fraction")["mean_covariance"].rename("paper")
-    table = paper.to_frame().rename_axis("top fraction")
-    if tail.empty:
-        return table
-    by_fraction = tail.groupby("top_fraction")["mean_covariance"]
-    table["ours"] = by_fraction.mean()
-    table["ours, lowest seed"] = by_fraction.min()
-    table["ours, highest seed"] = by_fraction.max()
-    table["tokens a seed"] = tail.groupby("top_fraction")["tokens"].mean().round(1)
-    return table
+            rows.append((seed, fraction, ordered[:count].mean(), count))
+    return pd.DataFrame(rows, columns=["seed", "top_fraction", "mean_covariance", "tokens"])
 
 
 def tail_claims(tail: pd.DataFrame) -> list[Claim | Fact]:
@@ -256,13 +191,12 @@ def tail_claims(tail: pd.DataFrame) -> list[Claim | Fact]:
         return _published_tail_facts(paper)
     wide = tail.pivot(index="seed", columns="top_fraction", values="mean_covariance")
     return [
-        over_ratios(
+        Claim(
             f"The top {fraction:g} of tokens have at least {least:g} times the mean covariance "
             "of all (ratio)",
             f"{paper[fraction] / paper[1.0]:.0f} (Table 1, Qwen2.5-7B)",
-            wide[fraction] / wide[1.0],
-            holds=(least, inf),
-            contradicted=(-inf, 1.0),
+            ratio_interval(wide[fraction] / wide[1.0]),
+            at_least(least, contradicted_below=1.0),
         )
         for fraction, least in ((0.02, 100.0), (0.02, 5.0), (0.2, 2.0))
     ]
@@ -287,7 +221,24 @@ def _published_tail_facts(paper: pd.Series) -> list[Fact]:
     ]
 
 
+def tail_table(tail: pd.DataFrame) -> style.Table:
+    """Return ``covariance_tail``, mean over seeds with its range, beside the paper's Table 1."""
+    paper = published.table1().set_index("top_fraction")["mean_covariance"]
+    cells = pd.DataFrame({"Qwen2.5-7B (Table 1)": paper.map("{:.3f}".format)})
+    if len(tail):
+        by = tail.groupby("top_fraction")
+        ours = by["mean_covariance"].agg(["mean", "min", "max"]).map("{:.3f}".format)
+        cells["ours"] = ours["mean"]
+        cells["ours, range over seeds"] = ours["min"] + " to " + ours["max"]
+        cells["our tokens a seed"] = by["tokens"].mean().map("{:.0f}".format)
+    cells.index = pd.Index([f"top {100 * f:g} %" for f in cells.index], name="tokens")
+    bold = pd.DataFrame(False, index=cells.index, columns=cells.columns)
+    return style.Table(cells, bold, "Mean token covariance (Eq. 10, nats) of the top tokens")
+
+
 # -- Drawing -------------------------------------------------------------------------------------
+
+_COVARIANCE = r"Cov($\log\pi$, $\pi A$)"
 
 
 def covariance_figure(frame: pd.DataFrame) -> Figure:
@@ -297,121 +248,88 @@ def covariance_figure(frame: pd.DataFrame) -> Figure:
     """
     rows = [[published_covariance_and_fall, published_by_difficulty]]
     if len(frame):
-        rows.insert(0, [partial(covariance_and_fall, frame), partial(by_difficulty, frame)])
-    return panels(rows, width_in=12, row_height_in=4.2)
+        table, groups, name = (
+            covariance_and_change(frame),
+            covariance_by_accuracy(frame),
+            style.ours(frame),
+        )
+        left = partial(covariance_and_fall, table, title=f"{name}: on-policy GRPO, means of 5")
+        rows.insert(0, [left, partial(by_difficulty, groups, title=f"{name}: by group accuracy")])
+    return style.panels(rows, width_in=12, row_height_in=4.2)
 
 
-def covariance_and_fall(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw Theorem 1's covariance (left) and the entropy's fall a rollout (right axis)."""
-    table = covariance_and_change(frame)
-    right = ax.twinx()
-    band_over_seeds(
-        table, "covariance", ax, colour=ACCURACY_COLOUR, label=r"Cov($\log\pi$, $\pi A$)"
+def covariance_and_fall(
+    table: pd.DataFrame, ax: Axes, *, title: str = "", step: str = "rollout step"
+) -> Axes:
+    """Draw the covariance (left axis) and the entropy's fall a step (right), zeros at one height.
+
+    ``table`` is ``covariance_and_change``'s.
+    """
+    covariance = ("covariance", _COVARIANCE, "covariance (nats)", style.ACCURACY_COLOUR)
+    fall = (
+        "entropy_fall_nats",
+        r"$-\Delta H$",
+        "fall of entropy a step (nats)",
+        style.ENTROPY_COLOUR,
     )
-    band_over_seeds(
-        table, "entropy_fall_nats", right, colour=ENTROPY_COLOUR, label=r"$-\Delta H$ a rollout"
-    )
-    _paired(ax, right, "rollout step")
-    ax.set_title(f"{ours(frame)}: on-policy GRPO, means of 5 rollouts")
+    right = style.two_curves(table, ax, covariance, fall)
+    ax.axhline(0, color="0.4", lw=0.8)
+    below = max(-axis.get_ylim()[0] / (axis.get_ylim()[1] or 1.0) for axis in (ax, right))
+    for axis in (ax, right):
+        top = axis.get_ylim()[1]
+        axis.set_ylim(-min(max(below, 0.05), 1.0) * top, top)
+    ax.set(xlabel=step, title=title)
     return ax
 
 
 def published_covariance_and_fall(ax: Axes) -> Axes:
     """Draw the paper's Fig. 8 left, digitised."""
-    series = dict(iter(published.load("fig08_left").groupby("series")))
-    right = ax.twinx()
-    covariance, fall = series["covariance"], series["neg_grad_entropy"]
-    ax.plot(
-        covariance["step"], covariance["value"], color=ACCURACY_COLOUR, lw=1,
-        label=r"Cov($\log\pi$, $\pi A$)",
-    )  # fmt: skip
-    right.plot(fall["step"], fall["value"], color=ENTROPY_COLOUR, lw=1, label=r"$-\Delta H$")
-    _paired(ax, right, "gradient step")
-    ax.set_title("Paper: Qwen2.5-7B (Fig. 8 left, digitised)")
-    return ax
+    title = "Paper: Qwen2.5-7B (Fig. 8 left, digitised)"
+    return covariance_and_fall(_published_left(), ax, title=title, step="gradient step")
 
 
-def by_difficulty(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the covariance of groups by the share of right responses, means of five rollouts."""
-    groups = covariance_by_accuracy(frame)
-    for colour, accuracy in zip(ORDINAL_COLOURS, SHOWN_ACCURACIES, strict=False):
-        part = groups[groups["accuracy"] == accuracy]
-        band_over_seeds(part, "covariance", ax, colour=colour, label=f"accuracy {accuracy:g}")
+def by_difficulty(
+    groups: pd.DataFrame, ax: Axes, *, title: str = "", step: str = "rollout step (means of 5)"
+) -> Axes:
+    """Draw the covariance of groups by the share of right responses.
+
+    ``groups`` is ``covariance_by_accuracy``'s.
+    """
+    names = {accuracy: f"accuracy {accuracy:g}" for accuracy in SHOWN_ACCURACIES}
+    shown = groups.assign(name=groups["accuracy"].map(names)).dropna(subset="name")
+    palette = dict(zip(names.values(), style.ORDINAL_COLOURS, strict=False))
+    style.curves_over_seeds(
+        shown, y="covariance", hue="name", hue_order=names.values(), palette=palette, ax=ax
+    )
     ax.axhline(0, color="0.4", lw=0.8)
-    ax.set(xlabel="rollout step (means of 5)", ylabel=r"Cov($\log\pi$, $\pi A$) (nats)")
-    ax.set_title(f"{ours(frame)}: by group accuracy")
-    ax.legend(frameon=False, loc="upper right")
+    ax.set(xlabel=step, ylabel=f"{_COVARIANCE} (nats)", title=title)
+    ax.legend(loc="upper right")
     return ax
 
 
 def published_by_difficulty(ax: Axes) -> Axes:
     """Draw the paper's Fig. 8 right, digitised."""
-    series = dict(iter(published.load("fig08_right").groupby("series")))
-    for colour, accuracy in zip(ORDINAL_COLOURS, SHOWN_ACCURACIES, strict=False):
-        part = series[f"acc_{accuracy:g}"]
-        ax.plot(part["step"], part["value"], color=colour, lw=1, label=f"accuracy {accuracy:g}")
-    ax.axhline(0, color="0.4", lw=0.8)
-    ax.set(xlabel="gradient step", ylabel=r"Cov($\log\pi$, $\pi A$) (nats)")
-    ax.set_title("Paper: Qwen2.5-7B (Fig. 8 right, digitised)")
-    ax.legend(frameon=False)
-    return ax
+    frame = published.load("fig08_right").rename(columns={"value": "covariance"})
+    frame = frame.assign(accuracy=frame["series"].str.removeprefix("acc_").astype(float))
+    title = "Paper: Qwen2.5-7B (Fig. 8 right, digitised)"
+    return by_difficulty(frame, ax, title=title, step="gradient step")
 
 
-def tail(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw Table 1: mean covariance of the top tokens, ours beside the paper's; log-log.
+def tail_figure(tail: pd.DataFrame) -> Figure:
+    """Draw Table 1; ``tail`` is ``covariance_tail``'s, and may be empty."""
+    return style.panels([[partial(tail_panel, tail)]], width_in=7.5, row_height_in=4.8)
 
-    ``table`` is ``findings.covariance.tail_beside_paper``'s; without ours the paper's alone.
-    """
-    if "ours" in table:
-        low, high = table["ours, lowest seed"], table["ours, highest seed"]
-        ax.fill_between(table.index, low, high, color=ACCURACY_COLOUR, alpha=0.18, lw=0)
-        ax.plot(
-            table.index, table["ours"], marker="o", color=ACCURACY_COLOUR,
-            label="ours: rollout 0 (band: seeds)",
-        )  # fmt: skip
-    ax.plot(
-        table.index, table["paper"], marker="s", color="#000000", ls="--",
-        label="paper: Qwen2.5-7B, step 1 (Table 1)",
-    )  # fmt: skip
+
+def tail_panel(tail: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the mean covariance of the top tokens, ours beside the paper's; log-log."""
+    named = {"x": "top_fraction", "y": "mean_covariance", "ax": ax}
+    label = "ours: rollout 0 (band: seeds)"
+    if len(tail):
+        style.curves_over_seeds(tail, marker="o", color=style.ACCURACY_COLOUR, label=label, **named)
+    label = "paper: Qwen2.5-7B, step 1 (Table 1)"
+    sns.lineplot(published.table1(), marker="s", color="k", ls="--", label=label, **named)
     ax.set(xscale="log", yscale="log", xlabel="top fraction of tokens, by covariance")
-    ax.set_ylabel("mean token covariance, Eq. 10 (nats)")
+    ax.set(ylabel="mean token covariance, Eq. 10 (nats)")
     ax.set_title("Few tokens carry most covariance")
-    ax.legend(frameon=False)
+    ax.legend()
     return ax
-
-
-def tail_table(table: pd.DataFrame) -> Table:
-    """Return ``findings.covariance_tail.tail_beside_paper``'s frame as a table for readers."""
-    cells = pd.DataFrame({"Qwen2.5-7B (Table 1)": table["paper"].map("{:.3f}".format)})
-    if "ours" in table:
-        low, high = table["ours, lowest seed"], table["ours, highest seed"]
-        cells["ours"] = table["ours"].map("{:.3f}".format)
-        cells["ours, range over seeds"] = [
-            f"{a:.3f} to {b:.3f}" for a, b in zip(low, high, strict=True)
-        ]
-        cells["our tokens a seed"] = table["tokens a seed"].map("{:.0f}".format)
-    cells.index = [f"top {100 * fraction:g} %" for fraction in table.index]
-    bold = pd.DataFrame(False, index=cells.index, columns=cells.columns)
-    return Table(
-        cells.rename_axis("tokens"), bold, "Mean token covariance (Eq. 10, nats) of the top tokens"
-    )
-
-
-def _paired(left: Axes, right: Axes, step: str) -> None:
-    left.set_xlabel(step)
-    left.set_ylabel("covariance (nats)", color=ACCURACY_COLOUR)
-    right.set_ylabel("fall of entropy a step (nats)", color=ENTROPY_COLOUR)
-    _share_zero(left, right)
-    left.axhline(0, color="0.4", lw=0.8)
-    lines = [line for axis in (left, right) for line in axis.get_lines()]
-    lines = [line for line in lines if not line.get_label().startswith("_")]
-    left.legend(lines, [line.get_label() for line in lines], frameon=False, loc="upper right")
-
-
-def _share_zero(left: Axes, right: Axes) -> None:
-    """Put both zeros at one height, so that signs can be compared."""
-    below = max(-axis.get_ylim()[0] / (axis.get_ylim()[1] or 1.0) for axis in (left, right))
-    below = min(max(below, 0.05), 1.0)
-    for axis in (left, right):
-        top = axis.get_ylim()[1]
-        axis.set_ylim(-below * top, top)

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from math import inf
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from entropy_mech.paper import published
-from entropy_mech.paper.claims import Claim, Fact, over_ratios, over_replicates
-from entropy_mech.paper.style import (
-    METHOD_COLOURS,
-    band_over_seeds,
-    log_entropy_scale,
-    ours,
-    panels,
-    seeds_of,
-    smoothed,
-)
+from entropy_mech.paper import published, style
+from entropy_mech.paper.claims import Claim, Fact, at_least
+from entropy_mech.paper.statistics import mean_interval, ratio_interval
 
 # -- Claims --------------------------------------------------------------------------------------
 
@@ -37,21 +28,15 @@ OUTCOMES = {
     "validation_accuracy": "accuracy",
     "validation_greedy_accuracy": "greedy_accuracy",
 }
-_RUN = r"^fig11_(7b|32b)_(\w+)$"
+_RUN = r"^fig11_(?P<size>7b|32b)_(?P<method>\w+)$"
 _LAST_SHARE = 1 / 6
 
 
 def with_method(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the runs of Fig. 11 with their ``size`` (7b, 32b) and ``method``."""
     if frame.empty:
-        return pd.DataFrame(columns=["run", "seed", "step", "size", "method", *OUTCOMES])
-    parts = frame["run"].str.extract(_RUN)
-    return frame.assign(size=parts[0], method=parts[1]).dropna(subset="method")
-
-
-def of_method(frame: pd.DataFrame, method: str, *, size: str = "7b") -> pd.DataFrame:
-    """Return the rows of one method's run; empty where there are none."""
-    return frame if frame.empty else frame[frame["run"] == f"fig11_{size}_{method}"]
+        return frame.assign(size=[], method=[])
+    return frame.assign(**frame["run"].str.extract(_RUN)).dropna(subset="method")
 
 
 def endings(frame: pd.DataFrame) -> pd.DataFrame:
@@ -66,8 +51,7 @@ def endings(frame: pd.DataFrame) -> pd.DataFrame:
     end = frame[frame["step"] >= first_of_end]
     means = end.groupby(["run", "seed"], sort=False)[list(OUTCOMES)].mean()
     last = frame.sort_values("step").groupby(["run", "seed"])[list(OUTCOMES)].last()  # not NaN
-    means = means.fillna(last)
-    return means.rename(columns=OUTCOMES).reset_index()
+    return means.fillna(last).rename(columns=OUTCOMES).reset_index()
 
 
 def against_grpo(frame: pd.DataFrame, size: str, method: str, column: str) -> pd.DataFrame:
@@ -76,11 +60,9 @@ def against_grpo(frame: pd.DataFrame, size: str, method: str, column: str) -> pd
     ``column`` is one of ``endings``'. Empty where there are not both runs.
     """
     wide = endings(frame).pivot(index="seed", columns="run", values=column)
-    names = {"ours": f"fig11_{size}_{method}", "grpo": f"fig11_{size}_grpo"}
-    wide = wide.reindex(columns=list(names.values())).dropna(axis="columns", how="all")
-    if wide.shape[1] < len(names):
-        return pd.DataFrame(columns=list(names))
-    return pd.DataFrame({key: wide[run] for key, run in names.items()})
+    runs = {f"fig11_{size}_{method}": "ours", f"fig11_{size}_grpo": "grpo"}
+    wide = wide.reindex(columns=list(runs)).rename(columns=runs)
+    return wide if wide.notna().any().all() else wide.iloc[:0]
 
 
 def published_ending(size: str, method: str, metric: str) -> float:
@@ -88,79 +70,96 @@ def published_ending(size: str, method: str, metric: str) -> float:
 
     ``metric``: ``entropy`` (nats), ``response_length`` (tokens), ``test_acc_pct`` (percent).
     """
-    frame = published.load("fig11")
-    chosen = (frame["model"] == size.upper()) & (frame["metric"] == metric)
-    part = frame[chosen & (frame["method"] == METHODS[method].replace("-", "_"))]
+    part = published_curves(size, metric).query("method == @method")
     return float(part.loc[part["step"] >= (1 - _LAST_SHARE) * part["step"].max(), "value"].mean())
 
 
-def entropy_claim(
-    frame: pd.DataFrame, method: str, *, size: str = "7b", least: float = 2.0
-) -> Claim | None:
-    """Judge whether a method ends with at least ``least`` times GRPO's entropy.
-
-    None where the frame has not both runs.
-    """
-    statement = f"{METHODS[method]} ends with at least {least:g} times GRPO's entropy (ratio)"
-    return _ratio_claim(frame, size, method, "entropy_nats", "entropy", statement, least)
-
-
-def accuracy_claim(frame: pd.DataFrame, method: str, *, size: str = "7b") -> Claim | None:
-    """Judge whether a method ends with a higher accuracy than GRPO; None as above."""
-    pair = against_grpo(frame, size, method, "accuracy")
-    if pair.empty:
-        return None
-    gain = published_ending(size, method, "test_acc_pct")
-    gain -= published_ending(size, "grpo", "test_acc_pct")
-    return over_replicates(
-        f"{SIZES[size]}: {METHODS[method]} ends with a higher accuracy than GRPO "
-        "(difference, fraction)",
-        f"{gain / 100:+.3f} (Fig. 11, digitised)",
-        pair["ours"] - pair["grpo"],
-        holds=(0.0, inf),
-        contradicted=(-inf, 0.0),
-    )
-
-
-def length_claim(frame: pd.DataFrame, method: str, *, size: str = "7b") -> Claim | None:
-    """Judge whether a method ends with longer responses than GRPO; None as above."""
-    statement = f"{METHODS[method]} ends with longer responses than GRPO (ratio)"
-    return _ratio_claim(frame, size, method, "length_tokens", "response_length", statement, 1.0)
+def published_curves(size: str, metric: str) -> pd.DataFrame:
+    """Return the readings of a panel of Fig. 11; methods are named as in ``METHODS``."""
+    frame = published.load("fig11")
+    frame = frame[(frame["model"] == size.upper()) & (frame["metric"] == metric)]
+    names = {label.replace("-", "_"): method for method, label in METHODS.items()}
+    return frame.assign(method=frame["method"].map(names))
 
 
 def control_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
     """Judge Fig. 11, size by size and seed by seed against GRPO; the paper's curves if empty."""
     if frame.empty:
         return published_facts()
-    asked: list[tuple[Callable[..., Claim | None], tuple[str, ...]]] = [
-        (entropy_claim, ("clip_cov", "kl_cov", "clip_higher")),
-        (accuracy_claim, ("clip_cov", "kl_cov")),
-        (length_claim, ("clip_cov", "kl_cov")),
-    ]
+    covariance = ("clip_cov", "kl_cov")
     claims = [
         judge(frame, method, size=size)
         for size in SIZES
-        for judge, methods in asked
+        for judge, methods in (
+            (entropy_claim, (*covariance, "clip_higher")),
+            (accuracy_claim, covariance),
+            (length_claim, covariance),
+        )
         for method in methods
     ]
     return [claim for claim in claims if claim is not None]
+
+
+def entropy_claim(frame: pd.DataFrame, method: str, *, size: str) -> Claim | None:
+    """Judge whether a method ends with at least twice GRPO's entropy; None without both runs."""
+    text = "at least 2 times GRPO's entropy (ratio)"
+    return _ratio_claim(frame, size, method, "entropy_nats", "entropy", text, 2.0)
+
+
+def length_claim(frame: pd.DataFrame, method: str, *, size: str) -> Claim | None:
+    """Judge whether a method ends with longer responses than GRPO; None without both runs."""
+    text = "longer responses than GRPO (ratio)"
+    return _ratio_claim(frame, size, method, "length_tokens", "response_length", text, 1.0)
+
+
+def accuracy_claim(frame: pd.DataFrame, method: str, *, size: str) -> Claim | None:
+    """Judge whether a method ends with a higher accuracy than GRPO; None without both runs."""
+    pair = against_grpo(frame, size, method, "accuracy")
+    if pair.empty:
+        return None
+    theirs, grpo = (published_ending(size, name, "test_acc_pct") for name in (method, "grpo"))
+    return Claim(
+        f"{SIZES[size]}: {METHODS[method]} ends with a higher accuracy than GRPO "
+        "(difference, fraction)",
+        f"{(theirs - grpo) / 100:+.3f} (Fig. 11, digitised)",
+        mean_interval(pair["ours"] - pair["grpo"]),
+        at_least(0.0, contradicted_below=0.0),
+    )
+
+
+def _ratio_claim(
+    frame: pd.DataFrame, size: str, method: str, column: str, metric: str, text: str, least: float
+) -> Claim | None:
+    pair = against_grpo(frame, size, method, column)
+    if pair.empty:
+        return None
+    theirs, grpo = (published_ending(size, name, metric) for name in (method, "grpo"))
+    return Claim(
+        f"{SIZES[size]}: {METHODS[method]} ends with {text}",
+        f"{theirs / grpo:.2f} (Fig. 11, digitised)",
+        ratio_interval(pair["ours"] / pair["grpo"]),
+        at_least(least, contradicted_below=1.0),
+    )
 
 
 def published_facts() -> list[Fact]:
     """Return what the paper's own curves of Fig. 11 say, as digitised, at their ends."""
     facts = []
     for size, label in SIZES.items():
-        end = {m: published_ending(size, m, "entropy") for m in METHODS}
-        length = {m: published_ending(size, m, "response_length") for m in METHODS}
-        accuracy = {m: published_ending(size, m, "test_acc_pct") for m in METHODS}
-        ratio, own = end["kl_cov"] / end["grpo"], max(end["kl_cov"], end["clip_cov"])
+        end, length, accuracy = (
+            {method: published_ending(size, method, metric) for method in METHODS}
+            for metric in ("entropy", "response_length", "test_acc_pct")
+        )
+        clip_cov, kl_cov = (end[method] / end["grpo"] for method in ("clip_cov", "kl_cov"))
+        own = max(end["kl_cov"], end["clip_cov"])
+        longer = {method: length[method] / length["grpo"] for method in ("clip_cov", "kl_cov")}
         facts += [
             Fact(
                 f"{label}: KL-Cov ends with more than 10 times GRPO's entropy",
                 "over 10 times the plateau (section 4.4)",
-                f"{ratio:.1f} times ({end['kl_cov']:.3f} and {end['grpo']:.3f} nats, digitised); "
-                f"Clip-Cov {end['clip_cov'] / end['grpo']:.1f} times",
-                ratio > 10,
+                f"{kl_cov:.1f} times ({end['kl_cov']:.3f} and {end['grpo']:.3f} nats, digitised); "
+                f"Clip-Cov {clip_cov:.1f} times",
+                kl_cov > 10,
             ),
             Fact(
                 f"{label}: Clip-Cov or KL-Cov ends with more entropy than clip-higher",
@@ -171,41 +170,18 @@ def published_facts() -> list[Fact]:
             Fact(
                 f"{label}: both end with longer responses than GRPO",
                 "longer responses (section 4.4)",
-                _in_words({m: length[m] / length["grpo"] for m in ("clip_cov", "kl_cov")}, ".2f")
-                + " times (digitised)",
-                min(length["clip_cov"], length["kl_cov"]) > length["grpo"],
+                f"{_in_words(longer, '.2f')} times (digitised)",
+                min(longer.values()) > 1,
             ),
             Fact(
                 f"{label}: both end with a higher accuracy than GRPO and clip-higher",
                 "higher accuracy (section 4.4)",
-                _in_words(accuracy, ".1f") + " % (digitised)",
+                f"{_in_words(accuracy, '.1f')} % (digitised)",
                 min(accuracy["clip_cov"], accuracy["kl_cov"])
                 > max(accuracy["grpo"], accuracy["clip_higher"]),
             ),
         ]
     return facts
-
-
-def _ratio_claim(
-    frame: pd.DataFrame,
-    size: str,
-    method: str,
-    column: str,
-    metric: str,
-    statement: str,
-    least: float,
-) -> Claim | None:
-    pair = against_grpo(frame, size, method, column)
-    if pair.empty:
-        return None
-    paper = published_ending(size, method, metric) / published_ending(size, "grpo", metric)
-    return over_ratios(
-        f"{SIZES[size]}: {statement}",
-        f"{paper:.2f} (Fig. 11, digitised)",
-        pair["ours"] / pair["grpo"],
-        holds=(least, inf),
-        contradicted=(-inf, 1.0),
-    )
 
 
 def _in_words(values: dict[str, float], spec: str) -> str:
@@ -214,12 +190,12 @@ def _in_words(values: dict[str, float], spec: str) -> str:
 
 # -- Drawing -------------------------------------------------------------------------------------
 
-_COLUMNS = {
+_COLUMNS = {  # of a run: the axis, the paper's name, and its scale
     "entropy_nats": ("policy entropy H (nats, log scale)", "entropy", 1.0),
     "response_length_mean": ("response length (tokens)", "response_length", 1.0),
     "validation_accuracy": ("accuracy (fraction)", "test_acc_pct", 0.01),
 }
-_WINDOW = 5
+_PALETTE = {label: style.METHOD_COLOURS[method] for method, label in METHODS.items()}
 
 
 def control_figure(frame: pd.DataFrame) -> Figure:
@@ -231,24 +207,17 @@ def control_figure(frame: pd.DataFrame) -> Figure:
     sizes = [size for size in SIZES if size in there]
     rows = [[partial(curves, frame, column, size=size) for column in _COLUMNS] for size in sizes]
     rows += [
-        [partial(published_curves, column, size=size) for column in _COLUMNS]
-        for size in sizes or SIZES
+        [partial(paper_curves, column, size=size) for column in _COLUMNS] for size in sizes or SIZES
     ]
-    figure = panels(rows)
-    for ax in figure.axes[:: len(_COLUMNS)]:
-        ax.legend(frameon=False, fontsize="small")
-    return figure
+    return style.panels(rows)
 
 
 def entropy_figure(frame: pd.DataFrame, *, size: str = "7b") -> Figure:
     """Draw the entropy of the methods there are beside the paper's; the paper's alone if none."""
-    draws = [partial(published_curves, "entropy_nats", size=size)]
+    draws = [partial(paper_curves, "entropy_nats", size=size)]
     if len(frame):
         draws.insert(0, partial(curves, frame, "entropy_nats", size=size))
-    figure = panels([draws], width_in=6.0 * len(draws), row_height_in=4.2)
-    for ax in figure.axes:
-        ax.legend(frameon=False, fontsize="small")
-    return figure
+    return style.panels([draws], width_in=6.0 * len(draws), row_height_in=4.2)
 
 
 def curves(frame: pd.DataFrame, column: str, ax: Axes, *, size: str = "7b") -> Axes:
@@ -256,36 +225,34 @@ def curves(frame: pd.DataFrame, column: str, ax: Axes, *, size: str = "7b") -> A
 
     Entropy and length are running means of five rollouts; accuracy is as measured.
     """
-    frame = with_method(frame)
-    frame = frame[frame["size"] == size]
-    for method, label in METHODS.items():
-        part = frame[frame["method"] == method]
-        if column != "validation_accuracy":
-            part = smoothed(part, column, _WINDOW)
-        if len(part):
-            band_over_seeds(part, column, ax, colour=METHOD_COLOURS[method], label=label)
-    _dress(ax, column, "rollout step")
-    ax.set_title(f"{ours(frame)}: {SIZES[size]}, {seeds_of(frame)}")
-    return ax
+    part = with_method(frame).query("size == @size")
+    if column != "validation_accuracy":
+        part = style.smoothed(part, column)
+    title = f"{style.ours(part)}: {SIZES[size]}, {style.seeds_of(part)}"
+    part = part.assign(method=part["method"].map(METHODS))
+    order = [label for label in _PALETTE if label in set(part["method"])]
+    named = {"y": column, "hue": "method", "hue_order": order, "palette": _PALETTE, "ax": ax}
+    style.curves_over_seeds(part, **named)
+    return _dress(ax, column, "rollout step", title)
 
 
-def published_curves(column: str, ax: Axes, *, size: str = "7b") -> Axes:
+def paper_curves(column: str, ax: Axes, *, size: str = "7b") -> Axes:
     """Draw the paper's Fig. 11 for one size, digitised: a point a reading."""
     _, metric, scale = _COLUMNS[column]
-    frame = published.load("fig11")
-    frame = frame[(frame["model"] == size.upper()) & (frame["metric"] == metric)]
-    for method, label in METHODS.items():
-        part = frame[frame["method"] == label.replace("-", "_")]
-        ax.plot(
-            part["step"], part["value"] * scale, color=METHOD_COLOURS[method], lw=1.2, ls="--",
-            marker="o", ms=2.5, label=label,
-        )  # fmt: skip
-    _dress(ax, column, "gradient step")
-    ax.set_title(f"Paper: {SIZES[size]} (Fig. 11, digitised)")
-    return ax
+    frame = published_curves(size, metric)
+    frame = frame.assign(value=frame["value"] * scale, method=frame["method"].map(METHODS))
+    sns.lineplot(
+        frame, x="step", y="value", hue="method", hue_order=list(_PALETTE), palette=_PALETTE,
+        ls="--", lw=1.2, marker="o", ms=3, mew=0, ax=ax,
+    )  # fmt: skip
+    return _dress(ax, column, "gradient step", f"Paper: {SIZES[size]} (Fig. 11, digitised)")
 
 
-def _dress(ax: Axes, column: str, step: str) -> None:
-    ax.set(xlabel=step, ylabel=_COLUMNS[column][0])
+def _dress(ax: Axes, column: str, step: str, title: str) -> Axes:
+    ax.set(xlabel=step, ylabel=_COLUMNS[column][0], title=title)
     if column == "entropy_nats":
-        log_entropy_scale(ax)
+        style.log_entropy_scale(ax)
+        ax.legend()
+    else:
+        ax.get_legend().remove()  # the entropy's panel names the colours
+    return ax

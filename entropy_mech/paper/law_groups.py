@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
@@ -16,19 +17,11 @@ from scipy import stats
 from entropy_mech.errors import UserError
 from entropy_mech.law.fit import fit_law
 from entropy_mech.law.intervals import law_intervals
-from entropy_mech.paper import published
-from entropy_mech.paper.claims import MIN_REPLICATES, Claim, Fact, over_replicates
+from entropy_mech.paper import published, style
+from entropy_mech.paper.claims import MIN_REPLICATES, Claim, Fact, Range, at_least, at_most
 from entropy_mech.paper.models import BASE_MODELS
 from entropy_mech.paper.published import published_fits
-from entropy_mech.paper.style import (
-    LOWEST_NATS,
-    ORDINAL_COLOURS,
-    SEED_MARKERS,
-    log_entropy_axis,
-    note,
-    panels,
-    seeds_of,
-)
+from entropy_mech.paper.statistics import Interval, mean_interval
 
 # -- The law by group ----------------------------------------------------------------------------
 
@@ -53,11 +46,11 @@ def by_model(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with the columns group (the model's label) and family, in paper order."""
     if frame.empty:
         return frame
-    known = [name for name in BASE_MODELS if name in set(frame["model"])]
-    parts = [frame[frame["model"] == name] for name in known]
+    parts = dict(iter(frame.groupby("model")))
     return pd.concat(
-        part.assign(group=BASE_MODELS[name].label, family=BASE_MODELS[name].family)
-        for name, part in zip(known, parts, strict=True)
+        parts[name].assign(group=model.label, family=model.family)
+        for name, model in BASE_MODELS.items()
+        if name in parts
     )
 
 
@@ -65,8 +58,9 @@ def by_run(frame: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
     """Return the frame's runs that ``labels`` names, with their label as column group, in order."""
     if frame.empty:
         return frame
-    parts = [frame[frame["run"] == run].assign(group=label) for run, label in labels.items()]
-    return pd.concat(parts)
+    return pd.concat(
+        frame[frame["run"] == run].assign(group=label) for run, label in labels.items()
+    )
 
 
 def validated(frame: pd.DataFrame, accuracy: str = "validation_accuracy") -> pd.DataFrame:
@@ -109,37 +103,33 @@ def fit_or_note(entropy: Sequence[float], scores: Sequence[float]) -> dict[str, 
     >>> fit_or_note([0.2, 0.2, 0.2], [0.1, 0.2, 0.3])["note"]
     'no fit: entropy_nats = 0.2 everywhere: give a run in which entropy moves'
     """
+    names = ("a", "b", "ceiling", "rmse", "r2")
     try:
         fit = fit_law(entropy, scores)
     except UserError as error:
-        return dict.fromkeys(("a", "b", "ceiling", "rmse", "r2"), np.nan) | {
-            "note": f"no fit: {error}"
-        }
+        return dict.fromkeys(names, np.nan) | {"note": f"no fit: {error}"}
     note = "accuracy is constant" if np.isnan(fit.r2) else ""
     if fit.a < 0:
         note = "a is negative: accuracy fell as entropy fell"
-    return {"a": fit.a, "b": fit.b, "ceiling": fit.ceiling, "rmse": fit.rmse, "r2": fit.r2,
-            "note": note}  # fmt: skip
+    return {name: getattr(fit, name) for name in names} | {"note": note}
 
 
-def law_estimates(frame: pd.DataFrame, *, quantities: Sequence[str] = _QUANTITIES) -> pd.DataFrame:
-    """Return each group's coefficients with 95 % intervals: group, quantity, estimate, low, high.
+def law_estimates(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return each group's coefficients with 95 % intervals: group, quantity, interval.
 
     Estimates are means over seeds with Student's interval. One seed has no such interval: a, b and
-    the ceiling then have the interval of the one run's points (``theory.law_intervals``), which
+    the ceiling then have the interval of the one run's points (``law.law_intervals``), which
     says nothing of what another seed would do.
     """
     rows = []
     for group, fits in law_fits(frame).groupby("group", sort=False):
-        runs = validated(frame[frame["group"] == group])
-        one_run = _one_run_interval(runs) if len(fits) == 1 else {}
-        for quantity in quantities:
-            claim = over_replicates("", "", fits[quantity], holds=(0, 0))
-            low, high = one_run.get(quantity, (claim.low, claim.high))
-            rows.append(
-                {"group": group, "quantity": quantity, "estimate": claim.estimate}
-                | {"low": low, "high": high, "seeds": len(fits)}
-            )
+        points = validated(frame[frame["group"] == group])
+        own = _one_run_intervals(points) if len(fits) == 1 else {}
+        for quantity in _QUANTITIES:
+            interval = mean_interval(fits[quantity])
+            if quantity in own:
+                interval = Interval(interval.estimate, *own[quantity], interval.n)
+            rows.append({"group": group, "quantity": quantity, "interval": interval})
     return pd.DataFrame(rows)
 
 
@@ -147,33 +137,18 @@ def law_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Return ``law_estimates`` for the reader, a row a group: intervals in brackets, and notes."""
     if frame.empty:
         return pd.DataFrame()
-    estimates, fits = law_estimates(frame), law_fits(frame)
-    words = estimates.assign(text=[interval_text(r) for r in estimates.itertuples()])
-    table = words.pivot(index="group", columns="quantity", values="text")
-    each = fits.groupby("group", sort=False)
-    names = {"ceiling": "ceiling b - a", "r2": "R^2", "rmse": "RMSE"}
+    estimates, each = law_estimates(frame), law_fits(frame).groupby("group", sort=False)
+    table = estimates.pivot(index="group", columns="quantity", values="interval").map(str)
+    entropy = each[["entropy_first", "entropy_last"]].mean().map("{:.3g}".format)
     return (
-        table.loc[fits["group"].unique(), list(_QUANTITIES)]
-        .rename(columns=names)
-        .assign(**{
-            "accuracy reached": each["reached"].mean().round(3),
-            "entropy (nats)": [f"{f:.3g} to {t:.3g}" for f, t in
-                               each[["entropy_first", "entropy_last"]].mean().to_numpy()],
-            "points a run": each["points"].min(),
-            "seeds": each["seed"].nunique(),
-            "note": each["note"].agg(lambda notes: "; ".join(sorted(set(notes) - {""}))),
-        })
+        table.loc[list(each.groups), list(_QUANTITIES)]
+        .rename(columns={"ceiling": "ceiling b - a", "r2": "R^2", "rmse": "RMSE"})
         .rename_axis(columns=None)
-    )  # fmt: skip
-
-
-def interval_text(row: Any) -> str:
-    """Return an estimate with its interval in words, ``0.97 [0.95, 0.99]``; no fit is a dash."""
-    if np.isnan(row.estimate):
-        return "-"
-    if np.isnan(row.low):
-        return f"{row.estimate:.3g}"
-    return f"{row.estimate:.3g} [{row.low:.3g}, {row.high:.3g}]"
+        .assign(**{"accuracy reached": each["reached"].mean().round(3)})
+        .assign(**{"entropy (nats)": entropy.agg(" to ".join, axis="columns")})
+        .assign(**{"points a run": each["points"].min(), "seeds": each["seed"].nunique()})
+        .assign(note=each["note"].agg(lambda notes: "; ".join(sorted(set(notes) - {""}))))
+    )
 
 
 def law_claims(frame: pd.DataFrame, *, of: str, paper_r2: str, paper_ceiling: str) -> list[Claim]:
@@ -183,29 +158,28 @@ def law_claims(frame: pd.DataFrame, *, of: str, paper_r2: str, paper_ceiling: st
     """
     fits = law_fits(frame)
     fits["r2"] = fits["r2"].fillna(0.0)
+    fits["good"] = fits["r2"] >= 0.9
     fits["off"] = (fits["ceiling"] - fits["reached"]).abs().fillna(inf)
     seeds, groups = fits.groupby("seed"), fits["group"].nunique()
+    explained = at_least(0.9, contradicted_below=0.5)
     return [
-        over_replicates(
+        Claim(
             f"R = -a exp(H) + b explains the runs: median R^2 of {groups} {of} at least 0.9",
             paper_r2,
-            seeds["r2"].median(),
-            holds=(0.9, inf),
-            contradicted=(-inf, 0.5),
+            mean_interval(seeds["r2"].median()),
+            explained,
         ),
-        over_replicates(
+        Claim(
             f"R^2 is at least 0.9 in nine of ten {of} (share of {groups})",
             paper_r2,
-            seeds["r2"].agg(lambda r2: (r2 >= 0.9).mean()),
-            holds=(0.9, inf),
-            contradicted=(-inf, 0.5),
+            mean_interval(seeds["good"].mean()),
+            explained,
         ),
-        over_replicates(
+        Claim(
             f"The ceiling b - a is within 0.05 of the accuracy reached: median distance over {of}",
             paper_ceiling,
-            seeds["off"].median().replace(inf, np.nan),
-            holds=(-inf, 0.05),
-            contradicted=(0.15, inf),
+            mean_interval(seeds["off"].median().replace(inf, np.nan)),
+            at_most(0.05, contradicted_above=0.15),
         ),
     ]
 
@@ -215,7 +189,7 @@ def unchecked(statement: str) -> list[Fact]:
     return [Fact(statement, "curves alone, not digitised; no numbers printed", "no runs", None)]
 
 
-def _one_run_interval(points: pd.DataFrame) -> dict[str, tuple[float, float]]:
+def _one_run_intervals(points: pd.DataFrame) -> dict[str, tuple[float, float]]:
     """The intervals of a, b and the ceiling from one run's points; none where there are too few."""
     try:
         table = law_intervals(points["entropy_nats"], points["validation_accuracy"])
@@ -280,19 +254,19 @@ def _published_facts() -> list[Fact]:
             "Least squares on the digitised points gives back a and b as drawn, within 3 %",
             "curves of Fig. 1 right",
             ", ".join(f"{size}: {100 * error:.1f} %" for size, error in errors.items()),
-            bool(errors.max() <= 0.03),
+            errors.max() <= 0.03,
         ),
         Fact(
             "R = -a exp(H) + b explains the points: median R^2 of five sizes at least 0.9",
             "no R^2 printed",
             ", ".join(f"{size}: {r2:.3f}" for size, r2 in fits["r2"].items()),
-            bool(fits["r2"].median() >= 0.9),
+            fits["r2"].median() >= 0.9,
         ),
         Fact(
             "The ceiling b - a is within 0.05 of the accuracy reached, median over five sizes",
             _PREDICTABLE,
             ", ".join(f"{size}: {distance:.3f}" for size, distance in distances.items()),
-            bool(distances.median() <= 0.05),
+            distances.median() <= 0.05,
         ),
     ]
 
@@ -402,12 +376,11 @@ def algorithm_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
             "One (a, b) a seed serves all algorithms: not rejected, p at least 0.05",
             shared=True,
         ),
-        over_replicates(
+        Claim(
             "A curve for each algorithm fits better by less than 0.01 (RMSE, fraction)",
             _NOT_PRINTED,
-            sharing_cost(frame)["cost"],
-            holds=(-inf, 0.01),
-            contradicted=(0.03, inf),
+            mean_interval(sharing_cost(frame)["cost"]),
+            at_most(0.01, contradicted_above=0.03),
         ),
     ]
     reference = frame["group"].iloc[0]  # GRPO, where it was chosen
@@ -428,12 +401,11 @@ def training_set_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
             "a and b depend on the training set: one curve is rejected, p below 0.05",
             shared=False,
         ),
-        over_replicates(
+        Claim(
             "A curve for each training set fits better by at least 0.01 (RMSE, fraction)",
             _NOT_PRINTED,
-            sharing_cost(frame)["cost"],
-            holds=(0.01, inf),
-            contradicted=(-inf, 0.01),
+            mean_interval(sharing_cost(frame)["cost"]),
+            at_least(0.01, contradicted_below=0.01),
         ),
     ]
 
@@ -452,12 +424,11 @@ def _p_value(frame: pd.DataFrame, statement: str, *, shared: bool) -> Fact:
 
 
 def _within_a_fifth(group: str, name: str, reference: str, shift: pd.Series) -> Claim:
-    return over_replicates(
+    return Claim(
         f"{group}'s {name} is within 20 % of {reference}'s (value / {reference}'s - 1)",
         "the same curve (Fig. 6)",
-        shift,
-        holds=(-0.2, 0.2),
-        contradicted=(0.2, inf) if shift.mean() > 0 else (-inf, -0.2),
+        mean_interval(shift),
+        Range(-0.2, 0.2, contradicted_below=-0.2, contradicted_above=0.2),
     )
 
 
@@ -477,28 +448,66 @@ def _wilks(within: np.ndarray) -> np.ndarray:
 
 # -- Drawing -------------------------------------------------------------------------------------
 
-NOT_DIGITISED = (
-    "The paper's curves of this figure were not digitised,\nand it prints no numbers for it."
-)
+
+def not_digitised() -> Figure:
+    """Say why there is no picture without runs."""
+    text = "The paper's curves of this figure were not digitised."
+    return style.panels([[partial(style.note, text)]], width_in=7.5, row_height_in=1.5)
 
 
-def law_panel(frame: pd.DataFrame, ax: Axes, *, title: str = "") -> Axes:
+def law_panel(
+    frame: pd.DataFrame, ax: Axes, *, title: str = "", label: str = "{group}: $R^2$ = {r2:.2f}"
+) -> Axes:
     """Draw accuracy against entropy and the fitted law, one colour a group.
 
     ``frame``: group, seed, step, entropy_nats, validation_accuracy. Dots: every validation, one
     marker a seed. Line: the mean of the seeds' fitted curves, which is the curve of their mean a
-    and b; band: from the lowest to the highest of them.
+    and b; band: from the lowest to the highest of them. ``label`` names a group and means of its
+    fits.
     """
-    ax.set_title(title)
+    palette, seeds = colours_of(frame), frame["seed"].unique()
     points = validated(frame)
-    fits = law_fits(frame).groupby("group", sort=False)
-    for colour, (group, part) in zip(_colours(points), points.groupby("group", sort=False)):  # noqa: B905
-        _dots(part, ax, colour)
-        _curves(part, fits.get_group(group).dropna(subset="a"), ax, colour, str(group))
-    log_entropy_axis(ax)
-    ax.set_ylabel("validation accuracy (fraction)")
-    ax.legend(fontsize="small", framealpha=0.8, edgecolor="none")
+    points = points.assign(entropy_nats=points["entropy_nats"].clip(lower=style.LOWEST_NATS))
+    sns.scatterplot(
+        points, x="entropy_nats", y="validation_accuracy", hue="group", palette=palette,
+        style="seed", markers=dict(zip(seeds, style.SEED_MARKERS * len(seeds))), s=16, alpha=0.6,  # noqa: B905
+        linewidth=0, legend=False, ax=ax,
+    )  # fmt: skip
+    for group, fits in law_fits(frame).groupby("group", sort=False):
+        fits = fits.dropna(subset="a")
+        text = label.format(group=group, **fits.mean(numeric_only=True))
+        entropy = points.loc[points["group"] == group, "entropy_nats"]
+        text = text if len(fits) else f"{group}: no fit"
+        law_curve(entropy, fits["a"], fits["b"], ax, color=palette[group], label=text)
+    style.log_entropy_axis(ax)
+    ax.set(ylabel="validation accuracy (fraction)", title=title)
+    ax.legend()
     return ax
+
+
+def law_curve(
+    entropy_nats: Sequence[float],
+    a: float | Sequence[float],
+    b: float | Sequence[float],
+    ax: Axes,
+    **line: Any,
+) -> Axes:
+    """Draw -a exp(H) + b over the range of entropies: the mean of the pairs (a, b) and its band."""
+    grid = np.geomspace(np.min(entropy_nats), np.max(entropy_nats), 100)
+    curves = np.ravel(b)[:, None] - np.outer(a, np.exp(grid))
+    if not len(curves):
+        curves = np.full((1, len(grid)), np.nan)  # no fit: a name in the legend
+    if len(curves) > 1:
+        band = curves.min(axis=0), curves.max(axis=0)
+        ax.fill_between(grid, *band, color=line["color"], alpha=0.18, lw=0)
+    ax.plot(grid, curves.mean(axis=0), **{"lw": 1.5, **line})
+    return ax
+
+
+def colours_of(frame: pd.DataFrame) -> dict[str, str]:
+    """Return a colour for each group, in the order of the frame."""
+    groups = list(dict.fromkeys(frame["group"]))
+    return dict(zip(groups, style.ORDINAL_COLOURS * len(groups)))  # noqa: B905
 
 
 def families_figure(frame: pd.DataFrame, *, paper: Callable[[Axes], Axes] | None = None) -> Figure:
@@ -508,32 +517,32 @@ def families_figure(frame: pd.DataFrame, *, paper: Callable[[Axes], Axes] | None
     it stands alone where the frame is empty.
     """
     if frame.empty:
-        return panels([[paper or partial(note, text=NOT_DIGITISED)]], width_in=7.5, row_height_in=4)
+        return style.panels([[paper]], width_in=7.5, row_height_in=4) if paper else not_digitised()
     draws = [
-        partial(law_panel, part, title=f"Ours: {family}, {seeds_of(part)}")
+        partial(law_panel, part, title=f"{style.ours(frame)}: {family}, {style.seeds_of(part)}")
         for family, part in frame.groupby("family", sort=False)
     ]
     draws += [paper] if paper else []
     columns = 3 if len(draws) == 3 else 2
     rows = [draws[i : i + columns] for i in range(0, len(draws), columns)]
-    return panels(rows, row_height_in=4.2)
+    return style.panels(rows, row_height_in=4.2)
 
 
-def groups_figure(frame: pd.DataFrame, *, title: str) -> Figure:
+def groups_figure(frame: pd.DataFrame, *, title: str = "") -> Figure:
     """Draw the law by group with a and b of each: Figs. 6, 13, 14. A note on an empty frame."""
     if frame.empty:
-        return panels([[partial(note, text=NOT_DIGITISED)]], width_in=7.5, row_height_in=2)
+        return not_digitised()
+    title = ": ".join(filter(None, (style.ours(frame), title)))
     draws = [
-        partial(law_panel, frame, title=f"{title}, {seeds_of(frame)}"),
+        partial(law_panel, frame, title=f"{title}, {style.seeds_of(frame)}"),
         partial(coefficient_panel, frame, "a"),
         partial(coefficient_panel, frame, "b"),
     ]
-    figure = panels([draws], row_height_in=4.2)
+    figure = style.panels([draws], row_height_in=4.2)
     figure.axes[2].set_yticklabels([])  # the same groups, in the same order
     # Curves of several groups leave no corner free.
-    figure.axes[0].legend(
-        fontsize="small", frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.16)
-    )
+    below = {"bbox_to_anchor": (0.5, -0.16), "ncols": 2, "fontsize": "small", "frameon": False}
+    sns.move_legend(figure.axes[0], "upper center", **below)
     return figure
 
 
@@ -542,42 +551,20 @@ def coefficient_panel(frame: pd.DataFrame, quantity: str, ax: Axes) -> Axes:
 
     ``quantity``: a, b or ceiling. Groups from top to bottom in the order of the frame.
     """
-    estimates = law_estimates(frame, quantities=(quantity,))
+    named = {"x": quantity, "y": "group", "hue": "group", "palette": colours_of(frame), "ax": ax}
     fits = law_fits(frame)
-    for i, (colour, row) in enumerate(zip(_colours(estimates), estimates.itertuples())):  # noqa: B905
-        each = fits.loc[fits["group"] == row.group, quantity]
-        ax.plot(each, np.full(len(each), i + 0.18), "|", color=colour, ms=8)
-        ax.plot([row.low, row.high], [i, i], color=colour, lw=1.6)
-        ax.plot(row.estimate, i, "o", color=colour, ms=5)
-    ax.set_yticks(range(len(estimates)), labels=estimates["group"])
-    ax.set_ylim(len(estimates) - 0.5, -0.5)
+    sns.pointplot(
+        fits,
+        errorbar=style.over_seeds,
+        linestyle="none",
+        ms=6,
+        err_kws={"lw": 1.4},
+        legend=False,
+        **named,
+    )
+    sns.stripplot(fits, size=4, linewidth=0.5, jitter=False, legend=False, zorder=3, **named)
     ax.margins(x=0.1)
-    over = "seeds" if estimates["seeds"].max() > 1 else "the points of one run"
     name = {"ceiling": "ceiling b - a"}.get(quantity, quantity)
-    ax.set_xlabel(f"{name} (accuracy, fraction); 95 % interval\nover {over}, ticks: each seed")
+    over = "95 % interval over seeds" if fits["seed"].nunique() > 1 else "one run each"
+    ax.set(xlabel=f"{name} (accuracy, fraction); {over}", ylabel="")
     return ax
-
-
-def _dots(part: pd.DataFrame, ax: Axes, colour: str) -> None:
-    for i, (_, run) in enumerate(part.groupby("seed")):
-        ax.scatter(
-            run["entropy_nats"].clip(lower=LOWEST_NATS), run["validation_accuracy"], s=12,
-            color=colour, alpha=0.5, lw=0, marker=SEED_MARKERS[i % len(SEED_MARKERS)],
-        )  # fmt: skip
-
-
-def _curves(part: pd.DataFrame, fits: pd.DataFrame, ax: Axes, colour: str, label: str) -> None:
-    if fits.empty:
-        ax.plot([], [], color=colour, lw=1.5, label=f"{label}: no fit")
-        return
-    entropy = part["entropy_nats"].clip(lower=LOWEST_NATS)
-    grid = np.geomspace(entropy.min(), entropy.max(), 100)
-    curves = -np.outer(fits["a"], np.exp(grid)) + fits["b"].to_numpy()[:, None]
-    ax.fill_between(grid, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.18, lw=0)
-    text = f"{label}: $R^2$ = {fits['r2'].mean():.2f}"
-    ax.plot(grid, curves.mean(axis=0), color=colour, lw=1.5, label=text)
-
-
-def _colours(frame: pd.DataFrame) -> list[str]:
-    groups = frame["group"].nunique()
-    return [ORDINAL_COLOURS[i % len(ORDINAL_COLOURS)] for i in range(groups)]

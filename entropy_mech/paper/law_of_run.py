@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from textwrap import fill
 
 import numpy as np
-import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from entropy_mech.errors import bad_value
 from entropy_mech.law.forms import FORMS, fit_form, n_first
 from entropy_mech.law.intervals import law_intervals
 from entropy_mech.law.report import LawForecast, LawReport, analyse_log, analyse_run
-from entropy_mech.paper import published
+from entropy_mech.paper import published, style
 from entropy_mech.paper.published import published_run
 
 UNIT_LABELS = {"fraction": "performance (fraction)", "percent": "performance (%)",
                "reward": "performance (reward)"}  # fmt: skip
+
+
+def run_figure(report: LawReport) -> Figure:
+    """Draw a run's law and its residuals."""
+    return style.panels([[partial(law_of_run, report), partial(residuals_of_run, report)]],
+                        width_in=13, row_height_in=4.6)  # fmt: skip
+
+
+def forecast_figure(report: LawReport, fraction: float) -> Figure:
+    """Draw a run's forecast from its first part, and the rival forms of its law."""
+    points = report.points
+    rivals = partial(rival_forms, points["entropy_nats"], points["performance"], unit=report.unit)
+    draws = [partial(forecast_of_run, report, fraction), rivals]
+    return style.panels([draws], width_in=13, row_height_in=4.6)
+
+
+def published_rivals(sizes: list[str]) -> Figure:
+    """Draw ``rival_forms`` of the paper's points, a panel a size, two in a row."""
+    draws = [
+        partial(rival_forms, *published.scatter(size), title=f"Qwen2.5-{size}") for size in sizes
+    ]
+    rows = [draws[i : i + 2] for i in range(0, len(draws), 2)]
+    return style.panels(rows, width_in=13, row_height_in=4.5)
 
 
 def law_of_run(report: LawReport, ax: Axes) -> Axes:
@@ -41,9 +65,9 @@ def law_of_run(report: LawReport, ax: Axes) -> Axes:
     dots = ax.scatter(entropy, points["performance"], c=points["step"], s=16, cmap="cool",
                       zorder=3, label="evaluations")  # fmt: skip
     ax.figure.colorbar(dots, ax=ax, label="training step")
-    ax.set(xlabel="policy entropy H (nats)", ylabel=UNIT_LABELS[report.unit])
+    ax.set_ylabel(UNIT_LABELS[report.unit])
     ax.set_xlim(left=-0.02 * entropy.max())
-    ax.legend(frameon=False, fontsize="small")
+    style.entropy_axis(ax).legend()
     return ax
 
 
@@ -65,18 +89,22 @@ def residuals_of_run(report: LawReport, ax: Axes) -> Axes:
     """Draw the residuals against step: what the law does not explain, and how it hangs together."""
     points = report.points
     residual = points["performance"] - report.fit.predict(points["entropy_nats"])
+    lag1 = f"lag-1 autocorrelation {report.diagnostics.lag1_autocorrelation:.2f}"
     ax.axhline(0.0, color="0.6", lw=1)
-    lag1 = report.diagnostics.lag1_autocorrelation
-    ax.plot(points["step"], residual, marker="o", ms=3, lw=0.8,
-            label=f"lag-1 autocorrelation {lag1:.2f}")  # fmt: skip
+    sns.lineplot(x=points["step"], y=residual, marker="o", lw=0.8, label=lag1, ax=ax)
     against = "law" if report.course.is_law else "curve"
     ax.set(xlabel="training step", ylabel=f"observed $-$ {against}, " + UNIT_LABELS[report.unit])
-    ax.legend(frameon=False, fontsize="small")
+    ax.legend()
     return ax
 
 
 def rival_forms(
-    entropy_nats: np.ndarray, performance: np.ndarray, ax: Axes, *, unit: str = "fraction"
+    entropy_nats: np.ndarray,
+    performance: np.ndarray,
+    ax: Axes,
+    *,
+    unit: str = "fraction",
+    title: str = "",
 ) -> Axes:
     """Draw the points and the least-squares curve of each rival form, over the points' range."""
     entropy = np.asarray(entropy_nats, dtype=float)
@@ -87,33 +115,39 @@ def rival_forms(
             continue
         fit = fit_form(form, entropy, performance)
         rate = "" if np.isnan(fit.c) else f", c = {fit.c:.2f}"
-        ax.plot(grid, fit.predict(grid), color=f"C{number}", lw=1.4,
-                ls="-" if form == "exponential" else "--",
-                label=f"{form.replace('_', ' ')}{rate} (RMSE {fit.rmse:.2g})")  # fmt: skip
-    _log_entropy_axis(ax)
-    ax.set_ylabel(UNIT_LABELS[unit])
-    ax.legend(frameon=False, fontsize="small")
+        label = f"{form.replace('_', ' ')}{rate} (RMSE {fit.rmse:.2g})"
+        line = "-" if form == "exponential" else "--"
+        ax.plot(grid, fit.predict(grid), color=f"C{number}", lw=1.4, ls=line, label=label)
+    style.log_entropy_axis(ax)
+    ax.set(ylabel=UNIT_LABELS[unit], title=title)
+    ax.legend()
     return ax
 
 
-def forecast(result: LawForecast, ax: Axes, *, unit: str = "fraction") -> Axes:
+def forecast(result: LawForecast, ax: Axes, *, unit: str = "fraction", title: str = "") -> Axes:
     """Draw a forecast from the first points: fitted dots, forecast dots, curve and band."""
     points = result.points.sort_values("entropy_nats")
-    for later, colour, label in ((False, "C0", "fitted"), (True, "C1", "forecast, observed")):
-        part = points[points["forecast"] == later]
-        ax.plot(part["entropy_nats"], part["performance"], "o", color=colour, ms=4,
-                label=f"{label} ({len(part)})")  # fmt: skip
+    names = {False: "fitted", True: "forecast, observed"}
+    names = {k: f"{name} ({(points['forecast'] == k).sum()})" for k, name in names.items()}
+    kinds = points["forecast"].map(names)
+    sns.scatterplot(
+        points,
+        x="entropy_nats",
+        y="performance",
+        hue=kinds,
+        hue_order=names.values(),
+        linewidth=0,
+        ax=ax,
+    )
     ax.plot(points["entropy_nats"], points["predicted"], color="C0", lw=1.2, label="law")
     if points["low"].notna().all():
         ax.fill_between(points["entropy_nats"], points["low"], points["high"], color="C0",
                         alpha=0.15, lw=0, label="95 % interval of an evaluation")  # fmt: skip
-        reach = points["performance"].max() - points["performance"].min()
-        ax.set_ylim(
-            points["performance"].min() - 0.3 * reach, points["performance"].max() + 0.5 * reach
-        )
-    _log_entropy_axis(ax)
-    ax.set_ylabel(UNIT_LABELS[unit])
-    ax.legend(frameon=False, fontsize="small")
+        low, high = points["performance"].min(), points["performance"].max()
+        ax.set_ylim(low - 0.3 * (high - low), high + 0.5 * (high - low))
+    style.log_entropy_axis(ax)
+    ax.set(ylabel=UNIT_LABELS[unit], title=title)
+    ax.legend()
     return ax
 
 
@@ -124,50 +158,6 @@ def forecast_of_run(report: LawReport, fraction: float, ax: Axes) -> Axes:
     ax.axis("off")
     ax.set_title("Not the law: no forecast", color="C3")
     return ax
-
-
-def coefficients_by_size(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw a, b and the ceiling against size, with the line through all but the largest.
-
-    ``frame`` as for ``theory.extrapolate_largest``: parameters_billion, a, b, in one unit.
-    """
-    from entropy_mech.law.fit import fit_sizes
-
-    frame = frame.assign(ceiling=frame["b"] - frame["a"]).sort_values("parameters_billion")
-    sizes = frame["parameters_billion"].to_numpy()
-    grid = np.geomspace(sizes[0], sizes[-1], 50)
-    for number, (quantity, label) in enumerate(
-        (("b", "b"), ("ceiling", "ceiling b - a"), ("a", "a"))
-    ):
-        values = frame[quantity].to_numpy()
-        line = fit_sizes(sizes[:-1], values[:-1])
-        ax.plot(sizes[:-1], values[:-1], "o", color=f"C{number}", label=label)
-        ax.plot(sizes[-1:], values[-1:], "o", mfc="none", color=f"C{number}")
-        ax.plot(grid, line.predict(grid), color=f"C{number}", lw=1, ls="--")
-    ax.plot([], [], "o", mfc="none", color="0.3", label="largest, left out")
-    ax.plot([], [], ls="--", color="0.3", lw=1, label="line through the others")
-    ax.set(
-        xscale="log", xlabel="non-embedding parameters (billions)", ylabel="performance (fraction)"
-    )
-    ax.set_xticks(sizes, labels=[f"{size:g}" for size in sizes])
-    ax.minorticks_off()
-    ax.legend(frameon=False, fontsize="small")
-    return ax
-
-
-def _log_entropy_axis(ax: Axes) -> None:
-    ax.set(xscale="log", xlabel="policy entropy H (nats)")
-    low, high = ax.get_xlim()
-    ticks = [m * 10.0**e for e in range(-5, 2) for m in (1, 2, 5)]
-    ticks = [tick for tick in ticks if low <= tick <= high]
-    ax.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
-    ax.set_xticks([], minor=True)
-
-
-def published_rivals(sizes: list[str], axes: Sequence[Axes]) -> None:
-    """Draw ``rival_forms`` of the paper's points, one Axes a size."""
-    for size, ax in zip(sizes, axes, strict=True):
-        rival_forms(*published.scatter(size), ax).set_title(f"Qwen2.5-{size}")
 
 
 def law_of(log: str | Path = "", *, forecast_fraction: float = 0.15, **columns: str) -> LawReport:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import SymLogNorm
+from matplotlib.figure import Figure
 
-from entropy_mech.paper.claims import Claim, Fact
+from entropy_mech.paper import style
+from entropy_mech.paper.claims import Claim, Fact, Range
 from entropy_mech.paper.published import published_law_claims
+from entropy_mech.paper.statistics import Interval
 from entropy_mech.theory import visitation_claims
 from entropy_mech.theory.lemma1 import bound_violations, error_slopes
 
@@ -31,49 +37,39 @@ def lemma1_claims(frames: dict[str, pd.DataFrame]) -> list[Claim]:
     claims = []
     for update, frame in frames.items():
         for name, row in error_slopes(frame).iterrows():
-            margin = _Z_95 * row["standard_error"]
-            target, tolerance = row["expected"], _TOLERANCE[name]
+            slope, margin, n = row["slope"], _Z_95 * row["standard_error"], int(row["policies"])
+            target, off = row["expected"], _TOLERANCE[name]
             claims.append(
                 Claim(
                     f"{update}: |exact - {name.replace('_', ' ')}| grows as eta^{target:g} "
-                    f"(slope within {tolerance:g})",
+                    f"(slope within {off:g})",
                     _PAPER[name],
-                    row["slope"],
-                    row["slope"] - margin,
-                    row["slope"] + margin,
-                    int(row["policies"]),
-                    holds=(target - tolerance, target + tolerance),
-                    contradicted=(-float("inf"), target - 0.5),
+                    Interval(slope, slope - margin, slope + margin, n),
+                    Range(target - off, target + off, contradicted_below=target - 0.5),
                     of="policies",
                 )
             )
-        claims.append(_bound_claim(update, frame))
+        broken, policies = float(bound_violations(frame).sum()), frame["policy"].nunique()
+        claims.append(
+            Claim(
+                f"{update}: the a-priori error bounds are exceeded by none of {2 * len(frame):,} "
+                "errors",
+                "no bound in the paper",
+                Interval(broken, broken, broken, policies),
+                Range(0.0, 0.0),
+                of="policies",
+            )
+        )
     return claims
 
 
-def _bound_claim(update: str, frame: pd.DataFrame) -> Claim:
-    broken = float(bound_violations(frame).sum())
-    return Claim(
-        f"{update}: the a-priori error bounds are exceeded by none of {2 * len(frame):,} errors",
-        "no bound in the paper",
-        broken,
-        broken,
-        broken,
-        frame["policy"].nunique(),
-        holds=(0.0, 0.0),
-        of="policies",
-    )
-
-
 # -- Claims beyond the paper ---------------------------------------------------------------------
-
-_NOT_SAID = "not said"
 
 
 def law_facts() -> list[Fact]:
     """Return what the digitised points of Fig. 1 right support (Eq. 6, sections 2.4 and 2.5)."""
     return [
-        Fact(row["claim"][:1].upper() + row["claim"][1:], _NOT_SAID, row["measured"], row["holds"])
+        Fact(row["claim"][:1].upper() + row["claim"][1:], "not said", row["measured"], row["holds"])
         for _, row in published_law_claims().iterrows()
     ]
 
@@ -98,10 +94,10 @@ def visitation_facts(summary: pd.DataFrame) -> list[Fact]:
 
 # -- Drawing -------------------------------------------------------------------------------------
 
-ORDERS = (
-    ("first_order", "first order (Lemma 1)", 2, "C0", "o"),
-    ("second_order", "with the second-order term", 3, "C3", "s"),
-)
+_ORDERS = {
+    "first_order": ("first order (Lemma 1)", 2, "C0", "o"),
+    "second_order": ("with the second-order term", 3, "C3", "s"),
+}
 QUADRANTS = {  # (likely, positive): what it is, what it does
     (True, True): ("likely, reinforced", "entropy falls", 0.98, 0.97, "right", "top"),
     (True, False): ("likely, suppressed", "entropy rises", 0.98, 0.03, "right", "bottom"),
@@ -110,35 +106,48 @@ QUADRANTS = {  # (likely, positive): what it is, what it does
 }
 
 
-def error_against_eta(frame: pd.DataFrame, ax: Axes) -> Axes:
+def errors_figure(frames: dict[str, pd.DataFrame]) -> Figure:
+    """Draw ``error_against_eta`` of each update's ``verify_lemma1`` frame, side by side."""
+    draws = [partial(error_against_eta, frame, title=name) for name, frame in frames.items()]
+    return style.panels([draws], width_in=6.5 * len(draws), row_height_in=4.8, sharey=True)
+
+
+def error_against_eta(frame: pd.DataFrame, ax: Axes, *, title: str = "") -> Axes:
     """Draw the error of Lemma 1 and of the second order against eta, log-log.
 
     ``frame`` is ``verify_lemma1``'s. Line: median over policies; band: the middle 95 %; dotted: the
     median of the a-priori bound; grey: exact powers of eta for the eye.
     """
-    for name, label, power, colour, marker in ORDERS:
-        errors = frame.groupby("eta")[f"{name}_error"].quantile([0.025, 0.5, 0.975]).unstack()
-        etas = errors.index.to_numpy()
-        ax.fill_between(etas, errors[0.025], errors[0.975], color=colour, alpha=0.15, lw=0)
-        ax.plot(etas, errors[0.5], color=colour, marker=marker, ms=4, label=f"error, {label}")
-        bound = frame.groupby("eta")[f"{name}_bound"].median()
-        ax.plot(bound.index, bound, color=colour, ls=":", label="its a-priori bound")
-        if len(etas) > 1:
-            middle = len(etas) // 2
-            guide = errors[0.5].iloc[middle] * (etas / etas[middle]) ** power * 0.2
-            ax.plot(etas, guide, color="0.6", lw=1)
-            ax.annotate(
-                rf"$\propto\eta^{power}$", (etas[-1], guide[-1]), (3, -4), color="0.4",
-                textcoords="offset points", va="top", ha="left",
-            )  # fmt: skip
+    for name, (label, power, colour, marker) in _ORDERS.items():
+        named = {"x": "eta", "estimator": "median", "color": colour, "ax": ax}
+        sns.lineplot(
+            frame, y=f"{name}_error", errorbar=("pi", 95), marker=marker, label=f"error, {label}",
+            err_kws={"lw": 0, "alpha": 0.15}, **named,
+        )  # fmt: skip
+        bound = {"errorbar": None, "ls": ":", "label": "its a-priori bound"}
+        sns.lineplot(frame, y=f"{name}_bound", **bound, **named)
+        _power_of_eta(frame.groupby("eta")[f"{name}_error"].median(), power, ax)
+    # Last: on a logarithmic axis seaborn would take the medians of logarithms.
     ax.set(xscale="log", yscale="log", xlabel=r"step size $\eta$")
-    ax.set_ylabel(r"$|$exact $\Delta H$ $-$ estimate$|$ (nats)")
+    ax.set(ylabel=r"$|$exact $\Delta H$ $-$ estimate$|$ (nats)")
+    ax.set_title(title)
     ax.margins(x=0.12)
-    ax.legend(
-        frameon=False, fontsize="small", title="median; band: middle 95 % of policies",
-        title_fontsize="small",
-    )  # fmt: skip
+    ax.legend(title="median; band: middle 95 % of policies", title_fontsize="small")
     return ax
+
+
+def _power_of_eta(medians: pd.Series, power: int, ax: Axes) -> None:
+    """Draw an exact power of eta below the medians."""
+    etas, middle = medians.index.to_numpy(), len(medians) // 2
+    guide = 0.2 * medians.iloc[middle] * (etas / etas[middle]) ** power
+    ax.plot(etas, guide, color="0.6", lw=1)
+    ax.annotate(rf"$\propto\eta^{power}$", (etas[-1], guide[-1]), (3, -4), color="0.4",
+                textcoords="offset points", va="top")  # fmt: skip
+
+
+def quadrants_figure(frame: pd.DataFrame) -> Figure:
+    """Draw ``quadrants`` by itself."""
+    return style.panels([[partial(quadrants, frame)]], width_in=7.5, row_height_in=4.8)
 
 
 def quadrants(frame: pd.DataFrame, ax: Axes) -> Axes:
@@ -149,10 +158,10 @@ def quadrants(frame: pd.DataFrame, ax: Axes) -> Axes:
     """
     values = frame["contribution"].to_numpy()
     size = np.abs(values).max() or 1.0
+    norm = SymLogNorm(linthresh=size * 1e-3, vmin=-size, vmax=size)
     points = ax.scatter(
-        frame["centred_logp"], frame["advantage"], c=values, s=9, cmap="RdBu", lw=0, alpha=0.9,
-        norm=SymLogNorm(linthresh=size * 1e-3, vmin=-size, vmax=size),
-    )  # fmt: skip
+        frame["centred_logp"], frame["advantage"], c=values, s=9, cmap="RdBu", lw=0, norm=norm
+    )
     ax.axhline(0.0, color="0.3", lw=0.8)
     ax.axvline(0.0, color="0.3", lw=0.8)
     low, high = ax.get_ylim()
@@ -176,58 +185,62 @@ def quadrants(frame: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-FAMILIES = {
-    "fork": ("fork: the first token decides the rest", "C3", "^"),
-    "token_tree": ("token tree, random", "C0", "o"),
-    "mixing": ("MDP that forgets its state", "C2", "s"),
+_MARKED = {"markers": True, "dashes": False}
+_FAMILIES = {
+    "fork": "fork: the first token decides the rest",
+    "token_tree": "token tree, random",
+    "mixing": "MDP that forgets its state",
 }
+
+
+def visitation_figure(summary: pd.DataFrame) -> Figure:
+    """Draw ``visitation_ratio`` by itself."""
+    return style.panels([[partial(visitation_ratio, summary)]], width_in=7, row_height_in=4.5)
 
 
 def visitation_ratio(summary: pd.DataFrame, ax: Axes) -> Axes:
     """Draw how large the term is that Lemma 1 leaves out; ``summary`` as ``visitation_summary``."""
-    for family, rows in summary.groupby("family", sort=False):
-        label, colour, marker = FAMILIES.get(family, (family, None, "o"))
-        ax.plot(rows["horizon"], rows["ratio"], color=colour, marker=marker, ms=4, label=label)
+    shown = summary.assign(family=summary["family"].replace(_FAMILIES))
+    sns.lineplot(shown, x="horizon", y="ratio", hue="family", style="family", **_MARKED, ax=ax)
     ax.axhline(1.0, color="0.6", lw=1, ls="--")
     ax.annotate(
         "as large as Lemma 1's term", (summary["horizon"].max(), 1.0), (0, 3), color="0.4",
         fontsize="small", textcoords="offset points", ha="right",
     )  # fmt: skip
     ax.set_ylim(bottom=0.0)
-    ax.set_xlabel("horizon (tokens a response)")
-    ax.set_ylabel("visitation term / policy term (rms)")
-    ax.legend(frameon=False, fontsize="small")
+    ax.set(xlabel="horizon (tokens a response)", ylabel="visitation term / policy term (rms)")
+    ax.legend()
     return ax
+
+
+def groups_figure(scales: pd.DataFrame, sampled: pd.DataFrame) -> Figure:
+    """Draw ``group_scales`` and ``noise_changes`` side by side."""
+    draws = [partial(group_scales, scales), partial(noise_changes, sampled)]
+    return style.panels([draws], width_in=12, row_height_in=4.5)
 
 
 def group_scales(frame: pd.DataFrame, ax: Axes) -> Axes:
     """Draw the factor GRPO puts on Theorem 1's step; ``frame`` as ``scale_by_success``."""
-    sizes = sorted(frame["group_size"].unique())
-    for shade, size in zip(np.linspace(0.35, 1.0, len(sizes)), sizes, strict=True):
-        rows = frame[frame["group_size"] == size]
-        ax.plot(
-            rows["success_probability"], rows["scale"], color="C0", alpha=shade, label=f"K = {size}"
-        )
+    shown = frame.assign(group="K = " + frame["group_size"].astype(str))
+    named = {"x": "success_probability", "y": "scale", "hue": "group", "palette": "crest"}
+    sns.lineplot(shown.sort_values("group_size"), **named, ax=ax)
     success = np.sort(frame["success_probability"].unique())
-    ax.plot(success, (success * (1 - success)) ** -0.5, color="k", ls=":", lw=1,
-            label=r"$K\to\infty$: $1/\sqrt{p(1-p)}$")  # fmt: skip
+    limit = r"$K\to\infty$: $1/\sqrt{p(1-p)}$"
+    ax.plot(success, (success * (1 - success)) ** -0.5, color="k", ls=":", lw=1, label=limit)
     ax.set(xlabel="success probability p of the prompt", ylim=(0, 6))
     ax.set_ylabel(r"scale s: $\mathbb{E}[\Delta z] = s\,\eta\,\pi\,(r-p)$")
-    ax.legend(frameon=False, fontsize="small", ncols=2, loc="upper center")
+    ax.legend(ncols=2, loc="upper center")
     return ax
 
 
 def noise_changes(frame: pd.DataFrame, ax: Axes) -> Axes:
     """Draw what sampling adds to Theorem 1; ``frame`` as ``sampled_against_expected``."""
-    for (estimator, rows), marker in zip(
-        frame.groupby("estimator", sort=False), "osd", strict=False
-    ):
-        ax.plot(rows["group_size"], rows["noise_change"], marker=marker, ms=4, label=estimator)
+    named = {"x": "group_size", "y": "noise_change", "hue": "estimator", "style": "estimator"}
+    sns.lineplot(frame, **named, **_MARKED, ax=ax)
     ax.axhline(0.0, color="0.6", lw=1)
     ax.set_xscale("log", base=2)
     sizes = sorted(frame["group_size"].unique())
     ax.set_xticks(sizes, labels=[str(size) for size in sizes])
-    ax.set_xlabel("group size K")
-    ax.set_ylabel(r"$\mathbb{E}[\Delta H]$ $-$ Theorem 1 (nats)")
-    ax.legend(frameon=False, fontsize="small")
+    ax.set(xlabel="group size K", ylabel=r"$\mathbb{E}[\Delta H]$ $-$ Theorem 1 (nats)")
+    ax.legend()
     return ax

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from math import inf
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from entropy_mech.paper.claims import Claim, Fact, over_correlations, over_replicates
+from entropy_mech.paper import style
+from entropy_mech.paper.claims import Claim, Fact, at_least
 from entropy_mech.paper.fig08_tab01 import published_covariance_and_fall, published_shape_fact
-from entropy_mech.paper.style import panels
+from entropy_mech.paper.statistics import correlation, correlation_interval, mean_interval
 
 # -- Claims --------------------------------------------------------------------------------------
 
@@ -53,7 +54,7 @@ def agreement(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
                 {
                     **dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True)),
                     "prediction": name,
-                    "correlation": _correlation(predicted, exact, weight),
+                    "correlation": correlation(predicted, exact, weight),
                     "gap": gap / (weight * np.abs(exact)).sum(),
                     "prefixes": len(part),
                 }
@@ -78,20 +79,6 @@ def batch_means(frame: pd.DataFrame) -> pd.DataFrame:
     return totals.div(frame.groupby(keys, sort=False)["visits"].sum(), axis=0).reset_index()
 
 
-def batch_correlations(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return how each prediction's batch mean goes with the exact one over steps: a row a run.
-
-    Pearson's correlation over all checked steps and seeds. Empty where the frame is.
-    """
-    if frame.empty:
-        return pd.DataFrame(columns=["run", *PREDICTIONS]).set_index("run")
-    rows = {
-        run: {name: part["exact"].corr(part[name]) for name in PREDICTIONS}
-        for run, part in batch_means(frame).groupby("run", sort=False)
-    }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
-
-
 def transformer_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
     """Judge the theory on a transformer trained on-policy with AdamW, and with plain SGD.
 
@@ -99,15 +86,12 @@ def transformer_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
     """
     if frame.empty:
         return [published_shape_fact()]
-    means = batch_means(frame)
-    claims = [
-        _correlation_claim(
-            frame, MAIN_RUN, "first_order", 0.9, "Lemma 1 with the logits as they really moved"
-        ),
-        _correlation_claim(
-            frame, MAIN_RUN, "second_order", 0.9, "The same with the second-order term"
-        ),
-    ]
+    means, claims = batch_means(frame), []
+    for name, text in (
+        ("first_order", "Lemma 1 with the logits as they really moved"),
+        ("second_order", "The same with the second-order term"),
+    ):
+        claims.append(_correlation_claim(frame, MAIN_RUN, name, 0.9, text))
     for run in (MAIN_RUN, "lemma1_sgd"):
         for name in ("theorem1", "theorem2"):
             text = f"{RUNS[run]}: {PREDICTIONS[name]}"
@@ -115,13 +99,12 @@ def transformer_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
         part = means[means["run"] == run]
         same = np.sign(part["theorem1"]) == np.sign(part["exact"])
         claims.append(
-            over_replicates(
+            Claim(
                 f"{RUNS[run]}: Theorem 1 has the sign of the batch's mean dH in at least 80 % of "
                 "the checked steps (share)",
                 "covariance and dH have one sign (section 3.3)",
-                same.groupby(part["seed"]).mean(),
-                holds=(0.8, inf),
-                contradicted=(-inf, 0.5),
+                mean_interval(same.groupby(part["seed"]).mean()),
+                at_least(0.8, contradicted_below=0.5),
             )
         )
     return claims
@@ -129,19 +112,12 @@ def transformer_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
 
 def _correlation_claim(frame: pd.DataFrame, run: str, name: str, least: float, text: str) -> Claim:
     table = agreement(frame[frame["run"] == run], ["seed"])
-    return over_correlations(
+    return Claim(
         f"{text}, predicts dH prefix by prefix: correlation at least {least:g}",
         "derived for a table; not measured on a transformer",
-        table.loc[table["prediction"] == name, "correlation"],
-        holds=(least, inf),
-        contradicted=(-inf, 0.0),
+        correlation_interval(table.loc[table["prediction"] == name, "correlation"]),
+        at_least(least, contradicted_below=0.0),
     )
-
-
-def _correlation(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
-    covariance = np.cov(x, y, aweights=weight, ddof=0)
-    scale = np.sqrt(covariance[0, 0] * covariance[1, 1])
-    return float(covariance[0, 1] / scale) if scale > 0 else np.nan
 
 
 def _best_scale(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
@@ -153,7 +129,7 @@ def _best_scale(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
 # -- Drawing -------------------------------------------------------------------------------------
 
 COLOURS = dict(zip(PREDICTIONS, ("#0072B2", "#56B4E9", "#D55E00", "#CC79A7"), strict=True))
-_STYLES = dict(zip(RUNS, ("-", "--", ":"), strict=True))
+_NAMES = ("first_order", "theorem1", "theorem2")
 
 
 def one_step_figure(frame: pd.DataFrame) -> Figure:
@@ -163,20 +139,21 @@ def one_step_figure(frame: pd.DataFrame) -> Figure:
     prefixes and is the nearest that it shows.
     """
     if frame.empty:
-        return panels([[published_covariance_and_fall]], width_in=7.0, row_height_in=4.2)
+        return style.panels([[published_covariance_and_fall]], width_in=7.0, row_height_in=4.2)
     part = frame[frame["run"] == MAIN_RUN]
     part = part[part["seed"] == part["seed"].min()]
     part = part[part["step"] == part["step"].min()]
-    names = ("first_order", "theorem1", "theorem2")
-    return panels([[partial(predicted_and_exact, part, name) for name in names]], row_height_in=4.4)
+    draws = [partial(predicted_and_exact, part, name) for name in _NAMES]
+    return style.panels([draws], row_height_in=4.4)
 
 
 def training_figure(frame: pd.DataFrame) -> Figure:
     """Draw correlations over training by run, and the gap by the prefix's entropy."""
     if frame.empty:
-        return panels([[_nothing_published]], width_in=7.0, row_height_in=1.0)
+        text = "The paper measured no transformer prefix by prefix: nothing of its own to show"
+        return style.panels([[partial(style.note, text)]], width_in=7.0, row_height_in=1.0)
     draws = [partial(correlation_over_training, frame), partial(gap_by_entropy, frame)]
-    return panels([draws], row_height_in=4.8)
+    return style.panels([draws], row_height_in=4.8)
 
 
 def predicted_and_exact(frame: pd.DataFrame, prediction: str, ax: Axes) -> Axes:
@@ -184,20 +161,19 @@ def predicted_and_exact(frame: pd.DataFrame, prediction: str, ax: Axes) -> Axes:
 
     Tabular predictions are per unit of step size and are drawn with the best single scale.
     """
-    exact, predicted = frame["exact"].to_numpy(), frame[prediction].to_numpy()
-    weight = frame["visits"].to_numpy()
-    tabular = prediction.startswith("theorem")
-    scale = (weight * predicted * exact).sum() / (weight * predicted**2).sum() if tabular else 1.0
-    ax.scatter(
-        scale * predicted, exact, s=2 + 3 * weight**0.5, color=COLOURS[prediction], alpha=0.35, lw=0
-    )
+    tabular, weight = prediction.startswith("theorem"), frame["visits"].to_numpy()
+    predicted, exact = frame[prediction].to_numpy(), frame["exact"].to_numpy()
+    scale = _best_scale(predicted, exact, weight) if tabular else 1.0
+    sns.scatterplot(
+        x=scale * predicted, y=exact, size=2 + 3 * weight**0.5, sizes=(8, 60), legend=False,
+        color=COLOURS[prediction], alpha=0.4, linewidth=0, ax=ax,
+    )  # fmt: skip
     limit = 1.05 * np.abs(exact).max()
-    ax.plot([-limit, limit], [-limit, limit], color="0.4", lw=0.8)
+    ax.axline((0, 0), slope=1, color="0.4", lw=0.8)
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit))
     ax.xaxis.set_major_locator(MaxNLocator(5))
     unit = f"$\\eta$ = {scale:.2g}, fitted" if tabular else "no fitted number"
-    ax.set_xlabel(f"predicted $\\Delta H$ (nats); {unit}")
-    ax.set_ylabel(r"exact $\Delta H$ (nats)")
+    ax.set(xlabel=f"predicted $\\Delta H$ (nats); {unit}", ylabel=r"exact $\Delta H$ (nats)")
     ax.set_title(PREDICTIONS[prediction])
     return ax
 
@@ -205,41 +181,35 @@ def predicted_and_exact(frame: pd.DataFrame, prediction: str, ax: Axes) -> Axes:
 def correlation_over_training(frame: pd.DataFrame, ax: Axes) -> Axes:
     """Draw each prediction's correlation with the exact change against steps, a style a run."""
     table = agreement(frame, ["run", "seed", "step"])
-    means = table.groupby(["run", "prediction", "step"])["correlation"].mean()
-    for run, style in _STYLES.items():
-        for name in ("first_order", "theorem1", "theorem2"):
-            if (run, name) in means.index.droplevel("step"):
-                line = means.loc[run, name]
-                ax.plot(line.index, line, color=COLOURS[name], ls=style, lw=1.4)
-    for name in ("first_order", "theorem1", "theorem2"):
-        ax.plot([], [], color=COLOURS[name], label=PREDICTIONS[name])
-    for run, style in _STYLES.items():
-        ax.plot([], [], color="0.2", ls=style, label=RUNS[run])
+    table = table[table["prediction"].isin(_NAMES)]
+    shown = table.assign(
+        prediction=table["prediction"].map(PREDICTIONS), run=table["run"].map(RUNS)
+    )
+    palette = {PREDICTIONS[name]: COLOURS[name] for name in _NAMES}
+    sns.lineplot(
+        shown, x="step", y="correlation", hue="prediction", palette=palette, style="run",
+        style_order=RUNS.values(), errorbar=None, ax=ax,
+    )  # fmt: skip
     ax.axhline(0, color="0.4", lw=0.8)
     ax.set(xlabel="rollout step", ylabel=r"correlation with exact $\Delta H$", ylim=(-1, 1.05))
     ax.set_title("Over training, mean over seeds")
-    ax.legend(frameon=False, fontsize="small", loc="lower left", ncols=2)
+    ax.legend(loc="lower left", ncols=2)
     return ax
 
 
 def gap_by_entropy(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the relative gap of each prediction by the prefix's entropy, under AdamW."""
+    """Draw the relative gap of each prediction by the prefix's entropy, under AdamW.
+
+    Entropy falls to the right, as in all figures.
+    """
     table = by_token_entropy(frame[frame["run"] == MAIN_RUN])
-    wide = table.pivot(index="entropy_bin", columns="prediction", values="gap")
-    wide = wide.loc[sorted(wide.index, key=lambda text: float(text.split()[0]))]
-    wide = wide[list(PREDICTIONS)].rename(columns=PREDICTIONS)
-    wide.plot.bar(ax=ax, color=list(COLOURS.values()), width=0.8, rot=0)
-    ax.axhline(1, color="0.4", lw=0.8)
-    ax.set(xlabel="entropy of the prefix before the step (nats)")
-    ax.set_ylabel(r"$\sum|\Delta H - \mathrm{predicted}|\ /\ \sum|\Delta H|$")
+    wide = table.pivot(index="prediction", columns="entropy_bin", values="gap")
+    bins = [name for name in _BIN_NAMES[::-1] if name in wide]
+    wide = wide.loc[list(PREDICTIONS), bins].rename(index=PREDICTIONS)
+    sns.heatmap(
+        wide, annot=True, fmt=".2f", vmin=0, vmax=1, cmap="rocket_r", linewidths=1, ax=ax,
+        cbar_kws={"label": r"$\sum|\Delta H - \mathrm{predicted}|\ /\ \sum|\Delta H|$"},
+    )  # fmt: skip
+    ax.set(xlabel="entropy of the prefix before the step (nats)", ylabel="")
     ax.set_title("The gap by token entropy (1: no better than predicting 0)")
-    ax.tick_params(axis="x", labelsize="small")
-    ax.set_ylim(0, 1.4)  # room for the legend above the bars
-    ax.legend(frameon=False, fontsize="small", loc="upper left", ncols=2)
     return ax
-
-
-def _nothing_published(ax: Axes) -> None:
-    text = "The paper measured no transformer prefix by prefix: there is nothing of its own to show"
-    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
-    ax.set_axis_off()

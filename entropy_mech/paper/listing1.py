@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from entropy_mech.errors import bad_value, fraction_fix
@@ -21,10 +24,9 @@ from entropy_mech.objectives import (
     select_largest,
     token_covariance,
 )
-from entropy_mech.paper import listing1
+from entropy_mech.paper import style
 from entropy_mech.paper.claims import Fact
 from entropy_mech.paper.fig11 import METHODS
-from entropy_mech.paper.style import METHOD_COLOURS
 
 # -- The listing ---------------------------------------------------------------------------------
 # Each takes the N response tokens of a batch as flat tensors, without padding, and returns the
@@ -97,6 +99,11 @@ class Settings:
             if not 0 <= value <= 1:
                 raise bad_value(name, value, fraction_fix(value))
 
+    @property
+    def band(self) -> dict[str, float]:
+        """Clip-Cov's share and band."""
+        return {name: getattr(self, name) for name in ("clip_fraction", "cov_low", "cov_high")}
+
 
 @dataclass(frozen=True)
 class TokenBatch:
@@ -138,40 +145,20 @@ def token_batches(tokens: pd.DataFrame) -> list[TokenBatch]:
 
 
 def select(
-    method: str,
-    batch: TokenBatch,
-    logp: Tensor,
-    rows: Tensor,
-    settings: Settings,
-    minimum_tokens: int = 0,
+    method: str, batch: TokenBatch, logp: Tensor, rows: Tensor, settings: Settings, least: int = 0
 ) -> Tensor:
     """Return the tokens that the library chooses among ``rows``, under ``logp``: rows x T, bool.
 
-    ``method`` is ``clip_cov`` or ``kl_cov``; the rows are the covariance's whole population.
+    ``method`` is ``clip_cov`` or ``kl_cov``; the rows are the covariance's whole population, of
+    which at least ``least`` tokens are chosen.
     """
     mask = batch.response_mask[rows]
     covariance = token_covariance(logp[rows], batch.advantages[rows], mask)
     if method == "kl_cov":
-        return select_largest(
-            covariance,
-            mask,
-            penalty_fraction=settings.penalty_fraction,
-            minimum_tokens=minimum_tokens,
-        )
-    return select_in_band(
-        covariance,
-        mask,
-        batch.lottery[rows],
-        clip_fraction=settings.clip_fraction,
-        cov_low=settings.cov_low,
-        cov_high=settings.cov_high,
-        minimum_tokens=minimum_tokens,
-    )
-
-
-def all_rows(batch: TokenBatch) -> Tensor:
-    """Return the places of all responses of a batch."""
-    return torch.arange(len(batch.response_mask))
+        fraction = {"penalty_fraction": settings.penalty_fraction}
+        return select_largest(covariance, mask, **fraction, minimum_tokens=least)
+    lottery = batch.lottery[rows]
+    return select_in_band(covariance, mask, lottery, **settings.band, minimum_tokens=least)
 
 
 def flat_tokens(batch: TokenBatch) -> dict[str, Tensor]:
@@ -202,6 +189,7 @@ def _batch(name: str, logp: Tensor, advantages: Tensor, mask: Tensor, *, seed: i
 
 # -- Claims --------------------------------------------------------------------------------------
 
+_CHOOSING = ("clip_cov", "kl_cov")
 MICRO_BATCHES = (1, 2, 8, 32)
 _UPDATES, _RESPONSES = 8, 8
 _SAME = 1e-6
@@ -217,16 +205,15 @@ def comparison(batches: list[TokenBatch], settings: Settings) -> pd.DataFrame:
     """
     rows = []
     for batch in batches:
-        for method in ("clip_cov", "kl_cov"):
-            theirs, ours = flat_tokens(batch), batch.logp_new.clone().requires_grad_()
-            loss, touched = _listing(method, theirs, settings)
+        for method in _CHOOSING:
+            flat, ours = flat_tokens(batch), batch.logp_new.clone().requires_grad_()
+            loss, touched = _listing(method, flat, settings)
             loss.backward()
             found = _library(method, ours, batch, settings)
             found.loss.backward()
             mask = batch.response_mask
             chosen = torch.zeros(int(mask.sum()), dtype=torch.bool)
             chosen[touched] = True
-            left_out = _left_out(batch, touched) if method == "clip_cov" else 0.0
             rows.append(
                 {
                     "batch": batch.name,
@@ -236,39 +223,34 @@ def comparison(batches: list[TokenBatch], settings: Settings) -> pd.DataFrame:
                     "touched_by_both": int((chosen & found.selected_mask[mask]).sum()),
                     "loss_listing": loss.item(),
                     "loss_library": found.loss.item(),
-                    "loss_of_touched": left_out,
-                    "gradient_gap": (theirs["logp_new"].grad - ours.grad[mask]).abs().max().item(),
+                    "loss_of_touched": _left_out(flat, touched) if method == "clip_cov" else 0.0,
+                    "gradient_gap": (flat["logp_new"].grad - ours.grad[mask]).abs().max().item(),
                 }
             )
     return pd.DataFrame(rows)
 
 
-def scopes(
-    batches: list[TokenBatch], settings: Settings, *, minimum_tokens: int = 0
-) -> pd.DataFrame:
+def scopes(batches: list[TokenBatch], settings: Settings, *, least: int = 0) -> pd.DataFrame:
     """Return what each scope chooses under the policy that sampled, means over batches.
 
     Rows: method and scope (``micro_batch`` by sequences in one, ``mini_batch``: an eighth of the
     prompts, ``rollout_batch``). Columns: touched (tokens), share (of all), overlap (share of the
-    rollout's choice that is chosen too; NaN where that is empty).
+    rollout's choice that is chosen too; NaN where that is empty). ``least``: tokens that a
+    population touches at the least.
     """
     rows = []
     for batch in batches:
-        for method in ("clip_cov", "kl_cov"):
-            whole = _chosen(method, batch, [all_rows(batch)], settings, minimum_tokens)
-            for scope, parts in _scopes_of(batch):
-                chosen = _chosen(method, batch, parts, settings, minimum_tokens)
-                both, reference = int((chosen & whole).sum()), int(whole.sum())
-                rows.append(
-                    {
-                        "method": METHODS[method],
-                        "scope": scope,
-                        "touched": int(chosen.sum()),
-                        "share": int(chosen.sum()) / int(batch.response_mask.sum()),
-                        "overlap": both / reference if reference else np.nan,
-                    }
-                )
-    frame = pd.DataFrame(rows)
+        for method in _CHOOSING:
+            chosen = {
+                scope: _chosen(method, batch, parts, settings, least)
+                for scope, parts in _scopes_of(batch)
+            }
+            whole, tokens = chosen["rollout_batch"], int(batch.response_mask.sum())
+            for scope, touched in chosen.items():
+                count, both = int(touched.sum()), int((touched & whole).sum())
+                overlap = both / int(whole.sum()) if whole.any() else np.nan
+                rows.append((METHODS[method], scope, count, count / tokens, overlap))
+    frame = pd.DataFrame(rows, columns=["method", "scope", "touched", "share", "overlap"])
     return frame.groupby(["method", "scope"], sort=False).mean().reset_index()
 
 
@@ -279,41 +261,37 @@ def listing_facts(
 
     ``table`` and ``by_scope`` are those of ``comparison`` and ``scopes``.
     """
-    facts = [
-        _same(table[table["method"] == METHODS[m]], METHODS[m]) for m in ("clip_cov", "kl_cov")
-    ]
     found = by_scope.set_index(["method", "scope"])["overlap"]
-    for method in ("clip_cov", "kl_cov"):
-        part = found[METHODS[method]]
-        facts.append(
-            Fact(
-                f"{METHODS[method]}: the released scope, each micro-batch, chooses the tokens that "
-                "the text's scope chooses, at 1, 2, 8 and 32 sequences (at least 95 % of them)",
-                "text: the N tokens of the batch (Eqs. 11, 13); released code: each micro-batch",
-                ", ".join(f"{part[_name(n)]:.0%}" for n in MICRO_BATCHES)
-                + f"; each mini-batch {part['mini_batch']:.0%}",
-                all(part[_name(n)] >= 0.95 for n in MICRO_BATCHES),
-            )
-        )
     single = max(_single_sequences(batch) for batch in batches)
-    facts.append(
+    inert = max(_gap_at_ratio_1(batch, settings) for batch in batches)
+    return [
+        *(_same(table[table["method"] == METHODS[m]], METHODS[m]) for m in _CHOOSING),
+        *(_scope_fact(METHODS[method], found[METHODS[method]]) for method in _CHOOSING),
         Fact(
             "With one sequence a micro-batch every covariance is 0: Clip-Cov touches nothing",
             "users' reports on the released code (issues 14 and 20 there)",
             f"largest |covariance| {single:.1g}",
             single < _ROUNDING,
-        )
-    )
-    inert = max(_gap_at_ratio_1(batch, settings) for batch in batches)
-    facts.append(
+        ),
         Fact(
             "On the first update of a rollout (ratio 1) KL-Cov's gradient is the policy gradient's",
             "a user's report on the released code (issue 1 there)",
             f"largest difference {inert:.1g}",
             inert < _SAME,
-        )
+        ),
+    ]
+
+
+def _scope_fact(method: str, overlap: pd.Series) -> Fact:
+    micro = [overlap[f"micro_batch of {n}"] for n in MICRO_BATCHES]
+    return Fact(
+        f"{method}: the released scope, each micro-batch, chooses the tokens that the text's scope "
+        "chooses, at 1, 2, 8 and 32 sequences (at least 95 % of them)",
+        "text: the N tokens of the batch (Eqs. 11, 13); released code: each micro-batch",
+        f"{', '.join(f'{share:.0%}' for share in micro)}; each mini-batch "
+        f"{overlap['mini_batch']:.0%}",
+        min(micro) >= 0.95,
     )
-    return facts
 
 
 def _same(part: pd.DataFrame, name: str) -> Fact:
@@ -326,21 +304,15 @@ def _same(part: pd.DataFrame, name: str) -> Fact:
         "one gradient",
         "one method, two programs (section 4.2)",
         f"{both} of {touched} tokens, loss within {loss:.1g}, gradient within {gap:.1g}",
-        bool(touched == both and loss < _SAME and gap < _SAME),
+        touched == both and loss < _SAME and gap < _SAME,
     )
 
 
 def _listing(method: str, flat: dict[str, Tensor], settings: Settings) -> tuple[Tensor, Tensor]:
     inputs = flat["logp_new"], flat["logp_old"], flat["advantages"]
     if method == "clip_cov":
-        return listing1.clip_cov(
-            *inputs,
-            flat["lottery"],
-            clip_fraction=settings.clip_fraction,
-            cov_low=settings.cov_low,
-            cov_high=settings.cov_high,
-        )
-    return listing1.kl_cov(
+        return clip_cov(*inputs, flat["lottery"], **settings.band)
+    return kl_cov(
         *inputs,
         penalty_fraction=settings.penalty_fraction,
         penalty_coefficient=settings.penalty_coefficient,
@@ -348,110 +320,100 @@ def _listing(method: str, flat: dict[str, Tensor], settings: Settings) -> tuple[
 
 
 def _library(method: str, logp_new: Tensor, batch: TokenBatch, settings: Settings) -> PolicyLoss:
+    chosen = select(method, batch, batch.logp_new, _all_rows(batch), settings)
     inputs = logp_new, batch.logp_old, batch.advantages, batch.response_mask
-    rows = all_rows(batch)
-    chosen = select(method, batch, batch.logp_new, rows, settings, minimum_tokens=0)
     if method == "clip_cov":
         return clip_cov_loss(*inputs, selected_mask=chosen)
-    return kl_cov_loss(
-        *inputs, selected_mask=chosen, penalty_coefficient=settings.penalty_coefficient
-    )
+    penalty = {"penalty_coefficient": settings.penalty_coefficient}
+    return kl_cov_loss(*inputs, selected_mask=chosen, **penalty)
 
 
 def _chosen(
-    method: str, batch: TokenBatch, parts: list[Tensor], settings: Settings, minimum_tokens: int
+    method: str, batch: TokenBatch, parts: list[Tensor], settings: Settings, least: int
 ) -> Tensor:
     """The tokens that are chosen when each part is a population of its own; B x T."""
     chosen = torch.zeros_like(batch.response_mask)
     for rows in parts:
-        chosen[rows] = select(method, batch, batch.logp_old, rows, settings, minimum_tokens)
+        chosen[rows] = select(method, batch, batch.logp_old, rows, settings, least)
     return chosen
 
 
+def _all_rows(batch: TokenBatch) -> Tensor:
+    return torch.arange(len(batch.response_mask))
+
+
 def _scopes_of(batch: TokenBatch) -> Iterator[tuple[str, list[Tensor]]]:
-    rows = all_rows(batch)
+    rows = _all_rows(batch)
     groups = rows.split(_RESPONSES)
     per_update = max(1, -(-len(groups) // _UPDATES))
     updates = [torch.cat(groups[i : i + per_update]) for i in range(0, len(groups), per_update)]
     for size in MICRO_BATCHES:
-        yield _name(size), [part for update in updates for part in update.split(size)]
+        yield f"micro_batch of {size}", [part for rows in updates for part in rows.split(size)]
     yield "mini_batch", updates
     yield "rollout_batch", [rows]
 
 
-def _name(sequences: int) -> str:
-    return f"micro_batch of {sequences}"
-
-
-def _left_out(batch: TokenBatch, touched: Tensor) -> float:
+def _left_out(flat: dict[str, Tensor], touched: Tensor) -> float:
     """What the touched tokens add to the listing's mean: it keeps their value, Eq. 12 does not."""
-    flat = flat_tokens(batch)
     ratio = (flat["logp_new"] - flat["logp_old"]).exp().detach()
     terms = -torch.minimum(ratio * flat["advantages"], ratio.clamp(0, 2) * flat["advantages"])
     return (terms[touched].sum() / len(terms)).item()
 
 
 def _single_sequences(batch: TokenBatch) -> float:
-    largest = 0.0
-    for rows in all_rows(batch).split(1):
-        mask = batch.response_mask[rows]
-        covariance = token_covariance(batch.logp_old[rows], batch.advantages[rows], mask)
-        largest = max(largest, covariance.abs().max().item())
-    return largest
+    """The largest |covariance| of batches that hold one sequence."""
+    singles = zip(batch.logp_old, batch.advantages, batch.response_mask, strict=True)
+    covariances = [token_covariance(*(row[None] for row in single)) for single in singles]
+    return torch.cat(covariances).abs().max().item()
 
 
 def _gap_at_ratio_1(batch: TokenBatch, settings: Settings) -> float:
+    """What KL-Cov's penalty adds to the gradient while the policy has not moved."""
     flat = flat_tokens(batch)
-    gradients = []
-    for coefficient in (settings.penalty_coefficient, 0.0):
-        logp_new = flat["logp_old"].clone().requires_grad_()
-        loss, _ = listing1.kl_cov(
-            logp_new,
-            flat["logp_old"],
-            flat["advantages"],
-            penalty_fraction=settings.penalty_fraction,
-            penalty_coefficient=coefficient,
-        )
-        gradients.append(torch.autograd.grad(loss, logp_new)[0])
-    return (gradients[0] - gradients[1]).abs().max().item()
+    logp = flat["logp_old"].clone().requires_grad_()
+    loss, _ = _listing("kl_cov", flat | {"logp_new": logp}, settings)
+    policy = -(logp - flat["logp_old"]).exp() * flat["advantages"]
+    with_penalty, without = (torch.autograd.grad(x, logp)[0] for x in (loss, policy.mean()))
+    return (with_penalty - without).abs().max().item()
 
 
 # -- Drawing -------------------------------------------------------------------------------------
 
-_DRAWN = ("clip_cov", "kl_cov")
 
+def scopes_figure(by_scope: pd.DataFrame, released: pd.DataFrame) -> Figure:
+    """Draw how much of the rollout's choice each scope finds, and how many tokens it touches.
 
-def overlaps(scopes: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the share of the rollout's choice that each scope chooses too, a bar a method.
-
-    ``scopes`` is ``findings.listing1_check.scopes``'.
+    Both are ``scopes``': with the toy's fractions, and with the paper's and the released floor.
     """
-    _bars(scopes, "overlap", ax)
+    return style.panels([[partial(overlaps, by_scope), partial(counts, released)]], row_height_in=4)
+
+
+def overlaps(by_scope: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the share of the rollout's choice that each scope chooses too, a bar a method."""
+    _bars(by_scope, "overlap", "{:.0%}", ax)
     ax.set(ylim=(0, 1.05), ylabel="share of the rollout's choice")
     ax.set_title("Which tokens: agreement with the scope of the text")
     return ax
 
 
-def counts(scopes: pd.DataFrame, ax: Axes) -> Axes:
+def counts(by_scope: pd.DataFrame, ax: Axes) -> Axes:
     """Draw how many tokens each scope touches, a bar a method; a logarithmic axis."""
-    _bars(scopes, "touched", ax)
+    _bars(by_scope, "touched", "{:.0f}", ax)
     ax.set_yscale("symlog", linthresh=1)
-    ax.set(ylim=(0, 3 * scopes["touched"].max()), ylabel="tokens touched (0, then log scale)")
-    ax.get_legend().set_loc("upper right")
+    ax.set(ylim=(0, 3 * by_scope["touched"].max()), ylabel="tokens touched (0, then log scale)")
     ax.set_title("How many: the paper's fractions, at least one a batch as released")
+    ax.get_legend().set_loc("upper right")
     return ax
 
 
-def _bars(scopes: pd.DataFrame, column: str, ax: Axes) -> None:
-    wide = scopes.pivot(index="scope", columns="method", values=column)
-    wide = wide.reindex(index=scopes["scope"].unique())
-    for i, method in enumerate(_DRAWN):
-        places = [place + 0.4 * (i - 0.5) for place in range(len(wide))]
-        label = METHODS[method]
-        bars = ax.bar(places, wide[label], width=0.38, color=METHOD_COLOURS[method], label=label)
-        spec = "{:.0%}" if column == "overlap" else "{:.0f}"
-        ax.bar_label(bars, [spec.format(v) for v in wide[label]], fontsize="x-small")
-    names = [name.replace("micro_batch of ", "").replace("_", "\n") for name in wide.index]
-    ax.set_xticks(range(len(wide)), names)
+def _bars(by_scope: pd.DataFrame, column: str, label: str, ax: Axes) -> None:
+    names = by_scope["scope"].str.removeprefix("micro_batch of ").str.replace("_", "\n")
+    palette = {METHODS[method]: style.METHOD_COLOURS[method] for method in _CHOOSING}
+    sns.barplot(
+        by_scope.assign(scope=names), x="scope", y=column, hue="method", palette=palette,
+        saturation=1, ax=ax,
+    )  # fmt: skip
+    for bars in ax.containers:
+        ax.bar_label(bars, fmt=label, fontsize="x-small")
     ax.set_xlabel("scope: sequences in a micro-batch, mini-batch, rollout batch")
-    ax.legend(frameon=False, fontsize="small", loc="upper left")
+    ax.legend(loc="upper left")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from entropy_mech.errors import unknown_name
-
 
 @dataclass(frozen=True)
 class BaseModel:
@@ -54,10 +52,3 @@ def model_of_run(run: str) -> BaseModel:
     if rest in BASE_MODELS:
         return BASE_MODELS[rest]
     return BASE_MODELS["qwen2.5_32b" if rest.startswith("32b") else "qwen2.5_7b"]
-
-
-def find_base_model(name: str) -> BaseModel:
-    """Return a model by name; an unknown one is an error that says the nearest."""
-    if name not in BASE_MODELS:
-        raise unknown_name("model", name, BASE_MODELS)
-    return BASE_MODELS[name]

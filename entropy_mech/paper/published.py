@@ -126,22 +126,13 @@ def published_fits() -> pd.DataFrame:
     >>> published_fits().loc["7B", ["a", "a_drawn"]].round(3).tolist()
     [0.209, 0.21]
     """
-    drawn, rows = published.curve_coefficients(), {}
-    for size in drawn.index:
-        fit = fit_law(*published.scatter(size))
-        rows[size] = {
-            "points": fit.n_points,
-            "a": fit.a,
-            "b": fit.b,
-            "ceiling": fit.ceiling,
-            "rmse": fit.rmse,
-            "r2": fit.r2,
-            "a_drawn": drawn.loc[size, "a"],
-            "b_drawn": drawn.loc[size, "b"],
-            "a_error": fit.a / drawn.loc[size, "a"] - 1.0,
-            "b_error": fit.b / drawn.loc[size, "b"] - 1.0,
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+    drawn = published.curve_coefficients()
+    fits = {size: vars(fit_law(*published.scatter(size))) for size in drawn.index}
+    table = pd.DataFrame.from_dict(fits, orient="index").rename(columns={"n_points": "points"})
+    table = table[["points", "a", "b", "ceiling", "rmse", "r2"]].rename_axis("model")
+    table = table.assign(a_drawn=drawn["a"], b_drawn=drawn["b"])
+    errors = {f"{name}_error": table[name] / drawn[name] - 1.0 for name in ("a", "b")}
+    return table.assign(**errors)
 
 
 def published_forms() -> pd.DataFrame:
@@ -166,14 +157,9 @@ def published_run() -> pd.DataFrame:
     (['step', 'entropy_nats', 'performance'], 71)
     """
     wide = published.load("fig01_left").pivot(index="step", columns="series", values="value")
-    wide = wide.dropna().reset_index()
-    return pd.DataFrame(
-        {
-            "step": wide["step"],
-            "entropy_nats": wide["training_entropy"],
-            "performance": wide["test_accuracy_pct"],
-        }
-    )
+    names = {"training_entropy": "entropy_nats", "test_accuracy_pct": "performance"}
+    wide = wide.dropna().reset_index().rename(columns=names).rename_axis(columns=None)
+    return wide[["step", *names.values()]]
 
 
 def published_law_claims() -> pd.DataFrame:

@@ -1,19 +1,31 @@
-"""Colours, bands, axes and tables that all figures share."""
+"""One theme, colours, bands, axes and tables that all figures share."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from pandas.io.formats.style import Styler
+
+from entropy_mech.paper.statistics import mean_interval
 
 # -- Figures -------------------------------------------------------------------------------------
 
+THEME = {
+    **sns.axes_style("ticks", {"axes.spines.top": False, "axes.grid": True}),
+    **sns.plotting_context("notebook", font_scale=0.85),
+    "grid.alpha": 0.35,
+    "legend.frameon": False,
+    "legend.fontsize": "small",
+}
 # Okabe and Ito's palette, which people with the common colour-blindnesses can tell apart.
 METHOD_COLOURS = {
     "grpo": "#000000",
@@ -24,49 +36,75 @@ METHOD_COLOURS = {
 ENTROPY_COLOUR, ACCURACY_COLOUR = "#D55E00", "#0072B2"
 ORDINAL_COLOURS = ("#CC79A7", "#56B4E9", "#009E73", "#E69F00", "#0072B2")
 SEED_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_DECADE_TICKS_FROM = 4.0  # on a shorter axis 1, 2 and 5 would leave a tick or two
 LOWEST_NATS = 1e-4  # where an entropy of 0 is drawn: a logarithmic axis has none
+SMOOTHED_OVER = 5  # rollouts, where a curve is too noisy to be read as measured
 
 
-def band_over_seeds(frame: pd.DataFrame, column: str, ax: Axes, *, colour: str, label: str) -> None:
-    """Draw the mean over seeds against step, and a band from the lowest to the highest seed."""
-    by_step = frame.dropna(subset=column).groupby("step")[column]
-    mean, low, high = by_step.mean(), by_step.min(), by_step.max()
-    ax.fill_between(mean.index, low, high, color=colour, alpha=0.18, lw=0)
-    ax.plot(mean.index, mean, color=colour, lw=1.6, label=label)
+def over_seeds(values: pd.Series) -> tuple[float, float]:
+    """Return the ends of the 95 % interval, for seaborn's ``errorbar``."""
+    interval = mean_interval(values)
+    return interval.low, interval.high
 
 
-def smoothed(frame: pd.DataFrame, column: str, window: int) -> pd.DataFrame:
+# Mean over seeds; the band reaches from the lowest to the highest seed.
+curves_over_seeds = partial(sns.lineplot, x="step", errorbar=("pi", 100), err_kws={"lw": 0})
+
+
+def smoothed(frame: pd.DataFrame, column: str, window: int = SMOOTHED_OVER) -> pd.DataFrame:
     """Return the frame with a centred running mean of ``column`` over steps, run by run."""
-    keys = [key for key in ("run", "seed") if key in frame]
     ordered = frame.sort_values("step")
-    mean = ordered.groupby(keys)[column].transform(
+    mean = ordered.groupby(["run", "seed"])[column].transform(
         lambda values: values.rolling(window, center=True, min_periods=1).mean()
     )
     return ordered.assign(**{column: mean})
 
 
-def log_entropy_axis(ax: Axes) -> None:
-    """Set the paper's entropy axis: logarithmic, decreasing to the right."""
-    ax.set_xscale("log")
+def entropy_axis(ax: Axes) -> Axes:
+    """Let the horizontal axis be entropy, falling to the right as training goes."""
     if not ax.xaxis_inverted():
         ax.invert_xaxis()
-    # 1, 2 and 5 of each decade: an entropy seldom spans two powers of ten.
-    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_xlabel("policy entropy H (nats)")
+    return ax
+
+
+def log_entropy_axis(ax: Axes) -> Axes:
+    """Make a horizontal entropy axis logarithmic, as the paper's is; call it when all is drawn."""
+    ax.set_xscale("log")
+    _plain_ticks(entropy_axis(ax).xaxis, ax.get_xlim())
     ax.set_xlabel("policy entropy H (nats, log scale)")
+    return ax
 
 
 def log_entropy_scale(ax: Axes) -> None:
-    """Make an upright entropy axis logarithmic, with plain numbers; call it when all is drawn."""
+    """Make an upright entropy axis logarithmic; call it when all is drawn."""
     ax.set_yscale("log")
-    low, high = ax.get_ylim()
-    wide = high / low > _DECADE_TICKS_FROM
+    _plain_ticks(ax.yaxis, ax.get_ylim())
+
+
+def _plain_ticks(axis: Axis, limits: tuple[float, float]) -> None:
+    # 1, 2 and 5 of each decade: an entropy seldom spans two powers of ten. On a shorter axis they
+    # would leave a tick or two.
+    wide = max(limits) / min(limits) > 4.0
     locator = LogLocator(subs=(1.0, 2.0, 5.0), numticks=20) if wide else MaxNLocator(5)
-    ax.yaxis.set_major_locator(locator)
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(locator)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def two_curves(
+    frame: pd.DataFrame, ax: Axes, *curves: tuple[str, str, str, str], loc: str = "upper right"
+) -> Axes:
+    """Draw two columns against steps, one on each upright axis; return the right one.
+
+    A curve is its column, its name, its axis' name, and the colour of all three.
+    """
+    right = ax.twinx()
+    right.grid(False)
+    for axis, (column, name, label, colour) in zip((ax, right), curves, strict=True):
+        curves_over_seeds(frame, y=column, ax=axis, color=colour, label=name, legend=False)
+        axis.set_ylabel(label, color=colour)
+    ax.legend(handles=[axis.get_lines()[0] for axis in (ax, right)], loc=loc)
+    return right
 
 
 def panels(
@@ -74,32 +112,29 @@ def panels(
     *,
     width_in: float = 13.5,
     row_height_in: float = 3.7,
+    sharey: bool | str = False,
 ) -> Figure:
     """Make a figure with one panel for each function, which is given its axes; row by row.
 
     So a figure can leave out the rows that there is nothing to draw for: ours, in the published
     profile. Shorter rows leave the places at their end empty.
     """
-    columns = max(len(row) for row in rows)
-    figure, axes = plt.subplots(
-        len(rows), columns, figsize=(width_in, row_height_in * len(rows)), squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
-    for row, places in zip(rows, axes, strict=True):
-        for ax, draw in zip(places, row, strict=False):
-            draw(ax)
-        for ax in places[len(row) :]:
-            ax.set_axis_off()
+    shape, size = (len(rows), max(map(len, rows))), (width_in, row_height_in * len(rows))
+    with plt.rc_context(THEME):
+        figure, axes = plt.subplots(
+            *shape, figsize=size, squeeze=False, layout="constrained", sharey=sharey
+        )
+        for row, places in zip(rows, axes, strict=True):
+            for ax, draw in zip(places, row, strict=False):
+                draw(ax=ax)
+            for ax in places[len(row) :]:
+                ax.set_axis_off()
     return figure
 
 
 def ours(frame: pd.DataFrame) -> str:
     """Return how to call what a frame shows; a toy is named as the stand-in that it is."""
-    return ours_of("profile" in frame and (frame["profile"] == "toy").all())
-
-
-def ours_of(toy: bool) -> str:
-    """Return how to call what is ours, where it is known whether it is a toy's."""
+    toy = "profile" in frame and (frame["profile"] == "toy").all()
     return "Ours (toy stand-in)" if toy else "Ours"
 
 
@@ -109,7 +144,7 @@ def seeds_of(frame: pd.DataFrame) -> str:
     return f"{seeds} seed{'' if seeds == 1 else 's'}"
 
 
-def note(ax: Axes, text: str) -> Axes:
+def note(text: str, ax: Axes) -> Axes:
     """Write what there is to say in place of a picture, without axes around it."""
     ax.set_axis_off()
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="#57606a")
@@ -117,8 +152,6 @@ def note(ax: Axes, text: str) -> Axes:
 
 
 # -- Tables --------------------------------------------------------------------------------------
-
-_LATEX = str.maketrans({"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "−": "-", "±": r"$\pm$"})
 
 
 @dataclass(frozen=True, repr=False)
@@ -141,47 +174,27 @@ class Table:
 
     def markdown(self) -> str:
         """Return the table in GitHub's Markdown, best in bold, the caption above."""
-        name = str(self.cells.index.name or "")
-        lines = [[name, *self.cells.columns], ["---", *["---:"] * self.cells.shape[1]]]
-        lines += self._rows(lambda text: f"**{text}**")
-        body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        return f"{self.caption}\n\n{body}\n"
+        cells = self.cells.where(~self.bold, "**" + self.cells + "**")
+        rows = [[str(cells.index.name or ""), *cells], ["---", *["---:"] * cells.shape[1]]]
+        rows += [[str(label), *row] for label, row in zip(cells.index, cells.to_numpy())]  # noqa: B905
+        return f"{self.caption}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
     def latex(self) -> str:
         """Return a ``tabular`` with booktabs rules, best in bold, in a ``table``."""
-        name = str(self.cells.index.name or "")
-        rows = self._rows(lambda text: f"\\textbf{{{text}}}", lambda t: t.translate(_LATEX))
-        head = [text.translate(_LATEX) for text in (name, *self.cells.columns)]
-        body = "\n".join(" & ".join(row) + r" \\" for row in rows)
-        return (
-            "\\begin{table}\n\\centering\n"
-            f"\\caption{{{self.caption.translate(_LATEX)}}}\n"
-            f"\\begin{{tabular}}{{l{'r' * self.cells.shape[1]}}}\n\\toprule\n"
-            f"{' & '.join(head)} \\\\\n\\midrule\n{body}\n\\bottomrule\n"
-            "\\end{tabular}\n\\end{table}\n"
+        styler = self._styler("latex").set_caption(self.caption.replace("%", r"\%"))
+        columns = "l" + "r" * self.cells.shape[1]
+        text = styler.to_latex(
+            hrules=True, convert_css=True, position_float="centering", column_format=columns
         )
-
-    def _rows(
-        self, embolden: Callable[[str], str], clean: Callable[[str], str] = str
-    ) -> list[list[str]]:
-        return [
-            [clean(str(label))]
-            + [
-                embolden(clean(text)) if best else clean(text)
-                for text, best in zip(row, self.bold.loc[label], strict=True)
-            ]
-            for label, row in zip(self.cells.index, self.cells.to_numpy(), strict=True)
-        ]
+        return text.replace("±", r"$\pm$").replace("−", "-")
 
     def _repr_html_(self) -> str:
-        rows = self._rows(lambda text: f"<b>{text}</b>", html.escape)
-        head = [html.escape(str(text)) for text in (self.cells.index.name or "", *self.cells)]
-        lines = "".join(
-            f"<tr><th>{row[0]}</th>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>"
-            for row in rows
-        )
-        heads = "".join(f"<th>{text}</th>" for text in head)
-        return (
-            f"<table><caption>{html.escape(self.caption)}</caption>"
-            f"<thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
-        )
+        return self._styler("html").to_html()
+
+    def _styler(self, language: str) -> Styler:
+        css = self.bold.map(lambda best: "font-weight: bold" if best else "")
+        cells = self.cells.rename_axis(index=None, columns=self.cells.index.name)
+        styler = cells.style.apply(lambda _: css, axis=None).format(escape=language)
+        for axis in ("index", "columns"):
+            styler = styler.format_index(escape=language, axis=axis)
+        return styler.set_caption(self.caption)

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from math import inf
+from math import nan
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from entropy_mech.paper import published
-from entropy_mech.paper.claims import Claim, Fact, over_ratios, over_replicates
+from entropy_mech.paper import published, style
+from entropy_mech.paper.claims import Claim, Fact, Range, at_least, at_most
 from entropy_mech.paper.fig11 import METHODS, endings
-from entropy_mech.paper.style import (
-    ACCURACY_COLOUR,
-    ENTROPY_COLOUR,
-    METHOD_COLOURS,
-    ORDINAL_COLOURS,
-    band_over_seeds,
-    log_entropy_scale,
-    ours,
-    panels,
-    seeds_of,
-    smoothed,
-)
+from entropy_mech.paper.law_groups import not_digitised
+from entropy_mech.paper.statistics import mean_interval, ratio_interval
 
 # -- Entropy bonus and reference KL (Figs. 9, 10) ------------------------------------------------
 # A sweep is a frame of metrics with the column ``coefficient``. Its reference is the run of the
@@ -56,10 +47,9 @@ def sweep_endings(sweep: pd.DataFrame) -> pd.DataFrame:
     names = ["coefficient", "seed", "entropy_nats", "accuracy", "length_tokens"]
     if sweep.empty:
         return pd.DataFrame(columns=[*names, "entropy_ratio", "accuracy_gain", "growth"])
-    ends = endings(sweep)
-    ends["coefficient"] = ends["run"].map(sweep.groupby("run")["coefficient"].first())
-    start = sweep.sort_values("step").groupby(["run", "seed"])["entropy_nats"].first()
-    start = start.reindex(pd.MultiIndex.from_frame(ends[["run", "seed"]])).to_numpy()
+    runs = sweep.sort_values("step").groupby(["run", "seed"])
+    ends = endings(sweep).join(runs["coefficient"].first(), on=["run", "seed"])
+    start = ends.join(runs["entropy_nats"].first().rename("start"), on=["run", "seed"])["start"]
     reference = ends[ends["coefficient"] == ends["coefficient"].min()].set_index("seed")
     table = ends[names].assign(
         entropy_ratio=ends["entropy_nats"] / ends["seed"].map(reference["entropy_nats"]),
@@ -67,34 +57,6 @@ def sweep_endings(sweep: pd.DataFrame) -> pd.DataFrame:
         growth=ends["entropy_nats"] / start,
     )
     return table.sort_values(["coefficient", "seed"], ignore_index=True)
-
-
-def sweep_table(sweep: pd.DataFrame) -> pd.DataFrame:
-    """Return a row a coefficient: means over seeds, and 95 % intervals of what is compared.
-
-    Columns: coefficient, seeds, entropy_nats, entropy_ratio (geometric mean) with its _low and
-    _high, accuracy, accuracy_gain with its _low and _high, growth.
-    """
-    rows = []
-    for coefficient, part in sweep_endings(sweep).groupby("coefficient"):
-        ratio = over_ratios("", "", part["entropy_ratio"], holds=(0, 1))
-        gain = over_replicates("", "", part["accuracy_gain"], holds=(0, 1))
-        rows.append(
-            {
-                "coefficient": coefficient,
-                "seeds": len(part),
-                "entropy_nats": part["entropy_nats"].mean(),
-                "entropy_ratio": ratio.estimate,
-                "entropy_ratio_low": ratio.low,
-                "entropy_ratio_high": ratio.high,
-                "accuracy": part["accuracy"].mean(),
-                "accuracy_gain": gain.estimate,
-                "accuracy_gain_low": gain.low,
-                "accuracy_gain_high": gain.high,
-                "growth": part["growth"].mean(),
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def rank_correlations(sweep: pd.DataFrame, column: str) -> pd.Series:
@@ -105,7 +67,7 @@ def rank_correlations(sweep: pd.DataFrame, column: str) -> pd.Series:
     found = {
         seed: stats.spearmanr(part["coefficient"], part[column]).statistic
         if len(part) > 2 and part[column].nunique() > 1
-        else float("nan")
+        else nan
         for seed, part in sweep_endings(sweep).groupby("seed")
     }
     return pd.Series(found, dtype=float)
@@ -115,51 +77,43 @@ def monotone_claim(
     sweep: pd.DataFrame, column: str, statement: str, paper: str, *, sign: int = 1
 ) -> Claim:
     """Judge whether an ending rises (``sign`` 1) or falls (-1) with the coefficient."""
-    strong, opposite = (_STRONG, inf), (-inf, 0.0)
-    if sign < 0:
-        strong, opposite = (-inf, -_STRONG), (0.0, inf)
+    rising = at_least(_STRONG, contradicted_below=0.0)
+    falling = at_most(-_STRONG, contradicted_above=0.0)
     bound = f"at {'least' if sign > 0 else 'most'} {sign * _STRONG:g}"
-    return over_replicates(
-        f"{statement}: rank correlation {bound}",
-        paper,
-        rank_correlations(sweep, column),
-        holds=strong,
-        contradicted=opposite,
-    )
+    interval = mean_interval(rank_correlations(sweep, column))
+    text = f"{statement}: rank correlation {bound}"
+    return Claim(text, paper, interval, rising if sign > 0 else falling)
 
 
 def bonus_claims(sweep: pd.DataFrame, settings: pd.DataFrame) -> list[Claim | Fact]:
     """Judge Fig. 9, an entropy bonus; what is printed, where there are no runs."""
     if sweep.empty:
-        return printed_facts("entropy_bonus", settings)
-    ends = sweep_endings(sweep).set_index("coefficient")
+        return [coefficients_fact(*SWEPT["entropy_bonus"], settings["entropy_bonus"])]
+    ends = sweep_endings(sweep)
     least, held, most = (_of(ends, alpha) for alpha in (0.0001, 0.005, 0.01))
     return [
         monotone_claim(
             sweep, "entropy_nats", "The larger alpha, the more entropy at the end", "Fig. 9"
         ),
-        over_ratios(
+        Claim(
             "alpha = 0.0001 does little: entropy at the end within a factor of 1.5 of alpha = 0's "
             "(ratio)",
             "little (section 4.1)",
-            least["entropy_ratio"],
-            holds=(1 / 1.5, 1.5),
-            contradicted=(1.5, inf),
+            ratio_interval(least["entropy_ratio"]),
+            Range(1 / 1.5, 1.5, contradicted_above=1.5),
         ),
         _held_claim("alpha", 0.005, held),
-        over_replicates(
+        Claim(
             "... and does not win: less than 0.01 more accuracy than alpha = 0 (difference)",
             "does not win (section 4.1)",
-            held["accuracy_gain"],
-            holds=(-inf, 0.01),
-            contradicted=(0.01, inf),
+            mean_interval(held["accuracy_gain"]),
+            at_most(0.01, contradicted_above=0.01),
         ),
-        over_ratios(
+        Claim(
             "alpha = 0.01 explodes: more entropy at the end than before training (ratio)",
             "explodes (section 4.1)",
-            most["growth"],
-            holds=(1.0, inf),
-            contradicted=(-inf, 1.0),
+            ratio_interval(most["growth"]),
+            at_least(1.0, contradicted_below=1.0),
         ),
     ]
 
@@ -167,47 +121,32 @@ def bonus_claims(sweep: pd.DataFrame, settings: pd.DataFrame) -> list[Claim | Fa
 def reference_claims(sweep: pd.DataFrame, settings: pd.DataFrame) -> list[Claim | Fact]:
     """Judge Fig. 10, a reference KL; what is printed, where there are no runs."""
     if sweep.empty:
-        return printed_facts("reference_kl", settings)
-    ends = sweep_endings(sweep).set_index("coefficient")
-    strongest = ends.index.max()
+        return [coefficients_fact(*SWEPT["reference_kl"], settings["reference_kl"])]
+    ends = sweep_endings(sweep)
+    strongest = ends["coefficient"].max()
     largest = _of(ends, strongest)
+    text = "The larger beta, the {} at the end"
     return [
-        monotone_claim(
-            sweep, "entropy_nats", "The larger beta, the more entropy at the end", "section 4.1"
-        ),
-        monotone_claim(
-            sweep,
-            "accuracy",
-            "The larger beta, the less accuracy at the end",
-            "section 4.1",
-            sign=-1,
-        ),
+        monotone_claim(sweep, "entropy_nats", text.format("more entropy"), "section 4.1"),
+        monotone_claim(sweep, "accuracy", text.format("less accuracy"), "section 4.1", sign=-1),
         _held_claim("beta", strongest, largest),
-        over_replicates(
+        Claim(
             f"beta = {strongest:g} ends with less accuracy than beta = 0 (difference, fraction)",
             "loses accuracy (section 4.1)",
-            largest["accuracy_gain"],
-            holds=(-inf, 0.0),
-            contradicted=(0.0, inf),
+            mean_interval(largest["accuracy_gain"]),
+            at_most(0.0, contradicted_above=0.0),
         ),
     ]
 
 
 def _held_claim(symbol: str, coefficient: float, ends: pd.DataFrame) -> Claim:
-    return over_ratios(
+    return Claim(
         f"{symbol} = {coefficient:g} holds the entropy: at least twice {symbol} = 0's at the end "
         "(ratio)",
         "holds it (section 4.1)",
-        ends["entropy_ratio"],
-        holds=(2.0, inf),
-        contradicted=(-inf, 1.0),
+        ratio_interval(ends["entropy_ratio"]),
+        at_least(2.0, contradicted_below=1.0),
     )
-
-
-def printed_facts(column: str, settings: pd.DataFrame) -> list[Fact]:
-    """Return what can be said without runs: our files for GPUs try the paper's coefficients."""
-    place, symbol = SWEPT[column]
-    return [coefficients_fact(place, symbol, settings[column])]
 
 
 def coefficients_fact(place: str, symbol: str, declared: Sequence[float]) -> Fact:
@@ -232,8 +171,8 @@ def printed_coefficients(place: str, symbol: str) -> list[float]:
 
 def _of(ends: pd.DataFrame, coefficient: float) -> pd.DataFrame:
     """The rows of a coefficient; where it was not run, one of NaN, which gives no verdict."""
-    found = ends.loc[ends.index == coefficient]
-    return found if len(found) else pd.DataFrame({name: [float("nan")] for name in ends})
+    found = ends[ends["coefficient"] == coefficient]
+    return found if len(found) else pd.DataFrame({name: [nan] for name in ends})
 
 
 # -- Clip-Cov's share and KL-Cov's coefficient (Fig. 12) -----------------------------------------
@@ -267,67 +206,45 @@ def fluctuations(sweep: pd.DataFrame) -> pd.DataFrame:
     includes the noise of measuring H on one rollout. Columns: coefficient, seed, fluctuation.
     """
     late = sweep[sweep["step"] >= sweep["step"].max() / 2] if len(sweep) else sweep
-    rows = [
-        {"coefficient": coefficient, "seed": seed, "fluctuation": _about_a_line(part)}
-        for (coefficient, seed), part in late.groupby(["coefficient", "seed"])
-    ]
+    rows = [(*key, _about_a_line(part)) for key, part in late.groupby(["coefficient", "seed"])]
     return pd.DataFrame(rows, columns=["coefficient", "seed", "fluctuation"])
 
 
-def dose_table(frame: pd.DataFrame, settings: pd.DataFrame) -> pd.DataFrame:
-    """Return a row a method and dose: the end, its spread over seeds, the fluctuation.
+def dose_endings(frame: pd.DataFrame, settings: pd.DataFrame) -> pd.DataFrame:
+    """Return ``sweep_endings`` of both methods with what Fig. 12 is about, a row a run and seed.
 
-    Columns: method, coefficient, paper_dose, seeds, touched_fraction (of the trained tokens, mean
+    More columns: method, paper_dose, fluctuation, and touched_fraction (of the trained tokens, mean
     over training: Clip-Cov's band can hold fewer than r asks for, and then a larger r changes
-    nothing), entropy_nats (mean), spread_over_seeds (standard deviation of ln H at the end),
-    fluctuation (mean), accuracy (mean).
+    nothing).
     """
-    tables = []
-    for method, label in METHODS.items():
-        if method not in DOSES or (sweep := dose_sweep(frame, settings, method)).empty:
-            continue
-        by_dose = sweep_endings(sweep).groupby("coefficient")
-        tables.append(
-            pd.DataFrame(
-                {
-                    "method": label,
-                    "paper_dose": sweep.groupby("coefficient")["paper_dose"].first(),
-                    "seeds": by_dose["seed"].nunique(),
-                    "touched_fraction": sweep.groupby("coefficient")["selected_fraction"].mean(),
-                    "entropy_nats": by_dose["entropy_nats"].mean(),
-                    "spread_over_seeds": by_dose["entropy_nats"].agg(lambda h: np.log(h).std()),
-                    "fluctuation": fluctuations(sweep).groupby("coefficient")["fluctuation"].mean(),
-                    "accuracy": by_dose["accuracy"].mean(),
-                }
-            ).reset_index()
-        )
+    tables, keys = [], ["coefficient", "seed"]
+    for method in DOSES:
+        sweep = dose_sweep(frame, settings, method)
+        if len(sweep):
+            means = sweep.groupby(keys)[["paper_dose", "selected_fraction"]].mean()
+            means = means.rename(columns={"selected_fraction": "touched_fraction"})
+            table = sweep_endings(sweep).merge(fluctuations(sweep), on=keys)
+            tables.append(table.join(means, on=keys).assign(method=METHODS[method]))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def dose_claims(frame: pd.DataFrame, settings: pd.DataFrame) -> list[Claim | Fact]:
     """Judge Fig. 12; what is printed, where there are no runs."""
     if frame.empty:
-        return [
-            coefficients_fact("fig12", symbol, settings[column])
-            for column, symbol, _ in DOSES.values()
-        ]
+        return [coefficients_fact("fig12", name, settings[key]) for key, name, _ in DOSES.values()]
     claims: list[Claim | Fact] = []
     sweeps = {method: dose_sweep(frame, settings, method) for method in DOSES}
     for method, sweep in sweeps.items():
-        name = f"{METHODS[method]}: the larger {DOSES[method][1]}"
         ends = sweep_endings(sweep)
-        largest = ends[ends["coefficient"] == ends["coefficient"].max()]
+        text = f"{METHODS[method]}: the larger {DOSES[method][1]}, the more entropy at the end"
         claims += [
-            monotone_claim(
-                sweep, "entropy_nats", f"{name}, the more entropy at the end", "Fig. 12"
-            ),
-            over_ratios(
+            monotone_claim(sweep, "entropy_nats", text, "Fig. 12"),
+            Claim(
                 f"{METHODS[method]}: the largest dose ends with more entropy than the smallest "
                 "(ratio)",
                 "more (Fig. 12)",
-                largest["entropy_ratio"],
-                holds=(1.0, inf),
-                contradicted=(-inf, 1.0),
+                ratio_interval(_of(ends, ends["coefficient"].max())["entropy_ratio"]),
+                at_least(1.0, contradicted_below=1.0),
             ),
         ]
     return [_treatment_claim(sweeps["clip_cov"]), *claims, _steadiness_claim(sweeps)]
@@ -336,34 +253,33 @@ def dose_claims(frame: pd.DataFrame, settings: pd.DataFrame) -> list[Claim | Fac
 def _treatment_claim(sweep: pd.DataFrame) -> Claim:
     """Whether a larger r is a larger dose at all: its band may be empty before r is used up."""
     touched = sweep.groupby(["seed", "coefficient"])["selected_fraction"].mean().unstack()
-    return over_ratios(
+    return Claim(
         "Clip-Cov: the largest r touches at least 1.1 times the tokens that the smallest does, so "
         "that there is a dose to compare (ratio, over training)",
         "not printed; r itself grows by 3.5",
-        touched[touched.columns.max()] / touched[touched.columns.min()],
-        holds=(1.1, inf),
+        ratio_interval(touched[touched.columns.max()] / touched[touched.columns.min()]),
+        at_least(1.1),
     )
 
 
 def _steadiness_claim(sweeps: dict[str, pd.DataFrame]) -> Claim:
     """Compare the methods where they act: over the doses above 0, seed by seed."""
-    means = {
-        method: table[table["coefficient"] > 0].groupby("seed")["fluctuation"].mean()
-        for method, table in ((m, fluctuations(sweep)) for m, sweep in sweeps.items())
-    }
-    return over_ratios(
+    clip_cov, kl_cov = (
+        fluctuations(sweeps[method]).query("coefficient > 0").groupby("seed")["fluctuation"].mean()
+        for method in ("clip_cov", "kl_cov")
+    )
+    return Claim(
         "KL-Cov is the steadier: the fluctuation of ln H under Clip-Cov over that under KL-Cov, "
         "second half of training, mean over doses (ratio)",
         "KL-Cov more stable (section 4.5)",
-        means["clip_cov"] / means["kl_cov"],
-        holds=(1.0, inf),
-        contradicted=(-inf, 1.0),
+        ratio_interval(clip_cov / kl_cov),
+        at_least(1.0, contradicted_below=1.0),
     )
 
 
 def _about_a_line(part: pd.DataFrame) -> float:
     if len(part) < 4:
-        return np.nan
+        return nan
     step, log_entropy = part["step"].to_numpy(float), np.log(part["entropy_nats"].to_numpy(float))
     rest = log_entropy - np.polyval(np.polyfit(step, log_entropy, 1), step)
     return float(np.sqrt((rest**2).sum() / (len(part) - 2)))
@@ -372,65 +288,44 @@ def _about_a_line(part: pd.DataFrame) -> float:
 # -- Drawing -------------------------------------------------------------------------------------
 
 SYMBOLS = {"alpha": r"$\alpha$", "beta": r"$\beta$", "r": "$r$"}
-_SAID = {
-    "entropy_bonus": {
-        0.0: "the baseline",
-        0.0001: "does little",
-        0.001: "does little",
-        0.005: "holds the entropy, does not win",
-        0.01: "the entropy explodes",
-    },
-    "reference_kl": {
-        0.0: "the baseline",
-        0.1: "entropy held, accuracy lost; the more, the larger $\\beta$",
-    },
-    "clip_cov": {0.0007: "the larger, the more entropy"},
-    "kl_cov": {1.0: "the larger, the more entropy; steadier than Clip-Cov"},
-}
 _AXES = {
     "entropy_nats": "policy entropy H (nats, log scale)",
     "validation_accuracy": "accuracy (fraction)",
 }
-_WINDOW = 5
-_BLACK = "#000000"
 
 
 def sweep_figure(sweep: pd.DataFrame, setting: str) -> Figure:
     """Draw Fig. 9 or 10: entropy and accuracy against steps, and both ends by coefficient.
 
     Args:
-        sweep: ``findings.sweeps.with_coefficient``'s; where it is empty the paper's printed
-            statements are drawn, since its curves are not digitised.
+        sweep: ``with_coefficient``'s; where it is empty a note says that there is nothing to draw.
         setting: ``entropy_bonus`` or ``reference_kl``.
 
     """
-    place, symbol = SWEPT[setting]
     if sweep.empty:
-        draw = partial(printed_statements, printed_coefficients(place, symbol), symbol, setting)
-        return panels([[draw]], width_in=9.0, row_height_in=3.2)
-    row = [partial(coefficient_curves, sweep, column, symbol) for column in _AXES]
-    return panels([[*row, partial(ends_by_coefficient, sweep, symbol)]], row_height_in=4.2)
+        return not_digitised()
+    symbol = SWEPT[setting][1]
+    title = f"{style.ours(sweep)}: Qwen2.5-7B, {style.seeds_of(sweep)}"
+    row = [partial(coefficient_curves, sweep, name, symbol, title=title) for name in _AXES]
+    return style.panels([[*row, partial(ends_by_coefficient, sweep, symbol)]], row_height_in=4.2)
 
 
 def dose_figure(frame: pd.DataFrame, settings: pd.DataFrame) -> Figure:
     """Draw Fig. 12: entropy against steps by Clip-Cov's r and by KL-Cov's beta, and the ends.
 
-    ``frame`` and ``settings`` are ``Report.metrics()`` and ``loss_settings()``; without runs the
-    paper's printed statements are drawn.
+    ``frame`` and ``settings`` are ``Report.metrics()`` and ``loss_settings()``; without runs a
+    note is drawn. GRPO is a dashed line.
     """
     if frame.empty:
-        draws = [
-            partial(printed_statements, printed_coefficients("fig12", symbol), symbol, method)
-            for method, (_, symbol, _) in DOSES.items()
-        ]
-        return panels([draws], row_height_in=3.2)
-    sweeps = {method: dose_sweep(frame, settings, method) for method in DOSES}
-    grpo = frame[frame["run"].str.endswith("_grpo")]
-    curves = [partial(dose_curves, sweep, method, grpo) for method, sweep in sweeps.items()]
-    ends = [
-        partial(ends_by_coefficient, sweep, DOSES[method][1]) for method, sweep in sweeps.items()
-    ]
-    return panels([curves, ends], width_in=12, row_height_in=4.2)
+        return not_digitised()
+    grpo, curves, ends = frame[frame["run"].str.endswith("_grpo")], [], []
+    for method, (_, symbol, _) in DOSES.items():
+        sweep = dose_sweep(frame, settings, method)
+        title = f"{style.ours(frame)}: {METHODS[method]}, Qwen2.5-7B, {style.seeds_of(sweep)}"
+        draw = partial(coefficient_curves, sweep, "entropy_nats", symbol, title=title, grpo=grpo)
+        curves.append(draw)
+        ends.append(partial(ends_by_coefficient, sweep, symbol))
+    return style.panels([curves, ends], width_in=12, row_height_in=4.2)
 
 
 def coefficient_curves(
@@ -439,75 +334,52 @@ def coefficient_curves(
     symbol: str,
     ax: Axes,
     *,
-    names: Mapping[float, str] | None = None,
+    title: str = "",
+    grpo: pd.DataFrame | None = None,
 ) -> Axes:
-    """Draw a metric against steps, a line a coefficient: mean and range over seeds.
-
-    Entropy is a running mean of five rollouts. ``names`` says more of a coefficient.
-    """
-    for colour, (value, part) in zip(_colours(sweep), sweep.groupby("coefficient"), strict=True):
-        label = f"{SYMBOLS[symbol]} = {value:g}{(names or {}).get(value, '')}"
-        shown = smoothed(part, column, _WINDOW) if column == "entropy_nats" else part
-        band_over_seeds(shown, column, ax, colour=colour, label=label)
-    ax.set(xlabel="rollout step", ylabel=_AXES[column])
+    """Draw a metric against rollout steps, a colour a coefficient; entropy is smoothed."""
+    window, named = style.SMOOTHED_OVER if column == "entropy_nats" else 1, {"y": column, "ax": ax}
+    names = {}
+    for value, part in sweep.groupby("coefficient"):
+        dose = part.get("paper_dose", part["coefficient"]).iloc[0]
+        paper = "" if dose == value else f" (paper: {dose:g})"
+        names[value] = f"{SYMBOLS[symbol]} = {value:g}{paper}"
+    if grpo is not None and len(grpo):
+        black = {"color": "k", "ls": "--", "errorbar": None, "label": "GRPO"}
+        style.curves_over_seeds(style.smoothed(grpo, column, window), **named, **black)
+    shown = style.smoothed(sweep, column, window)
+    shown = shown.assign(name=shown["coefficient"].map(names))
+    palette = {"hue_order": list(names.values()), "palette": _palette(names)}
+    style.curves_over_seeds(shown, hue="name", **palette, **named)
+    ax.set(xlabel="rollout step", ylabel=_AXES[column], title=title)
     if column == "entropy_nats":
-        log_entropy_scale(ax)
-    ax.set_title(f"{ours(sweep)}: Qwen2.5-7B, {seeds_of(sweep)}")
-    ax.legend(frameon=False, fontsize="small")
-    return ax
-
-
-def dose_curves(sweep: pd.DataFrame, method: str, grpo: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw a method's entropy against steps by dose, and GRPO's as a dashed line."""
-    paper = sweep.groupby("coefficient")["paper_dose"].first()
-    names = {value: f" (paper: {dose:g})" for value, dose in paper.items() if value != dose}
-    if len(grpo):
-        mean = smoothed(grpo, "entropy_nats", _WINDOW).groupby("step")["entropy_nats"].mean()
-        ax.plot(mean.index, mean, color=METHOD_COLOURS["grpo"], ls="--", lw=1.4, label="GRPO")
-    coefficient_curves(sweep, "entropy_nats", DOSES[method][1], ax, names=names)
-    ax.set_title(f"{ours(sweep)}: {METHODS[method]}, Qwen2.5-7B, {seeds_of(sweep)}")
+        style.log_entropy_scale(ax)
+    ax.legend()
     return ax
 
 
 def ends_by_coefficient(sweep: pd.DataFrame, symbol: str, ax: Axes) -> Axes:
-    """Draw entropy (left axis, log) and accuracy (right) at the end by coefficient, seed by seed.
+    """Draw entropy (left axis, log) and accuracy (right) at the end by coefficient.
 
-    Coefficients stand at equal distances; lines join the means over seeds.
+    Coefficients stand at equal distances: means over seeds with 95 % intervals, and each seed.
     """
-    ends = sweep_endings(sweep)
-    values = sorted(ends["coefficient"].unique())
-    place = ends["coefficient"].map(values.index)
-    right = ax.twinx()
-    for axis, column, colour, marker in (
-        (ax, "entropy_nats", ENTROPY_COLOUR, "o"),
-        (right, "accuracy", ACCURACY_COLOUR, "s"),
+    ends, right = sweep_endings(sweep), ax.twinx()
+    for axis, column, name, colour in (
+        (ax, "entropy_nats", "entropy at the end (nats, log scale)", style.ENTROPY_COLOUR),
+        (right, "accuracy", "accuracy at the end (fraction)", style.ACCURACY_COLOUR),
     ):
-        axis.scatter(place, ends[column], s=18, color=colour, marker=marker, alpha=0.6, lw=0)
-        axis.plot(ends.groupby(place)[column].mean(), color=colour, lw=1.4)
-    log_entropy_scale(ax)
-    ax.set_xticks(range(len(values)), [f"{value:g}" for value in values])
-    ax.set_xlabel(SYMBOLS[symbol])
-    ax.set_ylabel("entropy at the end (nats, log scale)", color=ENTROPY_COLOUR)
-    right.set_ylabel("accuracy at the end (fraction)", color=ACCURACY_COLOUR)
-    ax.set_title("The last sixth of training, seed by seed")
+        named = {"x": "coefficient", "y": column, "color": colour, "ax": axis}
+        named["formatter"] = "{:g}".format
+        sns.stripplot(ends, jitter=False, alpha=0.5, size=4, **named)
+        sns.pointplot(ends, errorbar=style.over_seeds, lw=1.4, **named)
+        axis.set_ylabel(name, color=colour)
+    style.log_entropy_scale(ax)
+    right.grid(False)
+    ax.set(xlabel=SYMBOLS[symbol], title="The last sixth of training, 95 % over seeds")
     return ax
 
 
-def printed_statements(values: Sequence[float], symbol: str, of: str, ax: Axes) -> Axes:
-    """Write what the paper prints of each coefficient; its curves are not digitised."""
-    name = f", {METHODS[of]}" if of in METHODS else ""
-    for i, value in enumerate(reversed(values)):
-        ax.plot([0], [i], marker="o", color=_BLACK)
-        ax.text(0.06, i, f"{SYMBOLS[symbol]} = {value:g}", va="center")
-        ax.text(0.3, i, _SAID[of].get(value, ""), va="center")
-    ax.set(xlim=(-0.06, 1.2), ylim=(-0.7, len(values) - 0.3))
-    ax.set_axis_off()
-    ax.set_title(f"Paper{name}: what is printed; the curves are not digitised", fontsize="medium")
-    return ax
-
-
-def _colours(sweep: pd.DataFrame) -> list[str]:
+def _palette(names: dict[float, str]) -> dict[str, str]:
     """Black for 0, the baseline; then the palette in order."""
-    values = sorted(sweep["coefficient"].unique())
-    rest = list(ORDINAL_COLOURS)
-    return [_BLACK if value == 0 else rest.pop(0) for value in values]
+    rest = iter(style.ORDINAL_COLOURS)
+    return {name: next(rest) if value else "#000000" for value, name in names.items()}

@@ -12,10 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from entropy_mech.errors import UserError, bad_value, unknown_name
-from entropy_mech.grading.mathematics.extract import boxed_answers
-from entropy_mech.grading.mathematics.normal import normal
-from entropy_mech.grading.maths import read_references
-from entropy_mech.grading.references import NoReference, after_hashes, reference_texts
+from entropy_mech.grading.mathematics.normal import boxed_answers, normal
+from entropy_mech.grading.maths import NoReference, after_hashes, read_references, reference_texts
 from entropy_mech.hub import cache_only, hub_answers
 from entropy_mech.problems.grading import CodeProblem, MathProblem
 

@@ -22,7 +22,7 @@ from entropy_mech.random_streams import generator
 PAD, EOS, UNK = "<pad>", "<eos>", "<unk>"
 _LATIN = "abcdefghijklmnopqrstuvwxyz"
 VALUES = "0123456789" + _LATIN
-FUNCTIONS = _LATIN.upper() + "αβγδεζηθικλμνξοπρστυφχψω"
+FUNCTIONS = _LATIN.upper() + "!#$%&,./:<>?@[]^_{|}~"
 VARIABLES = _LATIN
 # All that toy maths and toy code are written in.
 ALPHABET = VALUES + FUNCTIONS + "+-*=;()"
@@ -161,12 +161,12 @@ TABLES = {
 class ToyProblem(Chain):
     """A value and the functions to apply to it, one after the other.
 
-    ``3Aφ=`` asks for φ(A(3)). A step of the answer says what one function makes of one value; the
+    ``3AD=`` asks for D(A(3)). A step of the answer says what one function makes of one value; the
     last value is given again in brackets.
 
-    >>> problem = ToyProblem("3", "Aφ")
+    >>> problem = ToyProblem("3", "AD")
     >>> problem.prompt, problem.solution, problem.grade(problem.solution).name
-    ('3Aφ=', '3A=6;6φ=c;(c)', 'correct')
+    ('3AD=', '3A=6;6D=u;(u)', 'correct')
     """
 
     domain = "maths"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from entropy_mech.grading import Verdict, grade_math
 from entropy_mech.grading.mathematics.normal import normal
-from entropy_mech.grading.mathematics.units import split_unit
+from entropy_mech.grading.mathematics.quantity import split_unit
 from entropy_mech.grading.maths import read_references
 from entropy_mech.problems.grading import MathProblem
 from entropy_mech.problems.problem import Problem

@@ -1,4 +1,4 @@
-"""The paper profile: on which GPUs each run fits, how long it takes, and its command."""
+"""The paper profile: on which GPUs each run fits, and its command; a request in words."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from entropy_mech.config import TrainConfig
-from entropy_mech.config.estimate import Estimate, estimate, gib, report
+from entropy_mech.config.memory import MemoryCheck, check_memory, gib
 from entropy_mech.reproduction.plan import Plan
 from entropy_mech.reproduction.targets import Target
 from entropy_mech.runs.jobs import Schedule, clock
 from entropy_mech.runs.store import Run, project_root, run_path
 
-# -- GPUs, hours, commands -----------------------------------------------------------------------
+# -- GPUs and commands ---------------------------------------------------------------------------
 
 GPUS_A_NODE = 8
 _GPU_COUNTS = (8, 16, 32, 64, 128)
@@ -28,13 +28,13 @@ class PaperRun:
     Attributes:
         name: of its file.
         run: where it lies, or will.
-        estimate: on the fewest GPUs of whole nodes that it fits; None for an unknown model.
+        memory: on the fewest GPUs of whole nodes that it fits; None for an unknown model.
 
     """
 
     name: str
     run: Run
-    estimate: Estimate | None
+    memory: MemoryCheck | None
 
     @property
     def config(self) -> TrainConfig:
@@ -43,8 +43,8 @@ class PaperRun:
 
     @property
     def gpus(self) -> int:
-        """GPUs that train and, where they are others, sample."""
-        return self.estimate.gpus + self.estimate.sampling_gpus if self.estimate else GPUS_A_NODE
+        """GPUs that train and sample."""
+        return self.memory.gpus if self.memory else GPUS_A_NODE
 
     @property
     def nodes(self) -> int:
@@ -74,7 +74,7 @@ def paper_run(name: str, run: Run, *, gpu_memory_gib: float) -> PaperRun:
     """
     found = None
     for gpus in _GPU_COUNTS:
-        found = estimate(run.config, gpus=gpus, gpu_memory_gib=gpu_memory_gib)
+        found = check_memory(run.config, gpus=gpus, gpu_memory_gib=gpu_memory_gib)
         if found is None or not found.problems:
             break
     return PaperRun(name, run, found)
@@ -109,7 +109,7 @@ def toy_lines(plan: Plan, workers: int) -> list[str]:
 def paper_lines(
     missing: Sequence[PaperRun], needed_by: dict[str, list[str]], left_out: Sequence[str]
 ) -> list[str]:
-    """Return runs, models, data, GPUs, GPU hours, disk and commands.
+    """Return runs, models, data, GPUs, disk and commands.
 
     Args:
         missing: runs to be trained, none twice.
@@ -120,20 +120,15 @@ def paper_lines(
     if not missing:
         return ["nothing is missing: the runs are there", *_left_out(left_out)]
     width = max(len(one.name) for one in missing) + 2
-    head = (
-        f"{'run':<{width}}seed  {'model':<38}{'data':<28}GPUs  GPU hours  hours  {'disk':>11}  for"
-    )
+    head = f"{'run':<{width}}seed  {'model':<38}{'data':<28}GPUs  {'disk':>11}  for"
     lines = [f"{len(missing)} runs are missing", "", head]
     lines += [_row(one, width, needed_by[one.name]) for one in missing]
-    known = [one.estimate for one in missing if one.estimate]
-    disk = sum(sum(found.disk.values()) for found in known)
+    disk = sum(sum(one.memory.disk.values()) for one in missing if one.memory)
     lines += [
         "",
-        f"GPU hours   {sum(found.gpu_hours for found in known):,.0f} in all",
         f"disk        {gib(disk)} in all; checkpoints may go when a run is complete",
         f"models      {', '.join(dict.fromkeys(one.config.model.path for one in missing))}",
         f"data        {', '.join(dict.fromkeys(_data(one) for one in missing))}",
-        *(line for line in (report(known[0])[-1:] if known else []) if line.startswith("assumed")),
         *_problems(missing),
         *_left_out(left_out),
         "",
@@ -146,15 +141,10 @@ def paper_lines(
 
 
 def _row(one: PaperRun, width: int, targets: Sequence[str]) -> str:
-    found = one.estimate
-    needs = f"{one.gpus:>4}  {'?':>9}  {'?':>5}  {'?':>11}"
-    if found:
-        hours = found.gpu_hours / (found.gpus + found.sampling_gpus)
-        size = gib(sum(found.disk.values()))
-        needs = f"{one.gpus:>4}  {found.gpu_hours:>9,.0f}  {hours:>5,.1f}  {size:>11}"
+    disk = gib(sum(one.memory.disk.values())) if one.memory else "?"
     return (
         f"{one.name:<{width}}{one.config.seed:<6}{one.config.model.path:<38}{_data(one):<28}"
-        f"{needs}  {_for(targets)}"
+        f"{one.gpus:>4}  {disk:>11}  {_for(targets)}"
     )
 
 
@@ -164,7 +154,7 @@ def _data(one: PaperRun) -> str:
 
 
 def _problems(missing: Sequence[PaperRun]) -> list[str]:
-    found = [(one.name, text) for one in missing if one.estimate for text in one.estimate.problems]
+    found = [(one.name, text) for one in missing if one.memory for text in one.memory.problems]
     return [f"warning: {name}: {text}" for name, text in found]
 
 

@@ -1,4 +1,7 @@
-"""The child process that executes one notebook and leaves it beside its HTML."""
+"""The child process that executes one notebook and leaves it beside its HTML.
+
+Importing it takes seconds, for papermill and nbconvert do: the fork server has it ahead.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from entropy_mech.runs.store import folder_lock, read_json_if_whole, write_json
+
+# jsonschema, which checks that a notebook is one, tries this for a format that no notebook has,
+# and its import takes two seconds to build a parser. None is "not installed" to it.
+sys.modules.setdefault("rfc3987_syntax", None)
+
+import nbconvert  # noqa: E402
+import papermill  # noqa: E402
 
 
 def execute(source: Path, output: Path, parameters: dict[str, Any], stamp: Path, key: str) -> None:
@@ -26,8 +36,6 @@ def execute(source: Path, output: Path, parameters: dict[str, Any], stamp: Path,
 
 
 def _execute(source: Path, output: Path, parameters: dict[str, Any]) -> None:
-    from entropy_mech.reproduction.executors import nbconvert, papermill
-
     running = output.with_name(f"running-{output.name}")
     papermill.execute_notebook(
         str(source), str(running), parameters=parameters, progress_bar=False, log_output=False

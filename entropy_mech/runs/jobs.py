@@ -8,13 +8,14 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from graphlib import TopologicalSorter
 from typing import TextIO
 
 from entropy_mech.config import TrainConfig
 from entropy_mech.config.run import architecture_of
 from entropy_mech.errors import UserError, whole_number
 from entropy_mech.runs.store import Run, RunStore
-from entropy_mech.runs.workers import Job, WarmJob, Workers
+from entropy_mech.runs.workers import ForkedJob, Job, start
 
 # -- The order of jobs and the time left ---------------------------------------------------------
 
@@ -25,7 +26,7 @@ _TELLING_FRACTION = 0.1
 
 
 class Schedule:
-    """Jobs in their order, unless one must start now lest everybody wait for it at the end.
+    """Jobs in their order, unless one is on the critical path and must start now.
 
     Guesses of ``cost_s`` are corrected by what finished jobs of the same kind took.
     """
@@ -273,20 +274,21 @@ class _Scheduler:
         self.waiting, self.workers, self.line = list(jobs), workers, line
         self.tell: Callable[[Job], None] = tell
         self.schedule = Schedule(jobs, workers)
-        self.processes = Workers()
-        self.running: dict[Job, tuple[subprocess.Popen | WarmJob, float]] = {}
+        # A need that is no job here was met before.
+        names = {job.name for job in jobs}
+        self.order = TopologicalSorter({job.name: job.needs & names for job in jobs})
+        self.order.prepare()
+        self.ready: set[str] = set()
+        self.running: dict[Job, tuple[subprocess.Popen | ForkedJob, float]] = {}
         self.done: set[str] = set()
         self.failed: dict[str, str] = {}
         self.codes: set[int] = set()
-        # What nobody here will run counts as done: it was done before.
-        self.labels = {job.name: str(job) for job in jobs}
         self.finished_s = 0.0
         self.count = len(jobs)
 
     def run(self) -> None:
         try:
             while self.waiting or self.running:
-                self._drop_blocked()
                 self._start_ready()
                 self._show()
                 time.sleep(_POLL_S)
@@ -297,23 +299,16 @@ class _Scheduler:
         if self.failed:
             raise JobsFailed("; ".join(self.failed.values()), self.codes)
 
-    def _drop_blocked(self) -> None:
-        for job in list(self.waiting):
-            blockers = job.needs & self.failed.keys()
-            if blockers:
-                self.waiting.remove(job)
-                because = sorted(self.labels[name] for name in blockers)[0]
-                self.failed[job.name] = f"{job}: not run, {because} failed"
-
     def _start_ready(self) -> None:
+        self.ready.update(self.order.get_ready())
         while len(self.running) < self.workers:
-            ready = [job for job in self.waiting if job.needs & self.labels.keys() <= self.done]
+            ready = [job for job in self.waiting if job.name in self.ready]
             if not ready:
                 return
             left_s = self.schedule.running_s(self._elapsed())
             job = self.schedule.choose(ready, self.waiting, left_s)
             self.waiting.remove(job)
-            self.running[job] = (self.processes.start(job), time.monotonic())
+            self.running[job] = (start(job), time.monotonic())
 
     def _collect(self) -> None:
         for job, (process, started) in list(self.running.items()):
@@ -324,12 +319,21 @@ class _Scheduler:
             self.finished_s += seconds
             if process.returncode == 0:
                 self.done.add(job.name)
+                self.order.done(job.name)
                 self.schedule.finished(job, seconds)
                 self.tell(job)
             else:
-                self.failed[job.name] = failure(job, process.returncode)
+                self._fail(job, failure(job, process.returncode))
                 self.codes.add(process.returncode)
                 self.line.note(self.failed[job.name])
+
+    def _fail(self, job: Job, why: str) -> None:
+        """Note a failure, and that of all jobs that need this one."""
+        self.failed[job.name] = why
+        for dependent in self.schedule.dependents[job.name]:
+            if dependent in self.waiting:
+                self.waiting.remove(dependent)
+                self._fail(dependent, f"{dependent}: not run, {job} failed")
 
     def _elapsed(self) -> dict[Job, float]:
         now = time.monotonic()
@@ -353,9 +357,8 @@ class _Scheduler:
             time.sleep(_POLL_S)
         for process in self._alive():
             process.kill()
-        self.processes.close()
 
-    def _alive(self) -> list[subprocess.Popen | WarmJob]:
+    def _alive(self) -> list[subprocess.Popen | ForkedJob]:
         return [process for process, _ in self.running.values() if process.poll() is None]
 
 

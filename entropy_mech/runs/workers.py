@@ -1,19 +1,44 @@
-"""How a job's process is started: a fresh one, or a fork of a warm one."""
+"""How a job's process is started: a fresh one, or a fork of a process that has imported torch.
+
+A fresh Python spends seconds on imports, a fork of the standard library's fork server none; a run
+of a few seconds is then mostly the run. The forks have nothing in common but what was imported: no
+thread, no open file, no model.
+"""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
-import json
+import io
+import multiprocessing
 import os
+import runpy
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
+import threading
+import traceback
+import types
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import connection, forkserver
 from pathlib import Path
 
-from entropy_mech.runs.warm import JOB_ENVIRONMENT, fork_is_safe
+# What the environment of a job has, warm or fresh. One thread: children share the cores evenly, a
+# run repeats to the last bit, and the warm process has no thread that its forks would lose.
+JOB_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    # glibc gives large tensors back to the system and faults their pages in again at every use:
+    # a tenth of a toy run's time. Other allocators do not read these.
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+}
+
+_CONTEXT = multiprocessing.get_context("forkserver") if sys.platform == "linux" else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +51,7 @@ class Job:
         log: gets its output.
         label: what people read; the name if empty.
         stdin: what it reads.
-        warm: whether a fork of a warm process may stand for it: then ``command`` is
+        warm: whether a fork of the fork server may stand for it: then ``command`` is
             ``python -m MODULE ARGUMENTS`` of this interpreter, and imports torch.
         kind: jobs of one kind err alike in ``cost_s``.
         cost_s: a guess at its seconds, for the order and the time left.
@@ -49,26 +74,15 @@ class Job:
         return self.label or self.name
 
 
-class Workers:
-    """Starts jobs; the warm process is started with the first job that it can serve."""
+def fork_is_safe() -> bool:
+    """Return whether a process that has loaded torch may fork: on Linux, not on macOS."""
+    return _CONTEXT is not None
 
-    def __init__(self) -> None:
-        self._warm: _WarmProcess | None = None
 
-    def start(self, job: Job) -> subprocess.Popen | WarmJob:
-        """Start a job; its process has ``poll``, ``terminate``, ``kill`` and ``wait``."""
-        job.log.parent.mkdir(parents=True, exist_ok=True)
-        if not (job.warm and fork_is_safe()):
-            return start_fresh(job)
-        if self._warm is None or self._warm.ended():
-            self._warm = _WarmProcess()
-        return self._warm.start(job)
-
-    def close(self) -> None:
-        """End the warm process; its jobs, if there are any, end with it."""
-        if self._warm is not None:
-            self._warm.close()
-            self._warm = None
+def start(job: Job) -> subprocess.Popen | ForkedJob:
+    """Start a job; its process has ``poll``, ``terminate``, ``kill`` and ``wait``."""
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    return ForkedJob(job) if job.warm and fork_is_safe() else start_fresh(job)
 
 
 def start_fresh(job: Job, *, own_session: bool = False) -> subprocess.Popen:
@@ -92,80 +106,93 @@ def start_fresh(job: Job, *, own_session: bool = False) -> subprocess.Popen:
     return process
 
 
-class WarmJob:
-    """A job in a fork of the warm process, handled as a ``subprocess.Popen`` is."""
+class ForkedJob:
+    """A job in a fork of the fork server, handled as a ``subprocess.Popen`` is."""
 
-    def __init__(self, warm: _WarmProcess, number: int, log: Path):
-        self._warm, self._number, self._log = warm, number, log
-        self.returncode: int | None = None
+    def __init__(self, job: Job):
+        _, _, module, *arguments = job.command
+        job.log.write_bytes(b"")
+        self._process = _CONTEXT.Process(
+            target=_run_job,
+            args=(module, list(map(str, arguments)), job.stdin, str(job.log.resolve())),
+        )
+        _CONTEXT.set_forkserver_preload(["entropy_mech.runs.preload"])
+        with _environment(JOB_ENVIRONMENT):  # the server's own, and so that of its forks
+            forkserver.ensure_running()
+        with _no_main_module():
+            self._process.start()
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code, None while it runs; a signal's number is negative."""
+        return self._process.exitcode
 
     def poll(self) -> int | None:
-        """Return the exit code, None while it runs; a signal's number is negative."""
-        if self.returncode is None:
-            self.returncode = self._warm.code(self._number, self._log)
-        return self.returncode
+        """Return ``returncode``."""
+        return self._process.exitcode
+
+    def wait(self) -> int | None:
+        """Wait for its end and return ``returncode``."""
+        self._process.join()
+        return self._process.exitcode
 
     def terminate(self) -> None:
         """Ask it to end."""
-        self._warm.order({"id": self._number, "signal": int(signal.SIGTERM)})
+        self._process.terminate()
 
     def kill(self) -> None:
         """End it."""
-        self._warm.order({"id": self._number, "signal": int(signal.SIGKILL)})
+        self._process.kill()
 
 
-class _WarmProcess:
-    """The other side of ``python -m entropy_mech.runs.warm``."""
+@contextlib.contextmanager
+def _environment(more: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in more}
+    os.environ.update(more)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
-    def __init__(self) -> None:
-        self.words = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "entropy_mech.runs.warm"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.words,
-            env={**os.environ, **JOB_ENVIRONMENT},
-        )
-        os.set_blocking(self.process.stdout.fileno(), False)
-        self.codes: dict[int, int] = {}
-        self.count, self.pending = 0, b""
 
-    def start(self, job: Job) -> WarmJob:
-        _, _, module, *arguments = job.command
-        self.count += 1
-        order = {"id": self.count, "module": module, "arguments": arguments}
-        job.log.write_bytes(b"")
-        self.order({**order, "stdin": job.stdin, "log": str(job.log.resolve())})
-        return WarmJob(self, self.count, job.log)
+@contextlib.contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Keep multiprocessing from importing the caller's script again in the fork."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
-    def order(self, order: dict) -> None:
-        with contextlib.suppress(BrokenPipeError):  # ended: ``code`` says so
-            self.process.stdin.write(json.dumps(order).encode() + b"\n")
-            self.process.stdin.flush()
 
-    def code(self, number: int, log: Path) -> int | None:
-        """Return the exit code of a job, the warm process's own if that has ended before it."""
-        gone = self.ended()  # asked first: what it said before its end is there to be read now
-        while data := self.process.stdout.read(1 << 16):
-            *lines, self.pending = (self.pending + data).split(b"\n")
-            for answer in map(json.loads, lines):
-                self.codes[answer["id"]] = answer["code"]
-        if number in self.codes or not gone:
-            return self.codes.get(number)
-        self.words.seek(0)
-        last = self.words.read().decode(errors="replace").strip()
-        with log.open("a") as file:
-            file.write(f"{last}\nthe process that it was a fork of ended: {self.process.poll()}\n")
-        return self.process.poll() or 1
+def _run_job(module: str, arguments: list[str], stdin: str, log: str) -> None:
+    """Be ``python -m MODULE ARGUMENTS``: its files, its arguments, its exit code."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    for source, target in ((nothing, 0), (output, 1), (output, 2)):
+        os.dup2(source, target)
+    os.close(nothing)
+    os.close(output)
+    sys.stdin = io.StringIO(stdin)
+    sys.argv = [module, *arguments]
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit:
+        raise  # multiprocessing makes it the exit code, as an interpreter does
+    except BaseException:
+        traceback.print_exc()
+        sys.exit(1)
+    finally:
+        atexit._run_exitfuncs()
 
-    def ended(self) -> bool:
-        return self.process.poll() is not None
 
-    def close(self) -> None:
-        """End it; it ends its children first."""
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
-        self.process.terminate()  # while it still imports; later it does not listen to this
-        self.process.wait()
-        self.process.stdout.close()
-        self.words.close()
+def _end_with_parent() -> None:
+    """End this process when whoever asked for it has died; runs go on from their checkpoints."""
+    connection.wait([multiprocessing.parent_process().sentinel])
+    os.kill(os.getpid(), signal.SIGKILL)

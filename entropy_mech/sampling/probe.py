@@ -16,35 +16,20 @@ import torch
 from torch import Tensor
 
 from entropy_mech.random_streams import generator, stream_key
-from entropy_mech.sampling.engine import Engine, StaleWeightsError
-from entropy_mech.sampling.sampler import Completions, SamplingRequest
+from entropy_mech.sampling.sampler import Sampler, SamplingRequest, StaleWeightsError
 
 # vLLM keeps a prompt's keys and values in blocks: of 16 tokens on a GPU, of 128 on a CPU.
 _PROBE_TOKENS = 160
 _FLOAT32_TOLERANCE, _BFLOAT16_TOLERANCE = 1e-3, 0.5
 
 
-class ProbedSampler(Protocol):
-    """What the probe needs of a sampler of several engines."""
+class ProbedSampler(Sampler, Protocol):
+    """What the probe needs of a sampler."""
 
-    engines: Sequence[Engine]
+    policy_version: int | None
 
-    def sample(
-        self,
-        requests: Sequence[SamplingRequest],
-        *,
-        temperature: float,
-        max_new_tokens: int,
-        policy_version: int,
-        engine: int | None = None,
-    ) -> Completions:
-        """Sample from one engine."""
-        ...
-
-    def logprobs(
-        self, prompt_tokens: Sequence[int], response_tokens: Sequence[int], *, engine: int = 0
-    ) -> Tensor:
-        """Return one engine's log-probabilities at temperature 1."""
+    def logprobs(self, prompt_tokens: Sequence[int], response_tokens: Sequence[int]) -> Tensor:
+        """Return log-probabilities of given response tokens at temperature 1."""
         ...
 
 
@@ -63,49 +48,35 @@ def probe_prompts(
     return [tuple(row) for row in draws.tolist()]
 
 
-def probe_gaps(
+def probe_gap(
     sampler: ProbedSampler,
     logp_of: Callable[[Tensor], Tensor],
     prompts: Sequence[Sequence[int]],
-) -> dict[str, float]:
-    """Return each engine's largest gap in nats to the trainer, by the engine's name.
+) -> float:
+    """Return the largest gap in nats between a sampler's and the trainer's log-probabilities.
 
     Two things are compared: the log-probabilities of the prompts' own tokens, computed anew, and
     that of one greedy token after each, which reads the prefix cache. A gap that is not a number
     counts as infinite.
 
     Args:
-        sampler: each engine is asked at the policy version that it holds.
+        sampler: it is asked at the policy version that it holds.
         logp_of: the trainer's function: token rows (B x L, int64) to the log-probabilities at
             temperature 1 of all tokens but the first, given those before (B x (L - 1)).
         prompts: of one length, as ``probe_prompts`` makes them.
 
     """
-    gaps = {}
-    for number, engine in enumerate(sampler.engines):
-        given = torch.stack([sampler.logprobs(p[:1], p[1:], engine=number) for p in prompts])
-        greedy = sampler.sample(
-            [SamplingRequest(tuple(p), int(stream_key("probe", i))) for i, p in enumerate(prompts)],
-            temperature=0.0,
-            max_new_tokens=1,
-            policy_version=engine.policy_version,
-            engine=number,
-        )
-        logp_sampler = torch.cat([given, greedy.logp_sampler.cpu()], dim=1)
-        rows = torch.cat([torch.tensor(prompts), greedy.tokens.cpu()], dim=1)
-        logp_trainer = logp_of(rows).detach().float().cpu()
-        gap = (logp_sampler - logp_trainer).abs().nan_to_num(nan=float("inf")).max()
-        gaps[engine.name] = float(gap)
-    return gaps
-
-
-def probe_gap(
-    sampler: ProbedSampler,
-    logp_of: Callable[[Tensor], Tensor],
-    prompts: Sequence[Sequence[int]],
-) -> float:
-    """Return the largest of ``probe_gaps``: over engines, prompts and tokens, in nats."""
-    return max(probe_gaps(sampler, logp_of, prompts).values())
+    given = torch.stack([sampler.logprobs(prompt[:1], prompt[1:]) for prompt in prompts])
+    greedy = sampler.sample(
+        [SamplingRequest(tuple(p), int(stream_key("probe", i))) for i, p in enumerate(prompts)],
+        temperature=0.0,
+        max_new_tokens=1,
+        policy_version=sampler.policy_version,
+    )
+    logp_sampler = torch.cat([given, greedy.logp_sampler.cpu()], dim=1)
+    rows = torch.cat([torch.tensor(prompts), greedy.tokens.cpu()], dim=1)
+    logp_trainer = logp_of(rows).detach().float().cpu()
+    return float((logp_sampler - logp_trainer).abs().nan_to_num(nan=float("inf")).max())
 
 
 def probe_tolerance(dtype: torch.dtype, asked: float | None = None) -> float:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from entropy_mech.errors import UserError
 from entropy_mech.grading.verdict import Verdict
 from entropy_mech.problems.problem import Problem
 from entropy_mech.random_streams import stream_key
@@ -52,6 +53,16 @@ class Completions:
     finished: Tensor
     policy_version: int
     entropy: Tensor | None = None
+
+
+class SamplerError(UserError):
+    """A sampler's engine was lost, was silent for too long, or failed. The message names it."""
+
+    exit_code = 1
+
+
+class StaleWeightsError(SamplerError):
+    """A sampler has other weights than the trainer."""
 
 
 class Sampler(Protocol):

@@ -6,19 +6,25 @@ Its side effects on the process are undone, and ranks that share an engine merge
 from __future__ import annotations
 
 import os
+import platform
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from entropy_mech.sampling.engine import EngineSettings, Sampled, SamplerError, naming, this_process
-from entropy_mech.sampling.weights import WeightFile
+from entropy_mech.errors import UserError
+from entropy_mech.sampling.sampler import SamplerError
+
+if TYPE_CHECKING:
+    from vllm.outputs import CompletionOutput
 
 # -- Undoing side effects on the process ---------------------------------------------------------
 
@@ -96,9 +102,9 @@ class Shares:
         start = sum(len(part[0]) for part in parts[: self._rank])
         self._own = slice(start, start + len(prompts))
 
-    def mine(self, answers: Sequence) -> Sequence:
-        """Return the answers to this rank's own requests, in its order."""
-        return answers[self._own]
+    def own(self, place: int) -> int | None:
+        """Return a request's place among this rank's own; None for another rank's."""
+        return place - self._own.start if self._own.start <= place < self._own.stop else None
 
 
 def engine_group(ranks_an_engine: int) -> dist.ProcessGroup | None:
@@ -115,6 +121,79 @@ def engine_group(ranks_an_engine: int) -> dist.ProcessGroup | None:
         if dist.get_rank() in ranks:
             mine = group
     return mine
+
+
+# -- What goes in and comes out ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What an engine is started with.
+
+    Attributes:
+        model_folder: folder or hub id in Hugging Face format, as the engine's host sees it.
+        dtype: ``float32`` or ``bfloat16``.
+        max_model_len: tokens of the longest prompt and response together.
+        max_num_batched_tokens: tokens of one step of the engine.
+        policy_version: optimizer steps behind the weights in ``model_folder``.
+        revision: of a hub id: the commit that the trainer has loaded; of a folder, nothing.
+
+    """
+
+    model_folder: str
+    dtype: str
+    max_model_len: int
+    seed: int
+    eos_token: int
+    tensor_parallel: int
+    gpu_memory_fraction: float
+    max_sequences: int
+    max_num_batched_tokens: int
+    enforce_eager: bool
+    policy_version: int
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Responses end to end.
+
+    Attributes:
+        tokens: N, int64, those of the first response, then of the second, ...
+        logp: N, float32, nats, at the sampling temperature.
+        lengths: B, int64, tokens of each response.
+        finished: B, bool.
+        policy_version: of the weights that the engine holds.
+
+    """
+
+    tokens: np.ndarray
+    logp: np.ndarray
+    lengths: np.ndarray
+    finished: np.ndarray
+    policy_version: int | None
+
+
+@contextmanager
+def naming(name: str, what: str) -> Iterator[None]:
+    """Turn whatever is raised inside into one line: which engine, and what it was doing."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise SamplerError(f"{name}: {what} failed: {last_line(error)}") from error
+
+
+def this_process() -> str:
+    """Return how messages name this process."""
+    return f"pid {os.getpid()} on {platform.node()}"
+
+
+def last_line(error: BaseException) -> str:
+    """Return an error's kind and the last line of its message, for a message of one line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__
 
 
 # -- The engine ----------------------------------------------------------------------------------
@@ -141,12 +220,6 @@ class WeightReceiver:
             self.reload_weights(weights_iterator=iter(weights))
         self._repack_tied_head()
 
-    def take_weight_file(self, path: str) -> int:
-        """Load a file; return its policy version."""
-        file = WeightFile(Path(path))
-        self.take_weights(file)
-        return file.policy_version
-
     def _repack_tied_head(self) -> None:
         # vLLM's CPU build multiplies by a packed copy of the head. A reload renews the copies of
         # the layers that it loads, but a tied head is loaded as the embedding, and its copy would
@@ -160,7 +233,7 @@ class WeightReceiver:
 
 
 class VLLMEngine:
-    """A vLLM engine in this process (``sampling.engine.Engine``).
+    """A vLLM engine in this process. Every method raises SamplerError where the engine fails.
 
     In a process group of several ranks, each has one; with ``tensor_parallel`` N, ranks kN to
     kN + N - 1 hold one engine between them and must make the same calls at the same time.
@@ -170,9 +243,9 @@ class VLLMEngine:
 
     """
 
-    def __init__(self, settings: EngineSettings, *, name: str = "the engine in this process"):
+    def __init__(self, settings: EngineSettings):
         self.settings = settings
-        self.name = f"{name} ({this_process()})"
+        self.name = f"the vLLM engine of {this_process()}"
         self.policy_version: int | None = None
         self._awake = self._whole = True
         self._is_guest = torch.distributed.is_initialized()  # in the trainer's process group
@@ -192,11 +265,30 @@ class VLLMEngine:
         temperature: float,
         max_new_tokens: int,
         timeout_s: float,
-        stop: Callable[[], bool] = lambda: False,
     ) -> Sampled:
-        """Sample a response a prompt; see ``sampling.engine.Engine``.
+        """Sample a response a prompt, in their order."""
+        parts = self.stream(
+            prompts,
+            seeds,
+            temperature=temperature,
+            max_new_tokens=max_new_tokens,
+            timeout_s=timeout_s,
+        )
+        done = dict(chain.from_iterable(parts))
+        return self.packed([done[place] for place in range(len(prompts))])
 
-        ``stop`` is asked between steps; where it says so, sampling ends with SamplerError.
+    def stream(
+        self,
+        prompts: Sequence[Sequence[int]],
+        seeds: Sequence[int],
+        *,
+        temperature: float,
+        max_new_tokens: int,
+        timeout_s: float,
+    ) -> Iterator[list[tuple[int, CompletionOutput]]]:
+        """Yield what has finished after each step: places among the prompts, and vLLM's outputs.
+
+        The ranks of one engine must ask together, and each must take all that is yielded.
         """
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
@@ -216,17 +308,23 @@ class VLLMEngine:
                 output_kind=RequestOutputKind.FINAL_ONLY,
             )
 
-        with contained(), naming(self.name, "sampling"):
-            asked = Shares(prompts, seeds, group=self._group)
-            outputs = self._run(
-                asked.prompts, [parameters(seed) for seed in asked.seeds], timeout_s, stop
+        with naming(self.name, "sampling"):
+            shares = Shares(prompts, seeds, group=self._group)
+            steps = self._run(
+                shares.prompts, [parameters(seed) for seed in shares.seeds], timeout_s
             )
-            mine = [output.outputs[0] for output in asked.mine(outputs)]
+            for outputs in steps:
+                mine = ((shares.own(place), output.outputs[0]) for place, output in outputs)
+                if done := [(place, output) for place, output in mine if place is not None]:
+                    yield done
+
+    def packed(self, outputs: Sequence[CompletionOutput]) -> Sampled:
+        """Return vLLM's outputs end to end."""
         return Sampled(
-            tokens=np.array([t for out in mine for t in out.token_ids], dtype=np.int64),
-            logp=np.array([p for out in mine for p in out.logprobs.logprobs], dtype=np.float32),
-            lengths=np.array([len(out.token_ids) for out in mine], dtype=np.int64),
-            finished=np.array([out.finish_reason == "stop" for out in mine], dtype=bool),
+            tokens=np.array([t for out in outputs for t in out.token_ids], dtype=np.int64),
+            logp=np.array([p for out in outputs for p in out.logprobs.logprobs], dtype=np.float32),
+            lengths=np.array([len(out.token_ids) for out in outputs], dtype=np.int64),
+            finished=np.array([out.finish_reason == "stop" for out in outputs], dtype=bool),
             policy_version=self.policy_version,
         )
 
@@ -238,8 +336,10 @@ class VLLMEngine:
             temperature=1.0, seed=0, max_tokens=1, prompt_logprobs=0, flat_logprobs=True,
             detokenize=False,
         )  # fmt: skip
-        with contained(), naming(self.name, "log-probabilities"):
-            (output,) = self._run([tokens], [ask], timeout_s)
+        with naming(self.name, "log-probabilities"):
+            ((_, output),) = (
+                done for step in self._run([tokens], [ask], timeout_s) for done in step
+            )
             return np.array(output.prompt_logprobs.logprobs, dtype=np.float32)
 
     def load(
@@ -249,21 +349,14 @@ class VLLMEngine:
         self._renew("take_weights", weights, timeout_s)
         self.policy_version = policy_version
 
-    def load_file(self, path: Path, *, timeout_s: float) -> None:
-        """Take new weights from a file; every worker of the engine maps it."""
-        versions = self._renew("take_weight_file", str(path), timeout_s)
-        if len(set(versions)) != 1:
-            raise SamplerError(f"{self.name}: its workers took different weights: {versions}")
-        self.policy_version = versions[0]
-
-    def sleep(self, *, timeout_s: float) -> None:
+    def sleep(self) -> None:
         """Give the GPU's memory back; on a CPU only the weights' version is forgotten."""
         self.policy_version, self._awake = None, False
         if self._sleeps:
             with contained(), naming(self.name, "going to sleep"):
                 self._llm.sleep(level=2)
 
-    def wake(self, *, timeout_s: float) -> None:
+    def wake(self) -> None:
         """Take the memory of the weights again; the next load takes the cache's."""
         self._awake = True
         if self._sleeps:
@@ -301,27 +394,36 @@ class VLLMEngine:
         if not self._whole:
             raise SamplerError(f"{self.name}: its last sync broke off half way; start it anew")
 
-    def _run(self, prompts, parameters, timeout_s: float, stop=lambda: False) -> list:
-        """Return vLLM's output of each prompt, in order."""
+    def _run(self, prompts, parameters, timeout_s: float) -> Iterator[list[tuple[int, Any]]]:
+        """Yield (place, vLLM's output) of the prompts that finished, step by step.
+
+        Whoever stops asking leaves no request behind.
+        """
         self._require_whole()
         deadline = time.monotonic() + timeout_s
-        ids = self._llm.enqueue(
-            [{"prompt_token_ids": list(prompt)} for prompt in prompts], parameters, use_tqdm=False
-        )
-        done: list = []
         engine = self._llm.llm_engine
-        while engine.has_unfinished_requests():
-            done += engine.step()
-            late = time.monotonic() > deadline
-            if len(done) < len(ids) and (late or stop()):
+        with contained():
+            ids = self._llm.enqueue(
+                [{"prompt_token_ids": list(prompt)} for prompt in prompts],
+                parameters,
+                use_tqdm=False,
+            )
+        # Its own names are those that outputs bear, a dash and random characters.
+        left = {name.partition("-")[0]: place for place, name in enumerate(ids)}
+        try:
+            while engine.has_unfinished_requests():
+                if time.monotonic() > deadline:
+                    raise SamplerError(
+                        f"{self.name}: not done after {timeout_s:g} s, with {len(left)} of "
+                        f"{len(ids)} responses missing"
+                    )
+                with contained():
+                    outputs = engine.step()
+                if outputs:
+                    yield [(left.pop(output.request_id), output) for output in outputs]
+        finally:
+            if left:
                 engine.abort_request(ids, internal=True)
-                reason = f"not done after {timeout_s:g} s" if late else "nobody waits any more"
-                raise SamplerError(
-                    f"{self.name}: {reason}, with {len(ids) - len(done)} of {len(ids)} responses "
-                    "missing"
-                )
-        # vLLM numbers requests in the order in which they came.
-        return sorted(done, key=lambda output: int(output.request_id))
 
 
 def _start(settings: EngineSettings):

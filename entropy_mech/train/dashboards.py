@@ -6,12 +6,14 @@ a missing package to a lost network, is said once in one line, and the run goes 
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import os
 import re
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -61,13 +63,13 @@ def open_mirror(
     """
     mirror = Mirror(kind, say)
     if kind != "none":
-        makers = {"tensorboard": _TensorBoard, "wandb": _Wandb, "trackio": _Trackio}
-        mirror.open(lambda: makers[kind](run_name, Path(folder), config_table, project))
+        make = _TensorBoard if kind == "tensorboard" else partial(_Tracker, kind)
+        mirror.open(lambda: make(run_name, Path(folder), config_table, project))
     return mirror
 
 
 class Mirror:
-    """A dashboard that cannot hurt: its first failure switches it off. Made by ``open_mirror``."""
+    """A dashboard that disables itself at its first error. Made by ``open_mirror``."""
 
     def __init__(self, kind: str, say: Callable[[str], None]):
         self.kind, self._say = kind, say
@@ -159,72 +161,41 @@ class _TensorBoard:
             self._writer.close()
 
 
-class _Shown:
-    """How many steps a dashboard has been given, kept over sessions.
+class _Tracker:
+    """A run at a tracker with wandb's interface: wandb itself, or trackio.
 
-    Neither wandb nor trackio takes a step back: a resumed run's steps after its checkpoint, which
-    are the same as before, are not sent again.
+    ``WANDB_MODE=offline`` keeps wandb's in the folder for later; trackio's stays on this machine
+    unless ``TRACKIO_SPACE_ID`` names a Space. Neither takes a step back: a resumed run's steps
+    after its checkpoint, which are the same as before, are not sent again.
     """
 
-    def __init__(self, folder: Path, kind: str):
+    def __init__(
+        self,
+        kind: str,
+        run_name: str,
+        folder: Path,
+        config_table: Mapping[str, Any],
+        project: str,
+    ):
+        if kind == "wandb":
+            own = {"id": _plain(run_name), "dir": str(folder)}
+            for name, value in _WANDB_DEFAULTS.items():
+                os.environ.setdefault(name, value)
+        else:
+            own = {"embed": False}
+        tracker = importlib.import_module(kind)
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / f"shown-{kind}.json"
-        self.steps = int(read_json(self._path).get("steps", 0))
-
-    def is_new(self, step: int) -> bool:
-        return step >= self.steps
-
-    def note(self, step: int) -> None:
-        self.steps = step + 1
-        write_json(self._path, {"steps": self.steps})
-
-
-class _Wandb:
-    """A run at Weights & Biases; ``WANDB_MODE=offline`` keeps it in the folder for later."""
-
-    def __init__(self, run_name: str, folder: Path, config_table: Mapping[str, Any], project: str):
-        for name, value in _WANDB_DEFAULTS.items():
-            os.environ.setdefault(name, value)
-        import wandb
-
-        self._shown = _Shown(folder, "wandb")
-        self._run = wandb.init(
-            project=project,
-            name=run_name,
-            id=_plain(run_name),
-            resume="allow",
-            dir=str(folder),
-            config=dict(config_table),
+        self._sent_file = folder / f"shown-{kind}.json"
+        self._sent = int(read_json(self._sent_file).get("steps", 0))
+        self._run = tracker.init(
+            project=project, name=run_name, resume="allow", config=dict(config_table), **own
         )
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
-        if self._shown.is_new(step):
+        if step >= self._sent:
             self._run.log(dict(numbers), step=step)
-            self._shown.note(step)
-
-    def close(self) -> None:
-        self._run.finish()
-
-
-class _Trackio:
-    """A run of a trackio project, on this machine unless ``TRACKIO_SPACE_ID`` names a Space."""
-
-    def __init__(self, run_name: str, folder: Path, config_table: Mapping[str, Any], project: str):
-        import trackio
-
-        self._shown = _Shown(folder, "trackio")
-        self._run = trackio.init(
-            project=project,
-            name=run_name,
-            resume="allow",
-            config=dict(config_table),
-            embed=False,
-        )
-
-    def log(self, step: int, numbers: Mapping[str, float]) -> None:
-        if self._shown.is_new(step):
-            self._run.log(dict(numbers), step=step)
-            self._shown.note(step)
+            self._sent = step + 1
+            write_json(self._sent_file, {"steps": self._sent})
 
     def close(self) -> None:
         self._run.finish()

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from entropy_mech.config import TrainConfig
-from entropy_mech.sampling.probe import check_probe, probe_gaps, probe_prompts, probe_tolerance
+from entropy_mech.sampling.probe import check_probe, probe_gap, probe_prompts, probe_tolerance
 from entropy_mech.sampling.sampler import Completions, Sampler, SamplingRequest
 from entropy_mech.sampling.torch_sampler import TorchSampler
 from entropy_mech.train.distributed import Ranks
@@ -22,17 +22,16 @@ from entropy_mech.train.rollouts import RolloutBatch
 
 
 class SharedSampler:
-    """Deals the requests to the ranks' own samplers, or lets rank 0 answer all of them.
+    """Splits the requests over the ranks' own samplers; every rank gets all completions.
 
-    Every rank gets all completions. A response depends on its own request alone, so it does not
-    matter who sampled it.
+    A response depends on its own request alone, so it does not matter who sampled it.
     """
 
     # Whether the sampler is called with no request too: the ranks of one engine step jointly.
     joint = False
 
-    def __init__(self, sampler: Sampler | None, ranks: Ranks, *, on_every_rank: bool):
-        self.sampler, self.ranks, self.on_every_rank = sampler, ranks, on_every_rank
+    def __init__(self, sampler: Sampler, ranks: Ranks):
+        self.sampler, self.ranks = sampler, ranks
 
     def sample(
         self,
@@ -43,17 +42,18 @@ class SharedSampler:
         policy_version: int = 0,
     ) -> Completions:
         """Sample one response a request; see ``sampling.sampler.Sampler``."""
-        settings = {
-            "temperature": temperature,
-            "max_new_tokens": max_new_tokens,
-            "policy_version": policy_version,
-        }
-        if not self.on_every_rank:
-            out = self.sampler.sample(requests, **settings) if self.ranks.first else None
-            return self.ranks.from_first(out)
         share = -(-len(requests) // self.ranks.size)
         mine = requests[self.ranks.rank * share : (self.ranks.rank + 1) * share]
-        out = _on_host(self.sampler.sample(mine, **settings)) if mine or self.joint else None
+        out = None
+        if mine or self.joint:
+            out = _on_host(
+                self.sampler.sample(
+                    mine,
+                    temperature=temperature,
+                    max_new_tokens=max_new_tokens,
+                    policy_version=policy_version,
+                )
+            )
         return _joined([part for part in self.ranks.gather(out) if part is not None])
 
 
@@ -94,9 +94,7 @@ class LiveSampler(SharedSampler):
     """Samples with the model that the engine updates: its weights are never stale."""
 
     def __init__(self, engine: Engine, loaded: LoadedModel, config: TrainConfig):
-        super().__init__(
-            _torch_sampler(engine.policy.model, loaded, config), engine.ranks, on_every_rank=True
-        )
+        super().__init__(_torch_sampler(engine.policy.model, loaded, config), engine.ranks)
 
     def sync(self, version: int) -> dict[str, float]:
         """Do nothing: there is one set of weights."""
@@ -118,9 +116,7 @@ class CopySampler(LiveSampler):
         self.engine = engine
         self.model = whole.to(engine.device)
         self.places = dict(self.model.named_parameters())
-        SharedSampler.__init__(
-            self, _torch_sampler(self.model, loaded, config), engine.ranks, on_every_rank=True
-        )
+        SharedSampler.__init__(self, _torch_sampler(self.model, loaded, config), engine.ranks)
 
     @torch.no_grad()
     def sync(self, version: int) -> dict[str, float]:
@@ -131,7 +127,7 @@ class CopySampler(LiveSampler):
 
 
 class VLLMPolicySampler(SharedSampler):
-    """Samples with vLLM engines; after each sync they are probed against the trainer."""
+    """Samples with a vLLM engine in each rank; after each sync they are probed."""
 
     joint = True
 
@@ -140,29 +136,25 @@ class VLLMPolicySampler(SharedSampler):
     ):
         from entropy_mech.sampling.vllm_sampler import VLLMSampler
 
-        settings = config.sampler
-        here = settings.placement == "colocated" or engine.ranks.first
-        dtype = getattr(torch, config.engine.dtype)
-        sampler = None
-        if here:
-            sampler = VLLMSampler(
-                loaded.place,
-                settings,
-                pad_token=loaded.tokenizer.pad_token_id,
-                eos_token=loaded.tokenizer.eos_token_id,
-                dtype=dtype,
-                max_model_len=max_model_len,
-                seed=config.seed,
-                revision=loaded.revision,
-            )
-        super().__init__(sampler, engine.ranks, on_every_rank=settings.placement == "colocated")
+        settings, dtype = config.sampler, getattr(torch, config.engine.dtype)
+        sampler = VLLMSampler(
+            loaded.place,
+            settings,
+            pad_token=loaded.tokenizer.pad_token_id,
+            eos_token=loaded.tokenizer.eos_token_id,
+            dtype=dtype,
+            max_model_len=max_model_len,
+            seed=config.seed,
+            revision=loaded.revision,
+        )
+        super().__init__(sampler, engine.ranks)
         self.engine = engine
         self.tolerance = probe_tolerance(dtype, settings.probe_tolerance)
         self.prompts = probe_prompts(loaded.model.config.vocab_size, max_model_len)
         self.asleep = False
 
     def sync(self, version: int) -> dict[str, float]:
-        """Give the engines the policy's weights, then probe them.
+        """Give the engine the policy's weights, then probe it.
 
         Raises:
             StaleWeightsError: an engine does not hold what it was given; names it.
@@ -170,71 +162,41 @@ class VLLMPolicySampler(SharedSampler):
 
         """
         weights = self.engine.weights()
-        if self.sampler is not None:
-            if self.asleep:
-                self.sampler.wake()
-            self.asleep = False
-            self.sampler.sync(weights, version)
+        if self.asleep:
+            self.sampler.wake()
+        self.asleep = False
+        self.sampler.sync(weights, version)
         for _ in weights:
-            pass  # the gathering of each weight is a joint one, here where nobody takes it too
-        return {"sampler_probe_gap_nats": self._probe()}
+            pass  # the gathering of each weight is a joint one, to the last of them
+        gap = probe_gap(self.sampler, self._trainer_logp, self.prompts)
+        gaps = self.ranks.gather((self.sampler.engine.name, gap))
+        for name, value in gaps:  # those of all ranks, so that all stop at once
+            check_probe(value, self.tolerance, name)
+        return {"sampler_probe_gap_nats": max(value for _, value in gaps)}
 
-    def _probe(self) -> float:
-        trainer = _TrainerLogprobs(self.engine)
-        gap = 0.0
-        if self.sampler is not None:
-            gaps = probe_gaps(self.sampler, trainer.of, self.prompts)
-            for name, value in gaps.items():
-                check_probe(value, self.tolerance, name)
-            gap = max(gaps.values())
-        trainer.until_all_are_done()
-        return max(self.ranks.gather(gap))
+    def _trainer_logp(self, rows: Tensor) -> Tensor:
+        """Return the trainer's log-probabilities of all tokens but the first, B x (L - 1).
 
-    def rest(self) -> None:
-        """Let a colocated engine give its memory to the trainer until the next sync."""
-        if self.sampler is not None:
-            self.sampler.sleep()
-            self.asleep = True
-
-    def close(self) -> None:
-        """End the engines."""
-        if self.sampler is not None:
-            self.sampler.close()
-
-
-class _TrainerLogprobs:
-    """The trainer's log-probabilities of token rows that some ranks ask for, at temperature 1.
-
-    Every forward pass is a joint one, so ranks that do not ask take part until nobody asks.
-    """
-
-    def __init__(self, engine: Engine):
-        self.engine, self.ranks = engine, engine.ranks
-
-    def of(self, rows: Tensor) -> Tensor:
-        """Return the log-probabilities of all tokens but the first, B x (L - 1)."""
-        return self._round(rows)
-
-    def until_all_are_done(self) -> None:
-        """Take part in what other ranks still ask."""
-        while self._round(None) is not None:
-            pass
-
-    def _round(self, rows: Tensor | None) -> Tensor | None:
+        At temperature 1. All ranks ask together: every forward pass is a joint one.
+        """
         asked = self.ranks.gather(rows)
-        given = [part for part in asked if part is not None]
-        if not given:
-            return None
         policy = self.engine.policy
         before, policy.temperature = policy.temperature, 1.0
         try:
-            logp, _ = measure(self.engine, _as_batch(torch.cat(given)))
+            logp, _ = measure(self.engine, _as_batch(torch.cat(asked)))
         finally:
             policy.temperature = before
-        if rows is None:
-            return logp[:0]
-        start = sum(len(part) for part in asked[: self.ranks.rank] if part is not None)
+        start = sum(len(part) for part in asked[: self.ranks.rank])
         return logp[start : start + len(rows)]
+
+    def rest(self) -> None:
+        """Let the engine give its memory to the trainer until the next sync."""
+        self.sampler.sleep()
+        self.asleep = True
+
+    def close(self) -> None:
+        """End the engine."""
+        self.sampler.close()
 
 
 def _as_batch(rows: Tensor) -> RolloutBatch:

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from entropy_mech.config import ProblemsConfig, TrainConfig
 from entropy_mech.errors import UserError
 from entropy_mech.grading import GradingPool, Verdict
-from entropy_mech.grading.alarm import ErrorAlarm
+from entropy_mech.grading.verdict import ErrorAlarm
 from entropy_mech.problems.benchmarks import Protocol, load_benchmark, protocol
 from entropy_mech.problems.contamination import overlaps
 from entropy_mech.problems.grading import grade_many, needs_pool

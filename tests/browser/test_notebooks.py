@@ -7,6 +7,8 @@ import pytest
 
 from tests.browser.notebook import Notebook, fingerprint, wait_for
 
+pytestmark = pytest.mark.long
+
 
 def _assert_clean(notebook):
     assert notebook.complaints() == []

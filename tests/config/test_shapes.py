@@ -6,8 +6,8 @@ import pytest
 import torch
 import transformers
 
-from entropy_mech.config.estimate import block_bytes
 from entropy_mech.config.files import make_config
+from entropy_mech.config.memory import block_bytes
 from entropy_mech.config.run import architecture_of
 from entropy_mech.config.shapes import MODELS, Architecture, architecture_at
 from entropy_mech.problems.toy import ALPHABET, character_tokenizer

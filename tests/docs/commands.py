@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import json
@@ -17,8 +16,12 @@ import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
-from entropy_mech.cli import _parser, main
+import typer
+from typer.exceptions import TyperException
+
+from entropy_mech.cli import main, parsed
 from tests.docs.verl_words import check_verl
 
 ROOT = Path(__file__).parents[2]
@@ -55,16 +58,16 @@ def check(line: str) -> None:
     _PROGRAMS[program](words[1:])
 
 
-def parse(words: list[str]) -> argparse.Namespace:
-    """Return what ``entropy-mech`` understands; a fault of the user is an AssertionError."""
-    said = io.StringIO()
+def parse(words: list[str]) -> tuple[str, SimpleNamespace]:
+    """Return the command and what it takes; a fault of the user is an AssertionError."""
     try:
-        with contextlib.redirect_stderr(said):
-            return _parser().parse_args(words)
-    except SystemExit as stop:
-        if stop.code == 0:  # --help
-            return argparse.Namespace()
-        raise AssertionError(said.getvalue()) from None
+        with contextlib.redirect_stdout(io.StringIO()):
+            name, parameters = parsed(words)
+    except typer.Exit:  # --help
+        return "", SimpleNamespace()
+    except TyperException as error:
+        raise AssertionError(error.format_message()) from None
+    return name, SimpleNamespace(**parameters)
 
 
 def write_log(path: Path, steps: int) -> None:
@@ -80,31 +83,31 @@ def write_log(path: Path, steps: int) -> None:
 
 # -- entropy-mech ------------------------------------------------------------------------------
 def _entropy_mech(words: list[str]) -> None:
-    arguments = parse(words)
-    _RUN.get(arguments.command, _as_it_is)(words, arguments)
+    name, arguments = parse(words)
+    _RUN.get(name, _as_it_is)(words, arguments)
 
 
-def _as_it_is(words: list[str], _: argparse.Namespace) -> None:
+def _as_it_is(words: list[str], _: SimpleNamespace) -> None:
     printed, said = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(said):
         code = main(words)
     assert code == 0, said.getvalue()
 
 
-def _dry(words: list[str], arguments: argparse.Namespace) -> None:
+def _dry(words: list[str], arguments: SimpleNamespace) -> None:
     _as_it_is([*words, "--dry-run"], arguments)
 
 
-def _parsed(_: list[str], __: argparse.Namespace) -> None:
+def _parsed(_: list[str], __: SimpleNamespace) -> None:
     """Do no more than parse: test_cli.py runs it, which takes its time."""
 
 
-def _law(words: list[str], arguments: argparse.Namespace) -> None:
+def _law(words: list[str], arguments: SimpleNamespace) -> None:
     write_log(Path(arguments.log), 12)
     _as_it_is(words, arguments)
 
 
-def _evaluate(_: list[str], arguments: argparse.Namespace) -> None:
+def _evaluate(_: list[str], arguments: SimpleNamespace) -> None:
     """Check the run and the benchmarks, and load those whose problems are here."""
     from entropy_mech.config.files import load_config
     from entropy_mech.problems.benchmarks import GROUPS, benchmark_names, load_sets
@@ -117,7 +120,7 @@ def _evaluate(_: list[str], arguments: argparse.Namespace) -> None:
             assert len(ready.problems)
 
 
-def _import_run(words: list[str], arguments: argparse.Namespace) -> None:
+def _import_run(words: list[str], arguments: SimpleNamespace) -> None:
     """Import what is made here: a log of that name or, for a folder, another import of one."""
     from entropy_mech.runs.store import default_store
 
@@ -132,7 +135,7 @@ def _import_run(words: list[str], arguments: argparse.Namespace) -> None:
     _as_it_is(words, arguments)
 
 
-_RUN: dict[str, Callable[[list[str], argparse.Namespace], None]] = {
+_RUN: dict[str, Callable[[list[str], SimpleNamespace], None]] = {
     "train": _dry,
     "reproduce": _dry,
     "doctor": _parsed,

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
-GENERATED = ROOT / "docs" / "api"
-WRITTEN = tuple(page for page in PAGES if GENERATED not in page.parents)
+_HEADING = re.compile(r"^#{1,6} (.+)$")
 _FENCE = re.compile(r"^ *(`{3,})(\S*)\s*$")
-
-
-def _load(name: str):
-    """Import a file of docs/make/, which is no package."""
-    place = ROOT / "docs" / "make" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"docs_make_{name}", place)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-docstrings = _load("docstrings")
 
 
 @dataclass(frozen=True)
@@ -74,3 +62,22 @@ def prose(page: Path) -> str:
 
 
 BLOCKS = tuple(block for page in PAGES for block in blocks(page))
+
+
+def anchors(lines: Iterable[str]) -> list[str]:
+    """Return the anchor of every heading, as hosts of Markdown make them: repeats are numbered.
+
+    >>> anchors(["# A.b_c", "## The law, R = x", "", "### A.b_c"])
+    ['ab_c', 'the-law-r--x', 'ab_c-1']
+    """
+    seen: Counter[str] = Counter()
+    found, fence = [], ""
+    for line in lines:
+        if fence or line.startswith("```"):
+            ticks = re.match("`*", line)[0]
+            fence = ("" if line == fence else fence) if fence else ticks
+        elif match := _HEADING.match(line):
+            anchor = re.sub(r"[^\w\- ]", "", match[1].lower()).replace(" ", "-")
+            found.append(f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor)
+            seen[anchor] += 1
+    return found

@@ -102,7 +102,7 @@ def graded(name):
 @pytest.mark.filterwarnings("ignore::entropy_mech.problems.tripwire.OneAnswerTwoReferences")
 def test_a_hole_is_in_the_scores_of_an_evaluation_that_was_cut_too(evaluation, monkeypatch):
     monkeypatch.setattr(suite, "grade_many", graded("correct"))
-    monkeypatch.setattr(MathProblem, "final_answer", lambda self, text: text[:1])
+    monkeypatch.setattr(MathProblem, "final_answer", lambda self, text: "one")
     whole = evaluation().run("a", PROBLEMS, PROTOCOL)
     assert whole.answers_right_for_different_references > 0
     again = evaluation()

@@ -102,7 +102,7 @@ CHEATS = {
         "builtins.AssertionError = ValueError\ndef add(a, b):\n    return 0"
     ),
     "imports and patches the grader": (
-        "import sys\nfor name in ('entropy_mech.grading.verdict', 'checker', 'server', 'remote', 'collect'):\n"
+        "import sys\nfor name in ('entropy_mech.grading.verdict', 'forms', 'server', 'remote', 'testing'):\n"
         "    try:\n        module = __import__(name)\n        for key in list(vars(module)):\n"
         "            if callable(getattr(module, key)): setattr(module, key, lambda *a, **k: True)\n"
         "    except Exception: pass\ndef add(a, b):\n    return 0"

@@ -14,11 +14,10 @@ import pytest
 from entropy_mech.commands import doctor
 from entropy_mech.errors import UserError
 from entropy_mech.grading import GraderAlarm, GradingPool, grade_code, grade_math, process
-from entropy_mech.grading.alarm import ErrorAlarm
+from entropy_mech.grading.inside.confine import descendants
 from entropy_mech.grading.interpreter import library_folders
-from entropy_mech.grading.process import descendants
 from entropy_mech.grading.sandbox import INSIDE
-from entropy_mech.grading.verdict import Verdict
+from entropy_mech.grading.verdict import ErrorAlarm, Verdict
 
 RIGHT, WRONG, TESTS = "def f(x): return x + 1", "def f(x): return x", ["assert f(1) == 2"]
 STDIN = {"inputs": ["1"], "outputs": ["2"]}
@@ -180,7 +179,7 @@ def test_limits_that_a_program_cannot_be_given_are_an_error():
         def command():
             words = prepare()
             script_at = next(i for i, word in enumerate(words) if word.endswith("server.py"))
-            text = original.replace("import checker\n", f"{broken}import checker\n", 1)
+            text = original.replace("import forms\n", f"{broken}import forms\n", 1)
             text = text.replace("os.path.abspath(__file__)", repr(str(INSIDE / "server.py")))
             return [*words[:script_at], "-c", text, *words[script_at + 1 :]]
 

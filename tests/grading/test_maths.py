@@ -8,7 +8,7 @@ import time
 import pytest
 
 from entropy_mech.grading import grade_math
-from entropy_mech.grading.mathematics.extract import boxed_answers, boxes
+from entropy_mech.grading.mathematics.normal import boxed_answers, boxes
 from tests.grading import math_families, math_pairs, math_relatives
 from tests.grading.not_finite import NOT_FINITE
 from tests.grading.perturbations import KINDS, perturbations

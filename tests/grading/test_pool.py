@@ -11,7 +11,7 @@ import pytest
 
 from entropy_mech.errors import UserError
 from entropy_mech.grading import GraderAlarm, GradingPool, Verdict, grade_math
-from entropy_mech.grading.process import descendants
+from entropy_mech.grading.inside.confine import descendants
 
 ASSERTS = ["assert f(1) == 2"]
 RIGHT = "def f(x): return x + 1"
@@ -73,7 +73,11 @@ def test_killed_workers_are_replaced():
         assert pool.grade_math(r"\boxed{\sqrt{8}}", r"2\sqrt{2}").name == "correct"
         for child in descendants(worker.maths.pid):  # the one that does the algebra
             os.kill(child, 9)
-        assert pool.grade_math(r"\boxed{\sqrt{18}}", r"3\sqrt{2}").name in ("correct", "wrong")
+        assert pool.grade_math(r"\boxed{\sqrt{18}}", r"3\sqrt{2}").name == "correct"
+        time.sleep(0.5)  # and when pebble has seen that the idle one is gone
+        for child in descendants(worker.maths.pid):
+            os.kill(child, 9)
+        time.sleep(0.5)
         assert pool.grade_math(r"\boxed{\sqrt{18}}", r"3\sqrt{2}").name == "correct"
 
 
@@ -124,20 +128,35 @@ def test_importing_graders_loads_nothing_heavy():
     assert run.stdout == "[]\n", run.stderr
 
 
-def test_leaving_without_closing_ends_the_workers():
+LEAVING = {
+    "idle": "grade_math(r'\\boxed{\\sqrt{8}}', r'2\\sqrt{2}')",
+    "in an endless comparison": (
+        "import threading, time\n"
+        "threading.Thread(target=grade_math, args=[r'\\boxed{9^{9^{9^{9}}}}', '1'],"
+        " kwargs={'timeout_s': 3000}).start()\n"
+        "while not any(w.maths.pid and w.maths._server.ready and descendants(w.maths.pid)"
+        " for w in default_pool()._all): time.sleep(0.05)\n"
+        "time.sleep(0.5)"
+    ),
+}
+
+
+@pytest.mark.parametrize("how", LEAVING)
+def test_leaving_without_closing_ends_the_workers(how):
     program = (
         "from entropy_mech.grading import grade_code, grade_math\n"
         "from entropy_mech.grading.pool import default_pool\n"
-        "grade_math(r'\\boxed{\\sqrt{8}}', r'2\\sqrt{2}'); grade_code('def f(): return 1', ['assert f() == 1'])\n"
-        "w = default_pool()._all\n"
-        "print(*[p for x in w for p in (x.maths.pid, x.sandbox.pid) if p], flush=True)\n"
-        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+        "from entropy_mech.grading.inside.confine import descendants\n"
+        f"grade_code('def f(): return 1', ['assert f() == 1'])\n{LEAVING[how]}\n"
+        "import os, signal\n"
+        "print(*descendants(os.getpid()), flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
     )
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
     )
     pids = run.stdout.split()
-    assert len(pids) == 2, run.stderr
+    assert len(pids) >= 3, run.stderr  # a sandbox, the algebra's program and what it forked
     deadline_s = time.monotonic() + 5
     while any(os.path.exists(f"/proc/{pid}/exe") and is_running(pid) for pid in pids):
         assert time.monotonic() < deadline_s, "workers outlive their caller"

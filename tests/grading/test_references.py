@@ -10,7 +10,7 @@ import pytest
 
 from entropy_mech.errors import UserError
 from entropy_mech.grading import grade_math
-from entropy_mech.grading.references import reference_texts
+from entropy_mech.grading.maths import reference_texts
 from entropy_mech.integrations.rewards import math_reward, verl_math_score
 from entropy_mech.problems.grading import MathProblem
 

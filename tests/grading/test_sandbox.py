@@ -10,7 +10,7 @@ import pytest
 from entropy_mech.errors import UserError
 from entropy_mech.grading import Limits, Sandbox, Verdict
 from entropy_mech.grading.code import grade_program
-from entropy_mech.grading.process import descendants
+from entropy_mech.grading.inside.confine import descendants
 
 QUICK = Limits(timeout_s=0.7, processes=12, memory_gib=0.5, output_mib=1.0, file_mib=1.0)
 
@@ -256,13 +256,13 @@ def test_wrong_settings_are_named():
 
 
 def test_an_interpreter_below_tmp_is_not_covered_by_the_programs_own_tmp():
-    from entropy_mech.grading.bubblewrap import BOX, command
+    from entropy_mech.grading.sandbox import BOX, bubblewrap_command
 
     def links(words):
         return [words[i + 2] for i, word in enumerate(words) if word == "--symlink"]
 
     if not shutil.which("bwrap"):
         pytest.skip("bubblewrap (bwrap) is not installed")
-    assert "/tmp" in links(command(["/opt/python"]))
-    assert "/tmp" not in links(command(["/tmp/clone/.venv"]))
+    assert "/tmp" in links(bubblewrap_command(["/opt/python"]))
+    assert "/tmp" not in links(bubblewrap_command(["/tmp/clone/.venv"]))
     assert BOX != "/tmp"

@@ -42,7 +42,11 @@ def _cannot():
     return f"no network namespaces: {made.stderr.strip()}" if made.returncode else ""
 
 
-pytestmark = [needs_deepspeed, pytest.mark.skipif(bool(_cannot()), reason=_cannot())]
+pytestmark = [
+    pytest.mark.long,
+    needs_deepspeed,
+    pytest.mark.skipif(bool(_cannot()), reason=_cannot()),
+]
 
 
 class Hosts:

@@ -1,11 +1,11 @@
-import argparse
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from entropy_mech.commands import law as command
+from entropy_mech.cli import parsed
+from entropy_mech.commands.law import law
 from entropy_mech.errors import UserError
 from entropy_mech.law import analyse_log, analyse_run, read_log
 
@@ -19,10 +19,7 @@ def write(path, records):
 
 
 def command_line(*argv):
-    parser = argparse.ArgumentParser()
-    command.register(parser.add_subparsers())
-    arguments = parser.parse_args(["law", *map(str, argv)])
-    return arguments.run(arguments)
+    return law(**parsed(["law", *map(str, argv)])[1])
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".json", ".parquet"])

@@ -88,6 +88,7 @@ def _trained(project):
     return {p.parent.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in runs}
 
 
+@pytest.mark.long
 def test_every_item_of_the_toy_profile_then_nothing(project):
     said = _reproduce(project)
     out = project / "out" / "toy"
@@ -128,6 +129,7 @@ def test_every_item_of_the_published_profile_needs_no_run(project):
     assert _trained(project) == had
 
 
+@pytest.mark.long
 def test_killed_at_three_moments_nothing_is_trained_twice(project, tmp_path):
     """``kill -9`` of the runner: in a base model, in a run, in a notebook; then to the end."""
     folder = tmp_path / "killed"

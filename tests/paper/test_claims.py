@@ -5,7 +5,15 @@ import pandas as pd
 import pytest
 
 from entropy_mech.paper import fig01
-from entropy_mech.paper.claims import Claim, over_correlations, over_ratios, over_replicates
+from entropy_mech.paper.claims import Claim, Range
+from entropy_mech.paper.statistics import (
+    Interval,
+    correlation,
+    correlation_interval,
+    mean_interval,
+    ratio_interval,
+    series_correlation,
+)
 
 
 @pytest.mark.parametrize(
@@ -21,37 +29,58 @@ from entropy_mech.paper.claims import Claim, over_correlations, over_ratios, ove
     ],
 )
 def test_verdict(values, verdict):
-    claim = over_replicates("at least 1.5", "", values, holds=(1.5, 9), contradicted=(-9, 1.0))
+    bounds = Range(1.5, 9, contradicted_below=1.0)
+    claim = Claim("at least 1.5", "", mean_interval(values), bounds)
     assert claim.verdict == verdict
 
 
 def test_interval_is_students():
     # n = 3, mean 2, sd 1: 2 -+ 4.302653 / sqrt(3)
-    claim = over_replicates("", "", [1.0, 2.0, 3.0], holds=(0, 1))
-    assert claim.low == pytest.approx(2 - 4.302653 / np.sqrt(3), rel=1e-6)
-    assert "95 %, 3 seeds" in claim.ours
+    interval = mean_interval([1.0, 2.0, 3.0])
+    assert interval.low == pytest.approx(2 - 4.302653 / np.sqrt(3), rel=1e-6)
+    assert "95 %, 3 seeds" in Claim("", "", interval, Range()).ours
 
 
 def test_ratios_are_averaged_on_the_log_scale():
-    claim = over_ratios("", "", [2.0, 4.0, 8.0], holds=(0, 99))
+    interval = ratio_interval([2.0, 4.0, 8.0])
     half = 4.302653 * np.log(2) / np.sqrt(3)  # the logs are equidistant: sd log 2
-    assert claim.estimate == pytest.approx(4.0)
-    assert claim.low == pytest.approx(4 * np.exp(-half), rel=1e-6)
-    assert claim.high == pytest.approx(4 * np.exp(half), rel=1e-6)
+    assert interval.estimate == pytest.approx(4.0)
+    assert interval.low == pytest.approx(4 * np.exp(-half), rel=1e-6)
+    assert interval.high == pytest.approx(4 * np.exp(half), rel=1e-6)
 
 
 def test_correlations_stay_within_one():
-    claim = over_correlations("", "", [0.9, 0.99, 0.999], holds=(0.5, 1.0))
+    interval = correlation_interval([0.9, 0.99, 0.999])
     z = np.arctanh([0.9, 0.99, 0.999])
     half = 4.302653 * z.std(ddof=1) / np.sqrt(3)
-    assert claim.estimate == pytest.approx(np.tanh(z.mean()))
-    assert (claim.low, claim.high) == pytest.approx(np.tanh([z.mean() - half, z.mean() + half]))
-    assert claim.high < 1
-    assert over_correlations("", "", [1.0, 1.0, 1.0], holds=(0.9, 1.0)).verdict.startswith("repro")
+    assert interval.estimate == pytest.approx(np.tanh(z.mean()))
+    assert (interval.low, interval.high) == pytest.approx(
+        np.tanh([z.mean() - half, z.mean() + half])
+    )
+    assert interval.high < 1
+    assert correlation_interval([1.0, 1.0, 1.0]).low > 0.9
+
+
+def test_a_weight_counts_as_often_as_it_says():
+    x, y, weights = [0.0, 1.0, 3.0], [1.0, 0.0, 2.0], [1, 2, 3]
+    repeated = np.repeat([x, y], weights, axis=1)
+    assert correlation(x, y, weights) == pytest.approx(np.corrcoef(repeated)[0, 1])
+    assert np.isnan(correlation([1.0, 1.0], [0.0, 1.0]))
+    assert np.isnan(correlation([1.0], [1.0]))
+
+
+def test_a_series_whose_neighbours_agree_has_the_wider_interval():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(2, 400))
+    smooth = np.stack([np.convolve(row, np.ones(8), "valid") for row in noise])
+    alone, together = (series_correlation(*pair) for pair in (noise, smooth))
+    assert together.high - together.low > 1.5 * (alone.high - alone.low)
+    assert np.isnan(series_correlation(noise[0][:5], noise[1][:5]).low)
 
 
 def test_one_value_has_no_interval():
-    assert "no interval" in Claim("", "", 1.0, np.nan, np.nan, 1, (0, 2)).ours
+    assert "no interval" in Claim("", "", Interval(1.0, np.nan, np.nan, 1), Range(0, 2)).ours
+    assert str(mean_interval([1.0])) == "1"
 
 
 def _runs(law, names=("grpo",), seeds=3, steps=40):
@@ -116,7 +145,7 @@ def test_spent_by_hand():
 def test_published_moves_and_law_of_figure_1():
     facts = fig01.collapse_claims(pd.DataFrame())
     assert [fact.verdict for fact in facts] == ["holds"] * 4
-    assert fig01.law_of_runs(pd.DataFrame()).index.tolist()[0] == "0.5B"
+    assert fig01.law_by_run(pd.DataFrame()).index.tolist()[0] == "0.5B"
 
 
 def test_paper_numbers_come_from_the_digitised_figures():

@@ -14,8 +14,6 @@ def test_covariance_tail_by_hand():
     assert tail.loc[0.0002, ["mean_covariance", "tokens"]].tolist() == [999.0, 1]
     assert tail.loc[0.002, "mean_covariance"] == pytest.approx(998.5)
     assert tail.loc[1.0, "mean_covariance"] == pytest.approx(499.5)
-    beside = fig08_tab01.tail_beside_paper(fig08_tab01.covariance_tail(tokens))
-    assert beside.loc[0.0002, "paper"] == 5.654
 
 
 def test_covariance_claims_follow_the_sign_of_theorem_1():
@@ -42,14 +40,12 @@ def test_order_of_difficulty_is_judged_group_by_group():
 
 
 def test_shape_correlation_has_an_interval_within_each_run():
-    table = fig08_tab01.shape_correlations(covariance_runs(slope=0.5)).set_index("curve")
-    ours, paper = table.iloc[:3], table.iloc[3]
-    assert (ours["low"] < ours["correlation"]).all()
-    assert (ours["correlation"] < ours["high"]).all()
-    assert ours["points"].tolist() == [20, 20, 20]  # 100 rollouts, five a block
+    *ours, paper = fig08_tab01.shape_correlations(covariance_runs(slope=0.5)).values()
+    assert all(run.low < run.estimate < run.high for run in ours)
+    assert [run.n for run in ours] == [20, 20, 20]  # 100 rollouts, five a block
     # Hundreds of readings of one smooth curve: the interval is wide, because neighbours agree.
-    assert paper["correlation"] == pytest.approx(0.85, abs=0.01)
-    assert 0.01 < paper["high"] - paper["low"] < 0.4
+    assert paper.estimate == pytest.approx(0.85, abs=0.01)
+    assert 0.01 < paper.high - paper.low < 0.4
 
 
 def test_too_few_rollouts_give_numbers_that_are_missing_and_no_error():
@@ -61,9 +57,7 @@ def test_too_few_rollouts_give_numbers_that_are_missing_and_no_error():
 def test_without_runs_the_papers_own_numbers_are_judged():
     facts = fig08_tab01.covariance_claims(pd.DataFrame())
     assert [fact.holds for fact in facts] == [True, True, True]
-    tail = fig08_tab01.covariance_tail(pd.DataFrame())
-    assert fig08_tab01.tail_beside_paper(tail).columns.tolist() == ["paper"]
-    facts = fig08_tab01.tail_claims(tail)
+    facts = fig08_tab01.tail_claims(fig08_tab01.covariance_tail(pd.DataFrame()))
     assert "1885 times" in facts[0].ours
     # 0.003 of all and 0.152 of the upper half leave -0.146 for the lower half.
     assert "-0.146" in facts[1].ours

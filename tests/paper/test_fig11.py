@@ -49,7 +49,9 @@ def test_each_size_is_judged_against_its_own_grpo():
     # Clip-Cov, KL-Cov, clip-higher; of 7B's KL-Cov the entropy is half GRPO's.
     assert by_size["7b"] == [SHOWN, AGAINST, "not at this scale"]
     assert by_size["32b"][1] == SHOWN
-    estimates = [c.estimate for text, c in entropy.items() if text.startswith("Qwen2.5-7B")]
+    estimates = [
+        c.interval.estimate for text, c in entropy.items() if text.startswith("Qwen2.5-7B")
+    ]
     assert estimates == pytest.approx([3.0, 0.5, 1.5], rel=0.1)
 
 
@@ -57,9 +59,11 @@ def test_accuracy_and_length_are_compared_seed_by_seed():
     frame = runs(FOUR_METHODS)
     frame["validation_accuracy"] += 0.01 * frame["seed"]  # a shift of the seed cancels
     accuracy = list(_claims(frame, "accuracy").values())
-    assert [c.estimate for c in accuracy] == pytest.approx([0.03, -0.03, 0.01, 0.02], abs=1e-4)
-    assert accuracy[0].high - accuracy[0].low < 1e-6
-    lengths = [c.estimate for c in _claims(frame, "longer").values()]
+    assert [c.interval.estimate for c in accuracy] == pytest.approx(
+        [0.03, -0.03, 0.01, 0.02], abs=1e-4
+    )
+    assert accuracy[0].interval.high - accuracy[0].interval.low < 1e-6
+    lengths = [c.interval.estimate for c in _claims(frame, "longer").values()]
     assert lengths == pytest.approx([1.1, 1.2, 15 / 14, 16 / 14], rel=1e-3)
 
 
@@ -68,14 +72,14 @@ def test_a_subset_of_runs_gives_the_claims_that_it_can():
         {k: v for k, v in FOUR_METHODS.items() if k in ("fig11_7b_grpo", "fig11_7b_kl_cov")}
     )
     assert len(fig11.control_claims(frame)) == 3  # KL-Cov at 7B: entropy, accuracy, length
-    assert fig11.entropy_claim(frame, "clip_cov") is None
+    assert fig11.entropy_claim(frame, "clip_cov", size="7b") is None
     assert not fig11.control_claims(frame[frame["run"] != "fig11_7b_grpo"])
 
 
 def test_one_seed_gives_numbers_and_no_verdict():
     claims = fig11.control_claims(runs(FOUR_METHODS, seeds=(1,)))
     assert {c.verdict for c in claims} == {"no verdict"}
-    assert all(isinstance(c, Claim) and c.estimate == c.estimate for c in claims)
+    assert all(isinstance(c, Claim) and c.interval.estimate == c.interval.estimate for c in claims)
 
 
 def test_without_runs_the_papers_own_curves_are_judged():
@@ -92,9 +96,3 @@ def test_published_endings_are_read_off_the_last_sixth():
     ratio /= fig11.published_ending("7b", "grpo", "entropy")
     assert 9 < ratio < 12
     assert fig11.published_ending("32b", "kl_cov", "test_acc_pct") == pytest.approx(51.9, abs=0.1)
-
-
-def test_one_methods_rows():
-    frame = runs(FOUR_METHODS)
-    assert set(fig11.of_method(frame, "kl_cov", size="32b")["run"]) == {"fig11_32b_kl_cov"}
-    assert fig11.of_method(pd.DataFrame(), "grpo").empty

@@ -20,7 +20,7 @@ def _close():
 
 
 def _colours(ax):
-    return [line.get_color() for line in ax.get_lines()]
+    return list(dict.fromkeys(line.get_color() for line in ax.get_lines()))
 
 
 def test_four_rows_with_one_colour_a_method():

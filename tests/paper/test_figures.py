@@ -12,7 +12,7 @@ from tests.paper.test_claims import _exact_law, _runs
 
 def test_law_draws_every_validation_and_names_the_fit(ax):
     fig01.law(_runs(_exact_law), ax)
-    assert [len(points.get_offsets()) for points in ax.collections] == [10, 10, 10]
+    assert [len(points.get_offsets()) for points in ax.collections] == [30]  # ten a seed
     assert ax.xaxis_inverted()
     assert ax.get_xscale() == "log"
     assert "a = 1.00, b = 1.90, ceiling 0.90, $R^2$ = 1.000" in labels(ax)[0]
@@ -23,7 +23,7 @@ def test_law_draws_every_validation_and_names_the_fit(ax):
 def test_entropy_and_accuracy_share_a_legend_and_name_their_units(ax):
     fig01.entropy_and_accuracy(_runs(_exact_law), ax)
     (right,) = [a for a in ax.figure.axes if a is not ax]
-    assert labels(ax) == ["entropy", "validation accuracy"]
+    assert labels(ax) == ["entropy", "accuracy"]
     assert "nats" in ax.get_ylabel()
     assert "fraction" in right.get_ylabel()
     assert len(ax.get_lines()[0].get_xdata()) == 40

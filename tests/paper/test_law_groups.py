@@ -50,17 +50,16 @@ def test_interval_over_seeds_is_students():
     )
     estimates = law_groups.law_estimates(law_groups.by_model(frame)).set_index("quantity")
     half = 4.302653 * 0.1 / np.sqrt(3)
-    assert estimates.loc["a", ["estimate", "low", "high"]].tolist() == pytest.approx(
-        [0.5, 0.5 - half, 0.5 + half]
-    )
+    found = estimates.loc["a", "interval"]
+    assert (found.estimate, found.low, found.high) == pytest.approx((0.5, 0.5 - half, 0.5 + half))
 
 
 def test_one_seed_has_its_own_points_interval_and_no_verdict():
     frame = _models(seeds=1, noise=0.02)
     estimates = law_groups.law_estimates(frame).set_index(["group", "quantity"])
-    row = estimates.loc[("Qwen2.5-3B", "a")]
-    assert row["low"] < row["estimate"] < row["high"]
-    assert np.isnan(estimates.loc[("Qwen2.5-3B", "r2"), "low"])
+    found = estimates.loc["Qwen2.5-3B", "interval"]
+    assert found["a"].low < found["a"].estimate < found["a"].high
+    assert np.isnan(found["r2"].low)
     verdicts = {claim.verdict for claim in law_groups.law_claims(frame, **WORDS)}
     assert verdicts == {"no verdict"}
 
@@ -79,8 +78,8 @@ def test_a_model_without_a_fit_counts_against_the_law():
         pd.concat([law_runs({"fig03_qwen2.5_3b": (0.5, 1.1)}), *flat])
     )
     median, share, ceiling = law_groups.law_claims(one_of_three, **WORDS)
-    assert median.estimate == 0.0
-    assert share.estimate == pytest.approx(1 / 3)
+    assert median.interval.estimate == 0.0
+    assert share.interval.estimate == pytest.approx(1 / 3)
     assert ceiling.verdict == "no verdict"
 
 

@@ -55,7 +55,6 @@ def test_rival_forms_forecast_sizes_and_residuals_have_a_legend(ax):
     assert len(labels(ax)) == 6
     for draw, data in (
         (law_of_run.forecast, law.forecast_law(entropy, accuracy)),
-        (law_of_run.coefficients_by_size, published.curve_coefficients()),
         (law_of_run.residuals_of_run, law_of_run.law_of()),
         (lemma1.group_scales, theory.scale_by_success((2, 4), points=9)),
         (lemma1.noise_changes, theory.sampled_against_expected(group_sizes=(2, 4))),

@@ -14,7 +14,7 @@ from entropy_mech.paper.lemma1_transformer import (
     PREDICTIONS,
     RUNS,
     agreement,
-    batch_correlations,
+    batch_means,
     transformer_claims,
 )
 
@@ -62,9 +62,10 @@ def test_every_run_and_bin_is_there(frame, ax):
     plt.cla()
     lemma1_transformer.gap_by_entropy(frame, ax)
     ticks = [text.get_text() for text in ax.get_xticklabels()]
-    assert ticks[0] == "0 to 0.001"
-    assert ticks[-1] == "0.5 and more"
-    assert len(ax.get_legend().get_texts()) == len(PREDICTIONS)
+    assert ticks[0] == "0.5 and more"  # entropy falls to the right
+    assert ticks[-1] == "0 to 0.001"
+    assert [text.get_text() for text in ax.get_yticklabels()] == list(PREDICTIONS.values())
+    assert len(ax.texts) == len(ticks) * len(PREDICTIONS)
 
 
 def test_claims_follow_the_correlations(frame):
@@ -77,15 +78,15 @@ def test_claims_follow_the_correlations(frame):
 def test_figures_are_of_the_first_seed_and_of_all(frame):
     figure = lemma1_transformer.one_step_figure(frame[frame["seed"] > 1])
     assert [len(ax.collections[0].get_offsets()) for ax in figure.axes] == [40, 40, 40]
-    assert len(lemma1_transformer.training_figure(frame).axes) == 2
+    assert len(lemma1_transformer.training_figure(frame).axes) == 3  # a colour bar too
     plt.close("all")
 
 
-def test_batch_means_go_with_the_exact_ones(frame):
-    table = batch_correlations(frame)
-    assert list(table.index) == list(RUNS)
-    assert table["theorem1"].tolist() == pytest.approx([1.0] * 3)
-    assert table["theorem2"].tolist() == pytest.approx([-1.0] * 3)
+def test_batch_means_count_visits(frame):
+    means = batch_means(frame)
+    first = frame[(frame["run"] == means["run"][0]) & (frame["seed"] == 1) & (frame["step"] == 0)]
+    assert means["exact"][0] == pytest.approx(np.average(first["exact"], weights=first["visits"]))
+    assert means["theorem1"].corr(means["exact"]) == pytest.approx(1.0)
 
 
 def test_without_runs_there_is_figure_8_and_a_sentence():
@@ -94,7 +95,6 @@ def test_without_runs_there_is_figure_8_and_a_sentence():
     (ax,) = lemma1_transformer.training_figure(empty).axes
     assert "nothing of its own" in ax.texts[0].get_text()
     assert agreement(empty, ["run"]).empty
-    assert batch_correlations(empty).empty
     (fact,) = transformer_claims(empty)
     assert fact.holds
     plt.close("all")

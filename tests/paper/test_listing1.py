@@ -112,7 +112,7 @@ def test_scopes_count_each_batch_by_itself():
         == found.loc[("KL-Cov", "mini_batch"), "overlap"]
     )
     tiny = Settings(1e-3, -9, 9, 1e-3, 1.0)
-    least = scopes([batch], tiny, minimum_tokens=1).set_index(["method", "scope"])["touched"]
+    least = scopes([batch], tiny, least=1).set_index(["method", "scope"])["touched"]
     assert least["KL-Cov"].tolist() == [64, 32, 8, 8, 8, 1]
     assert (scopes([batch], tiny)["touched"] == 0).all()
 

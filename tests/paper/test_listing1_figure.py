@@ -27,7 +27,7 @@ def scopes():
 def test_bars_stand_in_the_order_of_the_scopes(scopes):
     figure, (left, right) = plt.subplots(1, 2)
     listing1.overlaps(scopes, left)
-    heights = [bar.get_height() for bar in left.patches]
+    heights = [bar.get_height() for bars in left.containers for bar in bars]
     assert heights == [0.0, 0.5, 1.0, 0.1, 0.8, 1.0]
     assert [text.get_text() for text in left.get_xticklabels()] == [
         "1", "mini\nbatch", "rollout\nbatch",

@@ -1,4 +1,4 @@
-"""Sweeps are drawn with a line a coefficient, the baseline black, and the ends seed by seed."""
+"""Sweeps have a line a coefficient, the baseline black, and each seed beside the ends' means."""
 
 import matplotlib
 
@@ -20,18 +20,23 @@ def _close():
     plt.close("all")
 
 
+def _colours(ax):
+    return [handle.get_color() for handle in ax.get_legend().get_lines()]
+
+
 def test_figure_9_has_a_line_a_coefficient_and_black_for_0():
     sweep, _ = bonus_sweep((0.02, 0.021, 0.03, 0.1, 1.2), noise=0.1)
     entropy, accuracy, ends, right = sweeps.sweep_figure(sweep, "entropy_bonus").axes
     assert labels(entropy) == [
         rf"$\alpha$ = {value}" for value in ("0", "0.0001", "0.001", "0.005", "0.01")
     ]
-    colours = [line.get_color() for line in entropy.get_lines()]
+    colours = _colours(entropy)
     assert colours[0] == "#000000"
     assert len(set(colours)) == 5
-    assert colours == [line.get_color() for line in accuracy.get_lines()]
+    assert colours == _colours(accuracy)
     assert [text.get_text() for text in ends.get_xticklabels()][-1] == "0.01"
-    assert len(ends.collections[0].get_offsets()) == len(right.collections[0].get_offsets()) == 15
+    for ax in (ends, right):  # three seeds of each coefficient
+        assert [len(dots.get_offsets()) for dots in ax.collections] == [3] * 5
 
 
 def test_figure_12_has_grpo_in_both_and_names_the_papers_doses():
@@ -44,14 +49,8 @@ def test_figure_12_has_grpo_in_both_and_names_the_papers_doses():
     assert clip.get_yscale() == kl.get_yscale() == "log"
 
 
-@pytest.mark.parametrize("setting", ["entropy_bonus", "reference_kl"])
-def test_without_runs_the_printed_statements_are_written(setting):
-    (ax,) = sweeps.sweep_figure(pd.DataFrame(), setting).axes
-    texts = [text.get_text() for text in ax.texts]
-    assert sum(" = " in text for text in texts) == 5
-    assert "not digitised" in ax.get_title()
-
-
-def test_without_runs_figure_12_states_both_methods():
-    figure = sweeps.dose_figure(pd.DataFrame(), pd.DataFrame())
-    assert [len(ax.get_lines()) for ax in figure.axes] == [4, 5]
+def test_without_runs_a_note_says_why_there_is_no_picture():
+    figures = [sweeps.sweep_figure(pd.DataFrame(), setting) for setting in sweeps.SWEPT]
+    for figure in (*figures, sweeps.dose_figure(pd.DataFrame(), pd.DataFrame())):
+        (ax,) = figure.axes
+        assert "not digitised" in ax.texts[0].get_text()

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from entropy_mech.paper import tab02
+from entropy_mech.paper.fig11 import METHODS, SIZES
 from tests.paper.control_runs import FOUR_METHODS
 
 SHOWN, AGAINST = "reproduced at this scale", "contradicted"
@@ -52,24 +53,23 @@ def test_the_mean_weighs_benchmarks_alike():
     assert mean.set_index("size")["percent"].to_dict() == pytest.approx({"7b": 43.5, "32b": 63.5})
 
 
-def test_summary_is_in_the_papers_order_with_students_interval():
-    rows = tab02.summary(tab02.accuracies(evaluations(LEVEL)))
-    assert rows.drop_duplicates(["size", "method"])[["size", "method"]].agg(
-        "_".join, axis=1
-    ).tolist() == [name.removeprefix("fig11_") for name in FOUR_METHODS]
-    # Seeds 1, 2, 3 give m - 1, m, m + 1 percent: half = 4.302653 / sqrt(3).
-    assert rows["half"].tolist() == pytest.approx([4.302653 / 3**0.5] * len(rows), rel=1e-5)
-    assert tab02.summary(tab02.accuracies(evaluations(LEVEL, seeds=(1,))))["half"].isna().all()
+def test_the_table_is_in_the_papers_order_with_half_of_students_interval():
+    table = tab02.our_table(evaluations(LEVEL, names=tuple(FOUR_METHODS)[::-1]))
+    assert table.cells.index.tolist() == [
+        f"{size} {method}" for size in SIZES.values() for method in METHODS.values()
+    ]
+    # Seeds 1, 2, 3 give m - 1, m, m + 1 percent: half = 4.302653 / sqrt(3) = 2.484.
+    assert table.cells.map(lambda text: text.endswith(" ± 2.5")).all(axis=None)
 
 
 def test_gains_cancel_what_a_seed_adds():
     claims = tab02.benchmark_claims(evaluations(LEVEL))
     found = {c.statement.split(" on the")[0]: c for c in claims if "beats" in c.statement}
     assert len(found) == 8
-    assert found["Qwen2.5-7B: Clip-Cov beats GRPO"].estimate == pytest.approx(4.0)
+    assert found["Qwen2.5-7B: Clip-Cov beats GRPO"].interval.estimate == pytest.approx(4.0)
     assert found["Qwen2.5-7B: Clip-Cov beats GRPO"].verdict == SHOWN
     assert found["Qwen2.5-7B: KL-Cov beats GRPO"].verdict == AGAINST
-    assert found["Qwen2.5-32B: KL-Cov beats Clip-higher"].estimate == pytest.approx(5.0)
+    assert found["Qwen2.5-32B: KL-Cov beats Clip-higher"].interval.estimate == pytest.approx(5.0)
     assert found["Qwen2.5-32B: KL-Cov beats GRPO"].paper.startswith("+6.4")
 
 

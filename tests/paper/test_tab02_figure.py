@@ -27,7 +27,7 @@ def test_best_of_each_size_is_bold():
     ]  # fmt: skip
     assert table.cells.loc["Qwen2.5-7B GRPO", "maths 2"] == "62.0 ± 2.5"
     assert "**66.0 ± 2.5**" in table.markdown()
-    assert r"\textbf{66.0 $\pm$ 2.5}" in table.latex()
+    assert r"\bfseries 66.0 $\pm$ 2.5" in table.latex()
 
 
 def test_equal_as_shown_is_equally_good_and_one_seed_has_no_interval():

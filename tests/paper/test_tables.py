@@ -26,12 +26,13 @@ def test_markdown(table):
 def test_latex_escapes_and_is_balanced(table):
     text = table.latex()
     assert r"method & a\_b & 50 \% \\" in text
-    assert r"x \& y & \textbf{<2>} & -4 \\" in text
+    assert r"x \& y & \bfseries <2> & -4 \\" in text
     assert text.count(r"\begin") == text.count(r"\end") == 2
-    assert r"GRPO & 1.0 & \textbf{3 $\pm$ 1} \\" in text
+    assert r"GRPO & 1.0 & \bfseries 3 $\pm$ 1 \\" in text
 
 
 def test_html_escapes(table):
     text = table._repr_html_()
-    assert "<b>&lt;2&gt;</b>" in text
-    assert "<th>x &amp; y</th>" in text
+    assert ">&lt;2&gt;</td>" in text
+    assert ">x &amp; y</th>" in text
+    assert "row0_col1, " in text.split("font-weight: bold")[0]

@@ -27,22 +27,22 @@ def rng():
 @pytest.mark.parametrize(
     ("response", "verdict"),
     [
-        ("3A=6;6φ=c;(c)", "correct"),
-        ("(c)", "correct"),
-        ("3A=7;7φ=d;(c)", "correct"),  # the reward looks at the answer alone
-        ("(d)(c)", "correct"),
-        ("(c)(d)", "wrong"),
-        ("3A=6;6φ=c;(d)", "wrong"),
-        ("3A=6;6φ=c;", "no_answer"),
-        ("(c", "no_answer"),
-        ("c)", "no_answer"),
-        ("(cc)", "no_answer"),
+        ("3A=6;6D=u;(u)", "correct"),
+        ("(u)", "correct"),
+        ("3A=7;7D=c;(u)", "correct"),  # the reward looks at the answer alone
+        ("(c)(u)", "correct"),
+        ("(u)(c)", "wrong"),
+        ("3A=6;6D=u;(c)", "wrong"),
+        ("3A=6;6D=u;", "no_answer"),
+        ("(u", "no_answer"),
+        ("u)", "no_answer"),
+        ("(uu)", "no_answer"),
         ("(C)", "no_answer"),
         ("", "no_answer"),
     ],
 )
 def test_verdicts(response, verdict):
-    assert ToyProblem("3", "Aφ").grade(response).name == verdict
+    assert ToyProblem("3", "AD").grade(response).name == verdict
 
 
 def test_the_answer_is_what_the_tables_say_one_after_the_other():
@@ -136,12 +136,27 @@ def test_demonstrations_err_and_slip_as_often_as_they_are_told():
 def test_tokenizer_is_one_token_a_character_and_back():
     tokenizer = character_tokenizer(ALPHABET)
     assert len(set(ALPHABET)) == len(ALPHABET) == len(tokenizer) - 3
-    text = "3Aφ=3A=6;6φ=c;(c)"
+    text = "3AD=3A=6;6D=u;(u)"
     ids = tokenizer(text)["input_ids"]
     assert len(ids) == len(text)
     assert tokenizer.unk_token_id not in tokenizer(ALPHABET)["input_ids"]
     assert tokenizer.decode(ids) == text
     assert tokenizer.decode([*ids, 1, 0, 0], skip_special_tokens=True) == text
+
+
+@pytest.mark.parametrize("family", ["qwen2", "llama", "mistral"])
+def test_whoever_loads_the_tokenizer_by_the_models_class_reads_the_same(tmp_path, family):
+    """Qwen2's own class knows bytes and not characters: the alphabet must be ASCII."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    ours = character_tokenizer(ALPHABET)
+    ours.save_pretrained(tmp_path)
+    AutoConfig.for_model(family).save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    for text in (ALPHABET, "3AD=3A=6;6D=u;(u)", "dfa=f=d*5;a=f-3;", "0[=0[=s;"):
+        ids = ours(text)["input_ids"]
+        assert loaded(text)["input_ids"] == ids
+        assert loaded.decode(ids) == ours.decode(ids) == text
 
 
 @both

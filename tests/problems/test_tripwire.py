@@ -7,7 +7,7 @@ import pytest
 
 from entropy_mech.grading import GradingPool
 from entropy_mech.grading.mathematics.normal import normal
-from entropy_mech.grading.mathematics.units import split_unit
+from entropy_mech.grading.mathematics.quantity import split_unit
 from entropy_mech.grading.verdict import Verdict
 from entropy_mech.problems.benchmarks import load_benchmark
 from entropy_mech.problems.grading import CodeProblem, MathProblem, grade_responses

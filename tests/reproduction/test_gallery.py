@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from entropy_mech.errors import UserError
-from entropy_mech.reproduction.gallery import markdown_tables, write_gallery, write_verdicts
+from entropy_mech.reproduction.gallery import write_gallery, write_verdicts
 from entropy_mech.reproduction.targets import Target, in_paper_order, load_targets
 
 TARGETS = [
@@ -87,15 +87,9 @@ def test_the_page_has_every_claim_and_links_only_to_what_lies_below(folder):
     assert "2 of 4 items made" in page
     assert "1 reproduced at this scale" in page
     assert "1 contradicted" in page
-    assert "Runs: 1, seeds: 2, trained in 1 min 01 s" in page
+    assert "Runs: 1, seeds: 2, trained in 1 min 01 s" in " ".join(page.split())
     assert page.count("Not made yet.") == 2
-    assert '<td class="n"><b>1</b></td>' in page
-
-
-def test_a_table_between_paragraphs_keeps_its_place():
-    text = "One.\n\n| a |\n|---|\n| **x** |\n\nTwo."
-    kinds = [part[:4] for part in markdown_tables(text)]
-    assert kinds == ["<p>O", "<div", "<p>T"]
+    assert '<td style="text-align:right"><strong>1</strong></td>' in page
 
 
 def test_verdicts_are_the_same_text_from_the_same_results(folder, tmp_path):

@@ -37,7 +37,7 @@ def test_dry_run_lists_each_run_once_with_a_command_that_trains_it():
         big = "32B" in config.model.path
         assert ("--nnodes" in words) == big  # 32B needs 4 nodes of 8 GPUs, 7B one
     text = "\n".join(lines)
-    for word in ("GPU hours", "disk", "models      Qwen/Qwen2.5-7B, Qwen/Qwen2.5-32B", "dapo_math"):
+    for word in ("GPUs", "disk", "models      Qwen/Qwen2.5-7B, Qwen/Qwen2.5-32B", "dapo_math"):
         assert word in text
 
 

@@ -4,11 +4,13 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.needs import needs_vllm
 from tests.sampling.ranks import requests, rows, sampler_of
 from tests.sampling.tiny_models import make, save
 
-pytestmark = needs_vllm
+pytestmark = [pytest.mark.long, needs_vllm]
 
 
 def test_an_engine_split_over_two_ranks(tmp_path):

@@ -9,8 +9,8 @@ import torch
 from entropy_mech.config.hardware import VLLMSamplerConfig
 from entropy_mech.errors import UserError
 from entropy_mech.sampling import SamplingRequest
-from entropy_mech.sampling.engine import SamplerError, StaleWeightsError
 from entropy_mech.sampling.probe import check_probe, probe_gap, probe_prompts, probe_tolerance
+from entropy_mech.sampling.sampler import SamplerError, StaleWeightsError
 from entropy_mech.sampling.vllm_sampler import VLLMSampler
 from tests.needs import needs_vllm
 from tests.sampling.tiny_models import END, LONGEST, PAD, VOCABULARY, logp_of, make, perturb, save
@@ -63,7 +63,14 @@ class Subject:
         self.sampler.sync(self.model.named_parameters(), version)
 
 
-@pytest.fixture(scope="module", params=["untied", "tied", "llama"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("untied", marks=pytest.mark.long),
+        "tied",
+        pytest.param("llama", marks=pytest.mark.long),
+    ],
+)
 def any_model(request, tmp_path_factory):
     """Each kind of model in turn; an engine starts once for all tests of its kind."""
     made = Subject(request.param, tmp_path_factory.mktemp(request.param))
@@ -112,8 +119,7 @@ def test_log_probabilities_are_the_models_at_any_temperature(any_model):
 
 @one_model
 def test_the_engine_loads_the_commit_that_the_trainer_loaded(any_model):
-    (engine,) = any_model.sampler.engines
-    assert engine._llm.model_config.revision == REVISION
+    assert any_model.sampler.engine._llm.model_config.revision == REVISION
 
 
 @one_model
@@ -160,11 +166,11 @@ def test_a_sync_brings_the_weights_and_a_skipped_one_is_caught(any_model):
     with pytest.raises(StaleWeightsError, match=f"version {version} "):
         sampler.sample(_requests(1), temperature=1.0, max_new_tokens=4, policy_version=version)
 
-    sampler.engines[0].policy_version = version  # a forged number does not deceive the probe
+    sampler.engine.policy_version = version  # a forged number does not deceive the probe
     gap = any_model.gap()
     assert gap > 0.1
-    with pytest.raises(StaleWeightsError, match=r"process .* differ .* nats.*probe_tolerance"):
-        check_probe(gap, probe_tolerance(torch.float32), sampler.engines[0].name)
+    with pytest.raises(StaleWeightsError, match=r"vLLM engine .* differ .* nats.*probe_tolerance"):
+        check_probe(gap, probe_tolerance(torch.float32), sampler.engine.name)
 
     any_model.sync(version)
     assert any_model.gap() < 1e-5
@@ -181,7 +187,7 @@ def test_cached_prompts_are_forgotten_with_their_weights(any_model, monkeypatch)
     # Without the reset, the weights are right and the answers are not: the probe sees it.
     any_model.gap()
     perturb(any_model.model, 71)
-    monkeypatch.setattr(any_model.sampler.engines[0]._llm, "reset_prefix_cache", lambda: True)
+    monkeypatch.setattr(any_model.sampler.engine._llm, "reset_prefix_cache", lambda: True)
     any_model.sync(any_model.version + 1)
     assert any_model.gap() > 1e-2
     monkeypatch.undo()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from entropy_mech.config.estimate import estimate
 from entropy_mech.config.files import load_config, run_id
+from entropy_mech.config.memory import check_memory
 from entropy_mech.config.shapes import MODELS
 
 FOLDER = Path(__file__).parents[2] / "reproduce" / "runs" / "paper"
@@ -74,7 +74,7 @@ def test_what_every_run_shares(name):
 @pytest.mark.parametrize("name", RUNS)
 def test_every_run_fits_its_gpus(name):
     run = RUNS[name]
-    found = estimate(run, gpus=GPUS.get(run.model.path, 8), gpu_memory_gib=80)
+    found = check_memory(run, gpus=GPUS.get(run.model.path, 8), gpu_memory_gib=80)
     assert found.problems == []
 
 

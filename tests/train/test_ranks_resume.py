@@ -13,7 +13,7 @@ import pytest
 
 from tests.needs import needs_deepspeed
 
-pytestmark = needs_deepspeed
+pytestmark = [pytest.mark.long, needs_deepspeed]
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "kill_and_resume.py"
 # Float32 sums in another order. Left out, an optimizer's state would show as 1e-2 and more.

@@ -1,4 +1,4 @@
-"""What runs inside the sandbox: standard library only, never imported by the package itself.
+"""What runs inside the sandbox; it imports nothing but the standard library.
 
 ``server.py`` is started by :mod:`entropy_mech.grading.sandbox` and forks one process a program.
 """

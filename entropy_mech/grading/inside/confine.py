@@ -7,6 +7,7 @@ would be unsafe (a user that could not be dropped, a limit that could not be set
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -191,3 +192,22 @@ def processes_of(uid: int) -> int:
             except OSError:
                 continue  # it has just ended
     return total
+
+
+def descendants(root: int) -> list[int]:
+    """Process ids of everything below ``root``, where /proc can tell; nearest first."""
+    children: dict[int, list[int]] = {}
+    names: list[str] = []
+    with contextlib.suppress(OSError):  # no /proc, or no descriptor left to read it with
+        names = os.listdir("/proc")
+    for name in names:
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat") as file:
+                parent = int(file.read().rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(name))
+    found, todo = [], [root]
+    while todo:
+        below = children.get(todo.pop(), [])
+        found += below
+        todo += below
+    return found

@@ -1,13 +1,361 @@
-"""Fixtures as pytest makes them: once a scope, what they need first, taken down in reverse."""
+"""Fixtures as pytest makes them, those that it brings itself, and how a test can end.
+
+Each is made once a scope, after what it needs, and taken down in reverse.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib
 import inspect
+import io
+import logging
+import os
+import pathlib
 import sys
+import tempfile
+import types
+import warnings
+from collections import namedtuple
 
-from builtin_fixtures import BUILTIN, SESSION_WIDE
-from outcomes import BadTests
 
+# -- outcomes: no program can raise these, their classes stay here -----------------------------
+class BadTests(BaseException):
+    """The tests themselves cannot be run; no program could pass or fail them."""
+
+
+class Failed(BaseException):
+    """``pytest.fail``."""
+
+
+class XFailed(Failed):
+    """``pytest.xfail``."""
+
+
+class Skipped(BaseException):
+    """``pytest.skip``."""
+
+
+# -- monkeypatch -------------------------------------------------------------------------------
+_ABSENT = object()
+
+
+class MonkeyPatch:
+    """Changes that are taken back at the end of the test."""
+
+    def __init__(self):
+        self.undone = []
+
+    @classmethod
+    @contextlib.contextmanager
+    def context(cls):
+        patch = cls()
+        try:
+            yield patch
+        finally:
+            patch.undo()
+
+    @staticmethod
+    def _find(path):
+        """The object and the attribute that a dotted path names."""
+        module, _, name = path.rpartition(".")
+        parts = module.split(".")
+        for end in range(len(parts), 0, -1):
+            try:
+                target = importlib.import_module(".".join(parts[:end]))
+            except ImportError:
+                continue
+            for part in parts[end:]:
+                target = getattr(target, part)
+            return target, name
+        raise ImportError(f"no module for {path!r}")
+
+    def setattr(self, target, name, value=_ABSENT, raising=True):
+        if isinstance(target, str) and value is _ABSENT:
+            value, (target, name) = name, self._find(target)
+        old = getattr(target, name, _ABSENT)
+        if raising and old is _ABSENT:
+            raise AttributeError(f"{target!r} has no attribute {name!r}")
+        if isinstance(target, type):
+            old = vars(target).get(name, _ABSENT)
+        self.undone.append(lambda: _put_back(target, name, old))
+        setattr(target, name, value)
+
+    def delattr(self, target, name=_ABSENT, raising=True):
+        if isinstance(target, str) and name is _ABSENT:
+            target, name = self._find(target)
+        old = getattr(target, name, _ABSENT)
+        if old is _ABSENT:
+            if raising:
+                raise AttributeError(name)
+            return
+        self.undone.append(lambda: setattr(target, name, old))
+        delattr(target, name)
+
+    def setitem(self, mapping, key, value):
+        old = mapping.get(key, _ABSENT)
+        put_back = (lambda: mapping.pop(key, None)) if old is _ABSENT else (
+            lambda: mapping.__setitem__(key, old)
+        )  # fmt: skip
+        self.undone.append(put_back)
+        mapping[key] = value
+
+    def delitem(self, mapping, key, raising=True):
+        if key not in mapping:
+            if raising:
+                raise KeyError(key)
+            return
+        old = mapping[key]
+        self.undone.append(lambda: mapping.__setitem__(key, old))
+        del mapping[key]
+
+    def setenv(self, name, value, prepend=None):
+        if prepend and name in os.environ:
+            value = f"{value}{prepend}{os.environ[name]}"
+        self.setitem(os.environ, name, str(value))
+
+    def delenv(self, name, raising=True):
+        self.delitem(os.environ, name, raising)
+
+    def syspath_prepend(self, path):
+        old = sys.path[:]
+        self.undone.append(lambda: sys.path.__setitem__(slice(None), old))
+        sys.path.insert(0, str(path))
+
+    def chdir(self, path):
+        old = os.getcwd()
+        self.undone.append(lambda: os.chdir(old))
+        os.chdir(path)
+
+    def undo(self):
+        while self.undone:
+            self.undone.pop()()
+
+
+def _put_back(target, name, old):
+    delattr(target, name) if old is _ABSENT else setattr(target, name, old)
+
+
+# -- the fixtures that pytest itself brings ----------------------------------------------------
+Captured = namedtuple("CaptureResult", "out err")
+
+
+class CaptureFixture:
+    """``capsys`` and its like: what was printed since the last look."""
+
+    __class_getitem__ = classmethod(types.GenericAlias)
+
+    def __init__(self, binary=False):
+        self.binary = binary
+        self.before = sys.stdout, sys.stderr
+        self.streams = [io.TextIOWrapper(io.BytesIO(), "utf-8", newline="") for _ in range(2)]
+        sys.stdout, sys.stderr = self.streams
+
+    def readouterr(self):
+        texts = []
+        for stream in self.streams:
+            stream.flush()
+            data = stream.buffer.getvalue()
+            stream.buffer.seek(0)
+            stream.buffer.truncate()
+            texts.append(data if self.binary else data.decode("utf-8", "replace"))
+        return Captured(*texts)
+
+    @contextlib.contextmanager
+    def disabled(self):
+        sys.stdout, sys.stderr = self.before
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = self.streams
+
+    def close(self):
+        sys.stdout, sys.stderr = self.before
+
+
+class LocalPath(type(pathlib.Path())):
+    """``tmpdir``: a path with the methods that older tests use."""
+
+    def join(self, *parts):
+        return LocalPath(self, *parts)
+
+    def mkdir(self, *parts, **settings):
+        made = self.join(*parts)
+        pathlib.Path(made).mkdir(**settings)
+        return made
+
+    def write(self, data, mode="w"):
+        with open(self, mode) as file:
+            file.write(data)
+
+    def read(self, mode="r"):
+        with open(self, mode) as file:
+            return file.read()
+
+    def ensure(self, *parts, dir=False):
+        made = self.join(*parts)
+        os.makedirs(made if dir else made.parent, exist_ok=True)
+        dir or made.touch()
+        return made
+
+    def check(self):
+        return self.exists()
+
+    def listdir(self):
+        return list(self.iterdir())
+
+    strpath = property(str)
+    basename = property(lambda self: self.name)
+
+
+class TempPathFactory:
+    """``tmp_path_factory``."""
+
+    def __init__(self):
+        self.base = pathlib.Path(tempfile.mkdtemp(dir=os.getcwd()))
+
+    def getbasetemp(self):
+        return self.base
+
+    def mktemp(self, basename, numbered=True):
+        if not numbered:
+            (self.base / basename).mkdir()
+            return self.base / basename
+        return pathlib.Path(tempfile.mkdtemp(prefix=basename, dir=self.base))
+
+
+class LogCaptureFixture(logging.Handler):
+    """``caplog``."""
+
+    def __init__(self):
+        super().__init__(0)
+        self.records, self.levels = [], {}
+        logging.getLogger().addHandler(self)
+
+    def emit(self, record):
+        self.records.append(record)
+
+    @property
+    def handler(self):
+        return self
+
+    @property
+    def messages(self):
+        return [record.getMessage() for record in self.records]
+
+    @property
+    def record_tuples(self):
+        return [(r.name, r.levelno, r.getMessage()) for r in self.records]
+
+    @property
+    def text(self):
+        style = logging.Formatter("%(levelname)-8s %(name)s:%(filename)s:%(lineno)d %(message)s")
+        return "".join(style.format(record) + "\n" for record in self.records)
+
+    def clear(self):
+        self.records.clear()
+
+    def get_records(self, _when):
+        return self.records
+
+    def set_level(self, level, logger=None):
+        named = logging.getLogger(logger)
+        self.levels.setdefault(logger, named.level)
+        named.setLevel(level)
+
+    @contextlib.contextmanager
+    def at_level(self, level, logger=None):
+        named = logging.getLogger(logger)
+        old = named.level
+        named.setLevel(level)
+        try:
+            yield
+        finally:
+            named.setLevel(old)
+
+    def close_down(self):
+        logging.getLogger().removeHandler(self)
+        for name, level in self.levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+class WarningsRecorder(warnings.catch_warnings):
+    """``recwarn``, and what ``warns`` gives: the warnings since it was entered."""
+
+    def __init__(self):
+        super().__init__(record=True)
+        self.list = []
+
+    def __enter__(self):
+        self.list = super().__enter__()
+        warnings.simplefilter("always")
+        return self
+
+    def __len__(self):
+        return len(self.list)
+
+    def __iter__(self):
+        return iter(self.list)
+
+    def __getitem__(self, index):
+        return self.list[index]
+
+    def pop(self, category=Warning):
+        for i, warning in enumerate(self.list):
+            if issubclass(warning.category, category):
+                return self.list.pop(i)
+        raise AssertionError(f"no {category.__name__} was given")
+
+    def clear(self):
+        self.list.clear()
+
+
+# -- by name ------------------------------------------------------------------------------------
+def _capture(binary):
+    def make(_request):
+        capture = CaptureFixture(binary)
+        return capture, capture.close
+
+    return make
+
+
+def _monkeypatch(_request):
+    patch = MonkeyPatch()
+    return patch, patch.undo
+
+
+def _caplog(_request):
+    log = LogCaptureFixture()
+    return log, log.close_down
+
+
+def _recwarn(_request):
+    recorder = WarningsRecorder()
+    recorder.__enter__()
+    return recorder, lambda: recorder.__exit__(None, None, None)
+
+
+def _folder(kind):
+    return lambda _request: (kind(tempfile.mkdtemp(dir=os.getcwd())), None)
+
+
+# What each makes: the value, and how to end it. The scope is a test's own unless noted.
+BUILTIN = {
+    "capsys": _capture(False), "capfd": _capture(False),
+    "capsysbinary": _capture(True), "capfdbinary": _capture(True),
+    "monkeypatch": _monkeypatch, "caplog": _caplog, "recwarn": _recwarn,
+    "tmp_path": _folder(pathlib.Path), "tmpdir": _folder(LocalPath),
+    "tmp_path_factory": lambda _request: (TempPathFactory(), None),
+    "request": lambda request: (request, None),
+    "record_property": lambda _request: (lambda *_: None, None),
+    "anyio_backend": lambda _request: ("asyncio", None),
+    "anyio_backend_name": lambda _request: ("asyncio", None),
+}  # fmt: skip
+SESSION_WIDE = {"tmp_path_factory", "anyio_backend", "anyio_backend_name"}
+
+
+# -- fixtures in their scopes ------------------------------------------------------------------
 SCOPES = ("session", "package", "module", "class", "function")
 
 
@@ -19,14 +367,18 @@ class Node:
         self.made: dict[Definition, Made] = {}
 
     def close(self) -> BaseException | None:
-        """Run what was registered, last first, all of it; return the first exception."""
-        first = None
-        while self.finalizers:
-            try:
-                self.finalizers.pop()()
-            except BaseException as error:
-                first = first or error
-        return first
+        return _run_all(self.finalizers)
+
+
+def _run_all(finalizers: list) -> BaseException | None:
+    """Run what was registered, last first, all of it; return the first exception."""
+    first = None
+    while finalizers:
+        try:
+            finalizers.pop()()
+        except BaseException as error:
+            first = first or error
+    return first
 
 
 class Definition:
@@ -55,24 +407,19 @@ class BuiltIn:
 class Made:
     """The value of a fixture in its scope, or the exception that it ended with."""
 
+    value = error = None
+
     def __init__(self, param, scope):
-        self.param, self.scope, self.value, self.error, self.finalizers = (
-            param,
-            scope,
-            None,
-            None,
-            [],
-        )
+        self.param, self.scope, self.finalizers = param, scope, []
 
     def finish(self):
-        first = None
-        while self.finalizers:
-            try:
-                self.finalizers.pop()()
-            except BaseException as error:
-                first = first or error
-        if first is not None:
-            raise first
+        if (error := _run_all(self.finalizers)) is not None:
+            raise error
+
+
+@functools.cache
+def parameters(function) -> list[inspect.Parameter]:
+    return list(inspect.signature(function).parameters.values())
 
 
 def argument_names(function, *, bound: bool) -> tuple[str, ...]:
@@ -80,7 +427,7 @@ def argument_names(function, *, bound: bool) -> tuple[str, ...]:
     if isinstance(function, staticmethod):
         bound = False
     function = getattr(function, "__func__", function)
-    named = list(inspect.signature(function).parameters.values())[1 if bound else 0 :]
+    named = parameters(function)[1 if bound else 0 :]
     named = [p for p in named if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     patches = getattr(function, "patchings", ())  # of unittest.mock, which gives arguments first
     patched = sum(not p.attribute_name and p.new is _mock().DEFAULT for p in patches)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ast
 import builtins
+import gc
 import inspect
+import json
 import linecache
 import logging
+import math
+import os
 import re
 import sys
 import traceback
@@ -14,45 +18,111 @@ import types
 import unittest
 import warnings
 
-import checker
-import collect
-import fake_pytest
 import names
+import proxies
+import pytest_names
 import remote
-import running
-from outcomes import BadTests, Failed, Skipped
+import testing
+from fixtures import BadTests, Failed, Skipped
 
 
-class Talk:
-    """What the tests asked of the program, and whether it is still there."""
+# -- the tests' process ------------------------------------------------------------------------
+class RemoteModule(types.ModuleType):
+    """The program, as the module ``solution`` that tests import from."""
 
-    def __init__(self, peer):
-        self.count, self.gone, self.lacks = 0, None, False
-        ask = peer.request
+    def __init__(self, peer, proxy, names, ready):
+        super().__init__("solution")
+        self.__dict__.update(_peer=peer, _proxy=proxy, _names=set(names), _ready=ready)
+        self.__dict__["__all__"] = [n for n in names if n[:1] != "_" and not hasattr(builtins, n)]
 
-        def request(what, *args, **kwargs):
-            self.count += what != "get"  # to look for a name is not yet to ask
-            try:
-                value = ask(what, *args, **kwargs)
-                if what == "__exit__" and value:
-                    _refuse_to_lose(args[2:3])
-                return value
-            except remote.Gone as gone:  # noted, since a test may catch it
-                self.gone = self.gone or gone
-                raise
+    __doc__ = property(lambda self: self._proxy.__doc__)
 
-        peer.request = request
+    def __getattr__(self, name):
+        if name[:2] == "__" and name not in self._names:
+            raise AttributeError(f"module 'solution' has no attribute {name!r}")
+        value = self._ready.get(name) if self._peer.count == 0 else None  # else it may have changed
+        return self._peer.reached(name, getattr(self._proxy, name) if value is None else value)
+
+    def __setattr__(self, name, value):
+        if name[:2] == "__":
+            super().__setattr__(name, value)
+        else:
+            setattr(self._proxy, name, value)
+
+    def __delattr__(self, name):
+        delattr(self._proxy, name)
 
 
-def _refuse_to_lose(errors) -> None:
+def run(tests: dict, peer: remote.Peer, result_fd: int, folder: str) -> None:
+    """Run the tests and write one JSON report to ``result_fd``; then end the process."""
+    sys.modules["proxies"] = proxies  # where pickle looks for it
+    gc.set_threshold(50_000)  # a collection copies the pages of what it looks at
+    keep = sorted({peer.connection.fileno(), result_fd})
+    os.closerange(3, keep[0])
+    os.closerange(keep[0] + 1, keep[1])
+    os.closerange(keep[1] + 1, 4096)
+    os.chdir(folder)
+    if hasattr(sys, "set_int_max_str_digits"):
+        sys.set_int_max_str_digits(0)
+    null = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)
+    sys.stdin, sys.stdout, sys.stderr = open(os.devnull), null, null  # noqa: SIM115
+    try:
+        report = FORMS[tests["form"]](tests, peer)
+    except remote.Gone as gone:
+        report = {"passed": 0, "total": tests["total"], "failure": str(gone)}
+    except BadTests as bad:
+        report = {"passed": 0, "total": tests["total"], "bad_tests": str(bad)}
+    except Exception as error:  # tests and programs are run where theirs are caught: it is ours
+        why = f"the grader failed: {type(error).__name__}: {error}"
+        report = {"passed": 0, "total": tests["total"], "bad_tests": why}
+    report["failure"] = str(report.get("failure", ""))[:500]
+    os.write(result_fd, json.dumps(report).encode())
+    os._exit(0)
+
+
+def shown(value) -> str:
+    if proxies.is_opaque(value):
+        return f"an object of type {type(value).__name__}"
+    try:
+        text = repr(value)
+    except Exception as error:
+        return f"<{type(error).__name__}>"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def same_value(got, expected) -> bool:
+    """Equality as the data sets mean it: JSON has no tuples, no integer keys, rounded floats."""
+    if proxies.is_opaque(got):
+        return False
+    if isinstance(got, float) or isinstance(expected, float):
+        number = (int, float)
+        if not (isinstance(got, number) and isinstance(expected, number)):
+            return False
+        try:
+            return got == expected or math.isclose(got, expected, rel_tol=1e-9, abs_tol=1e-12)
+        except OverflowError:
+            return False
+    if isinstance(expected, (list, tuple)) and isinstance(got, (list, tuple)):
+        if len(got) != len(expected):
+            return False
+        return all(same_value(a, b) for a, b in zip(got, expected, strict=True))
+    if isinstance(expected, dict) and isinstance(got, dict):
+        mine = {str(key): value for key, value in got.items()}
+        want = {str(key): value for key, value in expected.items()}
+        return mine.keys() == want.keys() and all(same_value(mine[k], want[k]) for k in want)
+    return bool(got == expected)
+
+
+# -- the forms of tests ------------------------------------------------------------------------
+def _refuse_to_lose(error=None) -> None:
     """Raise again what says that a test fails: no context manager of a program may end it."""
-    for error in errors:
-        if isinstance(error, (Failed, Skipped, BadTests)):
+    if isinstance(error, (Failed, Skipped, BadTests)):
+        raise error
+    if isinstance(error, AssertionError):
+        frame, number = [*traceback.walk_tb(error.__traceback__)][-1]
+        line = linecache.getline("tests.py", number).strip()
+        if frame.f_code.co_filename != "tests.py" or not line.startswith("raise"):
             raise error
-        if isinstance(error, AssertionError):
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            if where.filename != "tests.py" or not str(where.line).startswith("raise"):
-                raise error
 
 
 def load(peer: remote.Peer, tests: dict):
@@ -63,10 +133,12 @@ def load(peer: remote.Peer, tests: dict):
         error = message["values"][0]
         why = f"the program fails as it loads: {describe(error)}"
         return None, {"passed": 0, "total": tests["total"], "failure": why}
-    peer.show = lambda events: show(peer, events)
+    peer.show, peer.swallowed = lambda events: show(peer, events), _refuse_to_lose
     try:
-        return checker.RemoteModule(peer, message["values"][0], message["loaded"]), None
-    except (KeyError, TypeError) as error:
+        proxy, *values = message["values"]
+        ready = dict(zip(message["ready"], values, strict=True))
+        return RemoteModule(peer, proxy, message["loaded"], ready), None
+    except (KeyError, TypeError, ValueError) as error:
         raise remote.Gone(f"an answer that makes no sense: {error}") from None
 
 
@@ -95,9 +167,10 @@ def describe(error: BaseException) -> str:
         text = f"{type(error).__name__}: {error}".strip(": ").replace("\n", " ")
     except Exception:
         text = type(error).__name__
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if frame.filename == "tests.py" and frame.line:
-            return f"{frame.line.strip()[:200]} ({text[:200]})" if text else frame.line
+    for frame, number in reversed([*traceback.walk_tb(error.__traceback__)]):
+        line = linecache.getline("tests.py", number).strip()
+        if frame.f_code.co_filename == "tests.py" and line:
+            return f"{line[:200]} ({text[:200]})" if text else line
     return text
 
 
@@ -105,7 +178,7 @@ def _refuse_if_the_tests_fault(error: BaseException) -> None:
     """Raise BadTests for what no program could have helped."""
     if isinstance(error, BadTests):
         raise error
-    if running.from_program(error):
+    if testing.from_program(error):
         return
     if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] != "solution":
         raise BadTests(f"they need the module {error.name}, which is not installed")
@@ -120,22 +193,22 @@ def run_calls(tests: dict, peer: remote.Peer) -> dict:
     module, report = load(peer, tests)
     if report:
         return report
-    talk, name, cases = Talk(peer), tests["name"], tests["cases"]
+    name, cases = tests["name"], tests["cases"]
     wrapped = all(isinstance(c["expected"], list) and len(c["expected"]) == 1 for c in cases)
     plain_right, inner_right, failure = 0, 0, ""
     for number, case in enumerate(cases):
         try:
             target = module if name in module._names else module.Solution()
             got = getattr(target, name)(*map(integer_keys, case["args"]))
-            plain = checker.same_value(got, case["expected"])
-            inner = wrapped and checker.same_value(got, case["expected"][0])
-            got, wanted = checker.shown(got), checker.shown(case["expected"])
+            plain = same_value(got, case["expected"])
+            inner = wrapped and same_value(got, case["expected"][0])
+            got, wanted = shown(got), shown(case["expected"])
             why = f"case {number}: {got} instead of {wanted}"
         except BaseException as error:
             plain, inner, why = False, False, f"case {number}: {describe(error)}"
         plain_right, inner_right = plain_right + plain, inner_right + inner
         failure = failure or ("" if plain or inner else why)
-        if talk.gone:
+        if peer.gone:
             break
     passed = max(plain_right, inner_right)
     if passed < len(cases):
@@ -159,8 +232,8 @@ def run_asserts(tests: dict, peer: remote.Peer) -> dict:
     module, report = load(peer, tests)
     if report:
         return report
-    text = names.TestText("\n".join(tests["statements"]))
-    talk, space = Talk(peer), {"__name__": "test_solution"}
+    text = names.TestText.of(tests["read"])
+    space = {"__name__": "test_solution"}
     fill(space, text, module, peer, tests)
     passed, failure = 0, ""
     for statement in tests["statements"]:
@@ -173,13 +246,13 @@ def run_asserts(tests: dict, peer: remote.Peer) -> dict:
                 import asyncio  # costs every fork memory, and few tests need it
 
                 asyncio.run(waiting)
-            if talk.gone:
-                raise talk.gone
+            if peer.gone:
+                raise peer.gone
             passed += not prepares
         except BaseException as error:
             _refuse_if_the_tests_fault(error)
             failure = failure or describe(error)
-            if prepares or talk.gone:
+            if prepares or peer.gone:
                 break
     return {"passed": passed, "failure": failure}
 
@@ -218,42 +291,41 @@ def run_pytest(tests: dict, peer: remote.Peer) -> dict:
     module, report = load(peer, tests)
     if report:
         return report
-    text = names.TestText(tests["text"])
-    talk = Talk(peer)
-    talk.lacks = bool((text.imported | text.asked_of_module) - module._names)
+    text = names.TestText.of(tests["read"])
+    peer.lacks = bool((text.imported | text.asked_of_module) - module._names)
     file_module = types.ModuleType("test_solution")
     asyncio_plugin = types.ModuleType("pytest_asyncio")
-    asyncio_plugin.fixture = fake_pytest.fixture
-    sys.modules.update(solution=module, pytest=fake_pytest, test_solution=file_module,
+    asyncio_plugin.fixture = pytest_names.fixture
+    sys.modules.update(solution=module, pytest=pytest_names, test_solution=file_module,
                        pytest_asyncio=asyncio_plugin)  # fmt: skip
-    _show_lines(tests["text"])
+    _show_lines(text.text)
     fill(vars(file_module), text, module, peer, tests)
     try:
-        exec(compile(tests["text"], "tests.py", "exec", dont_inherit=True), vars(file_module))
+        exec(compile(text.text, "tests.py", "exec", dont_inherit=True), vars(file_module))
     except BaseException as error:
         _refuse_if_the_tests_fault(error)
-        if _is_choice_of_the_tests(error) and not (talk.count or talk.lacks):
+        if _is_choice_of_the_tests(error) and not (peer.count or peer.lacks):
             raise BadTests(f"they do not run: {describe(error)}") from None
         return {"passed": 0, "total": tests["total"], "failure": describe(error)}
-    passed, total, failure = _run_file(file_module, text, talk)
+    passed, total, failure = _run_file(file_module, text, peer)
     if total == 0 and not failure:
         total, failure = 1, _run_as_script(file_module, text, module, tests)
         passed = not failure
-    if talk.gone:
-        failure = failure or str(talk.gone)
+    if peer.gone:
+        failure = failure or str(peer.gone)
     return {"passed": int(passed), "total": total, "failure": failure}
 
 
 def _is_choice_of_the_tests(error) -> bool:
     chosen = (Skipped, unittest.SkipTest, SystemExit)
-    return isinstance(error, chosen) and not running.from_program(error)
+    return isinstance(error, chosen) and not testing.from_program(error)
 
 
-def _run_file(module, text, talk) -> tuple[int, int, str]:
+def _run_file(module, text, peer) -> tuple[int, int, str]:
     """Run every test; each that the text defines must be among them."""
-    file, had_a_say = collect.File(module, text.imports), talk.count > 0 or talk.lacks
+    file, had_a_say = testing.File(module, text.imports), peer.count > 0 or peer.lacks
     passed, total, failure, seen = 0, 0, "", set()
-    for name, outcome, error in running.run_all(file, talk):
+    for name, outcome, error in testing.run_all(file, peer):
         seen.add(re.split(r"[.\[]", name)[0])
         if error is not None:
             _refuse_if_the_tests_fault(error)
@@ -261,13 +333,13 @@ def _run_file(module, text, talk) -> tuple[int, int, str]:
         passed += outcome == "passed"
         if outcome == "failed" and not failure:
             failure = f"{name}: {describe(error) if error else 'passes where it has to fail'}"
-        if talk.gone:
+        if peer.gone:
             break
-    lost = {n for n in text.definitions() if isinstance(vars(module).get(n), collect.OF_PROGRAM)}
+    lost = {n for n in text.tests if isinstance(vars(module).get(n), testing.OF_PROGRAM)}
     if had_a_say:
-        lost |= text.definitions(conditional=True)
+        lost |= text.possible_tests
     lost -= seen
-    if lost and not talk.gone:
+    if lost and not peer.gone:
         failure = failure or f"{min(lost)} was not run: the program had a say in it"
         return passed, total + len(lost), failure
     if seen and total == 0:

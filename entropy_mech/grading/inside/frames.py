@@ -9,6 +9,7 @@ import json
 import os
 
 MAX_FRAME_BYTES = 256 << 20
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class FrameError(Exception):
@@ -28,13 +29,13 @@ def _read_exactly(fd: int, count: int) -> bytes | None:
 
 def pack(message: object) -> bytes:
     """The bytes of a message; NaN and infinities survive, lone surrogates too."""
-    body = json.dumps(message, separators=(",", ":")).encode()
+    body = _ENCODER.encode(message).encode()
     return len(body).to_bytes(4, "big") + body
 
 
 def unpack(body: bytes) -> object:
     try:
-        return json.loads(body)
+        return json.loads(body.decode())
     except (ValueError, RecursionError) as error:
         raise FrameError(f"not a message: {error}") from error
 

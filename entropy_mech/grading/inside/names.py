@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import sys
 
 ALIASES = {"np": "numpy", "pd": "pandas"}
@@ -78,29 +79,32 @@ def _loaded(node) -> set[str]:
 
 
 class TestText:
-    """The names in a text of tests. ``solution`` is the program's module."""
+    """The names in a text of tests. ``solution`` is the program's module.
+
+    Read once, where the tests are prepared; :meth:`data` takes it to where they run.
+    """
 
     __test__ = False
 
     def __init__(self, text: str):
-        self.tree = ast.parse(text)
+        self.text, self.tree = text, ast.parse(text)
         nodes = list(ast.walk(self.tree))
         self.used = _loaded(self.tree)
         self.bound = set().union(*map(bound_by, _same_scope(self.tree)))
         self.bound_anywhere = set().union(*map(bound_by, nodes))
         self.modules, self.imported, self.imports = {"solution"}, set(), set()
+        self.libraries = set()  # the modules that are imported, by their whole names
         self.star = self.imports_program = False
         for node in nodes:
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 self._read_import(node)
-        self.attributes = {n.attr for n in nodes if isinstance(n, ast.Attribute)}
         self.called = {
             n.func.id for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
         }
-        self.attributes_of: dict[str, set[str]] = {}
+        self.attributes_of: dict[str, list[str]] = {}
         for n in nodes:
             if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name):
-                self.attributes_of.setdefault(n.value.id, set()).add(n.attr)
+                self.attributes_of.setdefault(n.value.id, []).append(n.attr)
         self.asked_of_module = set().union(*(self.attributes_of.get(m, ()) for m in self.modules))
         self.asked_of_module |= {
             n.args[1].value for n in nodes
@@ -108,9 +112,29 @@ class TestText:
             and n.func.id in ("hasattr", "getattr") and isinstance(n.args[0], ast.Name)
             and n.args[0].id in self.modules and isinstance(n.args[1], ast.Constant)
         }  # fmt: skip
+        self.tests = {node.name for node in self.tree.body if _is_test(node)}
+        # Under no condition, or under one.
+        self.possible_tests = {node.name for node in _same_scope(self.tree) if _is_test(node)}
+
+    def data(self) -> dict:
+        """What was found, as JSON."""
+        found = {**vars(self)}
+        del found["tree"]
+        return {name: list(v) if isinstance(v, set) else v for name, v in found.items()}
+
+    @classmethod
+    def of(cls, data: dict) -> TestText:
+        text = cls.__new__(cls)
+        vars(text).update({k: set(v) if isinstance(v, list) else v for k, v in data.items()})
+        return text
+
+    @functools.cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text)
 
     def _read_import(self, node):
         ours = isinstance(node, ast.ImportFrom) and node.module == "solution"
+        self.libraries |= {getattr(node, "module", None) or alias.name for alias in node.names}
         for alias in node.names:
             self.imports.add(alias.asname or alias.name.partition(".")[0])
             if ours and alias.name != "*":
@@ -180,11 +204,6 @@ class TestText:
         return found
 
     # -- tests --------------------------------------------------------------------------------
-    def definitions(self, *, conditional: bool = False) -> set[str]:
-        """The tests that the text defines at its top level; under no condition, or under one."""
-        nodes = _same_scope(self.tree) if conditional else self.tree.body
-        return {node.name for node in nodes if _is_test(node)}
-
     def has_tests(self) -> bool:
         """Whether there may be anything to run: a test, an assert, or HumanEval's ``check``."""
         return bool(self.has_check()) or any(

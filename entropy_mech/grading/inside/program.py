@@ -1,3 +1,4 @@
+# ruff: noqa: SIM905 (a list of names is easier to read this way)
 """The untrusted side: run a program as a script, or serve the functions that it defines."""
 
 from __future__ import annotations
@@ -5,6 +6,7 @@ from __future__ import annotations
 import atexit
 import builtins
 import importlib
+import importlib.util
 import io
 import linecache
 import logging
@@ -16,31 +18,71 @@ import warnings
 
 import confine
 import remote
-import starter
 
+# -- the names that judges of LeetCode's problems provide --------------------------------------
+_GIVEN_MODULES = """
+string re datetime collections heapq bisect copy math random statistics itertools functools
+operator io sys json typing
+""".split()
+
+
+class ListNode:
+    def __init__(self, val=0, next=None):
+        self.val, self.next = val, next
+
+
+class TreeNode:
+    def __init__(self, val=0, left=None, right=None):
+        self.val, self.left, self.right = val, left, right
+
+
+def _given() -> dict:
+    given = {"ListNode": ListNode, "TreeNode": TreeNode}
+    for name in _GIVEN_MODULES:
+        exec(f"from {name} import *", given)
+    given.update({name: importlib.import_module(name) for name in _GIVEN_MODULES})
+    if importlib.util.find_spec("sortedcontainers"):
+        exec("from sortedcontainers import SortedDict, SortedList, SortedSet", given)
+    return {name: value for name, value in given.items() if not hasattr(builtins, name)}
+
+
+GIVEN = _given()  # once, before the first fork
+
+
+def provide_names() -> None:
+    """Make the names builtins of this process, for good."""
+    vars(builtins).update(GIVEN)
+    sys.setrecursionlimit(50_000)
+
+
+# -- a program ---------------------------------------------------------------------------------
 PRELOADED = """
 abc array ast bisect calendar cmath collections collections.abc copy dataclasses datetime
 decimal enum fileinput fractions functools hashlib heapq io itertools json logging math numbers
 operator os.path pathlib queue random re statistics string struct textwrap threading time traceback
 typing unittest uuid warnings
-""".split()  # noqa: SIM905 (a list of names is easier to read this way)
+""".split()
 OUTPUT_KEPT = 1 << 20
-# Found before the first fork: to walk all modules in a fork would copy a page for each of them.
-_OURS: dict[str, types.ModuleType] = {}
 
 
 def preload() -> None:
     """Import what most programs import, once, before the first fork."""
     for name in PRELOADED:
         importlib.import_module(name)
+
+
+def hide_server() -> None:
+    """Leave nothing of the server for programs to find: its modules, its arguments."""
     here = os.path.dirname(os.path.abspath(__file__))
     for name, module in list(sys.modules.items()):
         if os.path.dirname(getattr(module, "__file__", None) or "") == here:
-            _OURS[name] = module
+            del sys.modules[name]
+    sys.path[:] = [p for p in sys.path if p != here]
+    sys.argv[:] = ["solution.py"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
 
 
 def _settle(folder: str, keep: set[int]) -> None:
-    """Leave nothing of the server in reach: its descriptors, its modules, its arguments."""
     confine.hide_memory(False)
     last = 3
     for fd in sorted(keep):
@@ -48,15 +90,6 @@ def _settle(folder: str, keep: set[int]) -> None:
         last = fd + 1
     os.closerange(last, 4096)
     os.chdir(folder)
-    sys.argv[:] = ["solution.py"]
-    here = os.path.dirname(os.path.abspath(__file__))
-    for name in _OURS:
-        sys.modules.pop(name, None)
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    sys.path[:] = [p for p in sys.path if p != here]
-    sys.setrecursionlimit(1000)
-    if hasattr(sys, "set_int_max_str_digits"):
-        sys.set_int_max_str_digits(sys.int_info.default_max_str_digits)
 
 
 def _module(name: str, text: str) -> types.ModuleType:
@@ -138,6 +171,10 @@ class Told:
     def __init__(self):
         self.events, self.size = [], 0
         self.out, self.err = _ToldStream(self, "out"), _ToldStream(self, "err")
+        self.handler = logging.Handler(0)
+        self.handler.emit = lambda record: self.add(
+            "log", record.name, record.levelno, record.getMessage()
+        )
 
     def add(self, kind: str, *data) -> None:
         self.size += sum(map(len, map(str, data)))
@@ -153,11 +190,7 @@ class Told:
 
     def listen(self, peer) -> None:
         """Hear the warnings and the logs of every level: the tests' side has its own filters."""
-        handler = logging.Handler(0)
-        handler.emit = lambda record: self.add(
-            "log", record.name, record.levelno, record.getMessage()
-        )
-        logging.root.addHandler(handler)
+        logging.root.addHandler(self.handler)
         logging.root.setLevel(0)
         warnings.simplefilter("always")
         warnings.showwarning = lambda message, category, *_, **__: self.add(
@@ -165,17 +198,21 @@ class Told:
         )
 
 
+class _RawTold(io.RawIOBase):
+    def __init__(self, told: Told, kind: str):
+        self._told, self._kind = told, kind
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        self._told.add(self._kind, bytes(data).decode("utf-8", "backslashreplace"))
+        return len(data)
+
+
 class _ToldStream(io.TextIOWrapper):
     def __init__(self, told: Told, kind: str):
-        class Raw(io.RawIOBase):
-            def writable(self):
-                return True
-
-            def write(self, data):
-                told.add(kind, bytes(data).decode("utf-8", "backslashreplace"))
-                return len(data)
-
-        buffer = io.BufferedWriter(Raw())
+        buffer = io.BufferedWriter(_RawTold(told, kind))
         super().__init__(buffer, "utf-8", "backslashreplace", newline="", write_through=True)
         self.mode = "w"
 
@@ -196,22 +233,27 @@ class Typed(io.TextIOBase):
         return self.ask("read", size)
 
 
-def serve_functions(text: str, connection, folder: str, *, provide: bool = False) -> None:
-    """Load the program as the module ``solution`` and answer the tests' calls into it.
-
-    ``provide`` gives it the names of ``starter`` before.
-    """
+def serve_functions(job: dict, peer: remote.Peer, told: Told, connection, folder: str) -> None:
+    """Load a job's program as the module ``solution`` and answer the tests' calls into it."""
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     _settle(folder, {connection.fileno()})
-    told = Told()
-    peer = remote.Peer(connection, exports_all=True, printed=told.take)
+    peer.connect(connection, printed=told.take)
     sys.stdin, sys.stdout, sys.stderr = Typed(peer.request), told.out, told.err
     builtins.input = lambda *prompt: peer.request("input", *prompt)
     told.listen(peer)
-    if provide:
-        starter.provide()
+    if job["provide"]:
+        provide_names()
+    answer_tests(job["program"], set(job["names"]), peer)
+    os._exit(0)
+
+
+def answer_tests(text: str, wanted: set[str], peer: remote.Peer) -> None:
+    """Load the program and answer until the tests are gone.
+
+    The functions and classes that they will ask for first go with the news that it is loaded.
+    """
     module = _module("solution", text)
     try:
         exec(compile(text, "solution.py", "exec", dont_inherit=True), module.__dict__)
@@ -219,6 +261,7 @@ def serve_functions(text: str, connection, folder: str, *, provide: bool = False
         peer.send({"loaded": [], "error": True}, (error,))
     else:
         names = [n for n in vars(module) if not (n.startswith("__") and n.endswith("__"))]
-        peer.send({"loaded": names}, (module,))
+        plain = (types.FunctionType, type)
+        ready = {n: v for n in wanted if type(v := vars(module).get(n)) in plain}
+        peer.send({"loaded": names, "ready": list(ready)}, (module, *ready.values()))
     peer.serve_forever()
-    os._exit(0)

@@ -1,3 +1,4 @@
+# ruff: noqa: SIM905 (a list of names is easier to read this way)
 """A conversation between two processes: the tests call the program, and see only data.
 
 Plain values cross by value and are rebuilt from their own types: what the tests compare is a
@@ -13,22 +14,229 @@ else stays where it is, behind a proxy. Two rules keep the program from marking 
 
 from __future__ import annotations
 
+import builtins
 import copy
+import functools
 import inspect
+import io
+import itertools
+import logging
+import pathlib
 import pickle
 import queue
+import random
+import re
 import sys
 import threading
 import types
+import weakref
 
-import awaiting
 import frames
-import policy
+import plain
 import proxies
 import values
 from proxies import Proxy as Remote  # noqa: F401 (how others tell a proxy)
 from proxies import RemoteClass  # noqa: F401
 
+# -- what the program may do with what the tests pass to it ------------------------------------
+_HEAP_TYPE = 1 << 9
+_CALLABLE = (
+    types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.MethodWrapperType,
+    type(str.upper), type(int.__add__), functools.partial, type(functools.lru_cache(len)),
+    weakref.ref,
+)  # fmt: skip
+_ITERATORS = (
+    types.GeneratorType, zip, map, filter, enumerate, reversed, itertools.count, itertools.cycle,
+    itertools.chain, itertools.islice, itertools.repeat, itertools.product, itertools.permutations,
+    itertools.combinations, itertools.starmap, itertools.takewhile, itertools.accumulate,
+    *[
+        type(iter(empty))
+        for empty in ([], (), "", b"", {}, set(), range(0), range(1 << 70), bytearray(),
+                      {}.values(), {}.items(), reversed([]))
+    ],
+)  # fmt: skip
+_OPEN = (
+    io.StringIO, io.BytesIO, re.Pattern, re.Match, random.Random, type(threading.Lock()),
+    type(threading.RLock()), types.SimpleNamespace, type({}.keys()), memoryview,
+)  # fmt: skip
+# Modules and packages whose objects show frames, lines of source or the grader itself.
+_CLOSED = {path.stem for path in pathlib.Path(__file__).parent.glob("*.py")} | set(
+    "traceback unittest.case unittest.suite unittest.loader unittest.runner asyncio.tasks "
+    "asyncio.futures _asyncio sys bdb pdb code codeop dis gc linecache importlib types weakref "
+    "contextvars".split()
+)
+_CLOSED_NAMES = set("findCaller makeRecord".split())  # of a logger: they show the stack
+_OF_THE_STACK = set("stack_info exc_info".split())  # arguments that do
+_NAMES = set("__name__ __qualname__ __doc__ __module__".split())
+
+# What the program reads, it reads where the tests may have put something to read.
+INPUT = {
+    "input": lambda *prompt: builtins.input(*prompt),
+    "readline": lambda size: sys.stdin.readline(size),
+    "read": lambda size: sys.stdin.read(size),
+}
+
+
+def grants(kind: type, op: str) -> bool:
+    """Whether an operation may be done at all on objects of a class."""
+    if issubclass(kind, _CALLABLE):
+        return op in ("__call__", "get", "signature")
+    if kind in _ITERATORS:
+        return op in ("__iter__", "__next__", "__length_hint__")
+    if kind is types.CoroutineType:
+        return op in ("finish", "start", "cancel", "__await__")
+    if issubclass(kind, type):
+        return op in ("__call__", "get") or op in proxies.SPECIAL
+    ordinary = kind in _OPEN or (kind.__flags__ & _HEAP_TYPE and kind.__module__ not in _CLOSED)
+    return bool(ordinary) and (
+        op in proxies.SPECIAL or op in ("get", "set", "del", "copy", "deepcopy")
+    )
+
+
+def _check(op: str, args: tuple, codec) -> None:
+    """Raise unless the program may do this; the object asked must be one that the tests gave."""
+    target = args[0]
+    ours = codec.known.get(id(target), 0) > 0
+    own_class = isinstance(target, type) and target.__module__ not in _CLOSED
+    may = grants(type(target), op) or (own_class and op == "set" and not plain.library_name(target))
+    if not ours or not may:
+        raise TypeError(f"{type(target).__name__!r} object does not do this for a program: {op}")
+    if op in ("get", "set", "del"):
+        name = args[1]
+        function = issubclass(type(target), _CALLABLE)
+        known = name in _NAMES or (function and name == "__code__")
+        public = isinstance(name, str) and name[:1] != "_" and name not in _CLOSED_NAMES
+        if not known and (function or not public):
+            raise AttributeError(name)
+
+
+def _allowed_arguments(function, kwargs: dict) -> dict:
+    """The named arguments of a call; a logger is not asked for the tests' stack."""
+    if isinstance(getattr(function, "__self__", None), logging.Logger):
+        return {name: value for name, value in kwargs.items() if name not in _OF_THE_STACK}
+    return kwargs
+
+
+def _outline(function) -> types.SimpleNamespace:
+    """What a function's code says about its parameters: their names and kinds."""
+    code = getattr(function, "__code__", None)
+    if not isinstance(code, types.CodeType):
+        raise AttributeError("__code__")
+    flags = code.co_flags
+    count = code.co_argcount + code.co_kwonlyargcount + bool(flags & 4) + bool(flags & 8)
+    return types.SimpleNamespace(
+        co_name=code.co_name,
+        co_flags=flags,
+        co_argcount=code.co_argcount,
+        co_posonlyargcount=code.co_posonlyargcount,
+        co_kwonlyargcount=code.co_kwonlyargcount,
+        co_varnames=code.co_varnames[:count],
+    )
+
+
+def _outer_signature(function) -> inspect.Signature:
+    """The signature of a function, without its defaults and annotations."""
+    empty = inspect.Parameter.empty
+    parameters = inspect.signature(function).parameters.values()
+    return inspect.Signature(
+        [
+            p.replace(annotation=empty, default=p.default if p.default is empty else ...)
+            for p in parameters
+        ]
+    )
+
+
+# -- coroutines --------------------------------------------------------------------------------
+_state = {"loop": None, "tasks": {}, "waiting": {}}
+_lock = threading.Lock()
+
+
+def _own_loop():
+    """A loop that runs: the one in which this side awaits the other, or one in a thread."""
+    import asyncio
+
+    with _lock:
+        loop = _state["loop"]
+        if loop is None or not loop.is_running():
+            loop = _state["loop"] = asyncio.new_event_loop()
+            threading.Thread(target=loop.run_forever, daemon=True).start()
+        return loop
+
+
+def finish(awaitable):
+    """Run an awaitable of this process to its end, for one who waits for nothing else."""
+    import asyncio
+
+    async def main():
+        return await awaitable
+
+    return asyncio.run_coroutine_threadsafe(main(), _own_loop()).result()
+
+
+def start(awaitable, done) -> None:
+    """Run an awaitable of this process, and call ``done`` with its value or its exception."""
+    import asyncio
+
+    async def main():
+        try:
+            value, error = await awaitable, None
+        except BaseException as raised:
+            value, error = None, raised
+        done(value, error)
+
+    _state["tasks"][id(awaitable)] = asyncio.run_coroutine_threadsafe(main(), _own_loop())
+
+
+def cancel(awaitable) -> None:
+    _state["tasks"].pop(id(awaitable)).cancel()
+
+
+def wait_for(proxy):
+    """The generator that awaits a proxy."""
+    import asyncio
+
+    loop = asyncio._get_running_loop()
+    if loop is None:
+        return proxies.PEER.request("finish", proxy)
+    with _lock:
+        _state["loop"] = loop
+    future = loop.create_future()
+
+    def settle(value, error):
+        if future.done():
+            return
+        if isinstance(error, asyncio.CancelledError):
+            future.cancel()
+        elif error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(value)
+
+    def done(value, error):
+        loop.call_soon_threadsafe(settle, value, error)
+
+    proxies.PEER.request("start", proxy, done)
+    try:
+        return (yield from future)
+    except (asyncio.CancelledError, GeneratorExit):
+        if not future.done() or future.cancelled():
+            proxies.PEER.request("cancel", proxy)
+        raise
+
+
+def _waiting(proxy):
+    return _state["waiting"].setdefault(id(proxy), wait_for(proxy))
+
+
+# How an event loop drives a coroutine, which it takes a proxy for.
+proxies.AWAITING.update(
+    __await__=wait_for,
+    send=lambda proxy, value: _waiting(proxy).send(value),
+    throw=lambda proxy, *error: _waiting(proxy).throw(*error),
+)
+
+
+# -- the conversation --------------------------------------------------------------------------
 _FRAMES_A_CALL = 8  # of this module and its like, for one call between the processes
 
 
@@ -49,8 +257,8 @@ def _inherited(kind, name, instance):
 ACTIONS = {
     "get": getattr, "set": setattr, "del": delattr,
     "__call__": lambda function, *args, **kwargs: function(*args, **kwargs),
-    "signature": inspect.signature, "finish": awaiting.finish,
-    "start": awaiting.start, "cancel": awaiting.cancel,
+    "signature": inspect.signature, "finish": finish,
+    "start": start, "cancel": cancel,
     "derive": _derive, "inherited": _inherited,
     "copy": copy.copy, "deepcopy": copy.deepcopy, "dumps": pickle.dumps, "loads": pickle.loads,
 }  # fmt: skip
@@ -59,22 +267,30 @@ ACTIONS = {
 class Peer:
     """One end of the conversation; both are the same, but for what they let the other do."""
 
-    def __init__(self, connection, *, exports_all=False, printed=None):
-        self.connection, self.exports_all = connection, exports_all
-        self.printed = printed  # takes what this side printed since the last message
+    def __init__(self, *, exports_all=False):
+        self.connection, self.exports_all = None, exports_all
+        self.printed = None  # takes what this side printed since the last message
         self.show = None  # called with what the other side printed
-        grants = (lambda kind, op: True) if exports_all else policy.grants
-        self.codec = values.Codec(trusting=exports_all, grants=grants)
+        self.swallowed = None  # called with an exception that a context manager over there ended
+        self.count, self.gone = 0, None  # what was asked; why the other side is no longer there
+        self.lacks = False  # whether the tests want a name that the program does not define
+        all_or_listed = (lambda kind, op: True) if exports_all else grants
+        self.codec = values.Codec(trusting=exports_all, grants=all_or_listed)
         self.classes: set = set()  # classes that the tests know by a name in CapWords
         self.functions: set = set()  # classes that they know by another name
         self.made: set = set()  # objects that they made: these answer operators
         self.asked: set = set()  # objects that have seen the tests' data in an operator
         self.lock = threading.RLock()
         self.thread = threading.local()
-        threading.stack_size(8 << 20)  # as outside of the limits that a program has here
         self.unanswered = queue.SimpleQueue()  # conversations that other threads began
         self.waiting: dict | None = None  # conversation -> its messages, once there are threads
+
+    def connect(self, connection, *, printed=None) -> Peer:
+        """Be the end of the conversation that this process holds."""
+        self.connection, self.printed = connection, printed
+        threading.stack_size(8 << 20)  # as outside of the limits that a program has here
         proxies.PEER = self
+        return self
 
     # -- trust ----------------------------------------------------------------------------
     def reached(self, name: str, value):
@@ -228,6 +444,17 @@ class Peer:
 
     def request(self, op, *args, **kwargs):
         """Ask the other side for something, and answer its own questions meanwhile."""
+        self.count += op != "get"  # to look for a name is not yet to ask
+        try:
+            value = self._ask(op, args, kwargs)
+        except Gone as gone:  # noted, since a test may catch it
+            self.gone = self.gone or gone
+            raise
+        if op == "__exit__" and value and self.swallowed:
+            self.swallowed(*args[2:3])
+        return value
+
+    def _ask(self, op, args, kwargs):
         conversation = self.conversation()
         if op in proxies.CONVERSIONS and self.number(args[0]) in self.asked:
             raise TypeError("an object that has seen the tests' data says nothing about itself")
@@ -271,15 +498,27 @@ class Peer:
     def perform(self, op, args, names):
         split = len(args) - len(names)
         args, kwargs = args[:split], dict(zip(names, args[split:], strict=True))
-        if op in policy.INPUT:
-            return policy.INPUT[op](*args)
+        if op in INPUT:
+            return INPUT[op](*args)
         if not self.exports_all:
-            policy.check(op, args, self.codec)
-            kwargs = policy.arguments(args[0], kwargs)
+            _check(op, args, self.codec)
+            kwargs = _allowed_arguments(args[0], kwargs)
             if op == "signature" or args[1:] == ["__code__"]:
-                return (policy.signature if op == "signature" else policy.outline)(args[0])
+                return (_outer_signature if op == "signature" else _outline)(args[0])
         if op in ACTIONS:
             return ACTIONS[op](*args, **kwargs)
         if op not in proxies.SPECIAL:
             raise TypeError(f"unknown request {op!r}")
         return getattr(type(args[0]), op)(*args, **kwargs)
+
+
+# What nearly every program sends: its module and functions, at least.
+_COMMON = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+
+
+def pair() -> tuple[Peer, Peer]:
+    """The program's and the tests' end, which know the classes of common objects already."""
+    program, tests = Peer(exports_all=True), Peer()
+    for kind in _COMMON:
+        tests.codec.decode(program.codec.kind(kind))
+    return program, tests

@@ -8,8 +8,13 @@ the programs that it forks have too. Tests travel past it, straight into the tes
 from __future__ import annotations
 
 import gc
+import importlib
 import json
+import linecache
 import os
+import select
+import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -17,13 +22,162 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-import checker
 import confine
+import forms
 import frames
+import names
 import program
 import remote
-from children import BEGUN, CannotStart, Child, fork, kill_everything, sweep, watch
 
+# -- processes ---------------------------------------------------------------------------------
+BEGUN = b"!"  # what a forked process writes to the pipe "begun" once nothing of ours is left to do
+
+
+class CannotStart(Exception):
+    """A process could not be forked or made ready: no program ran."""
+
+
+class Child:
+    """One forked process with the pipes that collect what it writes."""
+
+    def __init__(self, pid: int, pipes: dict[int, int], begun: int):
+        self.pid, self._begun = pid, begun
+        self.left_bytes = dict(pipes)  # pipe -> bytes that it may still write
+        self.output: dict[int, bytearray] = {fd: bytearray() for fd in pipes}
+        self.status: int | None = None
+
+    def read(self, fd: int) -> bool:
+        """Take what is there; False once the process wrote more than it may."""
+        try:
+            part = os.read(fd, 1 << 16)
+        except BlockingIOError:
+            return True
+        if not part:
+            self.left_bytes.pop(fd)
+            return True
+        self.output[fd] += part[: max(0, self.left_bytes[fd])]
+        self.left_bytes[fd] -= len(part)
+        return self.left_bytes[fd] >= 0
+
+    def poll(self) -> bool:
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.status = os.waitstatus_to_exitcode(status)
+        return self.status is not None
+
+    @property
+    def said(self) -> str | None:
+        """Why it did not come to its program ("" if it was killed before); None if it did."""
+        said = bytes(self.output[self._begun])
+        return None if said.startswith(BEGUN) else said.decode(errors="replace")
+
+    def drain(self) -> bool:
+        """Read what an ended process left in its pipes."""
+        for fd in list(self.left_bytes):
+            while fd in self.left_bytes and select.select([fd], [], [], 0)[0]:
+                if not self.read(fd):
+                    return False
+        return True
+
+
+def watch(child: Child, deadline_s: float) -> str:
+    """Collect a child's output until it ends; return exit, timeout or output."""
+    try:
+        handle = os.pidfd_open(child.pid)
+    except (AttributeError, OSError):
+        handle = None
+    try:
+        while True:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                return "timeout"
+            waiting = [*child.left_bytes, *([handle] if handle is not None else [])]
+            ready = select.select(waiting, [], [], left_s if handle is not None else 0.002)[0]
+            for fd in ready:
+                if fd != handle and not child.read(fd):
+                    return "output"
+            if (handle is None or handle in ready) and child.poll():
+                return "exit" if child.drain() else "output"
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def kill_everything(children: list[Child]) -> None:
+    """End every process but this one, also those that left their group or their parent."""
+    for _ in range(1000):
+        if os.getpid() == 1:
+            _signal(-1)  # all of this process namespace; the first process itself is immune
+        else:
+            running = {child.pid for child in children if child.status is None}
+            for pid in running.union(confine.descendants(os.getpid())):
+                _signal(pid)
+        try:
+            while True:
+                pid, status = os.waitpid(-1, 0 if os.getpid() == 1 else os.WNOHANG)
+                if pid == 0:
+                    break
+                for child in children:
+                    if child.pid == pid:
+                        child.status = os.waitstatus_to_exitcode(status)
+        except ChildProcessError:
+            return
+        time.sleep(0.0002)
+    os._exit(3)  # something cannot be killed: end, and let a fresh server take over
+
+
+def _signal(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def sweep(folder: str) -> None:
+    """Empty the folder that programs may write to, so that none finds another's files."""
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            os.chmod(entry.path, 0o700)  # a program may have locked its own folders
+            for root, folders, _ in os.walk(entry.path):
+                for name in folders:
+                    if not os.path.islink(path := os.path.join(root, name)):
+                        os.chmod(path, 0o700)
+            shutil.rmtree(entry.path)
+        else:
+            os.unlink(entry.path)
+
+
+def fork(run, pipes: dict[str, int]) -> tuple[Child, dict[str, int]]:
+    """Fork a process that calls ``run(write_ends)``, with a capped pipe for each name.
+
+    One more pipe, "begun", is for BEGUN, or for why it did not come to that. Raises CannotStart.
+    """
+    pipes = {"begun": 400, **pipes}
+    try:
+        ends = {name: os.pipe() for name in pipes}
+        pid = os.fork()
+    except OSError as error:
+        raise CannotStart(f"cannot start a process: {error}") from None
+    if pid == 0:
+        try:
+            os.setsid()
+            run({name: end[1] for name, end in ends.items()})
+        except BaseException as error:  # the server's loop must never run twice
+            text = f"{type(error).__name__}: {error}"[:300].encode(errors="replace")
+            os.write(ends["begun"][1], text)  # fails after a program, which finds it closed
+        finally:
+            os._exit(70)
+    for _, write_end in ends.values():
+        os.close(write_end)
+    for read_end, _ in ends.values():
+        os.set_blocking(read_end, False)
+    names = {name: end[0] for name, end in ends.items()}
+    caps = {names[name]: cap for name, cap in pipes.items()}
+    return Child(pid, caps, names["begun"]), names
+
+
+# -- the server --------------------------------------------------------------------------------
 STDERR_BYTES = 1 << 16
 HEAVY_MODULES = ("asyncio", "numpy", "scipy", "pandas", "sympy", "networkx")
 
@@ -32,10 +186,12 @@ class Server:
     def __init__(self, config: dict, control_in: int, control_out: int):
         self.config, self.control_in, self.control_out = config, control_in, control_out
         self.folder = config["folder"]
+        self.program, self.tests = remote.pair()
+        self.told = program.Told()
 
     def serve(self) -> None:
         while (job := frames.receive(self.control_in)) is not None:
-            self.load_heavy_modules(job["program"])
+            self.load_heavy_modules(job["program"], job.get("libraries", ()))
             frames.send(self.control_out, {"begun": True})
             start_s = time.monotonic()
             self.deadline_s = start_s + job["limits"]["timeout_s"]
@@ -48,12 +204,17 @@ class Server:
             reply["seconds"] = time.monotonic() - start_s
             frames.send(self.control_out, reply)
 
-    def load_heavy_modules(self, text: str) -> None:
-        """Import an installed library once for all, when the first program mentions it."""
-        for name in HEAVY_MODULES:
-            if name in text and name not in sys.modules:
+    def load_heavy_modules(self, text: str, wanted: list[str]) -> None:
+        """Import an installed library once for all, when the first program mentions it.
+
+        ``wanted`` are the modules that tests import.
+        """
+        mentioned = [name for name in HEAVY_MODULES if name in text]
+        mentioned += [name for name in wanted if name.partition(".")[0] in HEAVY_MODULES]
+        for name in mentioned:
+            if name not in sys.modules:
                 try:
-                    __import__(name)
+                    importlib.import_module(name)
                 except Exception:
                     sys.modules.pop(name, None)  # the program will see its own ImportError
 
@@ -114,14 +275,14 @@ class Server:
             ours.close()
             confine.set_limits(limits, already)
             os.write(ends["begun"], BEGUN)
-            program.serve_functions(job["program"], theirs, self.folder, provide=job["provide"])
+            program.serve_functions(job, self.program, self.told, theirs, self.folder)
 
         def run_tests(ends):
             theirs.close()
             tests = frames.receive(self.control_in)
             confine.set_limits(limits, already)
             os.write(ends["begun"], BEGUN)  # the tests have left the control pipe
-            checker.run(tests, remote.Peer(ours), ends["result"], self.folder, (limits, already))
+            forms.run(tests, self.tests.connect(ours), ends["result"], self.folder)
 
         solution, _ = fork(run_program, {})
         tests, fds = fork(run_tests, {"result": cap})
@@ -162,6 +323,59 @@ def enter(config: dict) -> list[str]:
     return gained
 
 
+_REHEARSED = """
+def same(value):
+    return value
+
+def fails(*_):
+    raise ValueError("as it is rehearsed")
+"""
+_REHEARSING = """
+import pytest
+from solution import same, fails
+
+VALUES = [True, None, 7, 0.5, "text", (1, "2"), [3, [4]], {"five": 6, 7: [8]}, {9}]
+
+def test_values():
+    for value in VALUES:
+        assert same(value) == value
+    assert same([1, 2, 3]) != [4]
+
+def test_error():
+    with pytest.raises(ValueError):
+        fails([1, 2], {"a": 1})
+"""
+
+
+def rehearse(times: int) -> None:
+    """Run small tests of our own in this process, once as either side.
+
+    What first calls leave behind (specialised bytecode, caches of types) is then here before the
+    first fork, and is neither made nor copied in each.
+    """
+    read = names.TestText(_REHEARSING).data()
+    for tests_are_here in [True, False] * times:
+        ours, theirs = socket.socketpair()
+        at_program, at_tests = remote.pair()
+        other = os.fork()
+        mine, yours = (ours, theirs) if other else (theirs, ours)
+        yours.close()
+        try:
+            if tests_are_here == bool(other):
+                forms.run_pytest({"read": read, "total": 2}, at_tests.connect(mine))
+            else:
+                at_program.connect(mine, printed=program.Told().take)
+                program.answer_tests(_REHEARSED, {"same", "fails"}, at_program)
+        finally:
+            if not other:
+                os._exit(0)
+            mine.close()
+            os.waitpid(other, 0)
+    for name in ("solution", "test_solution", "pytest", "pytest_asyncio"):
+        sys.modules.pop(name, None)
+    linecache.cache.clear()
+
+
 def main() -> None:
     config = json.loads(sys.argv[1])
     gained = enter(config)
@@ -174,11 +388,14 @@ def main() -> None:
     os.environ.update(HOME=config["folder"], TMPDIR=config["folder"])
     sys.path[:] = [p for p in sys.path if p.startswith(tuple(config["import_paths"]))]
     program.preload()
+    rehearse(10)
+    program.hide_server()
+    server = Server(config, control_in, control_out)
     gc.collect()
     gc.freeze()  # a collection in a fork would copy every page
     ready = {"ready": True, "protections": gained, "at_most": confine.hard_limits()}
     frames.send(control_out, ready)
-    Server(config, control_in, control_out).serve()
+    server.serve()
 
 
 if __name__ == "__main__":

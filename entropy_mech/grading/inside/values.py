@@ -13,7 +13,6 @@ import importlib
 import types
 import typing
 
-import mirrors
 import plain
 import proxies
 
@@ -33,7 +32,7 @@ class Codec:
         self.hashes: dict[int, int] = {}  # number -> hash of one of theirs, where it was sent
         self.kinds: dict[type, int] = {}  # a library's class -> its number as a kind of ours
         self.waiting: list = []  # containers that cross with this message for the first time
-        self.mirrors = mirrors.Mirrors(self.objects)
+        self.mirrors = plain.Mirrors(self.objects)
         self.keyed = False  # whether what is encoded becomes a key over there
         self.last = 0
 
@@ -47,9 +46,9 @@ class Codec:
         while self.waiting:
             number = self.waiting.pop()
             value = self.objects[number]
-            self.mirrors.seen[number] = now = mirrors.content(value)
-            exact = type(value).__name__ if type(value) in mirrors.EXACT else None
-            new.append([number, exact, mirrors.extra(value), self._content(value, now)])
+            self.mirrors.seen[number] = now = plain.content(value)
+            exact = type(value).__name__ if type(value) in plain.EXACT else None
+            new.append([number, exact, plain.extra(value), self._content(value, now)])
         for name, rows in (("new", new), ("changed", changed), ("released", released)):
             if rows:
                 message[name] = rows
@@ -60,14 +59,14 @@ class Codec:
         changed = message.pop("changed", [])
         for number, kind, extra, items in message.pop("new", ()):
             if kind is not None:
-                self._adopt(number, mirrors.blank(mirrors.BY_NAME[kind], extra))
+                self._adopt(number, plain.blank(plain.CONTAINERS[kind], extra))
             changed.append([number, items])
         message["values"] = self.decode(message["values"])  # in the order of their encoding
         for number, items in changed:
             decoded = bytes.fromhex(items) if isinstance(items, str) else self.decode(items)
             target = self.objects[-number]
-            mirrors.fill(target, decoded)
-            self.mirrors.seen[-number] = mirrors.content(target)
+            plain.fill(target, decoded)
+            self.mirrors.seen[-number] = plain.content(target)
         for number in message.pop("released", ()):
             self._forget(-number)
         if type(message.get("c", 0)) is not int or not ("ask" in message or message["values"]):
@@ -77,7 +76,7 @@ class Codec:
     def _content(self, value, now):
         if isinstance(now, bytes):
             return now.hex()
-        return self._series(now, isinstance(value, mirrors.KEYED))
+        return self._series(now, isinstance(value, plain.KEYED))
 
     def _series(self, items, keyed=False):
         """Encoded items; with their hashes where the other side must sort them into a table."""
@@ -112,7 +111,7 @@ class Codec:
             return value
         if number := self.known.get(id(value)):
             return self._hashed({"t": "ref", "v": number}, value)
-        if kind in mirrors.EXACT:
+        if kind in plain.EXACT:
             self.waiting.append(number := self._number(value))
             return {"t": "ref", "v": number}
         try:
@@ -194,8 +193,8 @@ class Codec:
         base = plain.base_of(kind)
         if base in plain.ARGUMENTS:
             note["d"] = self._arguments(base, value)
-        elif base in mirrors.CONTENT:
-            note["d"] = mirrors.extra(value)
+        elif base in plain.CONTENT:
+            note["d"] = plain.extra(value)
             self.waiting.append(note["v"])
         elif base and issubclass(base, BaseException):
             note["d"] = self._series(plain.exception_arguments(base, value))
@@ -282,8 +281,8 @@ class Codec:
         base = plain.base_of(kind)
         if base in plain.ARGUMENTS:
             value = base.__new__(kind, *self._made_of(base, data["d"]))
-        elif base in mirrors.CONTENT:
-            value = mirrors.blank(kind, data["d"])
+        elif base in plain.CONTENT:
+            value = plain.blank(kind, data["d"])
         elif base:
             arguments = self.decode(data["d"])
             value = base.__new__(kind, *arguments)

@@ -1,26 +1,35 @@
-"""Whether two expressions, equations or sets are the same as mathematics.
+"""LaTeX read as objects of sympy, and whether two are the same as mathematics.
 
-Runs only in a worker process that can be killed: sympy may take for ever on a short text.
+Runs only in a worker process that can be killed: sympy may take for ever on a short text. The
+parser behind math-verify drops primes, takes I for the imaginary unit and gamma for Euler's
+constant, and lowers capitals; here each symbol goes through it under a name of its own.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from fractions import Fraction
 
+import math_verify
+import mpmath
+import sympy
+from latex2sympy2_extended.latex2sympy2 import ConversionConfig, _Latex2Sympy
+from sympy.core.function import AppliedUndef
+
+from entropy_mech.grading.mathematics.normal import normal
+from entropy_mech.grading.mathematics.quantity import number
+from entropy_mech.grading.mathematics.structure import Closeness, rounds_to
+from entropy_mech.grading.mathematics.values import (
+    DIGITS,
+    Evaluation,
+    closed,
+    constant_ratio,
+    same_function,
+)  # fmt: skip
+
 logging.disable(logging.CRITICAL)  # math-verify logs every text that it cannot read
-
-import math_verify  # noqa: E402
-import mpmath  # noqa: E402
-import sympy  # noqa: E402
-
-from entropy_mech.grading.mathematics.evaluation import DIGITS, Evaluation  # noqa: E402
-from entropy_mech.grading.mathematics.normal import normal  # noqa: E402
-from entropy_mech.grading.mathematics.quantity import number  # noqa: E402
-from entropy_mech.grading.mathematics.reading import read  # noqa: E402
-from entropy_mech.grading.mathematics.structure import Closeness, rounds_to  # noqa: E402
-from entropy_mech.grading.mathematics.values import constant_ratio, same_function  # noqa: E402
 
 EXACT = Closeness()
 _INFINITE = (sympy.S.Infinity, sympy.S.NegativeInfinity)
@@ -29,6 +38,127 @@ _BOUNDS = re.compile(
     r"(?: ?[_^](?:\{(?:[^{}]|\{[^{}]*\})*\}|\\[a-z]+|[-+]?\w))*"
 )
 _NOT_FINITE = (*_INFINITE, sympy.S.ComplexInfinity, sympy.S.NaN)
+_KEEP_NAMES = ConversionConfig(lowercase_symbols=False)
+_FUNCTIONS = (
+    "arcsinh|arccosh|arctanh|arcsin|arccos|arctan|arccot|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|"
+    "ln|log|exp|max|min|gcd|lcm|sqrt"
+)
+_ACCENTS = {
+    "overline": "bar", "widehat": "hat", "widetilde": "tilde", "overrightarrow": "vec",
+    **{name: name for name in (
+        "bar", "hat", "tilde", "vec", "dot", "ddot", "acute", "grave", "check", "breve", "mathcal",
+        "mathbb", "mathfrak", "mathscr",
+    )},
+}  # fmt: skip
+_SPELLED = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"(?:np|numpy|math|sympy)\.(?=[a-z])", ""),
+        (r"\*\*", "^"),
+        (rf"\\(?:text|operatorname)\{{({_FUNCTIONS})\}}", r"\\\1 "),
+        (rf"(?<![\\a-zA-Z])({_FUNCTIONS})(?=[ (\\{{^_\d]|[a-z](?![a-z]))", r"\\\1 "),
+        (r"\\sqrt ?\(([^()]*)\)", r"\\sqrt{\1}"),
+        (r"\^\(([^()]*)\)", r"^{\1}"),
+        (r"\\text\{ ?([A-Za-z]) ?\}", r"\1"),  # a letter is a letter, upright or not
+        (r"\\lg(?![a-zA-Z])", r"\\log_{10}"),
+        (r"\\(?:rightarrow|longrightarrow)(?![a-zA-Z])", r"\\to "),
+        (r"\\bmod(?![a-zA-Z])", r"\\mod "),
+        (r"\\(?:lvert|rvert|vert|mid)(?![a-zA-Z])", "|"),
+        (r"\\(?:lbrace)(?![a-zA-Z])", r"\\{"),
+        (r"\\(?:rbrace)(?![a-zA-Z])", r"\\}"),
+        (r"\\(arc(?:sin|cos|tan|cot))\\(frac\{(?:[^{}]|\{[^{}]*\})*\}\{(?:[^{}]|\{[^{}]*\})*\})",
+         r"\\\1(\\\2)"),
+        # numbers side by side are a product, where brackets keep them from being a mixed number
+        (r"(?<![\w_^.{])(\d+(?:\.\d+)?)\((?=[-+*/^\d.\\ ]+\))", r"\1\\cdot("),
+        (r"\) ?(?=\(|\d)", r")\\cdot "),
+        (r"(\d)(\\(?:lim|sum|prod|int)(?![a-zA-Z]))", r"\1\\cdot \2"),
+    )
+)  # fmt: skip
+_GREEK = (
+    "alpha|beta|gamma|delta|epsilon|varepsilon|zeta|eta|theta|vartheta|iota|kappa|lambda|mu|nu|xi|"
+    "omicron|rho|varrho|sigma|varsigma|tau|upsilon|phi|varphi|chi|psi|omega|Gamma|Delta|Theta|"
+    "Lambda|Xi|Pi|Sigma|Upsilon|Phi|Psi|Omega|ell|hbar|mho|imath|jmath|Re|Im"
+)
+_ONE = r"\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}"  # a group with groups inside
+_SYMBOL = re.compile(
+    rf"(?P<skip>\\(?:text|begin|end|variable)(?:{_ONE})?|\\(?:d?frac|sqrt|log|ln|lim|sum|prod|int)"
+    rf"(?![a-zA-Z])|\\(?!(?:{_GREEK}|{'|'.join(_ACCENTS)})(?![a-zA-Z]))(?:[a-zA-Z]+|.))"
+    rf"|(?:\\(?P<accent>{'|'.join(_ACCENTS)})(?![a-zA-Z]) ?(?P<under>{_ONE}|\\?[a-zA-Z]+)"
+    rf"|(?P<letter>\\(?:{_GREEK})(?![a-zA-Z])|[a-zA-Z]))"
+    rf"(?P<first>'*)(?:_(?P<index>{_ONE}|\\[a-zA-Z]+|\w))?(?P<last>'*)"
+    r"(?P<call>\(-?\d+(?:\.\d+)?\)(?!\())?"  # f(0) is a value, not a product
+)
+_SETS = {rf"\mathbb{{{letter}}}" for letter in "RZNQC"}
+_NO_NUMBER = re.compile(r"(?<![_^\d])\d+ \d|!!|\d\.\d*\.\d")
+
+
+class _Parser(_Latex2Sympy):
+    def parse_number(self, text: str) -> sympy.Rational:
+        """Exact, and without sympy's own parser of Python, which takes milliseconds a number."""
+        value = Fraction(text.replace(",", ""))
+        return sympy.Rational(value.numerator, value.denominator)
+
+
+@functools.lru_cache(maxsize=4096)  # a reference meets many answers
+def read(text: str):
+    """The object that a whole text denotes; None if some of it cannot be read."""
+    for pattern, replacement in _SPELLED:
+        text = pattern.sub(replacement, text)
+    if _NO_NUMBER.search(text):  # what the parser would read as something else
+        return None
+    text = _SYMBOL.sub(_own_name, text)
+    if "'" in text or '"' in text:  # behind a number: feet or minutes, not the number
+        return None
+    try:
+        found = _Parser(config=_KEEP_NAMES).parse(text)
+    except RecursionError:
+        raise
+    except Exception:  # the parser raises whatever its grammar and sympy do
+        return None
+    if isinstance(found, list):
+        return None
+    return _understood(found)
+
+
+def _own_name(match: re.Match) -> str:
+    """A symbol under a name that the parser keeps, where it would not keep this one."""
+    if match["skip"] or match.group() in _SETS:
+        return match.group()
+    letter, primes = match["letter"], match["first"] + match["last"]
+    index = re.sub(r"\\(?:text|mathrm)(?![a-zA-Z])|[{}\s\\]", "", match["index"] or "")
+    if letter and not primes and not index:
+        known = letter[0] == "\\" and (match["call"] or match.string[match.end() :][:1] == "(")
+        lost = match["call"] or letter in ("I", "E", r"\gamma", r"\Gamma", r"\beta")
+        if letter == "e" or known or not lost:  # known: a function that the parser may know
+            return match.group()
+    under = re.sub(r"[{}\s\\]", "", match["under"] or letter)
+    accent, call = _ACCENTS.get(match["accent"], ""), match["call"] or ""
+    name = f"{accent}.{under}.{index}.{'p' * len(primes)}{call}"
+    return rf"\variable{{v{name.encode().hex()}}}"
+
+
+def _understood(found):
+    """With i as the imaginary unit, functions that are no more than names, and closed sums."""
+    if not isinstance(found, sympy.Basic):  # a matrix that can be changed
+        return found.as_immutable() if hasattr(found, "as_immutable") else None
+    named = {}
+    for call in found.atoms(AppliedUndef):
+        name = call.func.__name__.lstrip("\\")
+        if name == "zeta" and len(call.args) == 1:
+            named[call] = sympy.zeta(call.args[0], evaluate=False)
+        else:
+            named[call] = sympy.Symbol(f"{name}({', '.join(map(str, call.args))})")
+    if named:
+        found = found.xreplace(named)
+    unit = sympy.Symbol("i")
+    if found.has(unit) and not any(unit in bound for bound in _bound(found)):
+        found = found.xreplace({unit: sympy.I})
+    return closed(found) if isinstance(found, sympy.Expr) else found
+
+
+def _bound(found):
+    for node in found.atoms(sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit):
+        yield node.atoms(sympy.Symbol) - node.free_symbols
 
 
 def same_algebra(answer: str, reference: str, closeness: Closeness = EXACT) -> bool:
@@ -46,27 +176,23 @@ def same_algebra(answer: str, reference: str, closeness: Closeness = EXACT) -> b
         return False
     if gold in _INFINITE or found in _INFINITE:
         return gold == found
-    if _is_matrix(gold) or _is_matrix(found):
+    if gold.is_Matrix or found.is_Matrix:
         return _same_matrix(gold, found)
     if isinstance(gold, sympy.Expr) and isinstance(found, sympy.Expr):
         if _reckons_with_infinity(answer) or _reckons_with_infinity(reference):
             return False
-        if (
-            not gold.free_symbols
-            and not found.free_symbols
-            and _near(gold, found, answer, reference, closeness)
-        ):
-            return True
-        return same_function(gold, found)
+        constants = not (gold.free_symbols or found.free_symbols)
+        near = constants and _near(gold, found, answer, reference, closeness)
+        return near or same_function(gold, found)
     if isinstance(gold, sympy.Eq) and isinstance(found, sympy.Eq):
         return _same_equation(gold, found)
     if any(isinstance(thing, (sympy.Eq, sympy.Expr)) for thing in (gold, found)):
         return False  # an equation is not a value, and a value is not a set
     if gold == found:
         return True
-    if _names(gold) != _names(found) and not _set_and_relation(gold, found):
-        return False
-    if _infinities(gold) != _infinities(found) and not _set_and_relation(gold, found):
+    if isinstance(gold, sympy.Set) == isinstance(found, sympy.Set) and (
+        gold.free_symbols != found.free_symbols or _infinities(gold) != _infinities(found)
+    ):
         return False
     if _same_inequality(gold, found):
         return True
@@ -94,11 +220,9 @@ def _near(gold, found, answer: str, reference: str, closeness: Closeness) -> boo
     if any(isinstance(value, mpmath.mpc) for value in values):
         return False
     mine, theirs = map(_as_fraction, values)
-    return (
-        (closeness != EXACT and closeness.same(mine, theirs))
-        or (decimals[0] is not None and rounds_to(decimals[0], theirs))
-        or (decimals[1] is not None and rounds_to(decimals[1], mine))
-    )
+    near = closeness != EXACT and closeness.same(mine, theirs)
+    pairs = zip(decimals, (theirs, mine), strict=True)
+    return near or any(decimal and rounds_to(decimal, exact) for decimal, exact in pairs)
 
 
 def _as_fraction(value) -> Fraction:
@@ -117,22 +241,13 @@ def _as_set(thing):
 
 def _single(thing):
     """The only element of a set that has no other."""
-    while (
-        isinstance(thing, sympy.FiniteSet)
-        and len(thing.args) == 1
-        and isinstance(thing.args[0], sympy.Expr)
-    ):
-        thing = thing.args[0]
-    return thing
-
-
-def _is_matrix(thing) -> bool:
-    return bool(getattr(thing, "is_Matrix", False))
+    alone = isinstance(thing, sympy.FiniteSet) and len(thing.args) == 1
+    return thing.args[0] if alone and isinstance(thing.args[0], sympy.Expr) else thing
 
 
 def _same_matrix(gold, found) -> bool:
     """The same shape and, carried out, the same entries."""
-    if not (_is_matrix(gold) and _is_matrix(found)):
+    if not (gold.is_Matrix and found.is_Matrix):
         return False
     gold, found = gold.doit(), found.doit()
     return gold.shape == found.shape and all(map(same_function, gold, found))
@@ -147,9 +262,7 @@ def _same_equation(gold, found) -> bool:
     if _solved(gold) and not _solved(found):
         return False
     sides = [e.lhs - e.rhs for e in (gold, found) if _has_sides(e)]
-    if len(sides) < 2:
-        return gold == found
-    if any(side.has(*_NOT_FINITE) for side in sides):
+    if len(sides) < 2 or any(side.has(*_NOT_FINITE) for side in sides):
         return gold == found
     if constant_ratio(*sides):
         return True
@@ -159,13 +272,7 @@ def _same_equation(gold, found) -> bool:
 
 def _same_inequality(gold, found) -> bool:
     """One side minus the other is the same, up to a positive factor."""
-    inequalities = (
-        sympy.StrictGreaterThan,
-        sympy.StrictLessThan,
-        sympy.GreaterThan,
-        sympy.LessThan,
-    )
-    if not all(isinstance(e, inequalities) and _has_sides(e) for e in (gold, found)):
+    if not all(hasattr(e, "gts") and _has_sides(e) for e in (gold, found)):
         return False
     strict = [isinstance(e, (sympy.StrictGreaterThan, sympy.StrictLessThan)) for e in (gold, found)]
     return strict[0] == strict[1] and constant_ratio(*(e.gts - e.lts for e in (gold, found))) == 1
@@ -173,8 +280,7 @@ def _same_inequality(gold, found) -> bool:
 
 def _among_reals(thing):
     """With symbols for real numbers, without which sympy solves no inequality."""
-    names = _names(thing)
-    return thing.xreplace({s: sympy.Symbol(s.name, real=True) for s in names}) if names else thing
+    return thing.xreplace({s: sympy.Symbol(s.name, real=True) for s in thing.free_symbols})
 
 
 def _has_sides(equation) -> bool:
@@ -186,14 +292,5 @@ def _solved(equation) -> bool:
     return any(a.is_Symbol and not b.free_symbols for a, b in sides)
 
 
-def _names(thing) -> set:
-    return getattr(thing, "free_symbols", set())
-
-
-def _infinities(thing) -> tuple:
-    atoms = getattr(thing, "atoms", lambda *_: set())(*map(type, _NOT_FINITE))
-    return tuple(sorted(map(str, atoms)))
-
-
-def _set_and_relation(first, second) -> bool:
-    return isinstance(first, sympy.Set) != isinstance(second, sympy.Set)
+def _infinities(thing) -> list[str]:
+    return sorted(map(str, thing.atoms(*map(type, _NOT_FINITE))))

@@ -1,4 +1,4 @@
-"""Compare two answers part by part: lists, tuples, intervals, sets, unions, matrices, numbers.
+r"""Compare two answers part by part: lists, tuples, intervals, sets, unions, matrices, chains.
 
 What the shape decides is decided here, exactly. What needs algebra is asked of ``same_algebra``,
 the only part that can be slow; without it :class:`NeedsAlgebra` is raised instead.
@@ -10,17 +10,275 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 
-from entropy_mech.grading.mathematics.chains import computation, is_relation, unnamed
-from entropy_mech.grading.mathematics.quantity import Number, number
-from entropy_mech.grading.mathematics.shapes import NAMED, as_intervals, parts
-from entropy_mech.grading.mathematics.units import split_unit
-from entropy_mech.grading.mathematics.words import (
+from entropy_mech.grading.mathematics.normal import normal
+from entropy_mech.grading.mathematics.quantity import (
+    Number,
     as_words,
+    changes_a_number,
     choice,
+    number,
     same_moment,
+    split_unit,
+)  # fmt: skip
+
+_AND = re.compile(
+    r",? ?\\text\{ ?,? ?(?:and|or) ?\},?|,? ?(?<![A-Za-z\\])(?:and|or)(?![A-Za-z]) ?"
+    r"|(?<=\d)(?:and|or)(?=[A-Za-z(])|\\(?:text)?\{ ?,? ?(?:and|or) ?\}|\\(?:lor|vee)(?![A-Za-z])"
 )
+_NAME = r"(?:[A-Za-z]|\\[a-z]+)'*(?:_\w|_\{[^{}]*\}|_\\[a-z]+)?'*"
+NAMED = re.compile(rf"({_NAME}(?:\([\w, ]{{1,12}}\))?|\({_NAME}(?:, ?{_NAME})+\))=(.+)", re.DOTALL)
+_MATRIX = re.compile(
+    r"\\begin\{([a-z]*(?:matrix|array))\}(?:\{[lcr|]*\})?((?:(?!\\end\{).)*)\\end\{\1\}", re.DOTALL
+)
+_CASES = re.compile(
+    r"(?:\\\{)?\\begin\{(cases|array|aligned|gathered|align\*?)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}",
+    re.DOTALL,
+)
+_LESS = r"(<|>|\\leq|\\geq)"
+_TURNED = {"<": ">", ">": "<", "\\leq": "\\geq", "\\geq": "\\leq"}
+_COMMANDS = re.compile(r"\\[a-zA-Z]+")
+_RATIO = re.compile(r"[\d.]+(?::[\d.]+)+")
+
+
+def split_top(text: str, separator: str) -> list[str]:
+    """Split at a separator that stands outside all brackets.
+
+    >>> split_top("(1,2),3", ",")
+    ['(1,2)', '3']
+    """
+    pieces, depth, start, i = [], 0, 0, 0
+    while i < len(text):
+        if text.startswith(("\\{", "\\}"), i):
+            depth += 1 if text[i + 1] == "{" else -1
+            i += 2
+            continue
+        if depth <= 0 and text.startswith(separator, i):
+            pieces.append(text[start:i])
+            i += len(separator)
+            start = i
+            continue
+        if text[i] in "([{":
+            depth += 1
+        elif text[i] in ")]}":
+            depth -= 1
+        i += 1
+    pieces.append(text[start:])
+    return [piece.strip() for piece in pieces]
+
+
+def parts(text: str) -> tuple[str, str, list[str]]:
+    r"""What an answer is made of: (kind, shape, parts); kind is leaf where it has none.
+
+    >>> parts("(0,1]"), parts(r"\{1,2\}")
+    (('tuple', '(]', ['0', '1']), ('list', '', ['1', '2']))
+    """
+    if (cases := _CASES.fullmatch(text)) and "=" in cases.group(2):
+        rows = [row.replace("&", "") for row in cases.group(2).split("\\\\") if row.strip()]
+        text = ", ".join(map(normal, rows))
+    bracketed = text[1:7] == "\\begin" and text[0] + text[-1] in ("[]", "()")
+    if match := _MATRIX.fullmatch(text[1:-1] if bracketed else text):
+        rows = [row for row in match.group(2).split("\\\\") if row.strip()]
+        cells = [[normal(cell) for cell in row.split("&")] for row in rows]
+        kind = "determinant" if match.group(1)[:1] in ("v", "V") else ""
+        shape = f"{kind}{[len(row) for row in cells]}"
+        return "matrix", shape, [cell for row in cells for cell in row]
+    if _RATIO.fullmatch(text):
+        return "ratio", "", text.split(":")
+    listed = _AND.sub(",", text)
+    items = [item for piece in split_top(listed, ",") for item in split_top(piece, ";")]
+    items = [item for item in map(normal, items) if item]
+    if len(items) < 2 and text.startswith("\\{") and text.endswith("\\}"):
+        inside = map(normal, split_top(text[2:-2], ","))
+        return "list", "", [i for item in inside for i in plus_minus(item)]
+    items = [i for item in items for i in plus_minus(item)]
+    if len(items) > 1:
+        return "list", "", _named(items)
+    union = split_top(text, "\\cup")
+    if len(union) > 1:
+        return "union", "", [normal(part) for part in union]
+    if text.startswith("(") and (named := NAMED.fullmatch(text)) and named.group(2)[:1] == "(":
+        names, values = (split_top(side[1:-1], ",") for side in named.groups())
+        if len(names) == len(values):
+            return "list", "", [f"{n}={v}" for n, v in zip(names, values, strict=True)]
+    if text[:1] in "([" and text[-1:] in ")]" and len(split_top(text[1:-1], ",")) > 1:
+        return "tuple", text[0] + text[-1], [normal(i) for i in split_top(text[1:-1], ",")]
+    return "leaf", "", []
+
+
+def as_intervals(text: str) -> str | None:
+    r"""Inequalities of one name as the union of intervals that they are; None for others.
+
+    >>> as_intervals(r"x<1\text{or}x\geq3"), as_intervals("1<x"), as_intervals("x<y")
+    ('(-\\infty,1)\\cup[3,\\infty)', '(1,\\infty)', None)
+    """
+    pieces = [piece for piece in split_top(_AND.sub(",", text), ",") if piece]
+    found = [_interval(piece.strip()) for piece in pieces]
+    if not found or None in found or len({name for name, _ in found}) > 1 or "and" in text:
+        return None
+    return "\\cup".join(interval for _, interval in found)
+
+
+def _interval(text: str) -> tuple[str, str] | None:
+    """(name, interval) of one inequality, simple or double."""
+    members = re.split(_LESS, text)
+    if members[1:2] and members[1] in (">", "\\geq"):
+        members = [_TURNED.get(member, member) for member in members[::-1]]
+    values, signs = [value.strip() for value in members[::2]], members[1::2]
+    names = [i for i, value in enumerate(values) if re.fullmatch(_NAME, value)]
+    if len(values) not in (2, 3) or len(names) != 1 or not set(signs) <= {"<", "\\leq"}:
+        return None
+    at = names[0]
+    if (len(values) == 3 and at != 1) or any(
+        re.search("[a-zA-Z]", _COMMANDS.sub("", value)) for i, value in enumerate(values) if i != at
+    ):
+        return None
+    low, high = "(-\\infty", "\\infty)"
+    if at > 0:
+        low = ("(" if signs[at - 1] == "<" else "[") + values[at - 1]
+    if at + 1 < len(values):
+        high = values[at + 1] + (")" if signs[at] == "<" else "]")
+    return values[at], f"{low},{high}"
+
+
+def _named(items: list[str]) -> list[str]:
+    """With a name that stands before the first of several values before each: x=1, 2."""
+    name, found = "", []
+    for item in items:
+        match = NAMED.fullmatch(item)
+        name = match.group(1) if match else name
+        found.append(item if match or not name else f"{name}={item}")
+    return found
+
+
+def plus_minus(text: str) -> list[str]:
+    r"""The two values of an expression with \\pm (and \\mp, its opposite)."""
+    if "\\pm" not in text:
+        return [text]
+    plus = re.sub(r"\\pm ?", "+", re.sub(r"\\mp ?", "-", text))
+    minus = re.sub(r"\\pm ?", "-", re.sub(r"\\mp ?", "+", text))
+    return [re.sub(r"(^|[=(,])\+", r"\1", plus), minus]
+
+
+_MEMBER = re.compile(r"([A-Za-z](?:_\{?\w\}?)?)\\in ?(.+)", re.DOTALL)
+_RELATION = re.compile(r"[<>]|\\(?:geq|leq|ne|equiv|in|to|mid|parallel|perp|sim|neg|lnot)(?![a-z])")
+_NO_SYMBOLS = re.compile(
+    r"\\(?:text|begin|end)\{[^{}]*\}|\\(?:pi|infty|frac|binom|sqrt|cdot|times|div|sin|cos|tan|cot|sec"
+    r"|csc|ln|log|exp|arcsin|arccos|arctan|pm|mp|circ|max|min|gcd|lcm|lfloor|rfloor|lceil|rceil)"
+    r"(?![a-zA-Z])|(?<![a-zA-Z])[ei](?![a-zA-Z])"
+)
+_SYMBOL = re.compile(r"[a-zA-Z]")
+
+
+def has_symbols(text: str) -> bool:
+    r"""Whether a text has letters that stand for something, so that it is no constant.
+
+    >>> has_symbols(r"2\pi e^{i}"), has_symbols("7 cm"), has_symbols("4k+7")
+    (False, False, True)
+    """
+    return number(text) is None and bool(_SYMBOL.search(_NO_SYMBOLS.sub("", text)))
+
+
+def is_name(text: str) -> bool:
+    r"""Whether a text can name a value: one thing with letters, no sum and no multiple.
+
+    >>> [is_name(t) for t in ("x", r"\frac{AB}{CD}", "f(2)", "x+y", "2x", "5")]
+    [True, True, True, False, False, False]
+    """
+    if not text or len(text) > 60 or text[0] in "-.0123456789" or not has_symbols(text):
+        return False
+    words = re.findall(r"[a-zA-Z']{2,}", re.sub(r"\\[a-zA-Z]+", " ", text))
+    if len(words) > 3 or changes_a_number([w for w in words if not w.isupper()]):  # NO is a side
+        return False
+    inside = re.sub(r"[_^](?:\w|\\[a-z]+|\{[^{}]*\})|\([^()]*\)|\{[^{}]*[+-][^{}]*\}", "", text)
+    return not re.search(r"[-+]|\d", inside)
+
+
+def is_relation(text: str) -> bool:
+    """Whether a text says how things are related, and so is no value."""
+    text = _outside_braces(text)
+    return "=" in text or bool(_RELATION.search(text))
+
+
+def _outside_braces(text: str) -> str:
+    r"""Without what stands in braces, as the bounds of a sum or a limit do."""
+    for _ in range(8):
+        text, count = re.subn(r"(?<!\\)\{[^{}]*(?<!\\)\}", "", text)
+        if not count:
+            break
+    return text
+
+
+def members(text: str) -> list[tuple[str, bool]]:
+    r"""The members of a chain of equalities, each with whether it is only approximate.
+
+    >>> members(r"x=\sqrt{2}\approx1.41")
+    [('x', False), ('\\sqrt{2}', False), ('1.41', True)]
+    """
+    if ("=" not in text and "\\approx" not in text) or _RELATION.search(_outside_braces(text)):
+        return [(text, False)]
+    pieces = enumerate(split_top(text, "\\approx"))
+    found = [(member, i > 0) for i, piece in pieces for member in split_top(piece, "=")]
+    return found if all(member for member, _ in found) else [(text, False)]
+
+
+def computation(text: str) -> tuple[str, list[tuple[str, bool]]]:
+    """A chain as the name that it may begin with ("" for none) and the values that follow.
+
+    One value, the whole text, where it is not a computation: an equation, or no chain at all.
+    """
+    chain = members(text)
+    if len(chain) == 2 and not has_symbols(chain[0][0]) and is_name(chain[1][0]):
+        chain = [(chain[1][0], False), chain[0]]  # 5 = x
+    if len(chain) > 1 and is_name(chain[0][0]) and len(split_top(text, ",")) == 1:
+        return chain[0][0], chain[1:]
+    if len(chain) > 1 and not any(has_symbols(member) for member, _ in chain):
+        return "", chain
+    return "", [(text, False)]
+
+
+def unnamed(answer: str, reference: str) -> tuple[str, str]:
+    """Drop "x=" or "x in" where only one side has it, or both have the same."""
+    answer, reference = (re.sub(r"\\in(?![a-z]) ?", r"\\in ", t) for t in (answer, reference))
+    for pattern in (NAMED, _MEMBER):
+        mine, theirs = pattern.fullmatch(answer), pattern.fullmatch(reference)
+        same_name = mine and theirs and mine.group(1) == theirs.group(1)
+        alone = bool(mine) != bool(theirs)
+        if alone and is_relation(reference if mine else answer):
+            continue  # an equation is not a value
+        if mine and theirs and not same_name and pattern is NAMED:
+            answer = _renamed(mine, theirs, answer)
+            mine = NAMED.fullmatch(answer)
+            same_name = mine.group(1) == theirs.group(1)
+        if same_name or alone:
+            answer, reference = (
+                match.group(match.lastindex) if match and not _several(match) else text
+                for match, text in ((mine, answer), (theirs, reference))
+            )
+    return answer, reference
+
+
+_CALL = re.compile(r"(.+)\(([a-zA-Z])\)")
+
+
+def _renamed(mine: re.Match, theirs: re.Match, answer: str) -> str:
+    """f(t) = 2t as f(x) = 2x, where the reference calls the argument x."""
+    call, other = (_CALL.fullmatch(match.group(1)) for match in (mine, theirs))
+    if not call or not other or call.group(1) != other.group(1):
+        return answer
+    old, new = call.group(2), other.group(2)
+    tokens = re.findall(r"\\[a-zA-Z]+|.", answer, re.DOTALL)
+    if new in tokens:
+        return answer
+    return "".join(new if token == old else token for token in tokens)
+
+
+def _several(match: re.Match) -> bool:
+    value = match.group(match.lastindex)
+    return len(split_top(value, "=")) > 1 and not value.startswith(("\\sum", "\\prod"))
+
 
 _BASE = re.compile(r"\(?([0-9A-Za-z]*\d[0-9A-Za-z]*)\)?_\{?(-?\d+)\}?")
 _COMMA = re.compile(r"-?\d+,(?:\d{1,2}|\d{4,})")
@@ -56,18 +314,13 @@ class Comparison:
             return True
         if depth > MAX_DEPTH:
             return False
-        by_value = self._numbers(answer, reference, lone_letters=depth == 0)
-        if by_value is not None:
-            return by_value
-        for decide in (same_moment, self._choices) if depth == 0 else ():
+        ways = (self._numbers, same_moment, self._choices)
+        for decide in ways if depth == 0 else (partial(self._numbers, lone_letters=False),):
             if (decided := decide(answer, reference)) is not None:
                 return decided
-        answer, reference = unnamed(answer, reference)
-        if answer == reference:
-            return True
-        by_value = self._numbers(answer, reference)
-        if by_value is not None:
-            return by_value
+        values = unnamed(answer, reference)
+        if values != (answer, reference):
+            return self.same(*values, depth + 1)
         mine, theirs = parts(answer), parts(reference)
         if "list" not in (mine[0], theirs[0]):
             (name, values), (other_name, others) = computation(answer), computation(reference)
@@ -93,9 +346,7 @@ class Comparison:
 
     def _in_order(self, answer, mine, reference, theirs, depth) -> bool:
         """Whether a list without braces, or one of named values, is the tuple of its items."""
-        lists = [(text, kind[2]) for text, kind in ((answer, mine), (reference, theirs))
-                 if kind[0] == "list"]  # fmt: skip
-        text, items = lists[0]
+        text, items = (answer, mine[2]) if mine[0] == "list" else (reference, theirs[2])
         named = [NAMED.fullmatch(item) for item in items]
         if all(named) and len({match.group(1) for match in named}) == len(items):
             items = [m.group(2) for m in sorted(named, key=lambda m: m.group(1))]
@@ -113,9 +364,7 @@ class Comparison:
                 return False
         exact = [value for value, about in values if not about]
         mine = [*exact[-1:], *(v for v, about in values if about and self._rounds(v, exact, depth))]
-        theirs = [value for value, _ in other_values][-1:] + [
-            value for value, about in other_values if not about
-        ]
+        theirs = [other_values[-1][0], *(v for v, about in other_values if not about)]
         return any(self.same(a, r, depth) for r in theirs for a in mine)
 
     def _rounds(self, about: str, exact: list[str], depth: int) -> bool:
@@ -137,10 +386,8 @@ class Comparison:
         if mine is None and theirs is None:
             return None
         (letter, said), other = (mine, reference) if mine else (theirs, answer)
-        if as_words(other) == letter:
-            return True
-        if as_words(other) is not None and len(as_words(other)) == 1:
-            return False
+        if (word := as_words(other)) is not None and len(word) == 1:
+            return word == letter
         return self.same(said, other, 1) if mine else self.same(other, said, 1)
 
     def _same_parts(self, mine, theirs, depth) -> bool:
@@ -182,23 +429,20 @@ class Comparison:
             raise undecided
         return None
 
-    def _numbers(self, answer: str, reference: str, *, lone_letters: bool = False) -> bool | None:
+    def _numbers(self, answer: str, reference: str, *, lone_letters: bool = True) -> bool | None:
         mine, theirs = (number(t, lone_letters=lone_letters) for t in (answer, reference))
-        if mine is None and theirs is not None and theirs.decimals and _COMMA.fullmatch(answer):
-            mine = number(answer.replace(",", "."))
-        if theirs is None and mine is not None and mine.decimals and _COMMA.fullmatch(reference):
-            theirs = number(reference.replace(",", "."))
+        mine, theirs = mine or _with_comma(answer, theirs), theirs or _with_comma(reference, mine)
         if mine is None or theirs is None:
             return None
         if mine.unit and theirs.unit and mine.unit != theirs.unit:
             return False
-        if self.closeness.same(mine.value, theirs.value) or _is_rounded(mine, theirs):
+        if self.closeness.same(mine.value, theirs.value) or (
+            theirs.decimals is None and rounds_to(mine, theirs.value)  # rounded or cut off
+        ):
             return True
-        if {mine.unit, theirs.unit} == {"percent", ""}:
-            scale = {"percent": Fraction(1, 100), "": Fraction(1)}
-            values = [n.value * scale[n.unit] for n in (mine, theirs)]
-            return self.closeness.same(*values)
-        return False
+        if {mine.unit, theirs.unit} != {"percent", ""}:
+            return False
+        return self.closeness.same(*(n.value / (100 if n.unit else 1) for n in (mine, theirs)))
 
     def _leaves(self, answer: str, reference: str, depth: int) -> bool:
         words, expected = as_words(answer), as_words(reference)
@@ -206,12 +450,12 @@ class Comparison:
             return words == expected
         mine, theirs = _BASE.fullmatch(answer), _BASE.fullmatch(reference)
         if mine and theirs:
-            return _digits(mine) == _digits(theirs)
-        if (mine and number(reference)) or (theirs and number(answer)):
-            digits, plain = (mine, reference) if mine else (theirs, answer)
-            if any(int(d, 36) >= int(digits.group(2)) for d in digits.group(1)):
-                return False
-            return digits.group(1).lstrip("0") == plain.lstrip("0")  # the base left out
+            mine, theirs = ((m[1].lstrip("0").lower(), int(m[2])) for m in (mine, theirs))
+            return mine == theirs
+        if (mine and number(reference)) or (theirs and number(answer)):  # the base left out
+            (digits, base), plain = (mine or theirs).groups(), reference if mine else answer
+            valid = all(int(digit, 36) < int(base) for digit in digits)
+            return valid and digits.lstrip("0") == plain.lstrip("0")
         (mine, unit), (theirs, expected_unit) = (
             split_unit(text, lone_letters=False) for text in (answer, reference)
         )
@@ -232,9 +476,10 @@ class Comparison:
         return self.same_algebra(answer, reference, self.closeness)
 
 
-def _is_rounded(answer: Number, reference: Number) -> bool:
-    """Whether a decimal is a fraction, rounded or cut off."""
-    return reference.decimals is None and rounds_to(answer, reference.value)
+def _with_comma(text: str, other: Number | None) -> Number | None:
+    """The number in a text with a decimal comma, where the other side has a decimal point."""
+    decimal = other and other.decimals and _COMMA.fullmatch(text)
+    return number(text.replace(",", ".")) if decimal else None
 
 
 def rounds_to(answer: Number, exact: Fraction) -> bool:
@@ -250,7 +495,3 @@ def rounds_to(answer: Number, exact: Fraction) -> bool:
         return False
     cut_off = abs(answer.value) <= abs(exact)
     return abs(answer.value - exact) * (1 if cut_off else 2) < unit
-
-
-def _digits(match) -> tuple[str, int]:
-    return match.group(1).lstrip("0").lower(), int(match.group(2))

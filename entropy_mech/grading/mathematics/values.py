@@ -1,24 +1,246 @@
-"""Whether expressions have the same values: at a point, as functions, up to a constant.
+"""Values of expressions, at a point and to any precision, and whether two have the same ones.
 
-Equality is proved, not guessed from the first digits: values are exact, or computed to more
-digits than two different results of such expressions could share.
+An expression has no value where any part of it has none: a pole, a logarithm of zero, an
+infinity, an even root of a negative number among the reals. So nothing that is not finite can
+pass for a number, however it is written. Equality is proved, not guessed from the first digits:
+values are exact, or computed to more digits than two different results of such expressions could
+share.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from fractions import Fraction
 
 import mpmath
 import sympy
 
-from entropy_mech.grading.mathematics.evaluation import (
-    DIGITS,
-    Evaluation,
-    NoValueError,
-    inexact,
-    size_in_digits,
+DIGITS = 60
+_LARGEST_POWER_BITS = 5_000_000
+_LARGEST_FACTORIAL = 20_000
+_CONSTANTS = {sympy.pi: "pi", sympy.E: "e", sympy.EulerGamma: "euler", sympy.GoldenRatio: "phi"}
+_QUOTIENTS = {"tan": ("sin", "cos"), "cot": ("cos", "sin"), "sec": ("", "cos"), "csc": ("", "sin")}
+_OF_REALS = {
+    "Max": max,
+    "Min": min,
+    "Mod": lambda a, b: a % b,
+    "sign": lambda a: Fraction((a > 0) - (a < 0)),
+}
+_OF_ALL = {"Abs": abs, "UnevaluatedExpr": lambda a: a}
+_OF_ONE = (  # that mpmath has under the same name
+    "asin acos atan acot asec acsc sinh cosh tanh coth sech csch asinh acosh atanh gamma zeta re im"
+    " conj arg"
 )
+
+
+class NoValueError(ArithmeticError):
+    """The expression has no finite value at this point."""
+
+
+class Evaluation:
+    """One way to evaluate: a point, a precision, among the reals or the complex numbers.
+
+    ``magnitude`` sums the sizes of all intermediate results, in digits: two values that come
+    out of so few digits cannot be nearer to each other than about that many digits without
+    being equal. ``peak`` is the largest of them and ``lost`` the digits that went in subtractions.
+    """
+
+    def __init__(self, point: dict, digits: int = DIGITS, *, among_complex: bool = False):
+        self.point, self.digits, self.among_complex = point, digits, among_complex
+        self.magnitude = self.peak = self.lost = 0.0
+        self.exact = True
+
+    def value(self, expression):
+        """A Fraction, or a number of mpmath; raises NoValueError where there is none."""
+        with mpmath.workdps(self.digits):
+            try:
+                return self._value(expression)
+            except (ValueError, ZeroDivisionError, OverflowError) as error:
+                raise NoValueError(str(error)) from error
+
+    def _value(self, e):
+        result = self._checked(self._apply(e))
+        exact, size = isinstance(result, Fraction), size_in_digits(result)
+        if exact:
+            bits = result.numerator.bit_length() + result.denominator.bit_length()
+        self.magnitude += 0 if result == 0 else bits * 0.30103 if exact else abs(size)
+        self.peak = max(self.peak, size)
+        self.exact &= exact
+        return result
+
+    def _checked(self, result):
+        """Finite, real where that is asked for, and zero where it is nothing but rounding."""
+        if isinstance(result, Fraction):
+            return result
+        if isinstance(result, mpmath.mpc):
+            if not result.imag:
+                result = result.real
+            elif not self.among_complex:
+                raise NoValueError("not real")
+        if not mpmath.isfinite(result):
+            raise NoValueError("not finite")
+        return result
+
+    def _apply(self, e):
+        if e.is_Rational:
+            return Fraction(int(e.p), int(e.q))
+        if e.is_Symbol:
+            if e not in self.point:
+                raise NoValueError(f"no value for {e}")
+            return self.point[e]
+        if e in _CONSTANTS:
+            return +getattr(mpmath.mp, _CONSTANTS[e])
+        if e is sympy.I:
+            return mpmath.mpc(0, 1)
+        if isinstance(e, sympy.Add):
+            return self._sum([self._value(a) for a in e.args])
+        if isinstance(e, sympy.Mul):
+            return _product([self._value(a) for a in e.args])
+        if isinstance(e, (sympy.Pow, sympy.exp)):
+            base, exponent = e.as_base_exp() if isinstance(e, sympy.exp) else e.args
+            return self._power(
+                self._value(base), self._value(exponent), a_root=not exponent.free_symbols
+            )
+        return self._function(type(e).__name__, [self._value(a) for a in e.args])
+
+    def _sum(self, terms):
+        if is_exact(terms):
+            return sum(terms, Fraction(0))
+        total = mpmath.fsum(map(inexact, terms))
+        left = size_in_digits(total) - max(size_in_digits(t) for t in terms)
+        if left < 8 - self.digits:
+            return self._nothing_but_rounding()
+        self.lost = max(self.lost, -left)
+        return total
+
+    def _power(self, base, exponent, *, a_root: bool = True):
+        """``a_root``: an odd root of a negative number is real, as schools teach it."""
+        if base == 0:
+            if isinstance(exponent, mpmath.mpc) or exponent <= 0:
+                raise NoValueError("a power of zero")
+            return Fraction(0)
+        whole = isinstance(exponent, Fraction) and exponent.denominator == 1
+        if whole and isinstance(base, Fraction):
+            bits = max(base.numerator.bit_length(), base.denominator.bit_length())
+            if bits * abs(exponent) < _LARGEST_POWER_BITS:
+                return base ** int(exponent)
+        if whole:
+            return mpmath.power(inexact(base), int(exponent))
+        negative = not isinstance(base, mpmath.mpc) and base < 0
+        if negative and not self.among_complex:
+            odd = isinstance(exponent, Fraction) and exponent.denominator % 2
+            if not (odd and a_root):
+                raise NoValueError("an even root of a negative number")
+            sign = -1 if exponent.numerator % 2 else 1
+            return sign * mpmath.power(-inexact(base), inexact(exponent))
+        if isinstance(base, Fraction) and isinstance(exponent, Fraction) and base > 0:
+            root = exact_root(base, exponent)
+            if root is not None:
+                return root
+        return mpmath.power(inexact(base), inexact(exponent))
+
+    def _nothing_but_rounding(self):
+        self.lost, self.exact = self.digits, False
+        return Fraction(0)
+
+    def _function(self, name, args):
+        if name in ("sin", "cos"):
+            return self._wave(name, *args)
+        if name in _QUOTIENTS:
+            top, bottom = (self._wave(w, *args) if w else Fraction(1) for w in _QUOTIENTS[name])
+            return _product([top, self._power(bottom, Fraction(-1))])
+        if name == "log":
+            return self._logarithm(*args)
+        if name == "factorial":
+            return _factorial(*args)
+        if name == "binomial":
+            return _binomial(*args)
+        if name in ("floor", "ceiling"):
+            return self._rounded(*args, up=name == "ceiling")
+        args = args if is_exact(args) else [inexact(a) for a in args]
+        if name in _OF_ALL:
+            return _OF_ALL[name](*args)
+        if name in _OF_REALS and not any(isinstance(a, mpmath.mpc) for a in args):
+            return _OF_REALS[name](*args)
+        if name in _OF_ONE.split() and len(args) == 1:
+            return getattr(mpmath, name)(inexact(args[0]))
+        raise NoValueError(f"{name} is not known")
+
+    def _wave(self, name, x):
+        result, size = getattr(mpmath, name)(inexact(x)), size_in_digits(x)
+        if size < -1 or size_in_digits(result) > max(size, 0) + 8 - self.digits:
+            return result
+        return self._nothing_but_rounding()
+
+    def _logarithm(self, argument, base=None):
+        for x in (argument,) if base is None else (argument, base):
+            if x == 0 or (not self.among_complex and x < 0):
+                raise NoValueError("a logarithm of what is not positive")
+        if base is None:
+            return mpmath.log(inexact(argument))
+        if base == 1:
+            raise NoValueError("a logarithm to base one")
+        return mpmath.log(inexact(argument)) / mpmath.log(inexact(base))
+
+    def _rounded(self, x, *, up: bool):
+        if isinstance(x, Fraction):
+            return Fraction(math.ceil(x) if up else math.floor(x))
+        nearest = mpmath.nint(x)
+        if abs(x - nearest) < mpmath.mpf(10) ** (max(size_in_digits(x), 0) + 8 - self.digits):
+            return Fraction(int(nearest))
+        return Fraction(int(mpmath.ceil(x) if up else mpmath.floor(x)))
+
+
+def _factorial(n):
+    if _whole(n):
+        if n < 0:
+            raise NoValueError("a factorial of a negative number")
+        if n <= _LARGEST_FACTORIAL:
+            return Fraction(math.factorial(int(n)))
+    return mpmath.gamma(inexact(n) + 1)
+
+
+def _binomial(top, bottom):
+    if _whole(top) and _whole(bottom) and 0 <= top <= _LARGEST_FACTORIAL:
+        return Fraction(math.comb(int(top), int(bottom)) if bottom >= 0 else 0)
+    return mpmath.binomial(inexact(top), inexact(bottom))
+
+
+def _whole(x) -> bool:
+    return isinstance(x, Fraction) and x.denominator == 1
+
+
+def is_exact(values) -> bool:
+    return all(isinstance(v, Fraction) for v in values)
+
+
+def inexact(x):
+    return mpmath.mpf(x.numerator) / x.denominator if isinstance(x, Fraction) else x
+
+
+def _product(factors):
+    return math.prod(factors) if is_exact(factors) else mpmath.fprod(map(inexact, factors))
+
+
+def exact_root(base: Fraction, exponent: Fraction) -> Fraction | None:
+    """``base ** exponent`` where that is rational and small, as in 8^(2/3)."""
+    if exponent.denominator != 2 or abs(exponent.numerator) > 1000:
+        return None
+    top, bottom = math.isqrt(base.numerator), math.isqrt(base.denominator)
+    if top * top != base.numerator or bottom * bottom != base.denominator:
+        return None
+    return Fraction(top, bottom) ** exponent.numerator
+
+
+def size_in_digits(x) -> float:
+    """Decimal digits before the point, negative for zeros behind it."""
+    if x == 0:
+        return -math.inf
+    if isinstance(x, Fraction):
+        return (x.numerator.bit_length() - x.denominator.bit_length()) * 0.30103
+    return float(mpmath.mag(x)) * 0.30103
+
 
 # Decimal digits that a proof of equality may need; what needs more is not decided.
 MAX_DIGITS = 200_000
@@ -49,30 +271,22 @@ def _carried_out(node):
 
 def same_value(first, second, point: dict, *, among_complex: bool = False) -> bool:
     """Whether two expressions have the same value at a point; raises where one has none."""
-    once = _difference(first, second, point, DIGITS, among_complex)
-    if not once.same or once.exact:
-        return once.same
-    needed = DIGITS + 4 * int(once.magnitude)
-    if needed > MAX_DIGITS:
-        raise UndecidedError("equal to as many digits as were computed")
-    return _difference(first, second, point, needed, among_complex).same
-
-
-class _Difference:
-    def __init__(self, same: bool, exact: bool, magnitude: float):
-        self.same, self.exact, self.magnitude = same, exact, magnitude
-
-
-def _difference(first, second, point, digits, among_complex) -> _Difference:
-    runs = [Evaluation(point, digits, among_complex=among_complex) for _ in range(2)]
-    a, b = (run.value(e) for run, e in zip(runs, (first, second), strict=True))
-    magnitude = sum(run.magnitude for run in runs)
-    if all(run.exact for run in runs):
-        return _Difference(a == b, True, magnitude)
-    with mpmath.workdps(digits):
-        gap = size_in_digits(inexact(a) - inexact(b), 0)
-    unsure = max(run.peak for run in runs) + max(run.lost for run in runs)
-    return _Difference(gap < unsure + digits // 4 - digits, False, magnitude)
+    digits = DIGITS
+    for last in (False, True):
+        runs = [Evaluation(point, digits, among_complex=among_complex) for _ in range(2)]
+        a, b = (run.value(e) for run, e in zip(runs, (first, second), strict=True))
+        if all(run.exact for run in runs):
+            return a == b
+        with mpmath.workdps(digits):
+            gap = size_in_digits(inexact(a) - inexact(b))
+        unsure = max(run.peak for run in runs) + max(run.lost for run in runs)
+        same = gap < unsure + digits // 4 - digits
+        if last or not same:
+            return same
+        digits += 4 * int(sum(run.magnitude for run in runs))
+        if digits > MAX_DIGITS:
+            raise UndecidedError("equal to as many digits as were computed")
+    raise AssertionError("unreachable")
 
 
 def points(symbols, seed: int = 22617, *, more: int = 0) -> list[dict]:

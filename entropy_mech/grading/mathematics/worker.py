@@ -1,9 +1,9 @@
-"""The process that does the algebra: a warm parent that forks, feeds and kills one child.
+"""The program that does the algebra: a warm process, and in it a pool of one that compares.
 
-Started as a script by :mod:`entropy_mech.grading.maths`. The parent loads math-verify once (a
-second); when a comparison runs over its limit the child is killed and forked again (some
-milliseconds), and the answer is ``timeout``. No signals and no threads: nothing here depends
-on where the caller's own code runs.
+Started as a script by :mod:`entropy_mech.grading.maths`. It loads math-verify once (a second);
+pebble ends a comparison that runs over its limit and forks the next process (some milliseconds).
+It is a program of its own and no pool in the caller's process, so that whatever the caller is or
+does - a thread, a notebook, a fork, an interpreter that hangs - ends in a verdict.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ import resource
 import select
 import signal
 import sys
+import threading
 import time
-import traceback
+from multiprocessing import get_context
+
+from pebble import ProcessExpired, ProcessPool
 
 from entropy_mech.grading.inside import confine, frames
 from entropy_mech.grading.mathematics.algebra import found_in, same_algebra
@@ -33,59 +36,58 @@ def compare(job: dict) -> dict:
     """Compare each answer, and what is found in a text, with each reference until two agree."""
     closeness = Closeness(job["relative_tolerance"], job["absolute_tolerance"])
     comparison = Comparison(closeness, same_algebra)
-    problem, answers = "", list(job["answers"])
-    for text in job["prose"]:
+    answers, problems = list(job["answers"]), [""]
+
+    def tried(function, *texts):
         try:
-            answers += found_in(text)
+            return function(*texts)
         except OUR_FAULT:
             raise
-        except (MemoryError, RecursionError, Exception) as error:
-            problem = f"{type(error).__name__}: {error}"[:200]
-    for reference in job["references"]:
-        for answer in answers:
-            try:
-                if comparison.same(answer, reference):
-                    return {"same": True}
-            except OUR_FAULT:
-                raise
-            except (MemoryError, RecursionError, Exception) as error:
-                problem = f"{type(error).__name__}: {error}"[:200]
-    return {"same": False, "problem": problem}
+        except Exception as error:
+            problems.append(_in_a_line(error))
+
+    try:
+        for text in job["prose"]:
+            answers += tried(found_in, text) or []
+        for reference in job["references"]:
+            if any(tried(comparison.same, answer, reference) for answer in answers):
+                return {"same": True}
+    except OUR_FAULT as error:
+        return {"failed": _in_a_line(error)}
+    return {"same": False, "problem": problems[-1]}
+
+
+def _in_a_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:200]
 
 
 class Algebra:
-    """The child and the two pipes to it."""
+    """A pool of one process, which pebble replaces when it is late or lost."""
 
-    def __init__(self):
-        down_read, self.down = os.pipe()
-        self.up, up_write = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            os.close(self.down)
-            os.close(self.up)
-            os._exit(_answer_for_ever(down_read, up_write))
-        os.close(down_read)
-        os.close(up_write)
+    def __init__(self, *not_its_files: int):
+        self._settings = {
+            "initializer": _confine, "initargs": not_its_files, "context": get_context("fork"),
+        }  # fmt: skip
+        self._pool = ProcessPool(1, **self._settings)
 
-    def ask(self, job: dict, timeout_s: float) -> dict | None:
-        """The child's answer; None if it has died."""
-        try:
-            frames.send(self.down, job)
-            if not select.select([self.up], [], [], max(0.0, timeout_s))[0]:
+    def ask(self, job: dict) -> dict:
+        """The answer of ``compare``, whether it was late, or why there is none."""
+        ends_s = time.monotonic() + job["timeout_s"]
+        for last in (False, True):
+            if not self._pool.active:
+                self._pool.join()
+                self._pool = ProcessPool(1, **self._settings)
+            left_s = max(ends_s - time.monotonic(), 0.001)
+            try:
+                answer = self._pool.schedule(compare, args=[job], timeout=left_s).result()
+                return whose_fault(answer, 0)
+            except TimeoutError:
                 return {"late": True}
-            return frames.receive(self.up)
-        except (BrokenPipeError, frames.FrameError):
-            return None
-
-    def kill(self) -> int:
-        """End the child; return its exit code, negative for a signal."""
-        pid, status = os.waitpid(self.pid, os.WNOHANG)
-        if not pid:
-            os.kill(self.pid, signal.SIGKILL)
-            _, status = os.waitpid(self.pid, 0)
-        os.close(self.down)
-        os.close(self.up)
-        return os.waitstatus_to_exitcode(status)
+            except (ProcessExpired, RuntimeError) as lost:  # the latter: before it began
+                code = getattr(lost, "exitcode", -signal.SIGKILL)
+                if last or code != -signal.SIGKILL:
+                    return whose_fault(None, code)
+        raise AssertionError("unreachable")
 
 
 def memory_limit() -> tuple[int, int]:
@@ -94,30 +96,25 @@ def memory_limit() -> tuple[int, int]:
     return wanted, wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
-def _answer_for_ever(down: int, up: int) -> int:
-    """Be the child: compare until the pipe closes, in bounded memory."""
-    try:
-        _, granted = memory_limit()
-        resource.setrlimit(resource.RLIMIT_AS, (granted, granted))
-        while (job := frames.receive(down)) is not None:
-            try:
-                answer = compare(job)
-            except OUR_FAULT as error:
-                answer = {"failed": f"{type(error).__name__}: {error}"[:200]}
-            frames.send(up, answer)
-    except BaseException:
-        traceback.print_exc()
-        return 1
-    return 0
+def _confine(*not_its_files: int) -> None:
+    """Begin the process that compares: it reads libraries only, in bounded memory."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # ends it at once; pebble's own handler waits
+    own = [sys.prefix, sys.base_prefix, *filter(None, sys.path)]
+    libraries = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":"))
+    confine.landlock([*own, *libraries, "/usr", "/lib", "/lib64"], [os.devnull])
+    _, granted = memory_limit()
+    resource.setrlimit(resource.RLIMIT_AS, (granted, granted))
+    for descriptor in not_its_files:
+        os.close(descriptor)
 
 
 def whose_fault(answer: dict | None, code: int) -> dict:
-    """Return the answer; where the child died (None), by what: the comparison or this machine.
+    """Return the answer; where there is none, who ended it: the comparison or this machine.
 
-    One that ends by a signal of its own ran out of memory or of stack over what it compared.
+    A process that ends by a signal of its own ran out of memory or of stack over what it compared.
     """
     if answer is None and code == -signal.SIGKILL:
-        return {"failed": "the process that does the algebra was killed from outside, twice"}
+        return {"failed": "the process that does the algebra was lost twice, killed from outside"}
     if answer is None and code >= 0:
         return {"failed": f"the process that does the algebra ended with {code}"}
     wanted, granted = memory_limit()
@@ -128,34 +125,29 @@ def whose_fault(answer: dict | None, code: int) -> dict:
     return {"died": f"signal {-code}"} if answer is None else answer
 
 
+def _end_with_caller(control_in: int) -> None:
+    """End this program, and what it compares just now, when its caller has died."""
+    end = select.poll()
+    end.register(control_in, 0)
+    end.poll()
+    os.killpg(0, signal.SIGKILL)
+
+
 def main() -> None:
     control_in, control_out = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(2, 1)  # whatever a library prints must not mix with the answers
-    for text in WARM_UP:  # parsers learn from what they read; every later child inherits it
+    for text in WARM_UP:  # parsers learn from what they read; every later fork inherits it
         same_algebra(text, f"{text}+1")
-    own = [sys.prefix, sys.base_prefix, *filter(None, sys.path)]
-    libraries = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":"))
-    confine.landlock([*own, *libraries, "/usr", "/lib", "/lib64"], [os.devnull])
     gc.collect()
     gc.freeze()
-    child = Algebra()
+    algebra = Algebra(control_in, control_out)
+    threading.Thread(target=_end_with_caller, args=[control_in], daemon=True).start()
     frames.send(control_out, {"ready": True})
     while (job := frames.receive(control_in)) is not None:
         frames.send(control_out, {"begun": True})
-        start_s = time.monotonic()
-        answer, code = child.ask(job, job["timeout_s"]), 0
-        if answer is None:
-            code, child = child.kill(), Algebra()
-            if code == -signal.SIGKILL:  # nothing is known about the answer: once more
-                answer = child.ask(job, start_s + job["timeout_s"] - time.monotonic())
-                if answer is None:
-                    code, child = child.kill(), Algebra()
-        frames.send(control_out, whose_fault(answer, code))
-        if answer is not None and "late" in answer:
-            child.kill()  # after the answer, since giving back its memory may take a while
-            child = Algebra()
+        frames.send(control_out, algebra.ask(job))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,41 @@
+"""Sphinx configuration of the documentation site; ``make docs`` builds it (docs/make/site.py)."""
+
+from docutils import nodes
+from latex2mathml.converter import convert
+
+project = "entropy_mech"
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+include_patterns = [
+    "index.md",
+    "README.md",
+    "api/*.md",
+    "benchmarks/*.md",
+    "docs/**/*.md",
+    "entropy_mech/paper/README.md",
+    "notebooks/*.ipynb",
+]
+exclude_patterns = ["docs/README.md"]  # its content is the index
+html_theme = "furo"
+html_title = "entropy_mech"
+nb_execution_mode = "off"  # they were executed by ``make reproduce``
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 4
+autodoc_member_order = "bysource"
+# What needs a GPU's packages, or another trainer's, is documented without them.
+autodoc_mock_imports = ["deepspeed", "trl", "verl", "vllm"]
+html_math_renderer = "mathml"
+
+
+def _inline(writer, node: nodes.math) -> None:
+    writer.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def _display(writer, node: nodes.math_block) -> None:
+    writer.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
+    raise nodes.SkipNode
+
+
+def setup(app) -> None:
+    """Draw formulas as MathML, which browsers do by themselves: no script, no network."""
+    app.add_html_math_renderer("mathml", (_inline, None), (_display, None))

@@ -1,0 +1,323 @@
+"""Whether a run fits, before it is loaded: bytes a GPU, of host memory and of disk.
+
+Counted from the shapes of the model and the settings of the engine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from entropy_mech.config import TrainConfig
+from entropy_mech.config.run import architecture_of
+from entropy_mech.config.shapes import Architecture
+from entropy_mech.errors import bad_value
+
+# -- GPU memory ----------------------------------------------------------------------------------
+
+GIB = 2**30
+# CUDA context, NCCL's buffers, fragmentation, what a sleeping engine keeps: an allowance.
+OTHER_BYTES = 4 * GIB
+# DeepSpeed's default: gradients are reduced in buckets of so many values, two at once.
+BUCKET_VALUES = 500_000_000
+# Logits of a tile of the head on a GPU: objectives.logprobs's, which imports torch.
+HEAD_TILE_LOGITS = 2**26
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes a GPU.
+
+    ``state`` stays there all the time (name to bytes); ``update`` and ``reference`` come and go,
+    ``sampler`` is the share that a vLLM engine takes while it is awake. Training and sampling
+    take turns, so the peak is the state, the allowance and the largest of the three.
+    """
+
+    state: dict[str, int]
+    update: dict[str, int]
+    reference: int
+    sampler: int
+    host: int
+    """Bytes of host memory for each GPU, by offloading and by copies that rest there."""
+    loading: int
+    """Bytes of host memory for each GPU at the start, at most: every process loads whole models.
+
+    Weights that are stored in the engine's precision are mapped, once for all of a host."""
+    unsharded: int
+    """Bytes of a GPU at the start: DeepSpeed moves the whole model there before it shards it."""
+
+    @property
+    def peak(self) -> int:
+        """The most that a GPU holds at once."""
+        largest = max(sum(self.update.values()), self.reference, self.sampler)
+        return max(sum(self.state.values()) + largest, self.unsharded) + OTHER_BYTES
+
+
+def estimate_memory(
+    config: TrainConfig, model: Architecture, gpus: int, gpu_memory_bytes: int
+) -> Memory:
+    """Count the memory of a run on ``gpus`` training GPUs."""
+    state, update, host = _engine(config, model, gpus)
+    prime = config.algorithm.name == "prime"
+    if prime:  # the implicit PRM has an engine of its own
+        state = {**state, **{f"PRM's {name}": size for name, size in state.items()}}
+        host *= 2
+    update |= _passes(config, model)
+    whole = model.parameters * _weight_bytes(config)
+    reference = whole if prime or config.loss.reference_kl else 0
+    host += reference  # where it rests between questions
+    loading = whole * (1 + bool(reference) + prime)
+    sharded = config.engine.kind == "deepspeed" and config.engine.zero_stage == 3
+    if sharded and config.sampler.kind == "torch":  # it samples with weights that it gathers
+        state["sampler's copy"] = whole
+    sampler = int(getattr(config.sampler, "gpu_memory_fraction", 0.0) * gpu_memory_bytes)
+    return Memory(state, update, reference, sampler, host, loading, unsharded=whole)
+
+
+def sampler_cache_tokens(config: TrainConfig, model: Architecture, gpu_memory_bytes: int) -> int:
+    """Return how many tokens of keys and values an engine of the sampler has room for."""
+    sampler = config.sampler
+    free = sampler.gpu_memory_fraction * gpu_memory_bytes * sampler.tensor_parallel
+    free -= model.parameters * _pass_bytes(config) + OTHER_BYTES / 2 * sampler.tensor_parallel
+    return max(int(free / (model.cache_values * _pass_bytes(config))), 0)
+
+
+def longest_sequence(config: TrainConfig) -> int:
+    """Return the tokens of the longest prompt and response together."""
+    return config.rollout.max_new_tokens + getattr(config.problems, "max_prompt_tokens", 0)
+
+
+def micro_batch_tokens(config: TrainConfig) -> int:
+    """Return the most tokens of one backward pass, padding counted in."""
+    update = config.update
+    return update.micro_batch_tokens or update.micro_batch_size * longest_sequence(config)
+
+
+def block_bytes(model: Architecture, value_bytes: int) -> int:
+    """Bytes a token that autograd keeps of one transformer block, with fused attention.
+
+    Twice a norm: its input as float32 and its normalised output (and 4 bytes for the scale). Then
+    the inputs of the projections (D for q, k, v; all heads for the output; D for gate and up),
+    rotated queries and keys, values, what attention returns (and 4 bytes a head), and four tensors
+    of the feed-forward part: gate, its activation, up, their product.
+    """
+    norms = 2 * (4 * model.hidden + value_bytes * model.hidden + 4)
+    inputs = 2 * model.hidden
+    attention = 2 * model.query_width + 2 * model.key_width
+    values = inputs + attention + 4 * model.intermediate
+    return norms + value_bytes * values + 4 * model.heads
+
+
+def _weight_bytes(config: TrainConfig) -> int:
+    """Bytes of a weight in the trainer: the torch engine keeps float32 whatever it computes in."""
+    return _pass_bytes(config) if config.engine.kind == "deepspeed" else 4
+
+
+def _pass_bytes(config: TrainConfig) -> int:
+    return 2 if config.engine.dtype == "bfloat16" else 4
+
+
+def _engine(
+    config: TrainConfig, model: Architecture, gpus: int
+) -> tuple[dict[str, int], dict[str, int], int]:
+    """Return what stays on the GPU, what an update adds, and what offloading puts on the host."""
+    n, engine = model.parameters, config.engine
+    moments = 8 if config.update.optimizer == "adamw" else 0
+    if engine.kind == "torch":
+        casts = 2 * n if engine.dtype == "bfloat16" else 0
+        state = {"weights": 4 * n, "optimizer": moments * n}
+        return state, {"gradients": 4 * n, "bfloat16 casts": casts}, 0
+    value, stage = _pass_bytes(config), engine.zero_stage
+    shards = [n if stage < least else -(-n // gpus) for least in (1, 2, 3)]
+    optimizer_part, gradient_part, weight_part = shards
+    weights = value * weight_part
+    optimizer = (4 + moments) * optimizer_part  # a float32 copy of the weights, and the moments
+    host = (optimizer if engine.offload_optimizer else 0) + (
+        weights if engine.offload_weights else 0
+    )
+    state = {
+        "weights": 0 if engine.offload_weights else weights,
+        "optimizer": 0 if engine.offload_optimizer else optimizer,
+    }
+    update = {"gradients": value * gradient_part}
+    if not engine.offload_optimizer:
+        update["gradients as float32"] = 4 * optimizer_part
+    update["reduction buckets"] = 2 * value * min(BUCKET_VALUES, n)
+    if stage == 3:  # a block is gathered while the next one is fetched, and the head
+        gathered = 2 * model.block_parameters + model.head_parameters
+        update["gathered weights"] = value * gathered
+    return state, update, host
+
+
+def _passes(config: TrainConfig, model: Architecture) -> dict[str, int]:
+    """Bytes of activations and of the head in one backward pass."""
+    value, tokens = _pass_bytes(config), micro_batch_tokens(config)
+    block = block_bytes(model, value)
+    if config.engine.gradient_checkpointing:  # each block's input, and one block at a time
+        activations = tokens * (value * model.hidden * model.layers + block)
+    else:
+        activations = tokens * block * model.layers
+    # Passes without gradient hold one block at a time; that they are longer matters rarely.
+    longest = max(config.engine.forward_tokens, longest_sequence(config))
+    activations = max(activations, longest * block)
+    tiles = 4 if config.loss.entropy_bonus else 2
+    tile = 4 * min(HEAD_TILE_LOGITS, tokens * model.vocabulary)
+    gradient = (4 + (value if value < 4 else 0)) * model.head_parameters
+    return {"activations": activations, "head": tiles * tile + gradient}
+
+
+def gib(size: float) -> str:
+    """Write bytes for a reader.
+
+    >>> gib(3 * 2**29), gib(2**20)
+    ('1.5 GiB', '1.0 MiB')
+    """
+    return f"{size / GIB:.1f} GiB" if size >= 0.05 * GIB else f"{size / 2**20:.1f} MiB"
+
+
+def disk_bytes(config: TrainConfig, model: Architecture) -> dict[str, int]:
+    """Bytes of checkpoints and of the exported policy, each with the one that is being written."""
+    deepspeed = config.engine.kind == "deepspeed"
+    value = 2 if deepspeed and config.engine.dtype == "bfloat16" else 4
+    moments = 8 if config.update.optimizer == "adamw" else 0
+    # DeepSpeed keeps a float32 copy of the weights beside those that it computes with.
+    one = (value + moments + (4 if deepspeed else 0)) * model.parameters
+    models = 2 if config.algorithm.name == "prime" else 1
+    return {
+        "a checkpoint": models * one,
+        "checkpoints": models * one * (config.checkpoint.keep + 1),
+        "exported policy": 2 * value * model.parameters,  # the old one until the new one is whole
+    }
+
+
+# -- The check -----------------------------------------------------------------------------------
+
+# Tried in turn when a run does not fit.
+_GPU_COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+@dataclass(frozen=True)
+class MemoryCheck:
+    """What a run takes of the GPUs that it is given; all sizes in bytes.
+
+    Attributes:
+        gpus: processes that train, one on each GPU.
+        cache_tokens: keys and values that one sampling engine has room for; None without vLLM.
+
+    """
+
+    config: TrainConfig
+    model: Architecture
+    gpus: int
+    gpu_memory_bytes: int
+    memory: Memory
+    cache_tokens: int | None
+    disk: dict[str, int]
+
+    @property
+    def problems(self) -> list[str]:
+        """Why the run does not fit these GPUs, each with a fix; empty if it does."""
+        found = []
+        if self.memory.peak > self.gpu_memory_bytes:
+            found.append(
+                f"does not fit: {gib(self.memory.peak)} of {gib(self.gpu_memory_bytes)} a GPU; "
+                + _fix(self)
+            )
+        longest = longest_sequence(self.config)
+        if self.cache_tokens is not None and self.cache_tokens < longest:
+            found.append(
+                f"an engine has room for {self.cache_tokens:,} tokens of cache, and a sequence may "
+                f"have {longest:,}: raise sampler.gpu_memory_fraction or sampler.tensor_parallel"
+            )
+        width = getattr(self.config.sampler, "tensor_parallel", 1)
+        if self.gpus % width:
+            found.append(f"{self.gpus} GPUs do not divide into engines of {width}")
+        return found
+
+
+def check_memory(
+    config: TrainConfig, *, gpus: int = 8, gpu_memory_gib: float = 80.0
+) -> MemoryCheck | None:
+    """Check a run against its GPUs; None where the model's shape is not known without loading it.
+
+    Raises:
+        UserError: GPUs or memory that are not positive.
+
+    """
+    if gpus < 1:
+        raise bad_value("--gpus", gpus, "give 1 or more")
+    if not 0 < gpu_memory_gib < math.inf:
+        raise bad_value("--gpu-memory-gib", gpu_memory_gib, "give more than 0")
+    if config.engine.kind == "torch":
+        gpus = 1  # it trains in one process
+    model = architecture_of(config)
+    if model is None:
+        return None
+    memory_bytes = int(gpu_memory_gib * GIB)
+    cache = None
+    if config.sampler.kind == "vllm":
+        cache = sampler_cache_tokens(config, model, memory_bytes)
+    memory = estimate_memory(config, model, gpus, memory_bytes)
+    disk = disk_bytes(config, model)
+    return MemoryCheck(config, model, gpus, memory_bytes, memory, cache, disk)
+
+
+def _fix(found: MemoryCheck) -> str:
+    """Return the nearest change that makes a run fit."""
+    engine = found.config.engine
+    if engine.kind == "torch":
+        return 'give engine.kind = "deepspeed" and more GPUs, or a smaller model'
+    for gpus in _GPU_COUNTS:
+        if gpus > found.gpus and _peak(found, found.config, gpus) <= found.gpu_memory_bytes:
+            return f"it would on {gpus} GPUs{_offload_hint(found)}"
+    if engine.zero_stage < 3:
+        return f"give engine.zero_stage = 3{_offload_hint(found)}"
+    return f"give a smaller update.micro_batch_tokens{_offload_hint(found)}"
+
+
+def _offload_hint(found: MemoryCheck) -> str:
+    engine = found.config.engine
+    if engine.offload_optimizer:
+        return ""
+    changed = found.config.model_copy(
+        update={"engine": engine.model_copy(update={"offload_optimizer": True})}
+    )
+    fits = _peak(found, changed, found.gpus) <= found.gpu_memory_bytes
+    return ", or here with engine.offload_optimizer = true" if fits else ""
+
+
+def _peak(found: MemoryCheck, config: TrainConfig, gpus: int) -> int:
+    return estimate_memory(config, found.model, gpus, found.gpu_memory_bytes).peak
+
+
+def report(found: MemoryCheck) -> list[str]:
+    """Return the check, a subject a line; the last lines warn of what does not fit."""
+    config, memory = found.config, found.memory
+    name = "toy" if config.toy else config.model.path
+    update = f"{_sizes(memory.update)} (micro-batches of {micro_batch_tokens(config):,} tokens)"
+    rows = {
+        "model": f"{name}: {found.model.parameters:,} parameters, "
+        f"{found.model.body_parameters:,} without embedding and head",
+        "GPUs": f"{found.gpus} of {gib(found.gpu_memory_bytes)}",
+        "memory a GPU": f"{gib(memory.peak)} at the peak",
+        "  always": f"{_sizes(memory.state)}, allowance {gib(OTHER_BYTES)}",
+        "  update": update,
+        "  reference": gib(memory.reference) if memory.reference else "",
+        "  sampling": f"{gib(memory.sampler)} for the engine" if memory.sampler else "",
+        "host memory": f"for each GPU at most {gib(memory.loading)} while loading"
+        + (f", then {gib(memory.host)}" if memory.host else ""),
+    }
+    if found.cache_tokens is not None:
+        whole = found.cache_tokens // longest_sequence(config)
+        rows["cache"] = (
+            f"{found.cache_tokens:,} tokens an engine: {whole:,} sequences of full length"
+        )
+    rows["disk"] = _sizes(found.disk)
+    return [f"{subject:<14}{text}" for subject, text in rows.items() if text] + [
+        f"warning: {problem}" for problem in found.problems
+    ]
+
+
+def _sizes(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {gib(size)}" for name, size in sizes.items() if size)
