@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import math
 import os
@@ -357,19 +358,22 @@ def _optimizer(model: PreTrainedModel, stage: Stage):
 
 
 def _save(path: Path, model, optimizer, schedule, stage: int, step: int, losses: list[float]):
+    state = {
+        "stage": stage,
+        "step": step,
+        "losses": losses,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+    }
+    # Of a full disk torch says "unexpected pos"; a file that Python writes says what it is.
+    torch.save(state, data := io.BytesIO())
     temporary = path.with_name(f"tmp-{os.getpid()}-{path.name}")
-    torch.save(
-        {
-            "stage": stage,
-            "step": step,
-            "losses": losses,
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state_dict(),
-        },
-        temporary,
-    )
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(data.getbuffer())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _mean_cross_entropy(

@@ -145,10 +145,39 @@ def test_other_settings_do_not_mix_with_stored_samples(store, tmp_path):
         _evaluator(store, tmp_path).run("a", problems[:4], replace(protocol, temperature=0.5))
 
 
-def test_the_papers_benchmarks_from_local_files(trained, tmp_path):
+def _llama(folder):
+    """Return the path of a small model that reads long prompts."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from entropy_mech.problems.toy import ALPHABET, character_tokenizer
+
+    tokenizer = character_tokenizer(ALPHABET)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    return str(folder / "model")
+
+
+def test_the_papers_benchmarks_from_local_files(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("ENTROPY_MECH_RUNS", str(store.root))
     if not BENCHMARK_ROWS.is_dir():
         pytest.skip(f"no benchmark rows at {BENCHMARK_ROWS}")
-    words = ["evaluate", str(trained), "--benchmarks", "paper", "--data-dir", str(BENCHMARK_ROWS)]
+    words = [
+        "evaluate",
+        _llama(tmp_path),
+        "--benchmarks",
+        "paper",
+        "--data-dir",
+        str(BENCHMARK_ROWS),
+    ]
     words += ["--limit", "2", "--samples", "1", "--max-new-tokens", "8", "--out", str(tmp_path)]
     assert main(words) == 0
     scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
@@ -187,23 +216,7 @@ def test_a_run_that_is_not_trained_says_how_to_train_it(trained, capsys):
 
 def test_a_folder_in_hugging_face_format_is_a_model(store, tmp_path, capsys, monkeypatch):
     """A Llama this time: the sampler asks only for a decoder and a head."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from entropy_mech.problems.toy import ALPHABET, character_tokenizer
-
     monkeypatch.setenv("ENTROPY_MECH_RUNS", str(store.root))
-    tokenizer = character_tokenizer(ALPHABET)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
-    words = [str(tmp_path / "model"), "--benchmarks", "toy_maths_2", "--out", str(tmp_path / "out")]
+    words = [_llama(tmp_path), "--benchmarks", "toy_maths_2", "--out", str(tmp_path / "out")]
     assert main(["evaluate", *words]) == 0
     assert "toy_maths_2" in capsys.readouterr().out
