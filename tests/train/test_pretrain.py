@@ -1,5 +1,6 @@
 """The supervised stage: packing changes its speed and memory, never its loss."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from entropy_mech.config import ModelConfig
+from entropy_mech.config.files import base_model_id, make_config
 from entropy_mech.problems.toy import ALPHABET, VALUES, ToyProblem, character_tokenizer
 from entropy_mech.train import pretrain
 from entropy_mech.train.pretrain import (
@@ -15,6 +17,7 @@ from entropy_mech.train.pretrain import (
     _mean_cross_entropy,
     base_model,
     demonstrations,
+    keep_base_model,
     pack,
     prepare_base_model,
     stages,
@@ -177,3 +180,28 @@ def test_supervision_teaches_the_tables(tmp_path):
     assert len(losses) == 6
     # All but the value is certain, so that a value that is a mere guess costs ln(36) / 9.
     assert losses[4] < 0.7 * np.log(36) / 9 < losses[0]
+
+
+def test_a_kept_base_model_has_a_manifest_and_is_found_before_the_stores(tmp_path, monkeypatch):
+    torch.set_num_threads(1)
+    config = tiny(base={"steps": 6, "noisy_steps": 2})
+    in_the_tree = tmp_path / "tree"
+    for module in ("runs.store", "train.pretrain"):
+        monkeypatch.setattr(f"entropy_mech.{module}.kept_base_models", lambda: in_the_tree)
+    kept = keep_base_model("some_run", config, tmp_path / "store")
+    made = tmp_path / "store" / "base_models" / base_model_id(config)
+    assert kept == in_the_tree / f"some_run-{made.name}"
+    weights = (made / "model.safetensors").read_bytes()
+    assert (kept / "model.safetensors").read_bytes() == weights
+    said = json.loads((kept / "manifest.json").read_text())
+    assert said["sha256"] == hashlib.sha256(weights).hexdigest()
+    assert said["command"] == "entropy-mech pretrain some_run"
+    assert make_config(said["configuration"]).base == config.base
+    assert [*said["measured"]] == ["maths", "code"]
+    assert [*said["measured"]["code"]] == ["2", "3"]
+    assert len(said["mean_loss_nats"]) == 1
+    assert prepare_base_model(tmp_path / "other store", config) == kept
+    # Made again under the same name, it replaces what lies there.
+    other = tiny(base={"steps": 6, "noisy_steps": 2, "seed": 1})
+    assert keep_base_model("some_run", other, tmp_path / "store") != kept
+    assert len(list(in_the_tree.iterdir())) == 1
