@@ -119,7 +119,10 @@ def prepare_base_model(store: Path, config: TrainConfig) -> Path:
     ``<folder>.status.json``, and a process that was stopped is gone on from: the same model
     results, to the last bit.
     """
-    folder = base_model_folder(RunStore(Path(store)), config)
+    return _made(base_model_folder(RunStore(Path(store)), config), config, store)
+
+
+def _made(folder: Path, config: TrainConfig, store: Path) -> Path:
     if not folder.exists():
         with folder_lock(folder.with_suffix(".lock")):
             if not folder.exists():
@@ -134,11 +137,7 @@ def keep_base_model(name: str, config: TrainConfig, store: Path) -> Path:
     The manifest has what it is, how it came about and what it can do. What lies there already
     under this name is replaced.
     """
-    made = Path(store) / "base_models" / base_model_id(config)
-    if not made.exists():
-        with folder_lock(made.with_suffix(".lock")):
-            torch.set_num_threads(config.threads)
-            _train_and_save(made, config, store)
+    made = _made(Path(store) / "base_models" / base_model_id(config), config, store)
     model, tokenizer = _loaded(made)
     weights = (made / "model.safetensors").read_bytes()
     manifest = {
