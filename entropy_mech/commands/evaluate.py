@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from dataclasses import asdict
@@ -15,6 +16,8 @@ _SAMPLERS = ("auto", "torch", "vllm")
 
 if TYPE_CHECKING:
     from entropy_mech.evaluation.suite import Score
+    from entropy_mech.runs.store import RunStore
+    from entropy_mech.train.distributed import Ranks
 
 
 def register(commands) -> None:
@@ -43,7 +46,7 @@ def register(commands) -> None:
         ("--limit", 0, "first problems only (0: all)"),
         ("--samples", 0, "responses a problem (0: as set)"),
         ("--max-new-tokens", 0, "tokens a response (0: as set)"),
-        ("--batch-size", 0, "sequences at once (0: 64, with vllm 1,024)"),
+        ("--batch-size", 0, "sequences at once (0: 64, with vllm 4,096)"),
         ("--tensor-parallel", 1, "GPUs of a vllm engine (1)"),
         ("--seed", 1, "names the random numbers (1)"),
     ):
@@ -53,7 +56,7 @@ def register(commands) -> None:
         "--sampler",
         default="auto",
         metavar="KIND",
-        help="torch, vllm (on all GPUs), or auto (default)",
+        help="torch, vllm, or auto (default)",
     )
     parser.add_argument("--before-training", action="store_true", help="a run's base model")
     parser.add_argument(
@@ -90,9 +93,24 @@ def run(arguments: argparse.Namespace) -> int:
         samples=arguments.samples,
         max_new_tokens=arguments.max_new_tokens,
     )
-    from entropy_mech.evaluation.load import find_model, open_sampler
-    from entropy_mech.evaluation.suite import Evaluation
-    from entropy_mech.grading import GradingPool
+    from entropy_mech.evaluation.load import PATIENCE_S
+    from entropy_mech.train.distributed import join_ranks, leave_ranks
+
+    ranks = join_ranks(timeout_s=PATIENCE_S)
+    try:
+        with ranks.naming_peers():
+            _evaluate(arguments, store, sets, missing, ranks)
+    finally:
+        leave_ranks(ranks)
+    return 0
+
+
+def _evaluate(arguments, store: RunStore, sets, missing: list[str], ranks: Ranks) -> None:
+    """Measure, one line a benchmark; of several ranks the first writes the scores and speaks."""
+    import torch
+
+    from entropy_mech.evaluation.load import chosen_kind, find_model
+    from entropy_mech.evaluation.suite import evaluate_sets
     from entropy_mech.runs.jobs import ProgressLine
     from entropy_mech.runs.store import environment, now, write_json
 
@@ -102,43 +120,39 @@ def run(arguments: argparse.Namespace) -> int:
         before_training=arguments.before_training,
         profile=arguments.profile,
     )
+    kind = chosen_kind(arguments.sampler, found)
     folder = Path(arguments.out) if arguments.out else store.root / "evaluations" / found.identity
-    line = ProgressLine(sys.stdout)
+    line = ProgressLine(sys.stdout if ranks.first else io.StringIO())
     line.note(f"loading {arguments.model}")  # minutes, for a large one
+    gpus = torch.cuda.device_count() if kind == "vllm" else 0
+    if ranks.size == 1 and gpus > arguments.tensor_parallel:
+        start = f"torchrun --standalone --nproc-per-node {gpus} -m entropy_mech evaluate"
+        line.note(f"{arguments.tensor_parallel} of {gpus} GPUs; all of them: {start} ...")
     scores = []
-    opening = open_sampler(
-        found, sets, kind=arguments.sampler, tensor_parallel=arguments.tensor_parallel
-    )
-    with opening as opened, GradingPool() as pool:
-        evaluation = Evaluation(
-            folder,
-            opened.sampler,
-            opened.tokenizer,
-            seed=arguments.seed,
-            batch_size=arguments.batch_size or opened.batch_size,
-            pool=pool,
-            sampled_by=opened.kind,
+    for score in evaluate_sets(
+        found,
+        sets,
+        folder,
+        kind=kind,
+        tensor_parallel=arguments.tensor_parallel,
+        seed=arguments.seed,
+        batch_size=arguments.batch_size,
+        ranks=ranks,
+        report=lambda name, done, total: line.show(done / total, f"{name} {done}/{total}"),
+    ):
+        line.note(
+            f"{score.benchmark:<18} {score.accuracy:.3f} +- {score.standard_error:.3f}  "
+            f"({score.problems} problems x {score.samples}, "
+            f"temperature {score.protocol['temperature']:g}; {_words(score)})"
         )
-        for one in sets:
-            name, protocol = one.name, one.protocol
-            score = evaluation.run(
-                name,
-                one.problems,
-                protocol,
-                lambda done, total, name=name: line.show(done / total, f"{name} {done}/{total}"),
-            )
-            line.note(
-                f"{name:<18} {score.accuracy:.3f} +- {score.standard_error:.3f}  "
-                f"({score.problems} problems x {score.samples}, "
-                f"temperature {protocol.temperature:g}; {_words(score)})"
-            )
-            scores.append(asdict(score))
+        scores.append(asdict(score))
     for reason in missing:
         line.note(f"left out: {reason}")
-    result = {"model": arguments.model, "identity": found.identity, "sampled_by": opened.kind}
-    write_json(folder / "scores.json", {**result, "scores": scores, "made": now(), **environment()})
+    result = {"model": arguments.model, "identity": found.identity, "sampled_by": kind}
+    if ranks.first:
+        made = {"made": now(), **environment()}
+        write_json(folder / "scores.json", {**result, "scores": scores, **made})
     line.close(f"{len(scores)} benchmarks done: {folder / 'scores.json'}")
-    return 0
 
 
 def _words(score: Score) -> str:

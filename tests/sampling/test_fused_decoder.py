@@ -14,8 +14,12 @@ from transformers import (
 )
 
 from entropy_mech.sampling import SamplingRequest
-from entropy_mech.sampling.decoders import FusedDecoder, HuggingFaceDecoder, why_not_fused
-from entropy_mech.sampling.torch_sampler import TorchSampler
+from entropy_mech.sampling.torch_sampler import (
+    FusedDecoder,
+    HuggingFaceDecoder,
+    TorchSampler,
+    why_not_fused,
+)
 
 SHAPE = {
     "vocab_size": 40,
