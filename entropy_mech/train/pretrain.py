@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +24,7 @@ from entropy_mech.problems.toy import (
 )
 from entropy_mech.problems.toy_code import CodeDemonstrations, toy_code_stream
 from entropy_mech.random_streams import generator
-from entropy_mech.runs.store import folder_lock, write_json
+from entropy_mech.runs.store import atomic_write, folder_lock, write_json
 from entropy_mech.train.policy import first_fit
 
 # -- Packed supervised texts ---------------------------------------------------------------------
@@ -131,16 +129,10 @@ def _train_and_save(folder: Path, config: TrainConfig, store: Path) -> None:
         plain = config.base.model_copy(update={"instruct": None})
         model, tokenizer = base_model(store, config.model_copy(update={"base": plain}))
         _supervise(model, tokenizer, config, config.base.instruct, status)
-    temporary = folder.with_name(f"tmp-{os.getpid()}-{folder.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
+    with atomic_write(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        os.rename(temporary, folder)
-        status.unlink(missing_ok=True)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    status.unlink(missing_ok=True)
 
 
 def _initial_model(

@@ -67,10 +67,7 @@ class ImplicitPRM:
             beta=self.settings.prm_beta,
             sequence_count=sequence_count,
         )
-        if len(rows):
-            return out.loss, out.metrics
-        # A rank without rows takes part all the same, and counts for nothing.
-        return out.loss * 0, {name: value * 0 for name, value in out.metrics.items()}
+        return out.loss, out.metrics
 
     def save(self, folder: Path) -> None:
         """Write this rank's share of the state."""

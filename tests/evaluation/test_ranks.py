@@ -111,5 +111,5 @@ def test_samples_that_another_host_did_not_share_are_missed(store, tmp_path):
     )
     problems, protocol = load_toy_benchmark("toy_sums_5")
     evaluation = Evaluation(tmp_path, sampler, tokenizer, ranks=_Two())
-    with pytest.raises(UserError, match="18 samples of a are not there.* that all hosts share"):
+    with pytest.raises(UserError, match=r"18 samples of a are not there.* that all hosts share"):
         evaluation.run("a", problems[:9], protocol)
