@@ -68,7 +68,7 @@ def register(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate; print a line a benchmark and write ``scores.json``."""
     from entropy_mech.problems.benchmarks import benchmark_names, load_sets
-    from entropy_mech.runs.find import run_or_model
+    from entropy_mech.runs.status import run_or_model
     from entropy_mech.runs.store import default_store
 
     benchmark_names(arguments.benchmarks)

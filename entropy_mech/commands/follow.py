@@ -31,8 +31,8 @@ def register(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Watch; return 1 where the run failed, 130 where the watching was interrupted."""
-    from entropy_mech.runs.find import newest_run
     from entropy_mech.runs.handle import follow_in_terminal, handle_on
+    from entropy_mech.runs.status import newest_run
     from entropy_mech.runs.store import default_store
 
     store = default_store()

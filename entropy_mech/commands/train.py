@@ -46,7 +46,7 @@ def register(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; print where the run lies."""
-    from entropy_mech.runs.find import existing_file
+    from entropy_mech.runs.status import existing_file
 
     config = load_config(existing_file(arguments.config), arguments.overrides)
     if arguments.dry_run:

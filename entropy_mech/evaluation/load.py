@@ -16,7 +16,7 @@ from entropy_mech.config.files import base_model_id
 from entropy_mech.config.hardware import VLLMSamplerConfig
 from entropy_mech.errors import UserError, bad_value, unknown_name
 from entropy_mech.problems.benchmarks import BenchmarkSet
-from entropy_mech.runs.find import run_or_model
+from entropy_mech.runs.status import run_or_model
 from entropy_mech.runs.store import Run, RunStore
 from entropy_mech.sampling.sampler import StreamingSampler
 from entropy_mech.sampling.torch_sampler import TorchSampler
@@ -53,7 +53,7 @@ def find_model(
 ) -> FoundModel:
     """Return where a model is that a user names.
 
-    ``name`` is a run, as ``runs.find.find_run`` takes it (its id, its folder, its file or the
+    ``name`` is a run, as ``runs.status.find_run`` takes it (its id, its folder, its file or the
     name of that, which ``profile`` says where to look for), a folder in Hugging Face format, or a
     hub id. ``before_training`` takes a run's base model.
 

@@ -25,8 +25,7 @@ from entropy_mech.problems.grading import grade_many
 from entropy_mech.problems.problem import Problem
 from entropy_mech.problems.tripwire import Tripwire
 from entropy_mech.random_streams import stream_key
-from entropy_mech.runs.evaluations import evaluation_folder, scored
-from entropy_mech.runs.launch import usable_cores
+from entropy_mech.runs.launch import evaluation_folder, scored, usable_cores
 from entropy_mech.runs.store import (
     MetricsFile,
     Run,

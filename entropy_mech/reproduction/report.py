@@ -15,8 +15,7 @@ from entropy_mech.errors import bad_value, folder_path, name_list, unknown_name,
 from entropy_mech.paper.claims import MIN_REPLICATES, NO_VERDICT, Claim, Fact
 from entropy_mech.paper.models import model_of_run
 from entropy_mech.reproduction.targets import Target, check_profile, find_target, run_config
-from entropy_mech.runs.evaluations import COLUMNS, scores
-from entropy_mech.runs.launch import ensure_runs
+from entropy_mech.runs.launch import COLUMNS, ensure_runs, scores
 from entropy_mech.runs.store import (
     Run,
     atomic_write,

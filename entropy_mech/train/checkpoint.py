@@ -170,7 +170,7 @@ def export_policy(run: Run, engine: Engine, loaded: LoadedModel, done: int) -> N
     if not engine.ranks.first:
         return
     folder = run.path / "models"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step_{done:06d}"
     with atomic_write(final) as temporary:
         export_model(engine.policy.model, loaded.tokenizer, weights, temporary)
