@@ -7,7 +7,7 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,13 @@ from entropy_mech.runs.store import (
     now,
     write_json,
 )
-from entropy_mech.sampling.sampler import StreamingSampler, answer_in_parts
+from entropy_mech.sampling.sampler import (
+    Part,
+    SamplingRequest,
+    StreamingSampler,
+    graded_in_threads,
+    requests_of,
+)
 from entropy_mech.train.distributed import Ranks
 
 Pair = tuple[int, int]  # of a problem and one of its samples
@@ -99,24 +105,18 @@ class Evaluation:
     ) -> Score:
         """Sample and grade what is missing of a benchmark, and return its score, on every rank.
 
-        ``report`` is called with the samples done and their total after each batch.
+        ``report`` is called with the samples done and their total.
         """
         total = len(problems) * protocol.samples
         missing = self.ranks.of_first(lambda: self._begin(name, problems, protocol))
-        prompts = self.tokenizer([problem.prompt for problem in problems])["input_ids"]
         done = total - len(missing)
         file = MetricsFile(self._path(name, self.ranks.rank))
-        with ThreadPoolExecutor(self.pool.workers if self.pool else 1) as threads:
-            # Batches are cut before they are dealt: the ranks of one engine ask equally often.
-            for start in range(0, len(missing), self.batch_size * self.ranks.size):
-                batch = missing[start : start + self.batch_size * self.ranks.size]
-                mine = batch[self.ranks.rank :: self.ranks.size]
-                for rows in self._rows_of(name, mine, problems, prompts, protocol, threads):
-                    for row in rows:
-                        file.append(row)
-                    done += len(rows) * self.ranks.size  # about so many: the others' are alike
-                    report(min(done, total), total)
-                file.sync()
+        for rows in self._rows(name, missing, problems, protocol):
+            for row in rows:
+                file.append(row)
+            done += len(rows) * self.ranks.size  # about so many: the others' are alike
+            report(min(done, total), total)
+        file.sync()
         self.ranks.meet(f"the end of {name}")
         return self.ranks.of_first(lambda: self._finish(name, problems, protocol))
 
@@ -175,42 +175,52 @@ class Evaluation:
         self.tripwire.watch(asked, [row["response"] for row in rows], verdicts)
         return self.tripwire.answers - before
 
-    def _rows_of(
-        self,
-        name: str,
-        pairs: Sequence[Pair],
-        problems: Sequence[Problem],
-        prompts: Sequence[Sequence[int]],
-        protocol: Protocol,
-        threads: Executor,
+    def _rows(
+        self, name: str, missing: Sequence[Pair], problems: Sequence[Problem], protocol: Protocol
     ) -> Iterator[list[Row]]:
-        """Sample and grade (problem, sample) pairs; yield their lines as they are graded."""
-        problem, sample = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-        answers = answer_in_parts(
-            self.sampler,
-            self.tokenizer,
-            [problems[p] for p in problem],
-            [prompts[p] for p in problem],
-            stream_key("benchmark", self.seed, zlib.crc32(name.encode()), problem, sample),
-            lambda asked, texts: grade_many(asked, texts, self.pool),
-            threads=threads,
-            temperature=protocol.temperature,
-            max_new_tokens=protocol.max_new_tokens,
-        )
-        for places, part in answers:
-            lengths = part.completions.response_mask.sum(dim=1).tolist()
-            graded = zip(places, part.verdicts, lengths, part.texts, strict=True)
-            yield [
-                {
-                    "problem": int(problem[place]),
-                    "sample": int(sample[place]),
-                    "verdict": verdict.name,
-                    "reason": verdict.reason,
-                    "tokens": length,
-                    "response": text,
-                }
-                for place, verdict, length, text in graded
-            ]
+        """Sample and grade this rank's share of what is missing; yield lines as they are graded."""
+        share = missing[self.ranks.rank :: self.ranks.size]
+        problem, sample = np.array(share, dtype=np.int64).reshape(-1, 2).T
+        asked = [problems[p] for p in problem]
+        prompts = self.tokenizer([one.prompt for one in problems])["input_ids"]
+        keys = stream_key("benchmark", self.seed, zlib.crc32(name.encode()), problem, sample)
+        requests = requests_of([prompts[p] for p in problem], keys)
+        largest_share = -(-len(missing) // self.ranks.size)
+        with ThreadPoolExecutor(self.pool.workers if self.pool else 1) as threads:
+            answers = graded_in_threads(
+                self._sampled(requests, largest_share, protocol),
+                self.tokenizer,
+                asked,
+                lambda some, texts: grade_many(some, texts, self.pool),
+                threads,
+            )
+            for places, part in answers:
+                lengths = part.completions.response_mask.sum(dim=1).tolist()
+                graded = zip(places, part.verdicts, lengths, part.texts, strict=True)
+                yield [
+                    {
+                        "problem": int(problem[place]),
+                        "sample": int(sample[place]),
+                        "verdict": verdict.name,
+                        "reason": verdict.reason,
+                        "tokens": length,
+                        "response": text,
+                    }
+                    for place, verdict, length, text in graded
+                ]
+
+    def _sampled(
+        self, requests: Sequence[SamplingRequest], largest_share: int, protocol: Protocol
+    ) -> Iterator[Part]:
+        """Yield responses batch by batch; the ranks of one engine ask equally often."""
+        for start in range(0, largest_share, self.batch_size):
+            batch = requests[start : start + self.batch_size]
+            for places, out in self.sampler.stream(
+                batch,
+                temperature=protocol.temperature,
+                max_new_tokens=protocol.max_new_tokens,
+            ):
+                yield [start + place for place in places], out
 
     def _check_same(self, name: str, problems: Sequence[Problem], protocol: Protocol) -> None:
         """Refuse to add to samples of other problems or of another protocol."""

@@ -124,42 +124,48 @@ def answer(
     ``prompts`` are the problems as token ids, ``keys`` name the random streams, ``settings`` are
     the sampler's: temperature, max_new_tokens, policy_version.
     """
-    out = sampler.sample(_requests(prompts, keys), **settings)
+    out = sampler.sample(requests_of(prompts, keys), **settings)
     texts = response_texts(tokenizer, out.tokens, out.response_mask)
     return Answers(out, texts, grade(problems, texts))
 
 
-def answer_in_parts(
-    sampler: StreamingSampler,
+Part = tuple[Sequence[int], Completions]  # places among what was asked, and the responses there
+
+
+def graded_in_threads(
+    parts: Iterable[Part],
     tokenizer: PreTrainedTokenizerBase,
     problems: Sequence[Problem],
-    prompts: Sequence[Sequence[int]],
-    keys: NDArray[np.uint64],
     grade: Grade,
-    *,
     threads: Executor,
-    **settings: Any,
 ) -> Iterator[tuple[Sequence[int], Answers]]:
-    """As ``answer``, in parts as they are graded, in threads while the sampler goes on.
+    """Decode and grade responses as a sampler gives them, which goes on meanwhile.
 
-    Yields places among the problems, and their answers.
+    Yields places among the problems, and their answers, as they are graded.
     """
-    graded: dict[Future[list[Verdict]], tuple[Sequence[int], Completions, list[str]]] = {}
+    waiting: dict[Future[list[Verdict]], tuple[Sequence[int], Completions, list[str]]] = {}
 
     def finished(futures: Iterable[Future]) -> Iterator[tuple[Sequence[int], Answers]]:
         for future in futures:
-            places, out, texts = graded.pop(future)
+            places, out, texts = waiting.pop(future)
             yield places, Answers(out, texts, future.result())
 
-    for places, out in sampler.stream(_requests(prompts, keys), **settings):
-        texts = response_texts(tokenizer, out.tokens, out.response_mask)
-        future = threads.submit(grade, [problems[place] for place in places], texts)
-        graded[future] = (places, out, texts)
-        yield from finished([future for future in graded if future.done()])
-    yield from finished(as_completed(graded))
+    try:
+        for places, out in parts:
+            texts = response_texts(tokenizer, out.tokens, out.response_mask)
+            future = threads.submit(grade, [problems[place] for place in places], texts)
+            waiting[future] = (places, out, texts)
+            yield from finished([future for future in waiting if future.done()])
+        yield from finished(as_completed(waiting))
+    finally:
+        for future in waiting:  # of an error: what nobody will read need not be graded
+            future.cancel()
 
 
-def _requests(prompts: Sequence[Sequence[int]], keys: NDArray[np.uint64]) -> list[SamplingRequest]:
+def requests_of(
+    prompts: Sequence[Sequence[int]], keys: NDArray[np.uint64]
+) -> list[SamplingRequest]:
+    """Return the requests of prompts (token ids) and their streams."""
     return [SamplingRequest(tuple(p), int(key)) for p, key in zip(prompts, keys, strict=True)]
 
 
