@@ -323,7 +323,7 @@ _SAMPLING_S = (0.05, 0.08)
 _UPDATE_S = (0.01, 0.012)
 _CODE_FACTOR = 1.4  # programs are run
 _PRIME_FACTOR = 1.6  # a second model learns
-_EVALUATION_S = 6.0
+EVALUATION_S = STARTUP_S + 6.0  # a policy on a group of benchmarks
 _SEEDS_LOOKED_AT = 5
 
 
@@ -347,11 +347,6 @@ def run_s(run: Run, store: RunStore) -> float:
     factor *= _PRIME_FACTOR if config.algorithm.name == "prime" else 1.0
     factor *= _CODE_FACTOR if getattr(config.problems, "domain", "") == "code" else 1.0
     return config.steps * rollout_s * factor
-
-
-def evaluation_s(config: TrainConfig, group: str) -> float:
-    """Return the seconds of measuring a policy on a group of benchmarks."""
-    return STARTUP_S + _EVALUATION_S
 
 
 def _by_size(config: TrainConfig, seconds: tuple[float, float]) -> float:

@@ -19,7 +19,7 @@ import pandas as pd
 from entropy_mech.config import TrainConfig
 from entropy_mech.errors import UserError, unknown_name
 from entropy_mech.problems.benchmarks import GROUPS, load_toy_benchmark, protocol
-from entropy_mech.runs.jobs import STARTUP_S, Job, base_model_s, evaluation_s, run_jobs, run_s
+from entropy_mech.runs.jobs import EVALUATION_S, STARTUP_S, Job, base_model_s, run_jobs, run_s
 from entropy_mech.runs.store import Run, RunStore, base_model_folder, read_json, read_json_if_whole
 
 # -- GPUs of this computer -----------------------------------------------------------------------
@@ -193,7 +193,7 @@ def evaluation_jobs(
             needs=frozenset([run_job_name(run)]),
             warm=config.toy,
             kind="evaluation",
-            cost_s=evaluation_s(config, group),
+            cost_s=EVALUATION_S,
             fraction=lambda run=run: _fraction_in(
                 (evaluation_folder(run, group) or run.path) / "status.json"
             ),

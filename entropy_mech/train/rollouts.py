@@ -21,6 +21,18 @@ from entropy_mech.train.tasks import Grader, Prompts
 # -- Tensors of a rollout ------------------------------------------------------------------------
 
 
+# What is a value a token, B x T.
+PER_TOKEN = (
+    "tokens",
+    "response_mask",
+    "advantages",
+    "logp_sampler",
+    "logp_old",
+    "logp_ref",
+    "entropy",
+)
+
+
 @dataclass(frozen=True)
 class RolloutBatch:
     """B sequences of one rollout; responses of a prompt are adjacent rows.
@@ -33,7 +45,7 @@ class RolloutBatch:
         response_mask: B x T, bool.
         problem: B, index into the training set; with ``sample`` it names a row for good.
         sample: B, 0 to G - 1.
-        rewards: B, float32.
+        rewards: B, float32; zeros, as all that follows, where it is not given.
         advantages: B x T, float32, constant along a row.
         logp_sampler: B x T.
         logp_old: B x T, the trainer's own, before the update.
@@ -48,12 +60,19 @@ class RolloutBatch:
     response_mask: Tensor
     problem: Tensor
     sample: Tensor
-    rewards: Tensor
-    advantages: Tensor
-    logp_sampler: Tensor
-    logp_old: Tensor
-    logp_ref: Tensor
-    entropy: Tensor
+    rewards: Tensor = None
+    advantages: Tensor = None
+    logp_sampler: Tensor = None
+    logp_old: Tensor = None
+    logp_ref: Tensor = None
+    entropy: Tensor = None
+
+    def __post_init__(self):
+        """Fill what has not been measured with zeros."""
+        for name in ("rewards", *PER_TOKEN[2:]):
+            if getattr(self, name) is None:
+                shape = self.tokens.shape if name in PER_TOKEN else self.tokens.shape[:1]
+                object.__setattr__(self, name, torch.zeros(shape, device=self.tokens.device))
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -105,17 +124,6 @@ def concatenate(batches: Sequence[RolloutBatch], pad: int) -> RolloutBatch:
             for name in names
         }
     )
-
-
-PER_TOKEN = (
-    "tokens",
-    "response_mask",
-    "advantages",
-    "logp_sampler",
-    "logp_old",
-    "logp_ref",
-    "entropy",
-)
 
 
 def join(prompts: Sequence[Sequence[int]], tokens: Tensor, mask: Tensor, pad: int):
@@ -236,7 +244,6 @@ class RolloutMaker:
         input_ids, prompt_length = join(
             prompts, out.tokens, out.response_mask, self.tokenizer.pad_token_id
         )
-        blank = torch.zeros_like(out.logp_sampler)
         batch = RolloutBatch(
             input_ids=input_ids,
             prompt_length=prompt_length,
@@ -245,10 +252,7 @@ class RolloutMaker:
             problem=torch.from_numpy(problem),
             sample=torch.from_numpy(sample),
             rewards=torch.tensor([verdict.reward for verdict in answers.verdicts]),
-            advantages=blank,
             logp_sampler=out.logp_sampler,
-            logp_old=blank,
-            logp_ref=blank,
-            entropy=blank if out.entropy is None else out.entropy,
+            entropy=out.entropy,
         )
         return batch, out.finished, answers.verdicts

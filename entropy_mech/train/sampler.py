@@ -205,7 +205,6 @@ def _as_batch(rows: Tensor) -> RolloutBatch:
     """Return token rows (B x L) as a batch whose responses are all tokens but the first."""
     tokens = rows[:, 1:]
     count = torch.arange(len(rows))
-    blank = torch.zeros(tokens.shape)
     return RolloutBatch(
         input_ids=rows,
         prompt_length=torch.ones(len(rows), dtype=torch.long),
@@ -213,12 +212,6 @@ def _as_batch(rows: Tensor) -> RolloutBatch:
         response_mask=torch.ones(tokens.shape, dtype=torch.bool),
         problem=count,
         sample=count,
-        rewards=blank[:, 0],
-        advantages=blank,
-        logp_sampler=blank,
-        logp_old=blank,
-        logp_ref=blank,
-        entropy=blank,
     )
 
 
