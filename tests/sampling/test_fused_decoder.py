@@ -122,7 +122,7 @@ def test_logits_are_the_models_own_while_rows_leave(family, kind):
 
 def test_prompts_are_passed_in_parts(monkeypatch):
     model = FAMILIES["qwen2"]()
-    monkeypatch.setattr("entropy_mech.sampling.decoders._PREFILL_TOKENS", 14)
+    monkeypatch.setattr("entropy_mech.sampling.torch_sampler._PREFILL_TOKENS", 14)
     with torch.no_grad():
         decoder = FusedDecoder(model, PROMPTS, 0)
         decoder.advance(torch.arange(5) + 20)
