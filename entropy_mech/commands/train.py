@@ -32,7 +32,7 @@ def train(
     gpu_memory_gib: Annotated[float, number("with --dry-run: of each", "GIB", above=0)] = 80.0,
 ) -> int:
     """Train one policy, or go on with it where it stopped."""
-    from entropy_mech.runs.find import existing_file
+    from entropy_mech.runs.status import existing_file
 
     chosen = load_config(existing_file(config), overrides or ())
     if dry_run:

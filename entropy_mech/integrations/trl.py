@@ -23,12 +23,13 @@ from entropy_mech.integrations.trl_config import CovGRPOConfig, GRPOTrainer
 from entropy_mech.objectives import (
     Aggregation,
     InertPenaltyWarning,
+    choose_tokens,
     clip_cov_loss,
     kl_cov_loss,
+    named_scores,
     with_entropy_bonus,
     with_reference_kl,
 )
-from entropy_mech.train.selection import choose_tokens, named_scores
 
 __all__ = ["CovGRPOConfig", "CovGRPOTrainer", "code_reward", "math_reward"]
 

@@ -33,10 +33,11 @@ from entropy_mech.errors import UserError, bad_value, unknown_name
 from entropy_mech.objectives import (
     Aggregation,
     InertPenaltyWarning,
+    choose_tokens,
     clip_cov_loss,
     kl_cov_loss,
+    named_scores,
 )
-from entropy_mech.train.selection import choose_tokens, named_scores
 
 try:
     from verl.trainer.ppo.core_algos import register_policy_loss

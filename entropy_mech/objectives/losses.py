@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -20,6 +22,7 @@ from entropy_mech.objectives.covariance import (
     token_covariance,
 )
 from entropy_mech.objectives.logprobs import at_least_float32
+from entropy_mech.random_streams import stream_key, uniforms
 
 # -- Ratios without overflow ---------------------------------------------------------------------
 # A probability ratio overflows float32 where its logarithm exceeds 88. Often nothing depends on
@@ -198,9 +201,20 @@ class PolicyBatch:
         for name, value in (("clip_low", clip_low), ("clip_high", clip_high)):
             if value < 0:
                 raise bad_value(f"loss.{name}", value, "a clip range is at least 0")
-        plain = self.surrogate()
-        held = self.ratio.clamp(1 - clip_low, 1 + clip_high) * self.minus_advantages
-        return torch.maximum(plain, held), held > plain
+        held = held_by_clip(self.ratio.detach(), -self.minus_advantages, clip_low, clip_high)
+        bounded = self.ratio.clamp(1 - clip_low, 1 + clip_high) * self.minus_advantages
+        return torch.where(held, bounded, self.surrogate()), held
+
+
+def held_by_clip(ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float) -> Tensor:
+    """Return where PPO's clip takes a token's gradient away; B x T, bool.
+
+    That is above 1 + clip_high where the advantage is positive and below 1 - clip_low where it is
+    negative. At advantage 0 there is no gradient to take: such a token is not held, as in the
+    released code, and Clip-Cov may choose it.
+    """
+    above = (advantages > 0) & (ratio > 1 + clip_high)
+    return above | ((advantages < 0) & (ratio < 1 - clip_low))
 
 
 def clamped(log_ratio: Tensor, bound: float | None) -> Tensor:
@@ -448,6 +462,54 @@ def kl_cov_loss(
     token_loss.index_put_(places, penalty_coefficient * kl, accumulate=True)
     mean = aggregation_of(aggregation, token_count)
     return policy_loss(batch, token_loss, selected_mask, mean, token_weights)
+
+
+# -- Which tokens a run chooses, on a scope of its own ------------------------------------------
+
+
+def choose_tokens(
+    loss: Any,
+    logp: Tensor,
+    logp_old: Tensor,
+    advantages: Tensor,
+    response_mask: Tensor,
+    scores: Tensor | None = None,
+) -> Tensor:
+    """Choose the method's tokens among those given, by Eq. 10 under ``logp``.
+
+    ``loss`` is a section ``clip_cov`` or ``kl_cov`` of ``entropy_mech.config.objective``;
+    ``scores`` are Clip-Cov's draw (``select_in_band``), KL-Cov draws nothing. All are B x T, the
+    result is bool.
+    """
+    covariance = token_covariance(logp, advantages, response_mask)
+    if loss.method == "kl_cov":
+        return select_largest(
+            covariance,
+            response_mask,
+            penalty_fraction=loss.penalty_fraction,
+            minimum_tokens=loss.minimum_tokens,
+        )
+    ratio = (logp - logp_old).exp()
+    return select_in_band(
+        covariance,
+        response_mask,
+        scores,
+        clip_fraction=loss.clip_fraction,
+        cov_low=loss.cov_low,
+        cov_high=loss.cov_high,
+        minimum_tokens=loss.minimum_tokens,
+        excluded=held_by_clip(ratio, advantages, loss.clip_low, loss.clip_high),
+    )
+
+
+def named_scores(problem: NDArray, sample: NDArray, tokens: Tensor, seed: int, step: int) -> Tensor:
+    """Return uniform numbers that belong to tokens, not to places; as ``tokens``, B x T, float64.
+
+    ``problem`` and ``sample`` (B, integers) name the rows.
+    """
+    keys = stream_key("clip-cov", seed, step, problem, sample)
+    positions = torch.arange(tokens.shape[1]).numpy()
+    return torch.from_numpy(uniforms(keys[:, None], positions)).to(tokens.device)
 
 
 # -- Entropy bonus (Fig. 9) and reference KL (Fig. 10) -------------------------------------------

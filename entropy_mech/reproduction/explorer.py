@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import io
-import os
 import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -82,15 +81,14 @@ class Explorer:
 
         ``out_dir`` empty: ``out/<profile>`` in the project folder, as every notebook has it.
         """
-        from entropy_mech.runs.store import project_root
+        from entropy_mech.runs.store import atomic_write, project_root
 
         folder = (Path(out_dir) if out_dir else project_root() / "out" / profile) / "figures"
         folder.mkdir(parents=True, exist_ok=True)
         drawn = isinstance(self.content, Figure)
         path = folder / (name + (".png" if drawn else ".html"))
-        temporary = folder / f"tmp-{os.getpid()}-{path.name}"
-        temporary.write_bytes(self._png() if drawn else self.content.encode())
-        os.replace(temporary, path)
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(self._png() if drawn else self.content.encode())
         return self
 
     def _moved(self, name: str, value: Any) -> None:

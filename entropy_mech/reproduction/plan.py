@@ -16,15 +16,15 @@ from entropy_mech.reproduction.targets import (
     checked_parameters,
     notebook_parameters,
 )
-from entropy_mech.runs.evaluations import group_digest
+from entropy_mech.runs.jobs import Job
 from entropy_mech.runs.launch import (
     evaluation_job_name,
     evaluation_jobs,
+    group_digest,
     run_job_name,
     training_jobs,
 )
 from entropy_mech.runs.store import Run, RunStore, read_json_if_whole
-from entropy_mech.runs.workers import Job
 
 _NOTEBOOK_S = 10.0
 

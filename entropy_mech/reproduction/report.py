@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +15,16 @@ from entropy_mech.errors import bad_value, folder_path, name_list, unknown_name,
 from entropy_mech.paper.claims import MIN_REPLICATES, NO_VERDICT, Claim, Fact
 from entropy_mech.paper.models import model_of_run
 from entropy_mech.reproduction.targets import Target, check_profile, find_target, run_config
-from entropy_mech.runs.evaluations import COLUMNS, scores
-from entropy_mech.runs.launch import ensure_runs
-from entropy_mech.runs.store import Run, default_store, environment, now, project_root, write_json
+from entropy_mech.runs.launch import COLUMNS, ensure_runs, scores
+from entropy_mech.runs.store import (
+    Run,
+    atomic_write,
+    default_store,
+    environment,
+    now,
+    project_root,
+    write_json,
+)
 
 # -- Provenance ----------------------------------------------------------------------------------
 
@@ -239,9 +245,8 @@ class Report:
         folder = self.folder / "figures"
         folder.mkdir(parents=True, exist_ok=True)
         for suffix, options in ((".svg", {}), (".png", {"dpi": 150})):
-            temporary = folder / f"tmp-{os.getpid()}-{stem}{suffix}"
-            figure.savefig(temporary, **options)
-            os.replace(temporary, folder / f"{stem}{suffix}")
+            with atomic_write(folder / f"{stem}{suffix}") as temporary:
+                figure.savefig(temporary, **options)
         if stem not in self.figures:
             self.figures.append(stem)
 
@@ -251,9 +256,8 @@ class Report:
         folder = self.folder / "tables"
         folder.mkdir(parents=True, exist_ok=True)
         for suffix, text in ((".md", table.markdown()), (".tex", table.latex())):
-            temporary = folder / f"tmp-{os.getpid()}-{stem}{suffix}"
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, folder / f"{stem}{suffix}")
+            with atomic_write(folder / f"{stem}{suffix}") as temporary:
+                temporary.write_text(text, encoding="utf-8")
         if stem not in self.tables:
             self.tables.append(stem)
         return table

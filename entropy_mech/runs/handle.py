@@ -22,12 +22,10 @@ import pandas as pd
 
 from entropy_mech.config import TrainConfig
 from entropy_mech.errors import UserError
-from entropy_mech.runs.find import find_config, find_run
-from entropy_mech.runs.jobs import ProgressLine, failure
+from entropy_mech.runs.jobs import ProgressLine, failure, start_fresh
 from entropy_mech.runs.launch import run_job
-from entropy_mech.runs.status import OPEN_VIEWS, RunStatus, pause, status_of
+from entropy_mech.runs.status import OPEN_VIEWS, RunStatus, find_config, find_run, pause, status_of
 from entropy_mech.runs.store import Run, RunStore, ask_to_stop, default_store, take_back
-from entropy_mech.runs.workers import start_fresh
 
 # -- The handle ----------------------------------------------------------------------------------
 
@@ -196,9 +194,9 @@ def handle_on(what: Any, *, store: RunStore | None = None, **options: Any) -> Ru
     """Return a handle on a run that was started before, here or elsewhere, or not at all.
 
     Args:
-        what: a handle, or what ``find.find_run`` takes.
+        what: a handle, or what ``status.find_run`` takes.
         store: where runs lie; the default store if None.
-        options: of ``find.find_run``: profile, seed.
+        options: of ``status.find_run``: profile, seed.
 
     """
     if isinstance(what, RunHandle):

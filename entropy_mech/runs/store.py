@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 import warnings
@@ -152,18 +153,48 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Replace ``path`` in one step, so that a reader never sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a name beside ``path`` for a file or folder that takes its place when the block ends.
+
+    Nobody ever sees half of it, after a kill or a lost disk neither; an error in the block leaves
+    what was there.
+    """
+    temporary = path.with_name(f"tmp-{os.getpid()}-{path.name}")
+    _remove(temporary)
     try:
-        with temporary.open("w") as file:
-            json.dump(value, file, indent=1)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        inside = [file for file in temporary.rglob("*") if file.is_file()]
+        for part in [*inside, temporary]:
+            _sync(part)
+        if temporary.is_dir():
+            _remove(path)
         os.replace(temporary, path)
+        _sync(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _sync(path: Path) -> None:
+    """Make a file's contents durable, or a folder's names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file in one step."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n")
 
 
 def _git(folder: Path, *words: str) -> str:

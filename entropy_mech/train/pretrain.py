@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from entropy_mech.config import BaseModelConfig, InstructConfig, ModelConfig, TrainConfig
 from entropy_mech.config.files import base_model_id
+from entropy_mech.config.run import TOY_POSITIONS
 from entropy_mech.problems.toy import (
     ALPHABET,
     DEFAULT_MODULUS,
@@ -26,71 +23,39 @@ from entropy_mech.problems.toy import (
 )
 from entropy_mech.problems.toy_code import CodeDemonstrations, toy_code_stream
 from entropy_mech.random_streams import generator
-from entropy_mech.runs.store import folder_lock, write_json
-from entropy_mech.train.policy import first_fit
+from entropy_mech.runs.store import atomic_write, folder_lock, write_json
+from entropy_mech.train.policy import PackedRows, pack
 
 # -- Packed supervised texts ---------------------------------------------------------------------
 
 IGNORED = -100
-_NOBODY = -1
 
 
-@dataclass(frozen=True)
-class PackedTexts:
-    """Texts in R rows of L positions; each text sees itself alone.
-
-    Attributes:
-        input_ids: R x L, ``pad_token_id`` where no text lies.
-        targets: R x L, the next token where it belongs to an answer, else ``IGNORED``.
-        position_ids: R x L, counted from 0 in each text.
-        attention_mask: R x 1 x L x L, bool, True = keep: the same text, not later.
-
-    """
-
-    input_ids: Tensor
-    targets: Tensor
-    position_ids: Tensor
-    attention_mask: Tensor
-
-
-def pack(
-    texts: Sequence[tuple[Sequence[int], Sequence[int]]], *, eos_token_id: int, pad_token_id: int
-) -> PackedTexts:
-    """Lay (prompt, answer) token lists into rows as long as the longest, first fit, longest first.
+def pack_texts(
+    texts: Sequence[tuple[Sequence[int], Sequence[int]]], *, eos_token_id: int
+) -> tuple[PackedRows, Tensor]:
+    """Pack (prompt, answer) token lists; return the rows and, R x C, what each position predicts.
 
     Position i of a text predicts its token i + 1, its last one the end; what is predicted inside
-    a prompt is no target. Padding sees padding, so that no row of attention is empty.
+    a prompt, and by nothing, is ``IGNORED``.
 
-    >>> pack([([3, 4], [5]), ([3], [6])], eos_token_id=1, pad_token_id=0).targets.tolist()
+    >>> pack_texts([([3, 4], [5]), ([3], [6])], eos_token_id=1)[1].tolist()
     [[-100, 5, 1], [6, 1, -100]]
     """
-    lengths = [len(prompt) + len(answer) for prompt, answer in texts]
-    width = max(lengths)
-    row_of, start_of = first_fit(lengths, width)
-    rows = max(row_of) + 1
-    input_ids = np.full((rows, width), pad_token_id)
-    targets = np.full((rows, width), IGNORED)
-    position_ids = np.zeros((rows, width), dtype=np.int64)
-    owner = np.full((rows, width), _NOBODY)
-    for i, (prompt, answer) in enumerate(texts):
-        row, start = row_of[i], start_of[i]
-        end = start + len(prompt) + len(answer)
-        input_ids[row, start:end] = [*prompt, *answer]
-        targets[row, start + len(prompt) - 1 : end] = [*answer, eos_token_id]
-        position_ids[row, start:end] = np.arange(end - start)
-        owner[row, start:end] = i
-    same = torch.from_numpy(owner[:, :, None] == owner[:, None, :])
-    return PackedTexts(
-        input_ids=torch.from_numpy(input_ids),
-        targets=torch.from_numpy(targets),
-        position_ids=torch.from_numpy(position_ids),
-        attention_mask=same.tril()[:, None],
-    )
+    lengths = torch.tensor([len(prompt) + len(answer) for prompt, answer in texts])
+    input_ids = torch.zeros(len(texts), int(lengths.max()), dtype=torch.long)
+    for row, (prompt, answer) in enumerate(texts):
+        input_ids[row, : lengths[row]] = torch.tensor([*prompt, *answer])
+    packed = pack(input_ids, lengths)
+    targets = torch.full_like(packed.input_ids, IGNORED)
+    for (prompt, answer), row, start in zip(texts, packed.row, packed.start, strict=True):
+        first = start + len(prompt) - 1
+        targets[row, first : first + len(answer) + 1] = torch.tensor([*answer, eos_token_id])
+    return packed, targets
 
 
 # -- Base models ---------------------------------------------------------------------------------
 
-_MAX_POSITIONS = 128
 _STATUS_EVERY = 25
 Pair = tuple[str, str]
 
@@ -131,16 +96,10 @@ def _train_and_save(folder: Path, config: TrainConfig, store: Path) -> None:
         plain = config.base.model_copy(update={"instruct": None})
         model, tokenizer = base_model(store, config.model_copy(update={"base": plain}))
         _supervise(model, tokenizer, config, config.base.instruct, status)
-    temporary = folder.with_name(f"tmp-{os.getpid()}-{folder.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
+    with atomic_write(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        os.rename(temporary, folder)
-        status.unlink(missing_ok=True)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    status.unlink(missing_ok=True)
 
 
 def _initial_model(
@@ -156,7 +115,7 @@ def _initial_model(
         num_key_value_heads=config.kv_heads,
         head_dim=config.hidden_size // config.heads,
         initializer_range=config.initializer_range,
-        max_position_embeddings=_MAX_POSITIONS,
+        max_position_embeddings=TOY_POSITIONS,
         tie_word_embeddings=True,
         attention_dropout=0.0,
         pad_token_id=tokenizer.pad_token_id,
@@ -222,10 +181,9 @@ def _mean_cross_entropy(
     Most texts are far shorter than the longest: they are packed, and only what is a target
     reaches the head.
     """
-    packed = pack(
+    packed, targets = pack_texts(
         [([ids[c] for c in prompt], [ids[c] for c in answer]) for prompt, answer in pairs],
         eos_token_id=model.config.eos_token_id,
-        pad_token_id=model.config.pad_token_id,
     )
     hidden = model.base_model(
         input_ids=packed.input_ids,
@@ -233,6 +191,6 @@ def _mean_cross_entropy(
         attention_mask=packed.attention_mask,
         use_cache=False,
     ).last_hidden_state
-    is_target = packed.targets != IGNORED
+    is_target = targets != IGNORED
     logits = model.get_output_embeddings()(hidden[is_target])
-    return torch.nn.functional.cross_entropy(logits, packed.targets[is_target])
+    return torch.nn.functional.cross_entropy(logits, targets[is_target])

@@ -139,7 +139,7 @@ def test_killed_at_three_moments_nothing_is_trained_twice(project, tmp_path):
     moments = (
         "runs/base_models/*.status.json",
         "runs/*/metrics.jsonl",
-        "out/toy/notebooks/running-*",
+        "out/toy/notebooks/tmp-*.ipynb",
     )
     for moment in moments:
         process = _start(folder, *words)

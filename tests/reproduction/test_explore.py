@@ -6,7 +6,7 @@ import pytest
 from entropy_mech.errors import UserError
 from entropy_mech.reproduction import explore, explorer
 from entropy_mech.reproduction.explore import fit_window, token_colour
-from entropy_mech.runs.find import find_config
+from entropy_mech.runs.status import find_config
 from entropy_mech.runs.store import RunStore
 
 
