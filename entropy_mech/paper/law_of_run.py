@@ -11,8 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from entropy_mech.errors import bad_value
-from entropy_mech.law.forms import FORMS, fit_form, n_first
-from entropy_mech.law.intervals import law_intervals
+from entropy_mech.law.fit import FORMS, fit_form, law_intervals, n_first
 from entropy_mech.law.report import LawForecast, LawReport, analyse_log, analyse_run
 from entropy_mech.paper import published
 from entropy_mech.paper.published import published_run
