@@ -453,7 +453,8 @@ def performance_unit(performance: np.ndarray, name: str = "") -> str:
         scaled = np.where(small, 100.0 * scores, scores)
         if np.abs(np.diff(scaled)).sum() < 0.75 * np.abs(np.diff(scores)).sum():
             mixed = f"{scores[small][0]:g} beside {scores.max():g}"
-            raise bad_value("performance", mixed, "percent mixed with fractions: give one of them")
+            fix = "percent mixed with fractions: give one of the two"
+            raise bad_value("performance", mixed, fix)
     return "percent"
 
 
