@@ -17,9 +17,9 @@ from entropy_mech.errors import UserError, bad_value
 from entropy_mech.evaluation.load import newest_policy, open_sampler
 from entropy_mech.grading import GradingPool, Verdict
 from entropy_mech.grading.alarm import ErrorAlarm
+from entropy_mech.problems import Problem
 from entropy_mech.problems.benchmarks import Protocol, load_sets
 from entropy_mech.problems.grading import grade_many
-from entropy_mech.problems.problem import Problem
 from entropy_mech.problems.tripwire import Tripwire
 from entropy_mech.random_streams import stream_key
 from entropy_mech.runs.evaluations import evaluation_folder, scored

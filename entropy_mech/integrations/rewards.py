@@ -1,4 +1,4 @@
-"""The graders as reward functions of other trainers: TRL's signature, and verl's."""
+"""The graders as reward functions with the signatures of TRL and of verl."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from entropy_mech.grading.alarm import ErrorAlarm
 from entropy_mech.grading.pool import default_pool
 from entropy_mech.grading.verdict import VERDICT_NAMES, RewardRule
 
-# TRL leaves out what nobody could judge, so that some of it does no harm.
+# TRL leaves verdicts ``error`` out of the group, so that a run can go on with some of them.
 _TRLS_LIMIT_FRACTION = 0.5
 
 

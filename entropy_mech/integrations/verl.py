@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -30,12 +29,7 @@ from torch import Tensor
 from entropy_mech.config import ClipCov, KLCov
 from entropy_mech.config.files import make_config
 from entropy_mech.errors import UserError, bad_value, unknown_name
-from entropy_mech.objectives import (
-    Aggregation,
-    InertPenaltyWarning,
-    clip_cov_loss,
-    kl_cov_loss,
-)
+from entropy_mech.objectives import Aggregation, InertPenaltyWarning, clip_cov_loss, kl_cov_loss
 from entropy_mech.train.selection import choose_tokens, named_scores
 
 try:
@@ -44,16 +38,11 @@ try:
     from verl.workers.engine_workers import ActorRolloutRefWorker, TrainingWorker
     from verl.workers.utils.padding import no_padding_2_padding
 except ImportError as error:
-    raise UserError(
-        f"verl cannot be imported ({error}); pip install 'entropy-mech[verl]'"
-    ) from error
+    fix = "pip install 'entropy-mech[verl]'"
+    raise UserError(f"verl cannot be imported ({error}); {fix}") from error
 
-LOSS_MODES = tuple(
-    f"{method}_{scope}"
-    for method in ("clip_cov", "kl_cov")
-    for scope in ("rollout_batch", "mini_batch")
-)
 _FUNCTIONS = {"clip_cov": clip_cov_loss, "kl_cov": kl_cov_loss}
+LOSS_MODES = tuple(f"{m}_{scope}" for m in _FUNCTIONS for scope in ("rollout_batch", "mini_batch"))
 _AGGREGATIONS = {
     "token-mean": "token_mean",
     "seq-mean-token-mean": "sequence_mean_token_mean",
@@ -64,7 +53,7 @@ _FIELD = "covariance_selected"
 
 @dataclass(frozen=True)
 class _Choice:
-    """What a micro-batch's loss is told: its tokens, and whether the policy has moved yet."""
+    """A micro-batch's chosen tokens, and whether this is the rollout's first update."""
 
     selected_mask: Tensor
     first_update: bool
@@ -113,12 +102,11 @@ def _policy_loss(
     choice = _CHOICE.get()
     loss = covariance_loss(config, response_mask.shape[1])
     if choice is None:
-        raise bad_value(
-            "actor.policy_loss.loss_mode",
-            config.policy_loss.loss_mode,
+        fix = (
             "nothing was chosen for this micro-batch; the worker is not CovarianceWorker: give "
-            "actor_rollout_ref.model.external_lib=entropy_mech.integrations.verl",
+            "actor_rollout_ref.model.external_lib=entropy_mech.integrations.verl"
         )
+        raise bad_value("actor.policy_loss.loss_mode", config.policy_loss.loss_mode, fix)
     counts = config.global_batch_info
     # Exactly ratio 1 on the first update, and not left to rounding: |log ratio| has its corner.
     old = log_prob.detach() if choice.first_update else old_log_prob
@@ -163,19 +151,13 @@ def with_choice(loss_fn: Callable) -> Callable:
         if _FIELD in data.keys():  # noqa: SIM118, a TensorDict is no mapping
             first = tu.get_non_tensor_data(data, "first_update", False)
             choice = _Choice(data[_FIELD], first)
-        with _told(choice):
+        before = _CHOICE.set(choice)
+        try:
             return loss_fn(model_output=model_output, data=data, dp_group=dp_group)
+        finally:
+            _CHOICE.reset(before)
 
     return loss
-
-
-@contextmanager
-def _told(choice: _Choice | None):
-    before = _CHOICE.set(choice)
-    try:
-        yield
-    finally:
-        _CHOICE.reset(before)
 
 
 class CovarianceWorker(TrainingWorker):

@@ -1,4 +1,4 @@
-"""Where each data set comes from, how its rows are read, and what is wrong with it."""
+"""Data sets: where each comes from, how its rows are read, and its known faults."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -148,26 +148,19 @@ _FIX = "give one JSON object a row"
 
 
 class _Row(dict):
-    """A row of a file that knows where it stands there, for errors."""
+    """A row of a file, with its place there for error messages."""
 
-    def __init__(self, row: dict, place: str):
-        super().__init__(row)
-        self.place = place
-
-
-def place_of(row: Mapping) -> str:
-    """Return where a row stands: file and number; "a row" where it is of no file."""
-    return getattr(row, "place", "a row")
+    place = "a row"
 
 
 def read_rows(path: Path) -> list[dict]:
     """Return a file's rows.
 
     Raises:
-        UserError: it cannot be read, or a row of it is no JSON object; with its number.
+        UserError: it cannot be read, or a row of it is not a JSON object; with its number.
 
     """
-    numbers: Iterable[int] | None = None
+    what = "row"
     try:
         if path.suffix == ".parquet":
             import pandas
@@ -176,28 +169,34 @@ def read_rows(path: Path) -> list[dict]:
         elif path.suffix == ".json":
             rows = json.loads(path.read_text(encoding="utf-8-sig"))
         else:
-            lines = path.read_text(encoding="utf-8-sig").split("\n")
-            numbers = [number for number, line in enumerate(lines, 1) if line.strip()]
-            rows = [_of_line(path, number, lines[number - 1]) for number in numbers]
+            what, lines = "line", path.read_text(encoding="utf-8-sig").split("\n")
+            numbered = [(n, line) for n, line in enumerate(lines, 1) if line.strip()]
+            rows = [_of_line(path, n, line) for n, line in numbered]
     except (ValueError, OSError, RecursionError) as error:
-        why = " ".join(str(error).split())[:300]
-        raise bad_value("data_dir", str(path), f"cannot be read ({why})") from None
+        raise bad_value("data_dir", str(path), f"cannot be read ({_short(error)})") from None
     if not isinstance(rows, list):
         raise bad_value("data_dir", str(path), _FIX)
-    what = "row" if numbers is None else "line"
-    placed = list(zip(numbers or range(1, len(rows) + 1), rows, strict=True))
-    for number, row in placed:
+    numbers = [n for n, _ in numbered] if what == "line" else range(1, len(rows) + 1)
+    placed = []
+    for number, row in zip(numbers, rows, strict=True):
         if not isinstance(row, dict):
             raise bad_value("data_dir", str(path), f"{what} {number} is no table: {_FIX}")
-    return [_Row(row, f"{path}, {what} {number}") for number, row in placed]
+        placed.append(_Row(row))
+        placed[-1].place = f"{path}, {what} {number}"
+    return placed
 
 
 def _of_line(path: Path, number: int, line: str) -> object:
     try:
         return json.loads(line)
     except (ValueError, RecursionError) as error:
-        fix = f"cannot be read: line {number} is no JSON ({' '.join(str(error).split())[:200]})"
+        fix = f"cannot be read: line {number} is no JSON ({_short(error, 200)})"
         raise bad_value("data_dir", str(path), fix) from None
+
+
+def _short(error: object, most: int = 300) -> str:
+    """Return an error's text in one line."""
+    return " ".join(str(error).split())[:most]
 
 
 # -- Reading -------------------------------------------------------------------------------------
@@ -210,7 +209,7 @@ _DAPO_WRAPPER = re.compile(
 
 @dataclass(frozen=True)
 class LoadedSet:
-    """Problems, and how they came about: ``rows`` read, how many dropped and why."""
+    """Problems, their origin, and how many ``rows`` were read and dropped, and why."""
 
     name: str
     problems: tuple[MathProblem | CodeProblem, ...]
@@ -229,9 +228,9 @@ def load(
     """Load a set: from ``data_dir`` if given (NAME.jsonl, .json or .parquet), else from the hub.
 
     A text that occurs twice is kept once; one that occurs with different answers is dropped,
-    since no policy can be right about it. Raises UserError, in one line that names both ways
-    out, if the hub cannot be reached, a file is missing or a column has changed, and one that
-    names row and column where a row has no reference.
+    since no answer is right for all of them. Raises UserError, in one line with both fixes, if the
+    hub cannot be reached, a file is missing or a column has changed; and one with row and column if
+    a row has no reference.
     """
     if data_dir is None:
         rows, origin = _from_hub(source)
@@ -274,7 +273,7 @@ def union(sets: Sequence[LoadedSet]) -> LoadedSet:
 
 
 def same_text(text: str) -> str:
-    """What two texts must share to be the same problem: words, case and spacing aside."""
+    """Return the text without differences of case and spacing, to compare problems by."""
     return " ".join(text.casefold().split())
 
 
@@ -311,7 +310,9 @@ def _is_kept(source: DataSource, row: dict) -> bool:
     )
 
 
-# -- where rows come from -----------------------------------------------------------------------
+# -- Where rows come from ------------------------------------------------------------------------
+
+
 def _from_folder(source: DataSource, folder: Path) -> tuple[list[dict], str]:
     if not folder.is_dir():
         raise bad_value("data_dir", str(folder), "no such folder; give one with the data files")
@@ -319,11 +320,9 @@ def _from_folder(source: DataSource, folder: Path) -> tuple[list[dict], str]:
         for suffix in (".jsonl", ".json", ".parquet"):
             if (path := folder / f"{name}{suffix}").exists():
                 return read_rows(path), str(path)
-    raise bad_value(
-        "data_dir", str(folder),
-        f"no {source.name}.jsonl, .json or .parquet there; add it, or leave data_dir out to load "
-        f"{source.hub_id} from the hub",
-    )  # fmt: skip
+    fix = f"add it, or leave data_dir out to load {source.hub_id} from the hub"
+    there = f"no {source.name}.jsonl, .json or .parquet there"
+    raise bad_value("data_dir", str(folder), f"{there}; {fix}")
 
 
 def _from_hub(source: DataSource) -> tuple[list[dict], str]:
@@ -344,13 +343,10 @@ def _from_hub(source: DataSource) -> tuple[list[dict], str]:
         return list(_distinct(rows)), f"{source.hub_id}@{revision}"
     except Exception as error:
         why = "the hub cannot be reached" if offline else f"{type(error).__name__}: {error}"
-        why = " ".join(why.split())[:300]
-        ways_out = (
-            "go online, or set HF_ENDPOINT to a mirror, or give --data-dir FOLDER with "
-            f"{source.name}.jsonl or .parquet"
-        )
         raise UserError(
-            f"{source.name}: {source.hub_id} cannot be loaded ({why}): {ways_out}"
+            f"{source.name}: {source.hub_id} cannot be loaded ({_short(why)}): go online, or set "
+            f"HF_ENDPOINT to a mirror, or give --data-dir FOLDER with {source.name}.jsonl or "
+            ".parquet"
         ) from error
 
 
@@ -364,7 +360,9 @@ def _distinct(rows: Iterable[dict]) -> Iterable[dict]:
             yield row
 
 
-# -- what rows mean -------------------------------------------------------------------------------
+# -- What rows mean ------------------------------------------------------------------------------
+
+
 def _column(source: DataSource, row: dict, columns: tuple[str, ...], needed: bool = True):
     for column in columns:
         value = row
@@ -376,11 +374,15 @@ def _column(source: DataSource, row: dict, columns: tuple[str, ...], needed: boo
         raise NoReference("None is no reference")
     if needed:
         raise UserError(
-            f"{source.name}: {place_of(row)} has none of the columns {', '.join(columns)} (it has "
+            f"{source.name}: {_place(row)} has none of the columns {', '.join(columns)} (it has "
             f"{', '.join(map(str, row))}): load {source.hub_id} at the revision in "
             "sources.py, or give --data-dir FOLDER with a file that has them"
         )
     return None
+
+
+def _place(row: dict) -> str:
+    return getattr(row, "place", _Row.place)
 
 
 def _has(row: dict, column: str) -> bool:
@@ -411,7 +413,7 @@ def _malformed(source: DataSource, row: dict, columns: tuple[str, ...], fix: str
     """Return the error for a value that a column cannot have: file, row, column, value, fix."""
     column = next((c for c in columns if c.partition(".")[0] in row), columns[0])
     value = row.get(column.partition(".")[0])
-    return bad_value(f"{source.name}: {place_of(row)}, column {column}", value, fix)
+    return bad_value(f"{source.name}: {_place(row)}, column {column}", value, fix)
 
 
 def _tolerance(source: DataSource, row: dict) -> float:
@@ -463,14 +465,8 @@ def _answer(source: DataSource, value) -> str:
 # -- Training sets -------------------------------------------------------------------------------
 
 TRAINING_SETS = (
-    "eurus_math",
-    "eurus_math_difficult",
-    "gsm8k",
-    "dapo_math",
-    "acecode",
-    "eurus_code",
-    "kodcode",
-)
+    "eurus_math", "eurus_math_difficult", "gsm8k", "dapo_math", "acecode", "eurus_code", "kodcode",
+)  # fmt: skip
 
 
 def load_training_set(name: str, data_dir: str | Path | None = None) -> LoadedSet:
