@@ -18,17 +18,14 @@ from entropy_mech.law.log import RunLog, read_log
 from entropy_mech.law.report import (
     LawForecast,
     LawReport,
-    ResidualDiagnostics,
     analyse_log,
     analyse_run,
     forecast_law,
     law_warnings,
-    residual_diagnostics,
 )
 
 __all__ = [
-    "FormFit", "LawFit", "LawForecast", "LawReport", "ResidualDiagnostics", "RunLog", "SizeFit",
+    "FormFit", "LawFit", "LawForecast", "LawReport", "RunLog", "SizeFit",
     "analyse_log", "analyse_run", "compare_forms", "extrapolate_largest", "fit_form", "fit_law",
     "fit_sizes", "forecast_law", "law_intervals", "law_warnings", "read_log",
-    "residual_diagnostics",
 ]  # fmt: skip

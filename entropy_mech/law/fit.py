@@ -65,14 +65,9 @@ def fit_law(entropy_nats: np.ndarray, performance: np.ndarray) -> LawFit:
     residual = scores + a * growth - b
     total = float(((scores - scores.mean()) ** 2).sum())
     unexplained = float(residual @ residual)
-    return LawFit(
-        a=a,
-        b=b,
-        ceiling=b - a,
-        rmse=float(np.sqrt(unexplained / len(residual))),
-        r2=1.0 - unexplained / total if total > 0.0 else float("nan"),
-        n_points=len(residual),
-    )
+    rmse = float(np.sqrt(unexplained / len(scores)))
+    r2 = 1.0 - unexplained / total if total > 0.0 else float("nan")
+    return LawFit(a, b, b - a, rmse, r2, n_points=len(scores))
 
 
 def straight_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, np.ndarray]:
@@ -94,29 +89,22 @@ def checked_points(
     entropy = _column("entropy_nats", entropy_nats)
     scores = _column("performance", performance)
     if len(entropy) != len(scores):
-        raise UserError(
-            f"entropy_nats has {len(entropy)} values, performance {len(scores)}: "
-            "give one performance for each entropy"
-        )
+        counts = f"entropy_nats has {len(entropy)} values, performance {len(scores)}"
+        raise UserError(f"{counts}: give one performance for each entropy")
     if len(entropy) < 3:
         raise bad_value("points", len(entropy), "give at least 3: two always lie on the law")
     if entropy.min() < -_ROUNDING_NATS:
         why = "all are negative: are these -H?" if entropy.max() < 0.0 else "-H, or of a density?"
-        raise bad_value(
-            "entropy_nats", float(entropy.min()), f"give entropies of at least 0 nats ({why})"
-        )
+        fix = f"give entropies of at least 0 nats ({why})"
+        raise bad_value("entropy_nats", float(entropy.min()), fix)
     entropy = np.maximum(entropy, 0.0)
     if entropy.max() > _LARGEST_ENTROPY_NATS:
-        raise bad_value(
-            "entropy_nats",
-            float(entropy.max()),
-            "give token entropies in nats (is this a sum over tokens, or a perplexity?)",
-        )
+        fix = "give token entropies in nats (is this a sum over tokens, or a perplexity?)"
+        raise bad_value("entropy_nats", float(entropy.max()), fix)
     if np.ptp(entropy) <= _rounding(entropy):
-        within = "everywhere" if np.ptp(entropy) == 0.0 else "everywhere within rounding"
-        raise bad_value(
-            "entropy_nats", f"{entropy[0]:.6g} {within}", "give a run in which entropy moves"
-        )
+        where = "everywhere" if np.ptp(entropy) == 0.0 else "everywhere within rounding"
+        value = f"{entropy[0]:.6g} {where}"
+        raise bad_value("entropy_nats", value, "give a run in which entropy moves")
     return entropy, scores
 
 
@@ -144,9 +132,8 @@ def _column(field: str, values: np.ndarray) -> np.ndarray:
         raise bad_value(f"{field}.shape", column.shape, "give one column, (n,)")
     bad = np.nonzero(~np.isfinite(column))[0]
     if len(bad):
-        raise bad_value(
-            f"{field}[{bad[0]}]", float(column[bad[0]]), "drop the points without a finite value"
-        )
+        where, value = f"{field}[{bad[0]}]", float(column[bad[0]])
+        raise bad_value(where, value, "drop the points without a finite value")
     return column
 
 

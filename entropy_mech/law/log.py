@@ -122,13 +122,13 @@ def read_log(
         entropy_name,
         performance_name,
         on_training_data,
-        steps.name,
-        dialect.name,
-        table.columns[performance_name].percent,
-        control_in(numbers, _settings(path)),
-        every_step,
-        _doubts(entropy_name, kind, export),
-        remarks + table.notes,
+        step_column=steps.name,
+        dialect=dialect.name,
+        percent=table.columns[performance_name].percent,
+        controlled=control_in(numbers, _settings(path)),
+        every_step=every_step,
+        warnings=_doubts(entropy_name, kind, export),
+        notes=remarks + table.notes,
     )
 
 
@@ -200,10 +200,8 @@ def _only(table: Table, names: list[str], kind: str) -> str:
         columns = f"columns: {listed(list(table.columns))}"
         raise UserError(f"no {kind} column found: name it with --{kind} COL ({columns})")
     if len(names) > 1:
-        raise UserError(
-            f"{len(names)} columns could be the {kind} ({listed(names, 4)}): "
-            f"name one with --{kind} COL"
-        )
+        columns = f"{len(names)} columns could be the {kind} ({listed(names, 4)})"
+        raise UserError(f"{columns}: name one with --{kind} COL")
     return names[0]
 
 
@@ -272,9 +270,8 @@ def _doubts(entropy: str, kind: str, export: str) -> list[str]:
     if kind == "unknown" and (doubt := entropy_doubt(entropy)):
         doubts.append(f"{entropy!r}: by its name {doubt}")
     if export.startswith("Group: "):
-        doubts.append(
-            f"{export!r} is a mean over runs, and means of runs on one curve are not on it"
-        )
+        why = "is a mean over runs, and means of runs on one curve are not on it"
+        doubts.append(f"{export!r} {why}")
     return doubts
 
 

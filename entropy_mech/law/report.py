@@ -109,49 +109,17 @@ def _collapses(performance: np.ndarray) -> bool:
     return means[-1] < 0.5 * max(means)
 
 
-# -- Diagnostics and warnings --------------------------------------------------------------------
+# -- Warnings ------------------------------------------------------------------------------------
 
 _FEW_POINTS = 12
 _NARROW = 0.05  # range of exp(H): on it a = 0.2 moves performance by one point
 _GAIN = 4.0  # AICc of another form, beyond which it is clearly the better
 
 
-@dataclass(frozen=True)
-class ResidualDiagnostics:
-    """What is left after the fit, in training order.
-
-    ``lag1_autocorrelation`` of the residuals; ``effective_points`` is n (1 - r) / (1 + r), how many
-    independent points carry as much; ``mean_residual_high``, ``_middle``, ``_low`` are means over
-    the thirds of the points by entropy, in the unit of the performance: a pattern such as
-    -, +, - means that the curve has another shape.
-    """
-
-    lag1_autocorrelation: float
-    effective_points: float
-    mean_residual_high: float
-    mean_residual_middle: float
-    mean_residual_low: float
-
-
-def residual_diagnostics(
-    entropy_nats: np.ndarray, performance: np.ndarray, fit: LawFit | None = None
-) -> ResidualDiagnostics:
-    """Return the diagnostics of ``fit`` (least squares if None) on points in training order.
-
-    >>> entropy = np.array([1.2, 0.9, 0.7, 0.5, 0.3, 0.1])
-    >>> d = residual_diagnostics(entropy, 1 - 0.2 * entropy)  # a line is not the law
-    >>> d.mean_residual_high > 0, d.mean_residual_middle < 0, d.mean_residual_low > 0
-    (True, True, True)
-    """
-    entropy, scores = checked_points(entropy_nats, performance)
-    fit = fit or fit_law(entropy, scores)
-    residual = scores - fit.predict(entropy)
+def lag1_autocorrelation(residual: np.ndarray) -> float:
+    """Return the correlation of neighbouring residuals in training order; 0 where all are 0."""
     total = residual @ residual
-    lag1 = float(residual[1:] @ residual[:-1] / total) if total > 0.0 else 0.0
-    thirds = np.array_split(residual[np.argsort(-entropy, kind="stable")], 3)
-    high, middle, low = (float(third.mean()) for third in thirds)
-    effective = len(scores) * (1.0 - lag1) / (1.0 + lag1) if lag1 > 0.0 else float(len(scores))
-    return ResidualDiagnostics(lag1, max(effective, 1.0), high, middle, low)
+    return float(residual[1:] @ residual[:-1] / total) if total > 0.0 else 0.0
 
 
 def law_warnings(
@@ -172,31 +140,24 @@ def law_warnings(
     fit, warnings = fit_law(entropy, scores), []
     growth, n = np.exp(entropy), len(scores)
     if not course.is_law:
-        warnings.append(
-            f"{course.sentence}: no curve through such points is the law, which is about entropy "
-            "that is spent"
-        )
+        why = "no curve through such points is the law, which is about entropy that is spent"
+        warnings.append(f"{course.sentence}: {why}")
     if n < _FEW_POINTS:
         warnings.append(f"only {n} points: intervals and forecasts mean little below {_FEW_POINTS}")
+    low, high = entropy.min(), entropy.max()
     if np.ptp(growth) < _NARROW:
-        warnings.append(
-            f"entropy moves only from {entropy.min():.3g} to {entropy.max():.3g} nats: too narrow "
-            "a range to tell a from b"
-        )
+        moves = f"entropy moves only from {low:.3g} to {high:.3g} nats"
+        warnings.append(f"{moves}: too narrow a range to tell a from b")
     if fit.a <= 0.0:
         warnings.append("a is negative: performance fell as entropy fell, the law does not hold")
     elif fit.r2 < 0.8:
         warnings.append(f"R^2 is {fit.r2:.2f}: the law explains little of this run")
-    if course.is_law and entropy.min() > 0.5 * entropy.max():
-        warnings.append(
-            f"the lowest entropy is {entropy.min():.3g} nats: the ceiling (at 0) is far off"
-        )
-    if forms is not None and forms["delta_aicc_ar1"]["exponential"] > _GAIN:
-        gain = forms["delta_aicc_ar1"]
-        warnings.append(
-            f"the form {gain.idxmin()} fits better (AICc by {gain['exponential']:.0f}, "
-            "autocorrelation allowed for)"
-        )
+    if course.is_law and low > 0.5 * high:
+        warnings.append(f"the lowest entropy is {low:.3g} nats: the ceiling (at 0) is far off")
+    gain = {"exponential": 0.0} if forms is None else forms["delta_aicc_ar1"]
+    if gain["exponential"] > _GAIN:
+        by = f"AICc by {gain['exponential']:.0f}, autocorrelation allowed for"
+        warnings.append(f"the form {gain.idxmin()} fits better ({by})")
     return warnings
 
 
@@ -262,16 +223,16 @@ class LawReport:
     """The law on one run. ``points``: step, entropy_nats, performance, in training order.
 
     ``intervals`` is ``law_intervals`` with rows ``law`` at lower entropies, None below five points;
-    ``forms`` is ``compare_forms``, likewise; ``unit`` is fraction, percent or reward. ``course`` is
-    what entropy did: unless it was spent, the fit is a curve and not the law. ``read`` says what
-    was taken from a log.
+    ``forms`` is ``compare_forms``, None below eight; ``autocorrelation`` is that of neighbouring
+    residuals; ``unit`` is fraction, percent or reward. ``course`` is what entropy did: unless it
+    was spent, the fit is a curve and not the law. ``read`` says what was taken from a log.
     """
 
     points: pd.DataFrame
     fit: LawFit
     intervals: pd.DataFrame | None
     forms: pd.DataFrame | None
-    diagnostics: ResidualDiagnostics
+    autocorrelation: float
     warnings: list[str]
     unit: str
     course: Course
@@ -283,10 +244,8 @@ class LawReport:
         lines = [f"warning: {warning}" for warning in self.warnings] + self.read
         way = f"{entropy.iloc[0]:.3g} -> {entropy.iloc[-1]:.3g} nats"
         lines += [f"{fit.n_points} points, entropy {way}; performance in {_UNITS[self.unit]}"]
-        measures = (
-            f"R^2 {fit.r2:.3f}, RMSE {fit.rmse:.3g}, residual autocorrelation "
-            f"{self.diagnostics.lag1_autocorrelation:.2f}"
-        )
+        lag1 = f"residual autocorrelation {self.autocorrelation:.2f}"
+        measures = f"R^2 {fit.r2:.3f}, RMSE {fit.rmse:.3g}, {lag1}"
         if not self.course.is_law:
             lines += [f"not the law, only least squares: a {fit.a:.4g}, b {fit.b:.4g}; {measures}"]
             return "\n".join(lines)
@@ -378,12 +337,13 @@ def analyse_run(
     best = {"fraction": 1.0, "percent": 100.0, "reward": np.inf}[unit]
     if course.is_law and intervals is not None and intervals.loc[2, "high"] > best:
         warnings.append(f"the interval of the ceiling reaches beyond {best:g}, which cannot be")
+    fit = fit_law(entropy, scores)
     return LawReport(
         points=pd.DataFrame({"step": step, "entropy_nats": entropy, "performance": scores}),
-        fit=fit_law(entropy, scores),
+        fit=fit,
         intervals=intervals,
         forms=forms,
-        diagnostics=residual_diagnostics(entropy, scores),
+        autocorrelation=lag1_autocorrelation(scores - fit.predict(entropy)),
         warnings=warnings,
         unit=unit,
         course=course,
@@ -415,10 +375,8 @@ def analyse_log(
     )
     report.warnings.extend(log.warnings)
     if log.on_training_data:
-        report.warnings.append(
-            f"{log.performance_column!r} is measured on training prompts: the paper's law is about "
-            "held-out accuracy"
-        )
+        why = "is measured on training prompts: the paper's law is about held-out accuracy"
+        report.warnings.append(f"{log.performance_column!r} {why}")
     report.read[:0] = [log.columns_taken(), *(f"note: {note}" for note in log.notes)]
     return report, log
 

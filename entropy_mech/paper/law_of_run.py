@@ -65,7 +65,7 @@ def residuals_of_run(report: LawReport, ax: Axes) -> Axes:
     points = report.points
     residual = points["performance"] - report.fit.predict(points["entropy_nats"])
     ax.axhline(0.0, color="0.6", lw=1)
-    lag1 = report.diagnostics.lag1_autocorrelation
+    lag1 = report.autocorrelation
     ax.plot(points["step"], residual, marker="o", ms=3, lw=0.8,
             label=f"lag-1 autocorrelation {lag1:.2f}")  # fmt: skip
     against = "law" if report.course.is_law else "curve"
