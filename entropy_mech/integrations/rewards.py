@@ -52,9 +52,9 @@ def code_reward(
 ) -> Callable:
     """Return a reward function for TRL: programs run against unit tests, in a sandbox.
 
-    The function gives a float a completion, and None where the grader could not judge (verdict
-    ``error``: no reference, tests that make no sense, a sandbox that failed), which TRL leaves out
-    of the group. The share of each verdict is logged as ``verdict/NAME``.
+    The function returns a float for each completion, and None where it could not be graded (verdict
+    ``error``: no reference, malformed tests, a sandbox that failed), which TRL leaves out of the
+    group. The share of each verdict is logged as ``verdict/NAME``.
 
     Args:
         column: the data set's column with the tests, in a form that ``grade_code`` knows.
@@ -98,7 +98,7 @@ def _reward_function(
 
 
 def _text(completion: str | list[dict]) -> str:
-    """Return what the policy wrote: the text, or its last message in a conversation."""
+    """Return the completion's text: itself, or the last message of a conversation."""
     return completion if isinstance(completion, str) else completion[-1]["content"]
 
 

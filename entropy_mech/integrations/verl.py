@@ -7,11 +7,11 @@ Give verl this module and the name of a loss; the settings are verl's own::
     actor_rollout_ref.actor.policy_loss.kl_cov_ratio=2e-3
     actor_rollout_ref.actor.policy_loss.ppo_kl_coef=1.0
 
-verl's registry alone cannot do this. A registered loss is called with the tensors of one
-micro-batch and knows nothing of the others; so verl's own ``clip_cov`` and ``kl_cov`` choose inside
-each micro-batch. Here the worker that trains, which has its share of the rollout before it is
-split, chooses tokens among those of all workers; the choice travels with the rows, and the
-registered loss finds its micro-batch's part. Without that worker the losses refuse to run.
+A loss in verl's registry is not enough: it is called with the tensors of one micro-batch only, so
+verl's own ``clip_cov`` and ``kl_cov`` choose inside each micro-batch. Here the training worker,
+which has its share of the rollout before it is split, chooses tokens among those of all workers;
+the choice is stored as a column of the batch, and the registered loss reads its micro-batch's rows.
+Without that worker the losses refuse to run.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ for _mode in LOSS_MODES:
 
 
 def with_choice(loss_fn: Callable) -> Callable:
-    """Return verl's ``ppo_loss`` so that the registered loss finds the micro-batch's tokens."""
+    """Wrap verl's ``ppo_loss`` so that the registered loss gets the micro-batch's chosen tokens."""
 
     def loss(model_output, data, dp_group=None):
         choice = None
@@ -161,10 +161,10 @@ def with_choice(loss_fn: Callable) -> Callable:
 
 
 class CovarianceWorker(TrainingWorker):
-    """verl's TrainingWorker, which chooses tokens before it splits what it trains on.
+    """verl's TrainingWorker, which chooses tokens before the batch is split.
 
-    With other losses it does nothing of its own. A mini-batch's scope costs a forward pass over
-    it, since its log-probabilities are the current policy's; the rollout's costs nothing.
+    With other losses it is unchanged. The scope mini_batch costs a forward pass over each
+    mini-batch, for the current policy's log-probabilities; rollout_batch costs nothing.
     """
 
     covariance = None

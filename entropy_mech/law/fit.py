@@ -85,7 +85,7 @@ def straight_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, np.ndarra
 def checked_points(
     entropy_nats: np.ndarray, performance: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return both columns as float64 ``(n,)``, or raise the one line that says what is wrong."""
+    """Return both columns as float64 ``(n,)``; raise ``UserError`` if no law can be fitted."""
     entropy = _column("entropy_nats", entropy_nats)
     scores = _column("performance", performance)
     if len(entropy) != len(scores):
@@ -109,7 +109,7 @@ def checked_points(
 
 
 def _rounding(entropy: np.ndarray) -> float:
-    """Return by how much entropies may differ that are the same number, rounded.
+    """Return the largest difference between entropies that rounding alone can explain.
 
     1e-5 of the largest, at least 1e-5 (sums in single precision); one unit of the last decimal,
     where all are written with two to five; 2^-7 of it where there are but two values (bfloat16).
@@ -421,7 +421,7 @@ class NoiseModels(NamedTuple):
 
 def noise_models(weight_of_share: dict[float, float]) -> NoiseModels:
     """Return all correlations with each share of independent noise, whose prior weight is given."""
-    # A share beside phi near 0 or below would be white noise once more.
+    # With phi near 0 or below, a share of independent noise would be white noise once more.
     grids = [_PHI if share == 0.0 else _PHI[_PHI > 0.2] for share in weight_of_share]
     sizes, phi = [len(grid) for grid in grids], np.concatenate(grids)
     log_weight = np.log(np.repeat(list(weight_of_share.values()), sizes))
@@ -430,8 +430,8 @@ def noise_models(weight_of_share: dict[float, float]) -> NoiseModels:
     return NoiseModels(phi, np.repeat(list(weight_of_share), sizes), log_prior)
 
 
-# No independent noise is the likeliest, or runs of white noise would get intervals made for a
-# hidden wander.
+# No independent noise gets the largest weight; otherwise runs of white noise would get the wide
+# intervals of a hidden wander.
 DRIFT = noise_models({0.0: 1.0, 0.3: 0.15, 0.6: 0.15})
 
 

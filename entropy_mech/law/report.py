@@ -21,7 +21,7 @@ from entropy_mech.law.fit import (
 from entropy_mech.law.log import RunLog, read_log
 
 # -- What entropy did ----------------------------------------------------------------------------
-# The law is about entropy that is spent, and about no other.
+# The law describes runs that spend their entropy, and no others.
 
 _SPENT = 0.7  # of the start: a run that spent its entropy ends below
 
@@ -125,7 +125,7 @@ def lag1_autocorrelation(residual: np.ndarray) -> float:
 def law_warnings(
     entropy_nats: np.ndarray, performance: np.ndarray, forms=None, course: Course | None = None
 ) -> list[str]:
-    """Return, a sentence each, why the law may not hold for this run; empty if nothing is wrong.
+    """Return the reasons why the law may not hold for this run, a sentence each.
 
     Points in training order; ``forms`` is ``compare_forms`` of the same points, if made already,
     ``course`` is ``course_of`` the run, and comes first unless entropy is spent. Then: few points,
@@ -187,8 +187,8 @@ def forecast_law(
 ) -> LawForecast:
     """Fit the law on the first ``fraction`` of the points and forecast performance at the rest.
 
-    The forecast is given the entropies that the rest reached: the law says what performance they
-    buy, not when they come. Points in training order; at least 4 are fitted, at least 1 forecast.
+    The forecast uses the entropies that the rest reached: the law predicts the performance at an
+    entropy, not when that entropy is reached. Points in training order; at least 4 are fitted, at least 1 forecast.
 
     >>> entropy = np.linspace(1.0, 0.1, 20)
     >>> forecast = forecast_law(entropy, 0.9 - 0.2 * np.exp(entropy), fraction=0.25)
@@ -239,7 +239,7 @@ class LawReport:
     read: list[str] = field(default_factory=list)
 
     def text(self) -> str:
-        """Return the report as a few lines for a terminal, what speaks against it first."""
+        """Return the report as a few lines for a terminal, warnings first."""
         fit, entropy = self.fit, self.points["entropy_nats"]
         lines = [f"warning: {warning}" for warning in self.warnings] + self.read
         way = f"{entropy.iloc[0]:.3g} -> {entropy.iloc[-1]:.3g} nats"
@@ -302,7 +302,7 @@ def analyse_run(
     performance_name: str = "",
     course: Course | None = None,
 ) -> LawReport:
-    """Fit the law to one run and say how far it can be trusted.
+    """Fit the law to one run, with intervals, rival forms and warnings.
 
     Points in training order. ``at_entropy_nats`` are entropies to forecast at; by default a half, a
     quarter and a tenth of the lowest reached. ``performance_name`` helps ``performance_unit``;

@@ -148,12 +148,12 @@ _FIX = "give one JSON object a row"
 
 
 class _Row(dict):
-    """A row of a file, with its place there for error messages."""
+    """A row of a data set, with its place in a file for error messages."""
 
     place = "a row"
 
 
-def read_rows(path: Path) -> list[dict]:
+def read_rows(path: Path) -> list[_Row]:
     """Return a file's rows.
 
     Raises:
@@ -247,7 +247,7 @@ def load(
         try:
             problems.append(_problem(source, row, number, tolerances or {}))
         except NoReference as none:
-            column = next(c for c in source.answer if _has(row, c))
+            column = next(c for c in source.answer if _value(row, c) is not _MISSING)
             raise UserError(
                 f"{source.name}: {origin}, row {place}, column {column}: {none}; "
                 "give it one, or leave the row out"
@@ -313,7 +313,7 @@ def _is_kept(source: DataSource, row: dict) -> bool:
 # -- Where rows come from ------------------------------------------------------------------------
 
 
-def _from_folder(source: DataSource, folder: Path) -> tuple[list[dict], str]:
+def _from_folder(source: DataSource, folder: Path) -> tuple[list[_Row], str]:
     if not folder.is_dir():
         raise bad_value("data_dir", str(folder), "no such folder; give one with the data files")
     for name in (source.name, *source.files):
@@ -325,7 +325,7 @@ def _from_folder(source: DataSource, folder: Path) -> tuple[list[dict], str]:
     raise bad_value("data_dir", str(folder), f"{there}; {fix}")
 
 
-def _from_hub(source: DataSource) -> tuple[list[dict], str]:
+def _from_hub(source: DataSource) -> tuple[list[_Row], str]:
     """Rows from the hub, or from the local cache of an earlier download."""
     import datasets
 
@@ -340,7 +340,7 @@ def _from_hub(source: DataSource) -> tuple[list[dict], str]:
             rows = datasets.load_dataset(
                 source.hub_id, source.config, split=source.split, revision=revision
             )
-        return list(_distinct(rows)), f"{source.hub_id}@{revision}"
+        return list(map(_Row, _distinct(rows))), f"{source.hub_id}@{revision}"
     except Exception as error:
         why = "the hub cannot be reached" if offline else f"{type(error).__name__}: {error}"
         raise UserError(
@@ -363,35 +363,34 @@ def _distinct(rows: Iterable[dict]) -> Iterable[dict]:
 # -- What rows mean ------------------------------------------------------------------------------
 
 
-def _column(source: DataSource, row: dict, columns: tuple[str, ...], needed: bool = True):
-    for column in columns:
-        value = row
-        for part in column.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        if value is not None:
-            return value
-    if needed and columns == source.answer and any(_has(row, column) for column in columns):
+_MISSING = object()
+
+
+def _value(row: object, column: str) -> object:
+    """Return what a row has in a column, where a dot goes into a nested value; or _MISSING."""
+    for part in column.split("."):
+        if not isinstance(row, dict) or part not in row:
+            return _MISSING
+        row = row[part]
+    return row
+
+
+def _column(source: DataSource, row: _Row, columns: tuple[str, ...], needed: bool = True):
+    """Return the first value among the columns that is not None."""
+    values = [v for column in columns if (v := _value(row, column)) is not _MISSING]
+    found = next((value for value in values if value is not None), None)
+    if found is not None or not needed:
+        return found
+    if values and columns == source.answer:
         raise NoReference("None is no reference")
-    if needed:
-        raise UserError(
-            f"{source.name}: {_place(row)} has none of the columns {', '.join(columns)} (it has "
-            f"{', '.join(map(str, row))}): load {source.hub_id} at the revision in "
-            "sources.py, or give --data-dir FOLDER with a file that has them"
-        )
-    return None
+    raise UserError(
+        f"{source.name}: {row.place} has none of the columns {', '.join(columns)} (it has "
+        f"{', '.join(map(str, row))}): load {source.hub_id} at the revision in "
+        "sources.py, or give --data-dir FOLDER with a file that has them"
+    )
 
 
-def _place(row: dict) -> str:
-    return getattr(row, "place", _Row.place)
-
-
-def _has(row: dict, column: str) -> bool:
-    """Whether a row has a column, whatever is in it; a dot goes into a nested value."""
-    name, _, rest = column.partition(".")
-    return name in row and (not rest or (isinstance(row[name], dict) and _has(row[name], rest)))
-
-
-def _text(source: DataSource, row: dict) -> str:
+def _text(source: DataSource, row: _Row) -> str:
     value = _column(source, row, source.text)
     if not isinstance(value, str):  # a list of messages; the last one is the user's
         value = _last_message(value)
@@ -409,14 +408,14 @@ def _last_message(messages: object) -> object:
     return last.get("content") if isinstance(last, dict) else None
 
 
-def _malformed(source: DataSource, row: dict, columns: tuple[str, ...], fix: str) -> UserError:
+def _malformed(source: DataSource, row: _Row, columns: tuple[str, ...], fix: str) -> UserError:
     """Return the error for a value that a column cannot have: file, row, column, value, fix."""
     column = next((c for c in columns if c.partition(".")[0] in row), columns[0])
     value = row.get(column.partition(".")[0])
-    return bad_value(f"{source.name}: {_place(row)}, column {column}", value, fix)
+    return bad_value(f"{source.name}: {row.place}, column {column}", value, fix)
 
 
-def _tolerance(source: DataSource, row: dict) -> float:
+def _tolerance(source: DataSource, row: _Row) -> float:
     """Return how far an answer may be from a measured reference; 0 where nothing is said."""
     said = row.get("error")
     if said is None or said == "" or said != said:  # NaN is how pandas says that nothing is there
@@ -430,7 +429,7 @@ def _tolerance(source: DataSource, row: dict) -> float:
     return tolerance
 
 
-def _problem(source: DataSource, row: dict, number: int, tolerances: dict):
+def _problem(source: DataSource, row: _Row, number: int, tolerances: dict):
     # OlympiadBench's own ids are numbers; AMC's repeat, so that the row number is safer.
     name = str(row.get("id") if isinstance(row.get("id"), str) else f"{source.name}-{number}")
     level = str(_column(source, row, source.level, needed=False) or "")

@@ -44,14 +44,19 @@ def character_tokenizer(alphabet: str) -> PreTrainedTokenizerFast:
 
 # The characters of toy maths and toy code.
 ALPHABET = "0123456789+-*=;()fx"
-# One problem text in five is held out, by a hash of the text alone: whatever the seed or the
-# size asked for, a held-out problem is never a training problem.
-_HELD_OUT_ONE_IN = 5
 DEFAULT_MODULUS = 10
 _FEW_TEXTS = 10_000
 _DRAWN_TOGETHER = 256
 _ANSWER = re.compile(r"\((\d)\)")
 OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+
+
+def is_held_out(prompt: str) -> bool:
+    """Return whether a problem is for validation: one in five, by a hash of its text alone.
+
+    So whatever the seed or the size, a held-out problem is never a training problem.
+    """
+    return zlib.crc32(prompt.encode()) % 5 == 0
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ class ToyProblem:
     @cached_property
     def held_out(self) -> bool:
         """Whether this text belongs to validation, whatever the seed."""
-        return zlib.crc32(self.prompt.encode()) % _HELD_OUT_ONE_IN == 0
+        return is_held_out(self.prompt)
 
     def grade(self, response: str) -> Verdict:
         """Grade the last ``(digit)``; the steps before it do not count (section 2.1)."""

@@ -13,14 +13,13 @@ import numpy as np
 
 from entropy_mech.errors import unknown_name
 from entropy_mech.grading import Verdict, default_pool
-from entropy_mech.problems.toy import ALPHABET, cumulative_shares
+from entropy_mech.problems.toy import ALPHABET, cumulative_shares, is_held_out
 from entropy_mech.random_streams import generator
 
 # What the hidden function is: how it is drawn, and its Python text.
 FAMILIES = {"shift": "x+{b}", "scale": "{a}*x", "affine": "{a}*x+{b}"}
 _LARGEST_CONSTANT = 9
 _POINTS = range(10)
-_HELD_OUT_ONE_IN = 5
 _PROGRAMS_TOGETHER = 256
 # An expression of a few characters at ten points takes microseconds, unless it never ends.
 _TIMEOUT_S = 2.0
@@ -72,7 +71,7 @@ class ToyCodeProblem:
     @property
     def held_out(self) -> bool:
         """Whether this prompt is for evaluation: a hash of its text, whatever the seed."""
-        return zlib.crc32(self.prompt.encode()) % _HELD_OUT_ONE_IN == 0
+        return is_held_out(self.prompt)
 
     @property
     def outputs(self) -> list[int]:

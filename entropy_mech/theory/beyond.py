@@ -266,8 +266,8 @@ def enumerate_steps(
 ) -> SampledStep:
     """Return the exact moments, by enumerating every group with its multinomial probability.
 
-    ``logits`` and ``rewards`` are ``(A,)``. The C(A + K - 1, K) groups must be at most 200,000;
-    ``simulate_steps`` serves beyond. ``std_ddof`` is 0 for the population standard deviation, 1 for
+    ``logits`` and ``rewards`` are ``(A,)``. There may be at most 200,000 groups, C(A + K - 1, K);
+    with more use ``simulate_steps``. ``std_ddof`` is 0 for the population standard deviation, 1 for
     the sample one that trainers use. Raises ``UserError`` for an unknown estimator or a group of 1.
 
     >>> step = enumerate_steps([0.0, 0.0], [1.0, 0.0], 1.0, estimator="grpo", group_size=2)
@@ -339,7 +339,7 @@ def group_scale(success_probability: float, group_size: int, *, std_ddof: int = 
 
 
 class _SampledUpdate:
-    """One state's policy, rewards and estimator, checked; the step of any group drawn from it."""
+    """The sampled step at one state: its policy, rewards and estimator, all checked."""
 
     def __init__(self, logits, rewards, eta, estimator, group_size, baseline, std_ddof):
         self.logits, self.eta, self.estimator = logits, eta, estimator

@@ -29,7 +29,7 @@ LOGIT_DISTRIBUTIONS = {
     "uniform": lambda stream, n: stream.uniform(-np.sqrt(3.0), np.sqrt(3.0), n),
     "laplace": lambda stream, n: stream.laplace(scale=np.sqrt(0.5), size=n),
 }
-# Two decades where both laws are clean. Below about 1e-4 the third-order error of a flat policy
+# Two decades in which both slopes are clean. Below about 1e-4 the third-order error of a flat policy
 # of 1,000 actions (its steps are eta / 1,000) nears 1e-16 of the first-order term, the rounding of
 # the exact change; above about 0.3 the next power of eta is no longer small and bends the line.
 DEFAULT_ETAS = tuple(np.logspace(-3.0, -1.0, 7).tolist())
@@ -62,7 +62,7 @@ def verify_lemma1(
     Returns one row a policy and eta: policy, actions, entropy_nats, eta, exact, first_order,
     second_order (nats), first_order_bound and second_order_bound (``remainder_bound``),
     first_order_error and second_order_error (absolute). ``error_slopes`` and
-    ``bound_violations`` sum it up. Raises ``UserError`` for a value out of range.
+    ``bound_violations`` summarise it. Raises ``UserError`` for a value out of range.
 
     >>> frame = verify_lemma1(policies=3, actions=(2, 5))
     >>> len(frame), bool(frame.first_order_error.gt(frame.second_order_error).all())
