@@ -188,7 +188,8 @@ def forecast_law(
     """Fit the law on the first ``fraction`` of the points and forecast performance at the rest.
 
     The forecast uses the entropies that the rest reached: the law predicts the performance at an
-    entropy, not when that entropy is reached. Points in training order; at least 4 are fitted, at least 1 forecast.
+    entropy, not when that entropy is reached. Points in training order; at least 4 are fitted, at
+    least 1 forecast.
 
     >>> entropy = np.linspace(1.0, 0.1, 20)
     >>> forecast = forecast_law(entropy, 0.9 - 0.2 * np.exp(entropy), fraction=0.25)
