@@ -143,6 +143,9 @@ class Aggregation:
         return max(int(torch.count_nonzero(response_mask)), 1)
 
 
+TOKEN_MEAN = Aggregation()
+
+
 # -- What all policy losses share ----------------------------------------------------------------
 
 
@@ -209,20 +212,11 @@ def clamped(log_ratio: Tensor, bound: float | None) -> Tensor:
     return log_ratio.clamp(-bound, bound)
 
 
-def aggregation_of(aggregation: Aggregation | None, token_count: int | None) -> Aggregation:
-    """Return ``aggregation``, or the token mean over ``token_count`` where it is None."""
-    if aggregation is None:
-        return Aggregation(token_count=token_count)
-    if token_count is not None:
-        raise ValueError("give token_count in the aggregation, or alone")
-    return aggregation
-
-
 def policy_loss(
     batch: PolicyBatch,
     token_loss: Tensor,
     selected_mask: Tensor,
-    mean: Aggregation,
+    aggregation: Aggregation,
     token_weights: Tensor | None,
     *,
     dropped: Tensor | None = None,
@@ -236,9 +230,8 @@ def policy_loss(
     if token_weights is not None:
         check_shapes(mask, token_weights=token_weights)
         token_loss = token_loss * torch.where(mask, token_weights.detach(), 1.0)
-    if mean.token_count is None:
-        mean = replace(mean, token_count=mean.tokens(mask))
-    tokens = mean.token_count
+    tokens = aggregation.tokens(mask)
+    aggregation = replace(aggregation, token_count=tokens)
 
     def share(chosen: Tensor) -> Tensor:
         return torch.count_nonzero(chosen & mask).to(ratio.dtype) / tokens
@@ -254,7 +247,7 @@ def policy_loss(
     }
     if clipped is not None:
         metrics["ppo_clipped_fraction"] = share(clipped)
-    return PolicyLoss(mean(token_loss, mask, dropped), selected_mask, metrics)
+    return PolicyLoss(aggregation(token_loss, mask, dropped), selected_mask, metrics)
 
 
 # -- The losses ----------------------------------------------------------------------------------
@@ -273,8 +266,7 @@ def policy_gradient_loss(
     response_mask: Tensor,  # B x T
     *,
     log_ratio_clamp: float | None = None,
-    token_count: int | None = None,
-    aggregation: Aggregation | None = None,
+    aggregation: Aggregation = TOKEN_MEAN,
     token_weights: Tensor | None = None,  # B x T
 ) -> PolicyLoss:
     """-A log pi, the on-policy gradient without a surrogate (Eq. 2; used for Fig. 8).
@@ -283,8 +275,7 @@ def policy_gradient_loss(
     """
     batch = PolicyBatch(logp_new, logp_old, advantages, response_mask, log_ratio_clamp)
     none = torch.zeros_like(response_mask)
-    mean = aggregation_of(aggregation, token_count)
-    return policy_loss(batch, batch.minus_advantages * logp_new, none, mean, token_weights)
+    return policy_loss(batch, batch.minus_advantages * logp_new, none, aggregation, token_weights)
 
 
 def ppo_clip_loss(
@@ -296,8 +287,7 @@ def ppo_clip_loss(
     clip_low: float = 0.2,
     clip_high: float = 0.2,
     log_ratio_clamp: float | None = None,
-    token_count: int | None = None,
-    aggregation: Aggregation | None = None,
+    aggregation: Aggregation = TOKEN_MEAN,
     token_weights: Tensor | None = None,  # B x T
 ) -> PolicyLoss:
     """PPO's clipped surrogate, -min(w A, clip(w, 1 - low, 1 + high) A) (paper, Eq. 4).
@@ -313,8 +303,7 @@ def ppo_clip_loss(
     """
     batch = PolicyBatch(logp_new, logp_old, advantages, response_mask, log_ratio_clamp)
     surrogate, clipped = batch.clipped_surrogate(clip_low, clip_high)
-    mean = aggregation_of(aggregation, token_count)
-    return policy_loss(batch, surrogate, clipped & response_mask, mean, token_weights)
+    return policy_loss(batch, surrogate, clipped & response_mask, aggregation, token_weights)
 
 
 def clip_cov_loss(
@@ -332,8 +321,7 @@ def clip_cov_loss(
     generator: torch.Generator | None = None,
     selected_mask: Tensor | None = None,  # B x T
     log_ratio_clamp: float | None = None,
-    token_count: int | None = None,
-    aggregation: Aggregation | None = None,
+    aggregation: Aggregation = TOKEN_MEAN,
     token_weights: Tensor | None = None,  # B x T
 ) -> PolicyLoss:
     """Clip-Cov: the policy gradient of some tokens of high covariance is removed (Eqs. 11, 12).
@@ -361,9 +349,14 @@ def clip_cov_loss(
             excluded=clipped,
             generator=generator,
         )
-    mean = aggregation_of(aggregation, token_count)
     return policy_loss(
-        batch, surrogate, selected_mask, mean, token_weights, dropped=selected_mask, clipped=clipped
+        batch,
+        surrogate,
+        selected_mask,
+        aggregation,
+        token_weights,
+        dropped=selected_mask,
+        clipped=clipped,
     )
 
 
@@ -379,8 +372,7 @@ def kl_cov_loss(
     minimum_tokens: int = 0,
     selected_mask: Tensor | None = None,  # B x T
     log_ratio_clamp: float | None = None,
-    token_count: int | None = None,
-    aggregation: Aggregation | None = None,
+    aggregation: Aggregation = TOKEN_MEAN,
     token_weights: Tensor | None = None,  # B x T
 ) -> PolicyLoss:
     """KL-Cov: the floor(k N) tokens of the largest covariance pay a KL penalty (Eqs. 13, 14).
@@ -400,8 +392,7 @@ def kl_cov_loss(
         minimum_tokens: tokens chosen at the least: 0, or 1 as released.
         selected_mask: tokens chosen elsewhere, on a wider scope.
         log_ratio_clamp: where the log-ratio is cut off; None: nowhere.
-        token_count: tokens of the whole optimizer step.
-        aggregation: another mean than that over tokens, with its own counts.
+        aggregation: how token losses become one number, with the counts of the optimizer step.
         token_weights: factors of each token's loss.
 
     Warns:
@@ -436,14 +427,12 @@ def kl_cov_loss(
         kl = saturating_expm1(log_ratio) - log_ratio
     token_loss = batch.surrogate()
     token_loss.index_put_(places, penalty_coefficient * kl, accumulate=True)
-    mean = aggregation_of(aggregation, token_count)
-    return policy_loss(batch, token_loss, selected_mask, mean, token_weights)
+    return policy_loss(batch, token_loss, selected_mask, aggregation, token_weights)
 
 
 # -- Entropy bonus (Fig. 9) and reference KL (Fig. 10) -------------------------------------------
 
 REFERENCE_KL_ESTIMATORS = ("k1", "k2", "k3")
-TOKEN_MEAN = Aggregation()
 
 
 def with_entropy_bonus(
