@@ -20,9 +20,9 @@ from entropy_mech.errors import UserError, bad_value
 from entropy_mech.evaluation.load import FoundModel, newest_policy, open_sampler
 from entropy_mech.grading import GradingPool, Verdict
 from entropy_mech.grading.verdict import ErrorAlarm
+from entropy_mech.problems import Problem
 from entropy_mech.problems.benchmarks import BenchmarkSet, Protocol, load_sets
 from entropy_mech.problems.grading import grade_many
-from entropy_mech.problems.problem import Problem
 from entropy_mech.problems.tripwire import Tripwire
 from entropy_mech.random_streams import stream_key
 from entropy_mech.runs.launch import evaluation_folder, scored, usable_cores

@@ -9,7 +9,7 @@ from entropy_mech.errors import UserError, unknown_name
 from entropy_mech.grading import GradingPool, Verdict, grade_code, grade_math
 from entropy_mech.grading.mathematics.normal import normal
 from entropy_mech.grading.maths import MathRules, NoReference, find_answers, reference_texts
-from entropy_mech.problems.problem import Problem
+from entropy_mech.problems import Problem
 from entropy_mech.problems.toy_code import ToyCodeProblem, grade_toy_code
 
 # -- Problems ------------------------------------------------------------------------------------

@@ -36,22 +36,27 @@ def character_tokenizer(alphabet: str) -> PreTrainedTokenizerFast:
 
 
 # -- The problems --------------------------------------------------------------------------------
-# ``6+0*4=`` is read from left to right and may be answered at once, ``(4)``, or in steps,
-# ``6+0=6;6*4=4;(4)``. Answering at once is a table look-up for two terms and a hard guess for
-# five; steps make every chain easy but are rare in the base model. So a policy can gain by
-# growing sure of what it knows, and by finding the rarer, longer way: the two things that the
-# paper's section 2 is about.
+# ``6+0*4=`` is evaluated from left to right and may be answered at once, ``(4)``, or in steps,
+# ``6+0=6;6*4=4;(4)``. Answering at once is a table look-up for two terms and nearly a guess for
+# five; with steps every chain is easy, but steps are rare in the base model. So a policy can
+# improve by becoming more certain of what it knows, and by exploring the rarer, longer way: the
+# exploitation and exploration of the paper's section 2.
 
-# All that toy maths and toy code are written in.
+# The characters of toy maths and toy code.
 ALPHABET = "0123456789+-*=;()fx"
-# One problem text in five is held out, by a hash of the text alone: whatever the seed or the
-# size asked for, a held-out problem is never a training problem.
-_HELD_OUT_ONE_IN = 5
 DEFAULT_MODULUS = 10
 _FEW_TEXTS = 10_000
 _DRAWN_TOGETHER = 256
 _ANSWER = re.compile(r"\((\d)\)")
 OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+
+
+def is_held_out(prompt: str) -> bool:
+    """Return whether a problem is for validation: one in five, by a hash of its text alone.
+
+    So whatever the seed or the size, a held-out problem is never a training problem.
+    """
+    return zlib.crc32(prompt.encode()) % 5 == 0
 
 
 @dataclass(frozen=True)
@@ -96,10 +101,10 @@ class ToyProblem:
     @cached_property
     def held_out(self) -> bool:
         """Whether this text belongs to validation, whatever the seed."""
-        return zlib.crc32(self.prompt.encode()) % _HELD_OUT_ONE_IN == 0
+        return is_held_out(self.prompt)
 
     def grade(self, response: str) -> Verdict:
-        """Judge the last ``(digit)``; what stands before it is not looked at (section 2.1)."""
+        """Grade the last ``(digit)``; the steps before it do not count (section 2.1)."""
         answers = _ANSWER.findall(response)
         if not answers:
             return Verdict("no_answer", "no (digit) in the response")
@@ -112,7 +117,7 @@ class ToyProblem:
 class ModularChains:
     """The family of chains modulo ``modulus`` (2 to 10, so that an answer is one digit).
 
-    ``operations``: those that occur, all alike often.
+    ``operations``: those that occur, equally often.
     """
 
     modulus: int = DEFAULT_MODULUS
@@ -127,7 +132,7 @@ class ModularChains:
 
     @property
     def _key(self) -> tuple[int, ...]:
-        """What names the operations in a random stream."""
+        """The operations, as integers for the key of a random stream."""
         return tuple(map(ord, self.operations))
 
     def _problem(self, terms: Sequence[int], signs: Sequence[int]) -> ToyProblem:
@@ -143,12 +148,11 @@ class ModularChains:
             level_shares, field="problems.level_shares", fix="give a positive share a level"
         )
         if min(levels) < 2:
-            raise bad_value(
-                "problems.level_shares", dict(level_shares), "a chain has at least 2 terms"
-            )
+            fix = "a chain has at least 2 terms"
+            raise bad_value("problems.level_shares", dict(level_shares), fix)
         rng = generator("toy problems", seed, self.modulus, *self._key)
         longest = max(levels)
-        while True:  # many at a time: a call of the generator costs more than a number
+        while True:  # many at a time, as each call of the generator is slow
             drawn = ends.searchsorted(rng.random(_DRAWN_TOGETHER), side="right")
             terms = rng.integers(0, self.modulus, (_DRAWN_TOGETHER, longest)).tolist()
             signs = rng.integers(0, len(self.operations), (_DRAWN_TOGETHER, longest - 1)).tolist()
@@ -163,9 +167,8 @@ class ModularChains:
     ) -> list[ToyProblem]:
         """Return the first ``size`` problems of ``stream``."""
         if size < 1:
-            raise bad_value(
-                "problems.train_size", size, "the training set is empty; give 1 or more"
-            )
+            fix = "the training set is empty; give 1 or more"
+            raise bad_value("problems.train_size", size, fix)
         stream = self.stream(seed, level_shares)
         return [next(stream) for _ in range(size)]
 
@@ -189,9 +192,8 @@ class ModularChains:
             every = (self._problem(t[:terms], t[terms:]) for t in np.ndindex(*sizes))
             pool = [problem for problem in every if problem.held_out]
             if count > len(pool):
-                raise bad_value(
-                    field, count, f"only {len(pool)} held-out problems have {terms} terms"
-                )
+                fix = f"only {len(pool)} held-out problems have {terms} terms"
+                raise bad_value(field, count, fix)
             return [pool[i] for i in rng.permutation(len(pool))[:count]]
         found: dict[ToyProblem, None] = {}
         while len(found) < count:
@@ -206,7 +208,7 @@ class ModularChains:
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """How the base model's teacher answers: seldom in steps, and not always right."""
+    """How the base model's training examples answer: seldom in steps, not always right."""
 
     step_fraction: float = 0.2
     step_error_fraction: float = 0.08

@@ -13,14 +13,13 @@ import numpy as np
 
 from entropy_mech.errors import unknown_name
 from entropy_mech.grading import Verdict, default_pool
-from entropy_mech.problems.toy import ALPHABET, cumulative_shares
+from entropy_mech.problems.toy import ALPHABET, cumulative_shares, is_held_out
 from entropy_mech.random_streams import generator
 
 # What the hidden function is: how it is drawn, and its Python text.
 FAMILIES = {"shift": "x+{b}", "scale": "{a}*x", "affine": "{a}*x+{b}"}
 _LARGEST_CONSTANT = 9
 _POINTS = range(10)
-_HELD_OUT_ONE_IN = 5
 _PROGRAMS_TOGETHER = 256
 # An expression of a few characters at ten points takes microseconds, unless it never ends.
 _TIMEOUT_S = 2.0
@@ -72,7 +71,7 @@ class ToyCodeProblem:
     @property
     def held_out(self) -> bool:
         """Whether this prompt is for evaluation: a hash of its text, whatever the seed."""
-        return zlib.crc32(self.prompt.encode()) % _HELD_OUT_ONE_IN == 0
+        return is_held_out(self.prompt)
 
     @property
     def outputs(self) -> list[int]:
@@ -96,10 +95,9 @@ def _draw(family: str, rng: np.random.Generator) -> ToyCodeProblem:
     a, b = (int(v) for v in rng.integers(1, _LARGEST_CONSTANT + 1, 2))
     first, step = (int(v) for v in rng.integers(0, (len(_POINTS), len(_POINTS) - 1)))
     shown = (first, (first + 1 + step) % len(_POINTS))  # two different points
-    # What a family does not use is the same for all its problems, so that equal ones are equal.
-    return ToyCodeProblem(
-        family, 1 if family == "shift" else a, 0 if family == "scale" else b, shown
-    )
+    # A constant that the family does not use is fixed, so that equal problems compare equal.
+    a, b = 1 if family == "shift" else a, 0 if family == "scale" else b
+    return ToyCodeProblem(family, a, b, shown)
 
 
 def toy_code_set(family: str, size: int, *, held_out: bool, seed: int = 0) -> list[ToyCodeProblem]:
@@ -133,7 +131,7 @@ def toy_code_stream(seed: int, family_shares: Mapping[str, float]) -> Iterator[T
 
 @dataclass(frozen=True)
 class CodeDemonstrations:
-    """How the base model's teacher writes code: one form of expression, not always right.
+    """How the base model's training examples write code: one form, not always right.
 
     ``error_fraction``: answers with one constant wrong.
     """
@@ -155,16 +153,15 @@ class CodeDemonstrations:
 
 
 def _other(rng: np.random.Generator, value: int) -> int:
-    """Return one of the other constants, all alike likely."""
+    """Return one of the other constants, all equally likely."""
     return (value - 1 + int(rng.integers(1, _LARGEST_CONSTANT))) % _LARGEST_CONSTANT + 1
 
 
 def grade_toy_code(problems: Sequence[ToyCodeProblem], texts: Sequence[str]) -> list[Verdict]:
-    """Grade many responses: the verdicts of ``ToyCodeProblem.grade``, many programs a sandbox.
+    """Return the verdicts of ``ToyCodeProblem.grade``, with many programs in one sandbox.
 
-    Programs go into one sandboxed process if they are written in the toys' alphabet, in which
-    there is no name to reach another program or the grader by. If one of them takes too long or
-    takes the process down, each is run alone.
+    Programs share a sandboxed process if they use only the toys' alphabet, which has no name for
+    another program or for the grader. If the process times out or dies, each is run alone.
     """
     values: dict[str, list[int | None]] = {}
     distinct = dict.fromkeys(text.strip() for text in texts if _in_alphabet(text))
@@ -209,9 +206,10 @@ def _compiles(text: str) -> bool:
 
 
 def _values(texts: Sequence[str]) -> dict[str, list[int | None]]:
-    """Return each program's values at the ten points; None where it fails, {} if none can be had.
+    """Return each program's values at the ten points, None where it fails.
 
-    Run in one sandboxed process. Names of programs have a letter that is not in the alphabet.
+    All run in one sandboxed process; {} if that fails. The names of the programs have a letter
+    that is not in the alphabet.
     """
     definitions = "".join(_definition(f"g_{i}", text) for i, text in enumerate(texts))
     names = ", ".join(f"g_{i}" for i in range(len(texts)))

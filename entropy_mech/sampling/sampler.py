@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from entropy_mech.errors import UserError
 from entropy_mech.grading.verdict import Verdict
-from entropy_mech.problems.problem import Problem
+from entropy_mech.problems import Problem
 from entropy_mech.random_streams import stream_key
 
 # -- Requests and responses ----------------------------------------------------------------------

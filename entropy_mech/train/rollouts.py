@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from entropy_mech.config import TrainConfig
 from entropy_mech.grading.verdict import Verdict
 from entropy_mech.objectives import mixed_outcome_groups
-from entropy_mech.problems.problem import Problem
+from entropy_mech.problems import Problem
 from entropy_mech.random_streams import generator, stream_key
 from entropy_mech.sampling.sampler import Sampler, answer
 from entropy_mech.train.tasks import Grader, Prompts

@@ -12,10 +12,10 @@ from entropy_mech.config import CodeProblemsConfig, ProblemsConfig, TrainConfig
 from entropy_mech.errors import UserError, bad_value
 from entropy_mech.grading import GradingPool, Verdict
 from entropy_mech.grading.verdict import ErrorAlarm
+from entropy_mech.problems import Problem
 from entropy_mech.problems.benchmarks import Protocol, load_benchmark, protocol
 from entropy_mech.problems.contamination import overlaps
 from entropy_mech.problems.grading import grade_many, needs_pool
-from entropy_mech.problems.problem import Problem
 from entropy_mech.problems.sources import load_training_sets
 from entropy_mech.problems.toy import ModularChains
 from entropy_mech.problems.toy_code import (
