@@ -39,6 +39,9 @@ def reproduce(
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="its options, as partition=gpu; may be repeated"),
     ] = None,
+    keep: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="keep what the runs measured there")
+    ] = None,
     write_verdicts: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="write verdicts.md and .json there")
     ] = None,
@@ -56,6 +59,8 @@ def reproduce(
             "--slurm-set", "KEY=VALUE, such as partition=gpu", slurm_set
         ).items()
     }
+    if keep is not None:
+        folder_path("--keep", keep, "give another")
     if write_verdicts is not None:
         folder_path("--write-verdicts", write_verdicts, "give another")
     if dry_run:
@@ -66,6 +71,8 @@ def reproduce(
         return 0
     gallery = runner.reproduce(request, workers=workers or None)
     print(f"gallery: {gallery}")
+    if keep:
+        print(f"kept: {runner.keep_runs(request, Path(keep))} runs in {keep}")
     if write_verdicts:
         print(f"verdicts: {runner.verdicts(request, Path(write_verdicts))}")
     return 0

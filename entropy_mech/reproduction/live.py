@@ -12,6 +12,7 @@ from entropy_mech.config import TrainConfig
 from entropy_mech.errors import unknown_name
 from entropy_mech.reproduction.report import Report, stacked_metrics
 from entropy_mech.runs.handle import RunHandle, launch
+from entropy_mech.runs.kept import kept_store
 from entropy_mech.runs.launch import run_job_name, training_jobs
 from entropy_mech.runs.status import status_of
 from entropy_mech.runs.store import default_store
@@ -22,14 +23,14 @@ _COSTS = ("run", "seed", "state", "rollouts", "minutes", "base_model_minutes")
 def launch_runs(report: Report, *names: str) -> list[RunHandle]:
     """Start the runs of these files, all seeds of the report, in processes of their own.
 
-    None in the published profile. What is trained already is not trained again.
+    None in the profiles published and kept. What is trained already is not trained again.
 
     Raises:
         UserError: the report has no such run (says the nearest).
 
     """
     handles = []
-    for name, config in _chosen(report, names):
+    for name, config in _chosen(report, names) if report.profile != "kept" else ():
         handle = launch(config, store=default_store())
         handle.name = f"{name} seed {config.seed}"
         handles.append(handle)
@@ -54,7 +55,8 @@ def trained(report: Report, *names: str) -> pd.DataFrame:
 
     Empty where none has, and in the published profile.
     """
-    runs = [(name, default_store().run(config)) for name, config in _chosen(report, names)]
+    store = kept_store() if report.profile == "kept" else default_store()
+    runs = [(name, store.run(config)) for name, config in _chosen(report, names)]
     complete = [(name, run) for name, run in runs if run.complete]
     report.used += complete
     return stacked_metrics(complete, report.profile)

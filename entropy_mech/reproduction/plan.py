@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import entropy_mech
+from entropy_mech.reproduction.report import kept_runs
 from entropy_mech.reproduction.targets import (
     Target,
     checked_parameters,
@@ -73,8 +74,14 @@ def _target_jobs(
         steps=int(given.get("steps", 0)),
     )
     names, configs = [name for name, _ in found], list(found.values())
-    runs = [store.run(config) for config in configs]
     group = target.benchmarks(given["profile"])
+    if given["profile"] == "kept":
+        kept = kept_runs(names, configs)
+        inputs = [str(run.manifest().get("weights_sha256")) for run in kept]
+        inputs += _inputs(kept, group)
+        notebook = _notebook_job(target, given, folder, [], inputs, library)
+        return [notebook] if notebook else []
+    runs = [store.run(config) for config in configs]
     missing = training_jobs(configs, store, names=names)
     needs = [run_job_name(run) for run in runs]
     if group:

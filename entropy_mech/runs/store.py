@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
@@ -354,7 +354,10 @@ class Run:
             UserError: a column that the run does not have (names the nearest).
 
         """
-        frame = self.metrics_file.frame().head(self.config.steps)
+        return self._named(self.metrics_file.frame().head(self.config.steps), columns)
+
+    @staticmethod
+    def _named(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         for column in columns:
             if column not in frame:
                 raise unknown_name("metric", column, frame.columns)
@@ -364,6 +367,16 @@ class Run:
         """Return the token record of a step: B x T arrays of what was sampled and measured."""
         step = whole_number("step", step)
         return _load_record(self.token_path(step), step, "token record")
+
+    def token_frame(self, step: int) -> pd.DataFrame:
+        """Return the response tokens of a step, a row a token: row, position, what was measured."""
+        record = self.tokens(step)
+        mask = record["response_mask"]
+        row, position = mask.nonzero()
+        per_token = {name: v[mask] for name, v in record.items() if v.shape == mask.shape}
+        per_row = {name: v[row] for name, v in record.items() if v.shape == mask.shape[:1]}
+        del per_token["response_mask"]
+        return pd.DataFrame({"row": row, "position": position, **per_row, **per_token})
 
     def lemma1(self, step: int) -> dict[str, np.ndarray]:
         """Return the check of Lemma 1 at a step: a value a distinct prefix (``lemma1_probe``)."""
