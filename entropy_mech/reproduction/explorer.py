@@ -12,7 +12,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from entropy_mech.runs.handle import somebody_looks
+from entropy_mech.runs.handle import has_front_end
 
 _DPI = 100
 
@@ -109,7 +109,7 @@ class Explorer:
             bundle["image/png"] = self._png()
         else:
             bundle["text/html"] = self.content
-        if self.values and somebody_looks():
+        if self.values and has_front_end():
             bundle |= self.widget._repr_mimebundle_() | {"text/plain": repr(self)}
         return bundle
 

@@ -25,7 +25,7 @@ from entropy_mech.errors import UserError
 from entropy_mech.runs.jobs import ProgressLine, failure, start_fresh
 from entropy_mech.runs.launch import run_job
 from entropy_mech.runs.status import OPEN_VIEWS, RunStatus, find_config, find_run, pause, status_of
-from entropy_mech.runs.store import Run, RunStore, ask_to_stop, default_store, take_back
+from entropy_mech.runs.store import Run, RunStore, ask_to_stop, default_store, withdraw_stop
 
 # -- The handle ----------------------------------------------------------------------------------
 
@@ -38,7 +38,7 @@ _CHILDREN: dict[Path, subprocess.Popen] = {}
 
 
 class RunFailed(UserError):
-    """The process of a run ended with an error; the message has its last words and its log."""
+    """The process of a run ended with an error; the message has its last log line."""
 
     exit_code = 1
 
@@ -169,7 +169,7 @@ class RunHandle:
                 self.ask_to_stop()
                 asked = time.monotonic()
             pause()
-        take_back(self.run.path)
+        withdraw_stop(self.run.path)
         return self
 
     def ask_to_stop(self) -> None:
@@ -338,7 +338,7 @@ def follow(
         for handle in handles:
             follow_in_terminal(handle)
         return
-    seen = somebody_looks()
+    seen = has_front_end()
     view = LiveView(handles, every_s=every_s, seen=seen)
     if (not seen) if block is None else block:
         _wait_with(view)
@@ -346,7 +346,7 @@ def follow(
         _draw_in_background(view)
 
 
-def somebody_looks() -> bool:
+def has_front_end() -> bool:
     """Return whether a front end shows this kernel's widgets, rather than papermill or a script."""
     return _in_kernel() and any(name in os.environ for name in _FRONT_ENDS)
 

@@ -547,7 +547,7 @@ class _Scheduler:
 
 
 def failure(job: Job, code: int) -> str:
-    """Return one line: the job, its last words (or the signal that ended it), its log."""
+    """Return one line: the job, its last log line (or the signal that ended it), its log."""
     lines = job.log.read_text(errors="replace").strip().splitlines()
     last = lines[-1] if lines else f"exit code {code}"
     if code < 0:  # whoever is killed says nothing of it

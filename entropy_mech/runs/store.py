@@ -249,7 +249,7 @@ def ask_to_stop(folder: Path) -> None:
         (folder / _NAME).touch()
 
 
-def take_back(folder: Path) -> None:
+def withdraw_stop(folder: Path) -> None:
     """Forget a request, where there is one."""
     (folder / _NAME).unlink(missing_ok=True)
 

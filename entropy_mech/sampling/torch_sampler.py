@@ -436,7 +436,8 @@ class FusedDecoder:
         count, length = ids.shape
         rotation = self._rotations(positions_of(keep.long()).flatten())
         visible = keep.unsqueeze(1) & torch.ones(length, length, dtype=torch.bool).tril()
-        visible |= torch.eye(length, dtype=torch.bool)  # padding sees itself: no row without sight
+        # Padding attends to itself, so no row is fully masked.
+        visible |= torch.eye(length, dtype=torch.bool)
         places = here.nonzero().squeeze(1)
         states = self.model.model.embed_tokens(ids.flatten())
         for number, block in enumerate(self.blocks):

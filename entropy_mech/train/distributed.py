@@ -52,7 +52,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes files and speaks."""
+        """Whether this process is rank 0, which writes files and prints."""
         return self.rank == 0
 
     def sum_(self, *tensors: Tensor) -> None:

@@ -149,7 +149,10 @@ class Engine(Protocol):
         ...
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
-        """Add a loss's gradient; ``last`` marks the step's last one. Sums over ranks are sums."""
+        """Add a loss's gradient; ``last`` marks the step's last one.
+
+        Gradients are summed, not averaged, over ranks.
+        """
         ...
 
     def step(self) -> float:
@@ -228,7 +231,7 @@ def measure(engine: Engine, batch: RolloutBatch) -> tuple[Tensor, Tensor]:
 
 
 class FrozenPolicy:
-    """A policy that is only asked. Each rank has a whole copy, on the host between questions.
+    """A frozen policy, inference only. Each rank has a whole copy, on the host between passes.
 
     Its passes have the trained policy's precision, so that its KL to itself is 0.
     """

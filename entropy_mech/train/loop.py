@@ -210,7 +210,7 @@ def train(
 
     A run that is there already is returned as it is. On one thread the metrics file is the same
     to the last bit however often the run was killed and started again. Under a launcher
-    (torchrun) all processes call this together and rank 0 writes and speaks.
+    (torchrun) all processes call this together and rank 0 alone writes and prints.
 
     Raises:
         UserError: the configuration cannot be trained, or the disk is full.
@@ -240,7 +240,7 @@ def train(
 
 
 def _silent(text: str) -> None:
-    """Say nothing: rank 0 speaks for all."""
+    """Print nothing: rank 0 does."""
 
 
 class _Loop:

@@ -47,7 +47,7 @@ def load_tasks(config: TrainConfig, say: Callable[[str], None] = print) -> Tasks
     """Return a run's problems: toys made from the seed, or data sets.
 
     Raises:
-        UserError: an impossible problem set, or data that cannot be had.
+        UserError: an impossible problem set, or data that cannot be loaded.
 
     """
     asked = config.problems

@@ -32,7 +32,7 @@ from entropy_mech.train.rollouts import RolloutBatch
 # -- One optimizer step --------------------------------------------------------------------------
 
 # A micro-batch (on the device), its log-probabilities and entropies, and its rows in the mini-batch
-# (empty where it counts for nothing), to the loss and its metrics.
+# (empty on idle ranks), to the loss and its metrics.
 MicroLoss = Callable[[RolloutBatch, Tensor, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
 
 

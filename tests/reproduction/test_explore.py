@@ -172,7 +172,7 @@ def test_without_a_front_end_no_widget_is_made(monkeypatch, tmp_path):
     assert (shown.save("one", out_dir=str(tmp_path)), (tmp_path / "figures/one.png").is_file()) == (
         shown, True,
     )  # fmt: skip
-    monkeypatch.setattr(explorer, "somebody_looks", lambda: True)
+    monkeypatch.setattr(explorer, "has_front_end", lambda: True)
     bundle = shown._repr_mimebundle_()
     assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == shown.widget.model_id
     assert bundle["image/png"].startswith(b"\x89PNG")  # for who reads the saved notebook
