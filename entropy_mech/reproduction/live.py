@@ -10,7 +10,7 @@ import pandas as pd
 
 from entropy_mech.config import TrainConfig
 from entropy_mech.errors import unknown_name
-from entropy_mech.reproduction.report import Report, stacked_metrics
+from entropy_mech.reproduction.report import Report, kept_runs, stacked_metrics
 from entropy_mech.runs.handle import RunHandle, launch
 from entropy_mech.runs.kept import kept_store
 from entropy_mech.runs.launch import run_job_name, training_jobs
@@ -29,8 +29,12 @@ def launch_runs(report: Report, *names: str) -> list[RunHandle]:
         UserError: the report has no such run (says the nearest).
 
     """
-    handles = []
-    for name, config in _chosen(report, names) if report.profile != "kept" else ():
+    chosen, handles = _chosen(report, names), []
+    if report.profile == "kept":
+        kept = kept_runs([name for name, _ in chosen], [config for _, config in chosen])
+        report.used += [(name, run) for (name, _), run in zip(chosen, kept, strict=True)]
+        return []
+    for name, config in chosen:
         handle = launch(config, store=default_store())
         handle.name = f"{name} seed {config.seed}"
         handles.append(handle)
@@ -45,6 +49,8 @@ def wait_for(report: Report, handles: list[RunHandle]) -> pd.DataFrame:
         RunFailed: one ended with an error; the others go on.
 
     """
+    if report.profile == "kept":
+        return stacked_metrics(report.used, report.profile)
     names = {run.path: name for name, run in report.used}
     runs = [(names[handle.run.path], handle.wait().run) for handle in handles]
     return stacked_metrics(runs, report.profile)
