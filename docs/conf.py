@@ -10,7 +10,8 @@ include_patterns = [
     "README.md",
     "api/*.md",
     "benchmarks/*.md",
-    "docs/**/*.md",
+    "docs/*.md",
+    "docs/guides/*.md",
     "entropy_mech/paper/README.md",
     "notebooks/*.ipynb",
 ]
