@@ -171,9 +171,12 @@ def test_the_papers_benchmarks_from_local_files(trained, tmp_path):
         (["nowhere.toml"], "config = nowhere.toml: no such file"),
         (["no/such-model"], "model = no/such-model: cannot be loaded"),
         (["x.toml", "--benchmarks", "math5000"], "did you mean 'math500'?"),
-        (["x.toml", "--limit", "-1"], "--limit = -1: give >= 0"),
-        (["x.toml", "--batch-size", "-1"], "--batch-size = -1: give >= 0"),
-        (["x.toml", "--tensor-parallel", "0"], "--tensor-parallel = 0: give 1 or more"),
+        (["x.toml", "--limit", "-1"], "'--limit': '-1'; give a whole number from 0 on"),
+        (["x.toml", "--batch-size", "-1"], "'--batch-size': '-1'; give a whole number from 0 on"),
+        (
+            ["x.toml", "--tensor-parallel", "0"],
+            "'--tensor-parallel': '0'; give a whole number from 1 on",
+        ),
         (["some/model", "--sampler", "vlm"], "did you mean 'vllm'?"),
     ],
 )

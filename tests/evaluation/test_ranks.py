@@ -75,6 +75,7 @@ def by_one(store, tmp_path, monkeypatch):
     return _written(tmp_path / "one")
 
 
+@pytest.mark.long
 def test_killed_twice_and_resumed_by_two_ranks_and_by_one(store, tmp_path, two_ranks, by_one):
     by_two, again = tmp_path / "two", tmp_path / "again"
     two_ranks(_words(store, by_two), rank=1, append=5)

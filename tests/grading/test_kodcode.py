@@ -29,6 +29,7 @@ def test_mutated_solutions_fail_where_real_pytest_says_so(pool):
         assert (verdict.name == "correct") == truth[i], (mutants[i][0]["id"], verdict, pairs[i][0])
 
 
+@pytest.mark.long
 def test_objects_instead_of_answers_pass_no_comparison(pool):
     """Where every test compares something with ``==``, no object of any kind is an answer."""
     data = [r for r in rows("kodcode") if "raises" not in r["tests"]]

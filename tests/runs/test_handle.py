@@ -24,8 +24,8 @@ LIMIT_S = 120.0
 PARENT = """
 import json, sys, time, entropy_mech
 handle = entropy_mech.launch(json.loads(sys.argv[1]), store=sys.argv[2])
-print(handle.run.path.name, flush=True)
 try:
+    print(handle.run.path.name, flush=True)
     handle.wait()
 except KeyboardInterrupt:
     print("interrupted", flush=True)
