@@ -2,6 +2,8 @@
 
 import random
 
+import pytest
+
 from tests.grading.mutations import KINDS, instead, mutate
 from tests.grading.real_pytest import outcomes
 from tests.grading.real_rows import rows
