@@ -56,7 +56,7 @@ test: $(READY) $(STACK)
 
 # What takes minutes to show: whole profiles end to end, engines and ranks killed and resumed.
 test-long: $(READY) $(STACK)
-	@$(BIN)/python -m pytest -m long
+	@$(BIN)/python -m pytest -m long -n $(TEST_WORKERS) --dist loadfile
 
 # verl does not start beside TRL 1 and pins older releases: an environment of its own, without
 # what its tests do not use.
