@@ -50,15 +50,10 @@ def reproduce(
     from entropy_mech.reproduction import runner
 
     ours = {"seed": seed, "seeds": seeds, "profile": profile}
-    request = _request(
-        targets or [], _pairs("-p", "NAME VALUE, such as steps 24", parameters), ours
-    )
-    options = {
-        key: _literal(value)
-        for key, value in _pairs(
-            "--slurm-set", "KEY=VALUE, such as partition=gpu", slurm_set
-        ).items()
-    }
+    given = _pairs("-p", "NAME VALUE, such as steps 24", parameters)
+    request = _request(targets or [], given, ours)
+    cluster = _pairs("--slurm-set", "KEY=VALUE, such as partition=gpu", slurm_set)
+    options = {key: _literal(value) for key, value in cluster.items()}
     if keep is not None:
         folder_path("--keep", keep, "give another")
     if write_verdicts is not None:

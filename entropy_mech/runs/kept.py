@@ -111,7 +111,12 @@ def _read(path: Path, _changed_ns: int) -> dict[str, pd.DataFrame]:
 
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
-    return json.loads(path.read_text())["runs"] if path.is_file() else {}
+    return _read_manifest(path, path.stat().st_mtime_ns) if path.is_file() else {}
+
+
+@lru_cache(maxsize=2)
+def _read_manifest(path: Path, _changed_ns: int) -> dict[str, Any]:
+    return json.loads(path.read_text())["runs"]
 
 
 # -- Keeping -------------------------------------------------------------------------------------
@@ -141,7 +146,7 @@ def keep(runs: Iterable[tuple[str, Run]], folder: Path, groups: Mapping[str, str
             data = pd.concat(frames, ignore_index=True)
             with atomic_write(path) as whole:
                 data.to_parquet(whole, index=False, compression="zstd")
-    said |= {key: _source(name, run) for key, (name, run) in found.items()}
+    said = said | {key: _source(name, run) for key, (name, run) in found.items()}
     write_json(folder / "manifest.json", {"runs": dict(sorted(said.items()))})
     return len(found)
 
