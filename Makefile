@@ -8,6 +8,8 @@ PROFILE ?= toy
 # More for JupyterLab's command line: make lab LAB="--no-browser --port 9999"
 LAB ?=
 SEEDS ?= 1
+# Files of tests that run at once.
+TEST_WORKERS ?= 2
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -50,11 +52,11 @@ reproduce: $(READY)
 	@$(BIN)/entropy-mech reproduce --profile $(PROFILE) --seeds $(SEEDS)
 
 test: $(READY) $(STACK)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 # What takes minutes to show: whole profiles end to end, engines and ranks killed and resumed.
 test-long: $(READY) $(STACK)
-	@$(BIN)/python -m pytest -m long
+	@$(BIN)/python -m pytest -m long -n $(TEST_WORKERS) --dist loadfile
 
 # verl does not start beside TRL 1 and pins older releases: an environment of its own, without
 # what its tests do not use.

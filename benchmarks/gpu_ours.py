@@ -11,10 +11,9 @@ from gpu_work import SHAPES, SIZES, LastTokenEven, configuration, load_tokenizer
 
 from entropy_mech.config import ClipCov, KLCov, PPOClip
 from entropy_mech.objectives import logprobs_and_entropy, token_advantages
-from entropy_mech.train.build import build_engine
 from entropy_mech.train.distributed import Ranks
 from entropy_mech.train.engine import measure
-from entropy_mech.train.models import load_policy
+from entropy_mech.train.models import build_engine, load_policy
 from entropy_mech.train.rollouts import RolloutBatch, RolloutMaker
 from entropy_mech.train.sampler import build_sampler
 from entropy_mech.train.tasks import Grader, Prompts

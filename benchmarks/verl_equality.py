@@ -113,7 +113,8 @@ def part_of_a_step(batch):
     """Yield the same for one of several backward passes, whose counts are of the whole step."""
     tokens = 3 * int(batch[3].sum())
     config = verl_config(fraction=0.02, counts={"batch_num_tokens": tokens})
-    ours = em.kl_cov_loss(*batch, penalty_fraction=0.02, minimum_tokens=1, token_count=tokens)
+    mean = em.Aggregation(token_count=tokens)
+    ours = em.kl_cov_loss(*batch, penalty_fraction=0.02, minimum_tokens=1, aggregation=mean)
     yield "kl_cov, part of a step", ours.loss, verl_loss("kl_cov", batch, config)
 
 

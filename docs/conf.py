@@ -10,13 +10,15 @@ include_patterns = [
     "README.md",
     "api/*.md",
     "benchmarks/*.md",
-    "docs/**/*.md",
+    "docs/*.md",
+    "docs/guides/*.md",
     "entropy_mech/paper/README.md",
     "notebooks/*.ipynb",
 ]
 exclude_patterns = ["docs/README.md"]  # its content is the index
 html_theme = "furo"
 html_title = "entropy_mech"
+html_use_index = html_domain_indices = False  # the side bar and the search serve
 nb_execution_mode = "off"  # they were executed by ``make reproduce``
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
@@ -36,6 +38,15 @@ def _display(writer, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+def _bars_are_bars(app, what, name, thing, options, lines: list[str]) -> None:
+    """Keep |x| of a docstring from being read as a substitution; ``literals`` are left alone."""
+    for number, line in enumerate(lines):
+        parts = line.split("``")
+        parts[::2] = [part.replace("|", "\\|") for part in parts[::2]]
+        lines[number] = "``".join(parts)
+
+
 def setup(app) -> None:
     """Draw formulas as MathML, which browsers do by themselves: no script, no network."""
+    app.connect("autodoc-process-docstring", _bars_are_bars)
     app.add_html_math_renderer("mathml", (_inline, None), (_display, None))

@@ -37,9 +37,18 @@ def _example(line: str) -> dict[str, Any]:
     return {"epilog": f"example: entropy-mech {line}"}
 
 
-@app.callback(epilog="example: entropy-mech reproduce fig01")
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(entropy_mech.__version__)
+        raise typer.Exit
+
+
+@app.callback(**_example("reproduce fig01"))
 def _entropy_mech(
-    version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="print the version", is_eager=True, callback=_print_version),
+    ] = False,
 ) -> None:
     """The entropy mechanism of RL for reasoning language models, reproduced."""
 
@@ -70,9 +79,6 @@ def parsed(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 unusable input."""
     words = list(_one_word_each(sys.argv[1:] if argv is None else argv))
-    if words == ["--version"]:
-        print(entropy_mech.__version__)
-        return 0
     shown = warnings.formatwarning
     try:
         warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
@@ -83,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = command.invoke(context)
         sys.stdout.flush()
         return code
-    except typer.Exit as stop:  # --help
+    except typer.Exit as stop:  # --help, --version
         return stop.exit_code
     except BrokenPipeError:
         # Who read the output (head, less) has seen enough; nothing is to be said at exit either.
@@ -108,9 +114,8 @@ def _said(error: TyperException) -> str:
     message = error.format_message()
     if hasattr(error, "possibilities"):
         near = nearest(error.option_name, error.possibilities or ())
-        message = f"unknown option {error.option_name!r}" + (
-            f": did you mean {near!r}?" * bool(near)
-        )
+        message = f"unknown option {error.option_name!r}"
+        message += f": did you mean {near!r}?" if near else ""
     return f"{path}: {message} (see {path} --help)"
 
 

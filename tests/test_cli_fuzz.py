@@ -6,7 +6,7 @@ import pytest
 
 from entropy_mech.cli import main
 from entropy_mech.runs import RunStore
-from entropy_mech.runs.find import run_or_model
+from entropy_mech.runs.status import run_or_model
 from tests.conftest import tiny
 
 PAPER_RUN = "reproduce/runs/paper/fig11_7b_kl_cov.toml"

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 
-def count(words: str, *names: str, least: int = 0, metavar: str = "N") -> Any:
+def count(words: str, least: int = 0) -> Any:
     """Return an option that takes a whole number from ``least`` on; ``words`` are its help."""
 
     def parser(text: str) -> int:
@@ -16,11 +16,12 @@ def count(words: str, *names: str, least: int = 0, metavar: str = "N") -> Any:
             return int(text)
         raise typer.BadParameter(f"{text!r}; give a whole number from {least} on")
 
-    return typer.Option(*names, parser=parser, metavar=metavar, help=words)
+    return typer.Option(parser=parser, metavar="N", help=words)
 
 
 def number(words: str, metavar: str, above: float = -math.inf) -> Any:
     """Return an option that takes a finite number above ``above``."""
+    kind = f"a number above {above:g}" if math.isfinite(above) else "a number"
 
     def parser(text: str) -> float:
         try:
@@ -29,6 +30,6 @@ def number(words: str, metavar: str, above: float = -math.inf) -> Any:
             value = math.nan
         if above < value < math.inf:
             return value
-        raise typer.BadParameter(f"{text!r}; give a number" + (f" above {above:g}" * (above == 0)))
+        raise typer.BadParameter(f"{text!r}; give {kind}")
 
     return typer.Option(parser=parser, metavar=metavar, help=words)

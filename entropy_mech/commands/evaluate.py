@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +19,8 @@ _SAMPLERS = ("auto", "torch", "vllm")
 
 if TYPE_CHECKING:
     from entropy_mech.evaluation.suite import Score
+    from entropy_mech.runs.store import RunStore
+    from entropy_mech.train.distributed import Ranks
 
 
 def evaluate(
@@ -31,89 +35,102 @@ def evaluate(
     limit: Annotated[int, count("first problems only (0: all)")] = 0,
     samples: Annotated[int, count("responses a problem (0: as set)")] = 0,
     max_new_tokens: Annotated[int, count("tokens a response (0: as set)")] = 0,
-    batch_size: Annotated[int, count("sequences at once (0: 64, with vllm 1,024)")] = 0,
+    batch_size: Annotated[int, count("sequences at once (0: 64, with vllm 4,096)")] = 0,
     tensor_parallel: Annotated[int, count("GPUs of a vllm engine", least=1)] = 1,
     seed: Annotated[int, count("names the random numbers")] = 1,
     profile: Annotated[str, typer.Option(metavar="P", help="of a run's name")] = "toy",
-    sampler: Annotated[
-        str, typer.Option(metavar="KIND", help="torch, vllm (on all GPUs), or auto")
-    ] = "auto",
+    sampler: Annotated[str, typer.Option(metavar="KIND", help="torch, vllm, or auto")] = "auto",
     before_training: Annotated[
         bool, typer.Option("--before-training", help="a run's base model")
     ] = False,
     out: Annotated[str, typer.Option(metavar="DIR", help="(runs/evaluations/<model>)")] = "",
 ) -> int:
     """Measure a model on benchmarks, or go on where it stopped; writes scores.json."""
-    benchmarks = benchmarks or ["toy"]
+    arguments = SimpleNamespace(**locals() | {"benchmarks": benchmarks or ["toy"]})
     from entropy_mech.problems.benchmarks import benchmark_names, load_sets
-    from entropy_mech.runs.find import run_or_model
+    from entropy_mech.runs.status import run_or_model
     from entropy_mech.runs.store import default_store
 
-    benchmark_names(benchmarks)
-    if sampler not in _SAMPLERS:
-        raise unknown_name("--sampler", sampler, _SAMPLERS)
-    if out:
-        folder_path("--out", out, "give another")
-    if data_dir and not Path(data_dir).is_dir():
-        raise bad_value("--data-dir", data_dir, "no such folder")
+    benchmark_names(arguments.benchmarks)
+    if arguments.sampler not in _SAMPLERS:
+        raise unknown_name("--sampler", arguments.sampler, _SAMPLERS)
+    if arguments.out:
+        folder_path("--out", arguments.out, "give another")
+    if arguments.data_dir and not Path(arguments.data_dir).is_dir():
+        raise bad_value("--data-dir", arguments.data_dir, "no such folder")
     store = default_store()
-    run_or_model(model, store=store, profile=profile)
+    run_or_model(arguments.model, store=store, profile=arguments.profile)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     sets, missing = load_sets(
-        benchmarks,
-        data_dir=data_dir,
-        limit=limit,
-        samples=samples,
-        max_new_tokens=max_new_tokens,
+        arguments.benchmarks,
+        data_dir=arguments.data_dir,
+        limit=arguments.limit,
+        samples=arguments.samples,
+        max_new_tokens=arguments.max_new_tokens,
     )
-    from entropy_mech.evaluation.load import find_model, open_sampler
-    from entropy_mech.evaluation.suite import Evaluation
-    from entropy_mech.grading import GradingPool
+    from entropy_mech.evaluation.load import PATIENCE_S
+    from entropy_mech.train.distributed import join_ranks, leave_ranks
+
+    ranks = join_ranks(timeout_s=PATIENCE_S)
+    try:
+        with ranks.naming_peers():
+            _evaluate(arguments, store, sets, missing, ranks)
+    finally:
+        leave_ranks(ranks)
+    return 0
+
+
+def _evaluate(
+    arguments: SimpleNamespace, store: RunStore, sets, missing: list[str], ranks: Ranks
+) -> None:
+    """Measure, one line a benchmark; rank 0 prints and writes the scores."""
+    import torch
+
+    from entropy_mech.evaluation.load import chosen_kind, find_model
+    from entropy_mech.evaluation.suite import evaluate_sets
     from entropy_mech.runs.jobs import ProgressLine
     from entropy_mech.runs.store import environment, now, write_json
 
     found = find_model(
-        model,
+        arguments.model,
         store,
-        before_training=before_training,
-        profile=profile,
+        before_training=arguments.before_training,
+        profile=arguments.profile,
     )
-    folder = Path(out) if out else store.root / "evaluations" / found.identity
-    line = ProgressLine(sys.stdout)
-    line.note(f"loading {model}")  # minutes, for a large one
+    kind = chosen_kind(arguments.sampler, found)
+    folder = Path(arguments.out) if arguments.out else store.root / "evaluations" / found.identity
+    line = ProgressLine(sys.stdout if ranks.first else io.StringIO())
+    line.note(f"loading {arguments.model}")  # minutes, for a large one
+    gpus = torch.cuda.device_count() if kind == "vllm" else 0
+    if ranks.size == 1 and gpus > arguments.tensor_parallel:
+        start = f"torchrun --standalone --nproc-per-node {gpus} -m entropy_mech evaluate"
+        line.note(f"{arguments.tensor_parallel} of {gpus} GPUs; all of them: {start} ...")
     scores = []
-    opening = open_sampler(found, sets, kind=sampler, tensor_parallel=tensor_parallel)
-    with opening as opened, GradingPool() as pool:
-        evaluation = Evaluation(
-            folder,
-            opened.sampler,
-            opened.tokenizer,
-            seed=seed,
-            batch_size=batch_size or opened.batch_size,
-            pool=pool,
-            sampled_by=opened.kind,
+    for score in evaluate_sets(
+        found,
+        sets,
+        folder,
+        kind=kind,
+        tensor_parallel=arguments.tensor_parallel,
+        seed=arguments.seed,
+        batch_size=arguments.batch_size,
+        ranks=ranks,
+        report=lambda name, done, total: line.show(done / total, f"{name} {done}/{total}"),
+    ):
+        line.note(
+            f"{score.benchmark:<18} {score.accuracy:.3f} +- {score.standard_error:.3f}  "
+            f"({score.problems} problems x {score.samples}, "
+            f"temperature {score.protocol['temperature']:g}; {_words(score)})"
         )
-        for one in sets:
-            name, protocol = one.name, one.protocol
-            score = evaluation.run(
-                name,
-                one.problems,
-                protocol,
-                lambda done, total, name=name: line.show(done / total, f"{name} {done}/{total}"),
-            )
-            line.note(
-                f"{name:<18} {score.accuracy:.3f} +- {score.standard_error:.3f}  "
-                f"({score.problems} problems x {score.samples}, "
-                f"temperature {protocol.temperature:g}; {_words(score)})"
-            )
-            scores.append(asdict(score))
+        scores.append(asdict(score))
     for reason in missing:
         line.note(f"left out: {reason}")
-    result = {"model": model, "identity": found.identity, "sampled_by": opened.kind}
-    write_json(folder / "scores.json", {**result, "scores": scores, "made": now(), **environment()})
+    result = {"model": arguments.model, "identity": found.identity, "sampled_by": kind}
+    if ranks.first:
+        made = {"made": now(), **environment()}
+        write_json(folder / "scores.json", {**result, "scores": scores, **made})
     line.close(f"{len(scores)} benchmarks done: {folder / 'scores.json'}")
-    return 0
 
 
 def _words(score: Score) -> str:

@@ -22,8 +22,8 @@ def follow(
     profile: Annotated[str, typer.Option(metavar="P", help="the same: toy or paper")] = "toy",
 ) -> int:
     """Watch a run that is trained anywhere until it ends. Ctrl-C ends the watching, not the run."""
-    from entropy_mech.runs.find import newest_run
     from entropy_mech.runs.handle import follow_in_terminal, handle_on
+    from entropy_mech.runs.status import newest_run
     from entropy_mech.runs.store import default_store
 
     store = default_store()

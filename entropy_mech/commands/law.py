@@ -53,17 +53,16 @@ def _draw(report, log: str, figure: str):
 
     from entropy_mech.errors import bad_value
     from entropy_mech.paper.law_of_run import law_of_run
+    from entropy_mech.runs.store import atomic_write
 
     path = Path(figure) if figure else Path(f"{Path(log).stem or 'run'}.law.png")
     fig = Figure(figsize=(7.5, 4.8), layout="constrained")
     FigureCanvasAgg(fig)
     law_of_run(report, fig.subplots())
-    temporary = path.with_name(f"tmp-{path.name}")
     try:
-        fig.savefig(temporary, dpi=150)
-        temporary.replace(path)
+        with atomic_write(path) as temporary:
+            fig.savefig(temporary, dpi=150)
     except (OSError, ValueError) as error:
-        temporary.unlink(missing_ok=True)
         reason = str(error).splitlines()[0]
         raise bad_value("--figure", str(path), f"cannot be written ({reason})") from None
     return path

@@ -39,6 +39,9 @@ def reproduce(
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="its options, as partition=gpu; may be repeated"),
     ] = None,
+    keep: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="keep what the runs measured there")
+    ] = None,
     write_verdicts: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="write verdicts.md and .json there")
     ] = None,
@@ -47,15 +50,12 @@ def reproduce(
     from entropy_mech.reproduction import runner
 
     ours = {"seed": seed, "seeds": seeds, "profile": profile}
-    request = _request(
-        targets or [], _pairs("-p", "NAME VALUE, such as steps 24", parameters), ours
-    )
-    options = {
-        key: _literal(value)
-        for key, value in _pairs(
-            "--slurm-set", "KEY=VALUE, such as partition=gpu", slurm_set
-        ).items()
-    }
+    given = _pairs("-p", "NAME VALUE, such as steps 24", parameters)
+    request = _request(targets or [], given, ours)
+    cluster = _pairs("--slurm-set", "KEY=VALUE, such as partition=gpu", slurm_set)
+    options = {key: _literal(value) for key, value in cluster.items()}
+    if keep is not None:
+        folder_path("--keep", keep, "give another")
     if write_verdicts is not None:
         folder_path("--write-verdicts", write_verdicts, "give another")
     if dry_run:
@@ -66,6 +66,8 @@ def reproduce(
         return 0
     gallery = runner.reproduce(request, workers=workers or None)
     print(f"gallery: {gallery}")
+    if keep:
+        print(f"kept: {runner.keep_runs(request, Path(keep))} runs in {keep}")
     if write_verdicts:
         print(f"verdicts: {runner.verdicts(request, Path(write_verdicts))}")
     return 0

@@ -32,7 +32,7 @@ def train(
     gpu_memory_gib: Annotated[float, number("with --dry-run: of each", "GIB", above=0)] = 80.0,
 ) -> int:
     """Train one policy, or go on with it where it stopped."""
-    from entropy_mech.runs.find import existing_file
+    from entropy_mech.runs.status import existing_file
 
     chosen = load_config(existing_file(config), overrides or ())
     if dry_run:
@@ -44,7 +44,7 @@ def train(
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from entropy_mech.train.loop import train as train_run
 
-    # Under a launcher the first process speaks for all.
+    # Under a launcher rank 0 alone prints.
     line = ProgressLine(sys.stdout if os.environ.get("RANK", "0") == "0" else io.StringIO())
     line.note(f"run {run_id(chosen)}: {chosen.loss.method}, seed {chosen.seed}")
 

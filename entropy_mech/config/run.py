@@ -337,7 +337,7 @@ class TrainConfig(Section):
 
 
 _TOY_SPECIAL_TOKENS = 3  # pad, eos and unknown, before the characters
-_TOY_POSITIONS = 128
+TOY_POSITIONS = 128
 
 
 def architecture_of(config: TrainConfig) -> Architecture | None:
@@ -348,7 +348,7 @@ def architecture_of(config: TrainConfig) -> Architecture | None:
         toy = config.model
         return Architecture(
             toy.layers, toy.hidden_size, toy.intermediate_size, toy.heads, toy.kv_heads,
-            len(ALPHABET) + _TOY_SPECIAL_TOKENS, _TOY_POSITIONS,
+            len(ALPHABET) + _TOY_SPECIAL_TOKENS, TOY_POSITIONS,
             head_size=toy.hidden_size // toy.heads, tied=True, qkv_bias=toy.family == "qwen2",
         )  # fmt: skip
     return architecture_at(config.model.path)

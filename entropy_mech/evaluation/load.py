@@ -16,10 +16,12 @@ from entropy_mech.config.files import base_model_id
 from entropy_mech.config.hardware import VLLMSamplerConfig
 from entropy_mech.errors import UserError, bad_value, unknown_name
 from entropy_mech.problems.benchmarks import BenchmarkSet
-from entropy_mech.runs.find import run_or_model
+from entropy_mech.runs.status import run_or_model
 from entropy_mech.runs.store import Run, RunStore
-from entropy_mech.sampling.sampler import Sampler
+from entropy_mech.sampling.sampler import StreamingSampler
 from entropy_mech.sampling.torch_sampler import TorchSampler
+from entropy_mech.sampling.vllm_sampler import VLLMSampler
+from entropy_mech.train.distributed import Ranks
 from entropy_mech.train.models import load_pretrained, load_without_weights, positions_of
 from entropy_mech.train.pretrain import prepare_base_model
 
@@ -51,7 +53,7 @@ def find_model(
 ) -> FoundModel:
     """Return where a model is that a user names.
 
-    ``name`` is a run, as ``runs.find.find_run`` takes it (its id, its folder, its file or the
+    ``name`` is a run, as ``runs.status.find_run`` takes it (its id, its folder, its file or the
     name of that, which ``profile`` says where to look for), a folder in Hugging Face format, or a
     hub id. ``before_training`` takes a run's base model.
 
@@ -92,10 +94,11 @@ def newest_policy(run: Run) -> FoundModel | None:
 # -- The sampler ---------------------------------------------------------------------------------
 
 KINDS = ("auto", "torch", "vllm")
-# Sequences handed over at once, after which they are saved. vLLM keeps as many as fit its cache
-# going and needs a long queue for that.
-BATCH_SIZE = {"torch": 64, "vllm": 1024}
-_BATCH_TIMEOUT_S = 6 * 3600.0
+# Sequences that a sampler is handed at once. vLLM keeps as many as fit its cache going, and needs
+# a long queue for that.
+BATCH_SIZE = {"torch": 64, "vllm": 4096}
+# How long ranks wait for one another, and an engine may take for a batch.
+PATIENCE_S = 12 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ class OpenSampler:
 
     """
 
-    sampler: Sampler
+    sampler: StreamingSampler
     tokenizer: PreTrainedTokenizerBase
     kind: str
 
@@ -121,24 +124,30 @@ class OpenSampler:
 
 @contextmanager
 def open_sampler(
-    found: FoundModel, sets: Sequence[BenchmarkSet], *, kind: str = "auto", tensor_parallel: int = 1
+    found: FoundModel,
+    sets: Sequence[BenchmarkSet],
+    *,
+    kind: str = "auto",
+    tensor_parallel: int = 1,
+    ranks: Ranks | None = None,
 ) -> Iterator[OpenSampler]:
-    """Load a model for the problems of ``sets``; engines end with the block.
+    """Load a model for the problems of ``sets`` into this process; an engine ends with the block.
 
     Args:
         found: the model.
         sets: what it will be asked.
-        kind: ``torch`` samples in this process, on a GPU where there is one; ``vllm`` with
-            engines, one for every ``tensor_parallel`` GPUs of this host (on a CPU: one).
-            ``auto`` is ``vllm`` where there are a GPU and vLLM and the model is no toy's.
+        kind: ``torch`` samples on this rank's GPU where there is one, ``vllm`` with an engine of
+            its own there (or one for every ``tensor_parallel`` ranks). ``auto`` is ``vllm`` where
+            there are a GPU and vLLM and the model is no toy's.
         tensor_parallel: GPUs that an engine's weights are split over.
+        ranks: the processes that evaluate together.
 
     Raises:
         UserError: the model cannot be loaded, has too few positions for the longest prompt and
             response, or the kind asked for cannot be had.
 
     """
-    chosen = _chosen(kind, found)
+    chosen = chosen_kind(kind, found)
     if found.threads:
         torch.set_num_threads(found.threads)
     if chosen == "torch":
@@ -148,17 +157,14 @@ def open_sampler(
             model = model.to("cuda")
         yield OpenSampler(TorchSampler(model, **_special_tokens(tokenizer)), tokenizer, chosen)
         return
-    from entropy_mech.sampling.vllm_sampler import VLLMSampler
-
+    _check_gpus(tensor_parallel, ranks or Ranks())
     config, tokenizer = load_without_weights(found.place, found.revision)
     with VLLMSampler(
         found.place,
         VLLMSamplerConfig(
-            placement="separate",
-            engines=_engines(tensor_parallel),
             tensor_parallel=tensor_parallel,
             gpu_memory_fraction=0.9,
-            sample_timeout_s=_BATCH_TIMEOUT_S,
+            sample_timeout_s=PATIENCE_S,
         ),
         **_special_tokens(tokenizer),
         dtype=torch.float32 if config.dtype == torch.float32 else torch.bfloat16,
@@ -169,7 +175,13 @@ def open_sampler(
         yield OpenSampler(sampler, tokenizer, chosen)
 
 
-def _chosen(kind: str, found: FoundModel) -> str:
+def chosen_kind(kind: str, found: FoundModel) -> str:
+    """Return ``torch`` or ``vllm`` for one of ``KINDS``.
+
+    Raises:
+        UserError: an unknown kind, or vLLM where it is not installed.
+
+    """
     if kind not in KINDS:
         raise unknown_name("--sampler", kind, KINDS)
     installed = importlib.util.find_spec("vllm") is not None
@@ -183,15 +195,20 @@ def _chosen(kind: str, found: FoundModel) -> str:
     return "vllm" if installed and torch.cuda.is_available() and not found.toy else "torch"
 
 
-def _engines(tensor_parallel: int) -> int:
+def _check_gpus(tensor_parallel: int, ranks: Ranks) -> None:
+    """Refuse an engine over more GPUs than it can have: the ranks', or of one process the host's.
+
+    Raises:
+        UserError: says how many there are.
+
+    """
     gpus = torch.cuda.device_count()
-    if tensor_parallel > max(gpus, 1):
-        raise bad_value(
-            "--tensor-parallel",
-            tensor_parallel,
-            f"there are {gpus} GPUs here; give as many or less",
-        )
-    return max(gpus // tensor_parallel, 1)
+    if ranks.size > 1 and ranks.size % tensor_parallel:
+        fix = f"the launcher started {ranks.size} processes; give a number that divides it"
+        raise bad_value("--tensor-parallel", tensor_parallel, fix)
+    if ranks.size == 1 and tensor_parallel > max(gpus, 1):
+        fix = f"there are {gpus} GPUs here; give as many or less"
+        raise bad_value("--tensor-parallel", tensor_parallel, fix)
 
 
 def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +17,35 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from entropy_mech.errors import UserError, bad_value
-from entropy_mech.evaluation.load import newest_policy, open_sampler
+from entropy_mech.evaluation.load import FoundModel, newest_policy, open_sampler
 from entropy_mech.grading import GradingPool, Verdict
 from entropy_mech.grading.verdict import ErrorAlarm
-from entropy_mech.problems.benchmarks import Protocol, load_sets
+from entropy_mech.problems import Problem
+from entropy_mech.problems.benchmarks import BenchmarkSet, Protocol, load_sets
 from entropy_mech.problems.grading import grade_many
-from entropy_mech.problems.problem import Problem
 from entropy_mech.problems.tripwire import Tripwire
 from entropy_mech.random_streams import stream_key
-from entropy_mech.runs.evaluations import evaluation_folder, scored
-from entropy_mech.runs.store import MetricsFile, Run, environment, folder_lock, now, write_json
-from entropy_mech.sampling.sampler import Sampler, SamplingRequest, response_texts
+from entropy_mech.runs.launch import evaluation_folder, scored, usable_cores
+from entropy_mech.runs.store import (
+    MetricsFile,
+    Run,
+    atomic_write,
+    environment,
+    folder_lock,
+    now,
+    write_json,
+)
+from entropy_mech.sampling.sampler import (
+    Part,
+    SamplingRequest,
+    StreamingSampler,
+    graded_in_threads,
+    requests_of,
+)
+from entropy_mech.train.distributed import Ranks
+
+Pair = tuple[int, int]  # of a problem and one of its samples
+Row = dict[str, Any]
 
 # -- The evaluation ------------------------------------------------------------------------------
 
@@ -48,25 +69,30 @@ class Evaluation:
     """A folder with one JSONL file a benchmark; a line is one graded sample.
 
     The random numbers of a sample are named by (seed, benchmark, problem, sample), so that it
-    matters neither in which batch it is drawn nor whether the evaluation was stopped before it.
-    ``sampled_by`` says whose random numbers they are: ``torch`` or ``vllm`` draw differently, and
-    a file holds samples of one of them.
+    matters neither in which batch or by which process it is drawn nor whether the evaluation was
+    stopped before it. ``sampled_by`` says whose random numbers they are: ``torch`` or ``vllm``
+    draw differently, and a file holds samples of one of them.
+
+    Every process of ``ranks`` has a sampler, and the samples of a benchmark are dealt over them.
+    Rank 0 writes into the benchmark's own file and each other rank into one beside it, which rank
+    0 takes into its own at the end, or when an evaluation that was killed goes on.
     """
 
     def __init__(
         self,
         folder: Path,
-        sampler: Sampler,
+        sampler: StreamingSampler,
         tokenizer: PreTrainedTokenizerBase,
         *,
         seed: int = 1,
         batch_size: int = 64,
         pool: GradingPool | None = None,
         sampled_by: str = "torch",
+        ranks: Ranks | None = None,
     ):
         self.folder, self.sampler, self.tokenizer = folder, sampler, tokenizer
         self.seed, self.batch_size, self.pool = seed, batch_size, pool
-        self.sampled_by = sampled_by
+        self.sampled_by, self.ranks = sampled_by, ranks or Ranks()
         self.tripwire = Tripwire()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -77,27 +103,65 @@ class Evaluation:
         protocol: Protocol,
         report: Callable[[int, int], None] = lambda done, total: None,
     ) -> Score:
-        """Sample and grade what is missing of a benchmark, and return its score.
+        """Sample and grade what is missing of a benchmark, and return its score, on every rank.
 
-        ``report`` is called with the samples done and their total after each batch.
+        ``report`` is called with the samples done and their total.
         """
-        file = MetricsFile(self.folder / f"{name}.jsonl")
-        self._check_same(name, file, problems, protocol)
-        self._drop_unjudged(file)
-        done = {(row["problem"], row["sample"]) for row in self._rows(file)}
-        wanted = [(p, s) for p in range(len(problems)) for s in range(protocol.samples)]
-        missing = [pair for pair in wanted if pair not in done]
-        for start in range(0, len(missing), self.batch_size):
-            batch = missing[start : start + self.batch_size]
-            for row in self._sample(name, problems, protocol, batch):
+        total = len(problems) * protocol.samples
+        missing = self.ranks.of_first(lambda: self._begin(name, problems, protocol))
+        done = total - len(missing)
+        file = MetricsFile(self._path(name, self.ranks.rank))
+        for rows in self._rows(name, missing, problems, protocol):
+            for row in rows:
                 file.append(row)
-            file.sync()
-            report(len(wanted) - len(missing) + start + len(batch), len(wanted))
-        rows = sorted(self._rows(file), key=lambda row: (row["problem"], row["sample"]))
+            done += len(rows) * self.ranks.size  # about so many: the others' are alike
+            report(min(done, total), total)
+        file.sync()
+        self.ranks.meet(f"the end of {name}")
+        return self.ranks.of_first(lambda: self._finish(name, problems, protocol))
+
+    def _begin(self, name: str, problems: Sequence[Problem], protocol: Protocol) -> list[Pair]:
+        """Return which (problem, sample) are missing; what no grader could judge is forgotten."""
+        self._check_same(name, problems, protocol)
+        rows = self._collect(name, keep=lambda row: row["verdict"] != "error")
+        done = {(row["problem"], row["sample"]) for row in rows}
+        wanted = [(p, s) for p in range(len(problems)) for s in range(protocol.samples)]
+        return [pair for pair in wanted if pair not in done]
+
+    def _finish(self, name: str, problems: Sequence[Problem], protocol: Protocol) -> Score:
+        rows = self._collect(name)
+        if absent := len(problems) * protocol.samples - len(rows):
+            raise UserError(
+                f"evaluation = {self.folder}: {absent} samples of {name} are not there, which "
+                "other processes have drawn; give an --out that all hosts share"
+            )
         tripped = self._watch(problems, rows)
         return replace(_score(name, rows, protocol), answers_right_for_different_references=tripped)
 
-    def _watch(self, problems: Sequence[Problem], rows: Sequence[dict[str, Any]]) -> int:
+    def _path(self, name: str, rank: int) -> Path:
+        return self.folder / (f"{name}.rank{rank}.jsonl" if rank else f"{name}.jsonl")
+
+    def _collect(self, name: str, keep: Callable[[Row], bool] = lambda row: True) -> list[Row]:
+        """Bring a benchmark's files into one, in order and each sample once; return its rows.
+
+        A line that was cut off by a kill goes.
+        """
+        whole = self._path(name, 0)
+        others = sorted(self.folder.glob(f"{glob.escape(name)}.rank*.jsonl"))
+        rows: dict[Pair, Row] = {}
+        for path in (whole, *others):
+            for row in MetricsFile(path).rows():
+                if keep(row):
+                    rows.setdefault((row["problem"], row["sample"]), row)
+        text = "".join(json.dumps(rows[pair]) + "\n" for pair in sorted(rows)).encode()
+        if text != (whole.read_bytes() if whole.exists() else b""):
+            with atomic_write(whole) as temporary:
+                temporary.write_bytes(text)
+        for path in others:
+            path.unlink()
+        return [rows[pair] for pair in sorted(rows)]
+
+    def _watch(self, problems: Sequence[Problem], rows: Sequence[Row]) -> int:
         """Show all graded samples to alarm and tripwire; return how many answers tripped it.
 
         Raises:
@@ -111,64 +175,71 @@ class Evaluation:
         self.tripwire.watch(asked, [row["response"] for row in rows], verdicts)
         return self.tripwire.answers - before
 
-    def _drop_unjudged(self, file: MetricsFile) -> None:
-        """Drop a line cut off by a kill, and what no grader could judge: they are drawn again."""
-        rows = self._rows(file)
-        judged = [row for row in rows if row["verdict"] != "error"]
-        file.truncate(len(rows) if len(judged) == len(rows) else 0)
-        if len(judged) < len(rows):
-            for row in judged:
-                file.append(row)
-
-    def _sample(self, name, problems, protocol: Protocol, batch) -> list[dict[str, Any]]:
-        problem, sample = np.array(batch).T
-        benchmark = zlib.crc32(name.encode())
-        keys = stream_key("benchmark", self.seed, benchmark, problem, sample)
-        prompts = self.tokenizer([problems[p].prompt for p in problem])["input_ids"]
-        out = self.sampler.sample(
-            [SamplingRequest(tuple(p), int(key)) for p, key in zip(prompts, keys, strict=True)],
-            temperature=protocol.temperature,
-            max_new_tokens=protocol.max_new_tokens,
-        )
-        texts = response_texts(self.tokenizer, out.tokens, out.response_mask)
-        verdicts = grade_many([problems[p] for p in problem], texts, self.pool)
-        return [
-            {
-                "problem": int(p),
-                "sample": int(s),
-                "verdict": verdict.name,
-                "reason": verdict.reason,
-                "tokens": int(mask.sum()),
-                "response": text,
-            }
-            for p, s, verdict, mask, text in zip(
-                problem, sample, verdicts, out.response_mask, texts, strict=True
+    def _rows(
+        self, name: str, missing: Sequence[Pair], problems: Sequence[Problem], protocol: Protocol
+    ) -> Iterator[list[Row]]:
+        """Sample and grade this rank's share of what is missing; yield lines as they are graded."""
+        share = missing[self.ranks.rank :: self.ranks.size]
+        problem, sample = np.array(share, dtype=np.int64).reshape(-1, 2).T
+        asked = [problems[p] for p in problem]
+        prompts = self.tokenizer([one.prompt for one in problems])["input_ids"]
+        keys = stream_key("benchmark", self.seed, zlib.crc32(name.encode()), problem, sample)
+        requests = requests_of([prompts[p] for p in problem], keys)
+        largest_share = -(-len(missing) // self.ranks.size)
+        with ThreadPoolExecutor(self.pool.workers if self.pool else 1) as threads:
+            answers = graded_in_threads(
+                self._sampled(requests, largest_share, protocol),
+                self.tokenizer,
+                asked,
+                lambda some, texts: grade_many(some, texts, self.pool),
+                threads,
             )
-        ]
+            for places, part in answers:
+                lengths = part.completions.response_mask.sum(dim=1).tolist()
+                graded = zip(places, part.verdicts, lengths, part.texts, strict=True)
+                yield [
+                    {
+                        "problem": int(problem[place]),
+                        "sample": int(sample[place]),
+                        "verdict": verdict.name,
+                        "reason": verdict.reason,
+                        "tokens": length,
+                        "response": text,
+                    }
+                    for place, verdict, length, text in graded
+                ]
 
-    def _check_same(self, name, file: MetricsFile, problems, protocol: Protocol) -> None:
+    def _sampled(
+        self, requests: Sequence[SamplingRequest], largest_share: int, protocol: Protocol
+    ) -> Iterator[Part]:
+        """Yield responses batch by batch; the ranks of one engine ask equally often."""
+        for start in range(0, largest_share, self.batch_size):
+            batch = requests[start : start + self.batch_size]
+            for places, out in self.sampler.stream(
+                batch,
+                temperature=protocol.temperature,
+                max_new_tokens=protocol.max_new_tokens,
+            ):
+                yield [start + place for place in places], out
+
+    def _check_same(self, name: str, problems: Sequence[Problem], protocol: Protocol) -> None:
         """Refuse to add to samples of other problems or of another protocol."""
         texts = "\n".join(f"{p.prompt}\t{p.reference}" for p in problems)
         # torch is not named: it was the only one when the first of these files were written.
         other = {} if self.sampled_by == "torch" else {"sampled_by": self.sampled_by}
         asked = {"problems": zlib.crc32(texts.encode()), "seed": self.seed, **other}
-        description = json.dumps({**asked, **_as_table(protocol)}, sort_keys=True)
+        description = json.dumps({**asked, **asdict(protocol)}, sort_keys=True)
         note = self.folder / f"{name}.protocol.json"
         if note.exists() and note.read_text() != description:
             raise UserError(
-                f"evaluation = {file.path}: holds samples of other problems or settings; "
+                f"evaluation = {self._path(name, 0)}: holds samples of other problems or settings; "
                 "remove it or give another --out"
             )
-        temporary = note.with_name(f"tmp-{os.getpid()}-{note.name}")
-        temporary.write_text(description)
-        os.replace(temporary, note)
-
-    @staticmethod
-    def _rows(file: MetricsFile) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in file.lines()]
+        with atomic_write(note) as temporary:
+            temporary.write_text(description)
 
 
-def _score(name: str, rows: Sequence[dict[str, Any]], protocol: Protocol) -> Score:
+def _score(name: str, rows: Sequence[Row], protocol: Protocol) -> Score:
     count = max(row["problem"] for row in rows) + 1
     rewards = np.zeros((count, protocol.samples))
     verdicts: dict[str, int] = {}
@@ -184,17 +255,63 @@ def _score(name: str, rows: Sequence[dict[str, Any]], protocol: Protocol) -> Sco
         accuracy=float(by_problem.mean()),
         standard_error=float(error),
         verdicts=verdicts,
-        protocol=_as_table(protocol),
+        protocol=asdict(protocol),
     )
 
 
-def _as_table(protocol: Protocol) -> dict[str, Any]:
-    return asdict(protocol)
+def evaluate_sets(
+    found: FoundModel,
+    sets: Sequence[BenchmarkSet],
+    folder: Path,
+    *,
+    kind: str = "auto",
+    tensor_parallel: int = 1,
+    seed: int = 1,
+    batch_size: int = 0,
+    graders: int | None = None,
+    ranks: Ranks | None = None,
+    report: Callable[[str, int, int], None] = lambda name, done, total: None,
+) -> Iterator[Score]:
+    """Measure a model on benchmarks, one after the other; all ranks do so together.
+
+    Args:
+        found: the model.
+        sets: the benchmarks.
+        folder: of the samples, which all ranks must see.
+        kind: of the sampler (``load.KINDS``).
+        tensor_parallel: GPUs that a vLLM engine's weights are split over.
+        seed: names the random numbers.
+        batch_size: sequences that a sampler is handed at once; 0: what is best for its kind.
+        graders: processes that grade on this rank; None: this rank's share of the cores.
+        ranks: the processes.
+        report: is told a benchmark's name, samples done and their total.
+
+    """
+    ranks = ranks or Ranks()
+    opening = open_sampler(found, sets, kind=kind, tensor_parallel=tensor_parallel, ranks=ranks)
+    with opening as opened, GradingPool(graders or _own_cores()) as pool:
+        evaluation = Evaluation(
+            folder,
+            opened.sampler,
+            opened.tokenizer,
+            seed=seed,
+            batch_size=batch_size or opened.batch_size,
+            pool=pool,
+            sampled_by=opened.kind,
+            ranks=ranks,
+        )
+        for one in sets:
+            yield evaluation.run(one.name, one.problems, one.protocol, partial(report, one.name))
+
+
+def _own_cores() -> int:
+    """Return this process's share of the cores: a launcher says how many share them."""
+    return max(usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
 
 
 # -- A run's final policy ------------------------------------------------------------------------
 
-_LEAST_BATCH = 256  # a toy's sequences are short
+_BATCH_SIZE = 256  # a toy's sequences are short
 
 
 def evaluate_run(run: Run, group: str) -> Path:
@@ -221,18 +338,8 @@ def _measure(run: Run, folder: Path, group: str) -> list[dict]:
     sets, _ = load_sets([group])
     total = sum(len(one.problems) * one.protocol.samples for one in sets)
     scores, behind = [], 0
-    with open_sampler(newest_policy(run), sets) as opened, GradingPool(workers=1) as pool:
-        evaluation = Evaluation(
-            folder,
-            opened.sampler,
-            opened.tokenizer,
-            batch_size=max(opened.batch_size, _LEAST_BATCH),
-            pool=pool,
-            sampled_by=opened.kind,
-        )
-        for one in sets:
-            score = evaluation.run(one.name, one.problems, one.protocol)
-            scores.append(asdict(score))
-            behind += len(one.problems) * one.protocol.samples
-            write_json(folder / "status.json", {"done": behind, "total": total})
+    for score in evaluate_sets(newest_policy(run), sets, folder, batch_size=_BATCH_SIZE, graders=1):
+        scores.append(asdict(score))
+        behind += score.problems * score.samples
+        write_json(folder / "status.json", {"done": behind, "total": total})
     return scores

@@ -222,7 +222,7 @@ class ChildServer:
         return True
 
     def _gone(self) -> ChildGone:
-        """Why the child ended: its last words and its exit code."""
+        """Why the child ended: its last line of output and its exit code."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(0.5)
         while self._has_more_words():

@@ -201,7 +201,7 @@ class Sandbox:
         reads = readable_paths(str(INSIDE))
         config = {"mode": self.mode, "user": user, "keep_reading": False, "folder": BOX}
         config["import_paths"] = [*reads, "/usr"]
-        run = [python, "-s", "-P", "-B", str(INSIDE / "server.py")]
+        run = [python, "-s", "-P", "-B", "-X", "no_debug_ranges", str(INSIDE / "server.py")]
         if self.mode == "bubblewrap":
             # A set-uid bwrap would lose LD_LIBRARY_PATH, and needs none itself.
             own = [word for item in own_environment().items() for word in ("--setenv", *item)]

@@ -1,4 +1,4 @@
-"""The graders as reward functions of other trainers: TRL's signature, and verl's."""
+"""The graders as reward functions with the signatures of TRL and of verl."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from entropy_mech.grading import GradingPool, Verdict
 from entropy_mech.grading.pool import default_pool
 from entropy_mech.grading.verdict import VERDICT_NAMES, ErrorAlarm, RewardRule
 
-# TRL leaves out what nobody could judge, so that some of it does no harm.
+# TRL leaves verdicts ``error`` out of the group, so that a run can go on with some of them.
 _TRLS_LIMIT_FRACTION = 0.5
 
 
@@ -51,9 +51,9 @@ def code_reward(
 ) -> Callable:
     """Return a reward function for TRL: programs run against unit tests, in a sandbox.
 
-    The function gives a float a completion, and None where the grader could not judge (verdict
-    ``error``: no reference, tests that make no sense, a sandbox that failed), which TRL leaves out
-    of the group. The share of each verdict is logged as ``verdict/NAME``.
+    The function returns a float for each completion, and None where it could not be graded (verdict
+    ``error``: no reference, malformed tests, a sandbox that failed), which TRL leaves out of the
+    group. The share of each verdict is logged as ``verdict/NAME``.
 
     Args:
         column: the data set's column with the tests, in a form that ``grade_code`` knows.
@@ -97,7 +97,7 @@ def _reward_function(
 
 
 def _text(completion: str | list[dict]) -> str:
-    """Return what the policy wrote: the text, or its last message in a conversation."""
+    """Return the completion's text: itself, or the last message of a conversation."""
     return completion if isinstance(completion, str) else completion[-1]["content"]
 
 

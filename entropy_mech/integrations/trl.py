@@ -11,28 +11,149 @@ optimizer step), on all processes, before the gradient passes begin. So how a st
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from entropy_mech.errors import bad_value
+from entropy_mech.config import ClipCov, KLCov
+from entropy_mech.config.files import make_config
+from entropy_mech.errors import UserError, bad_value, unknown_name
 from entropy_mech.integrations.rewards import code_reward, math_reward
-from entropy_mech.integrations.trl_config import CovGRPOConfig, GRPOTrainer
 from entropy_mech.objectives import (
     Aggregation,
     InertPenaltyWarning,
+    choose_tokens,
     clip_cov_loss,
     kl_cov_loss,
+    named_scores,
     with_entropy_bonus,
     with_reference_kl,
 )
-from entropy_mech.train.selection import choose_tokens, named_scores
+
+try:
+    from trl import GRPOConfig, GRPOTrainer
+except ImportError as error:
+    raise UserError(f"TRL cannot be imported ({error}); pip install 'entropy-mech[trl]'") from error
 
 __all__ = ["CovGRPOConfig", "CovGRPOTrainer", "code_reward", "math_reward"]
 
+# -- Settings ------------------------------------------------------------------------------------
+
 _FUNCTIONS = {"clip_cov": clip_cov_loss, "kl_cov": kl_cov_loss}
+METHODS = tuple(_FUNCTIONS)
+# TRL 1.16's own, checked here because TRL checks the name only after it has sampled a rollout.
+TRLS_OWN = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo")
+# Settings of TRL's own losses, which these losses would ignore, and their default values.
+_ONLY_TRLS = {
+    "importance_sampling_level": "token",
+    "top_entropy_quantile": 1.0,
+    "use_adaptive_entropy": False,
+    "off_policy_mask_threshold": None,
+    "delta": None,
+    "use_bias_correction_kl": False,
+}
+
+
+def _setting(default, text: str):
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class CovGRPOConfig(GRPOConfig):
+    """TRL's GRPOConfig with ``loss_type="clip_cov"`` or ``"kl_cov"``, and their settings.
+
+    The settings have this package's names, defaults and units (shares are fractions). TRL's own
+    loss types work as in TRL. With these two, ``beta`` and ``entropy_coef`` add reference KL and
+    entropy bonus; settings that act only inside TRL's own losses are refused.
+
+    Raises:
+        UserError: a value out of range, or a combination that cannot work.
+
+    """
+
+    loss_type: str = _setting("kl_cov", "kl_cov, clip_cov or one of TRL's")
+    epsilon: float | None = _setting(
+        None, "PPO clip; none is 1 with clip_cov as released, 0.2 with TRL's losses"
+    )
+    use_bias_correction_kl: bool | None = _setting(
+        None, "TRL's, for its own losses alone; none is TRL's default there"
+    )
+    clip_fraction: float = _setting(2e-4, "Clip-Cov: r, a fraction")
+    cov_low: float = _setting(1.0, "Clip-Cov: omega_low")
+    cov_high: float = _setting(5.0, "Clip-Cov: omega_high")
+    penalty_fraction: float = _setting(2e-3, "KL-Cov: k, a fraction")
+    penalty_coefficient: float = _setting(1.0, "KL-Cov: beta")
+    kl_estimator: str = _setting("abs_log_ratio", "KL-Cov: abs_log_ratio (released) or k3")
+    covariance_scope: str = _setting(
+        "rollout_batch",
+        "rollout_batch (all that is sampled together), mini_batch (an optimizer step) or "
+        "micro_batch (the released code's, which changes with the micro-batch size)",
+    )
+    minimum_tokens: int = _setting(0, "tokens at the least; released: 1")
+    loss_aggregation: str = _setting(
+        "token_mean", "or sequence_mean_token_mean, sequence_mean_token_sum; over the step"
+    )
+    log_ratio_clamp: float | None = _setting(
+        None, "log-ratios are cut off at plus and minus this; paper none"
+    )
+
+    def __post_init__(self):
+        """Set defaults that depend on the loss; refuse combinations that cannot work."""
+        if self.epsilon is None:
+            self.epsilon = 1.0 if self.loss_type == "clip_cov" else 0.2
+        if self.loss_type not in (*METHODS, *TRLS_OWN):
+            raise unknown_name("loss_type", self.loss_type, (*METHODS, *TRLS_OWN))
+        if self.use_bias_correction_kl is None:
+            self.use_bias_correction_kl = self.loss_type not in METHODS
+        super().__post_init__()
+        if self.covariance_loss() is None:
+            return
+        for name in ("beta", "entropy_coef"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not 0 <= value < math.inf:
+                raise bad_value(name, value, "give a number of 0 or more")
+        for name, value in _ONLY_TRLS.items():
+            if getattr(self, name) != value:
+                fix = f"has no place in loss_type = {self.loss_type}; leave it at {value!r}"
+                raise bad_value(name, getattr(self, name), fix)
+        accumulated, per_generation = self.gradient_accumulation_steps, self.steps_per_generation
+        fix = ""
+        if per_generation % accumulated:
+            fix = (
+                f"give a multiple of gradient_accumulation_steps = {accumulated}: every optimizer "
+                "step then takes one rollout's responses"
+            )
+        elif self.loss_type == "kl_cov" and accumulated == per_generation * self.num_iterations:
+            fix = (
+                "one optimizer step a rollout, and KL-Cov's penalty has gradient 0 on the first; "
+                f"give {8 * accumulated} for the paper's 8, or more num_iterations"
+            )
+        if fix:
+            raise bad_value("steps_per_generation", per_generation, fix)
+
+    def covariance_loss(self) -> ClipCov | KLCov | None:
+        """Return the settings as a ``loss`` section of this package; None with TRL's losses."""
+        if self.loss_type not in METHODS:
+            return None
+        names = ["covariance_scope", "minimum_tokens", "log_ratio_clamp"]
+        table = {"method": self.loss_type, "aggregation": self.loss_aggregation}
+        if self.loss_aggregation == "sequence_mean_token_sum":
+            table["normaliser_tokens"] = self.max_completion_length
+        if self.loss_type == "clip_cov":
+            names += ["clip_fraction", "cov_low", "cov_high"]
+            high = self.epsilon if self.epsilon_high is None else self.epsilon_high
+            table |= {"clip_low": self.epsilon, "clip_high": high}
+        else:
+            names += ["penalty_fraction", "penalty_coefficient", "kl_estimator"]
+        return make_config({"loss": table | {name: getattr(self, name) for name in names}}).loss
+
+
+# -- The trainer ---------------------------------------------------------------------------------
+
 _MODEL_INPUTS = (
     "pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask", "spatial_shapes",
     "num_tiles", "image_sizes", "token_type_ids", "mm_token_type_ids", "image_position_ids",
@@ -40,10 +161,10 @@ _MODEL_INPUTS = (
 
 
 class CovGRPOTrainer(GRPOTrainer):
-    """TRL's GRPOTrainer, which knows ``loss_type="clip_cov"`` and ``"kl_cov"`` too.
+    """TRL's GRPOTrainer with ``loss_type="clip_cov"`` and ``"kl_cov"``.
 
-    Give it a ``CovGRPOConfig``; all else is as in TRL. Metrics of its own: ``cov/...``, means over
-    the tokens of an optimizer step.
+    Give it a ``CovGRPOConfig``; all else is as in TRL. It logs ``cov/...`` besides, means over the
+    tokens of an optimizer step.
     """
 
     def __init__(self, model, reward_funcs=None, args=None, *more, **named):
@@ -59,10 +180,10 @@ class CovGRPOTrainer(GRPOTrainer):
 
     def _prepare_inputs(self, generation_batch):
         inputs = super()._prepare_inputs(generation_batch)
-        if self.covariance_loss is not None and self.model.training:
-            accumulated = self.args.gradient_accumulation_steps
-            if self._step % accumulated == 0:
-                self._begin_optimizer_step(accumulated)
+        accumulated = self.args.gradient_accumulation_steps
+        training = self.covariance_loss is not None and self.model.training
+        if training and self._step % accumulated == 0:
+            self._begin_optimizer_step(accumulated)
         return inputs
 
     def _begin_optimizer_step(self, accumulated: int) -> None:
@@ -100,11 +221,11 @@ class CovGRPOTrainer(GRPOTrainer):
         return logp, entropies
 
     def _choose(self, parts: Sequence[dict], logps: list[Tensor]) -> None:
-        """Choose among the tokens of all parts, of all processes; leave each part its own.
+        """Choose among the tokens of all parts of all processes; store each part's own in it.
 
-        Every process sees all tokens and chooses alike. A row is named by its place, for the
-        draw of Clip-Cov; TRL shuffles a rollout before it is split, so the place does not depend
-        on how it is split.
+        Every process gathers all tokens and makes the same choice. Clip-Cov's draw names a row by
+        its place; TRL shuffles a rollout before splitting it, so the place does not depend on how
+        it is split.
         """
         logp = torch.cat(logps)
         old = [part.get("old_per_token_logps", now) for part, now in zip(parts, logps, strict=True)]
@@ -137,7 +258,7 @@ class CovGRPOTrainer(GRPOTrainer):
         mean = Aggregation(loss.aggregation, normaliser_tokens=loss.normaliser_tokens, **counts)
         weights = inputs.get("importance_sampling_ratio")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", InertPenaltyWarning)  # the configuration checks that
+            warnings.simplefilter("ignore", InertPenaltyWarning)  # the configuration refuses that
             out = _FUNCTIONS[loss.method](
                 logp_new,
                 logp_old,
@@ -148,20 +269,13 @@ class CovGRPOTrainer(GRPOTrainer):
                 token_weights=None if weights is None else weights.expand_as(logp_new),
                 **loss.of_the_method(),
             )
-        if self.entropy_coef:
-            out = with_entropy_bonus(
-                out, entropy, mask, coefficient=self.entropy_coef, aggregation=mean
-            )
+        if alpha := self.entropy_coef:
+            out = with_entropy_bonus(out, entropy, mask, coefficient=alpha, aggregation=mean)
         if self.beta:
+            settings = {"log_ratio_clamp": loss.log_ratio_clamp, "aggregation": mean}
             logp_ref = inputs["ref_per_token_logps"]
             out = with_reference_kl(
-                out,
-                logp_new,
-                logp_ref,
-                mask,
-                coefficient=self.beta,
-                log_ratio_clamp=loss.log_ratio_clamp,
-                aggregation=mean,
+                out, logp_new, logp_ref, mask, coefficient=self.beta, **settings
             )
         self._log_step(out.metrics, entropy, mask)
         # Gradients are averaged over processes, and the counts are of all of them.
@@ -177,10 +291,8 @@ class CovGRPOTrainer(GRPOTrainer):
             "cov/selected_fraction": metrics["selected_fraction"],
             "cov/kl_old_new_nats": metrics["kl_old_new_nats"],
         }
-        if "ppo_clipped_fraction" in metrics:
-            values["cov/ppo_clipped_fraction"] = metrics["ppo_clipped_fraction"]
-        if "reference_kl_nats" in metrics:
-            values["kl"] = metrics["reference_kl_nats"]
+        more = {"cov/ppo_clipped_fraction": "ppo_clipped_fraction", "kl": "reference_kl_nats"}
+        values |= {name: metrics[key] for name, key in more.items() if key in metrics}
         shares = torch.stack([value.float() for value in values.values()])
         reduction = "sum" if training else "mean"
         shares = self.accelerator.reduce(shares, reduction=reduction).tolist()

@@ -77,14 +77,10 @@ def train_with_trl(
 
 def _start(order: dict[str, Any], folder: Path) -> subprocess.Popen:
     environment = {"VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_DISABLE_TELEMETRY": "1", **os.environ}
+    command = [sys.executable, "-m", __name__, json.dumps(order), str(folder)]
     with open(folder / "output.txt", "w") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", __name__, json.dumps(order), str(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-        )
+        streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
+        return subprocess.Popen(command, env=environment, **streams)
 
 
 def _finished(run: subprocess.Popen, folder: Path) -> pd.DataFrame:
@@ -96,7 +92,7 @@ def _finished(run: subprocess.Popen, folder: Path) -> pd.DataFrame:
 
 
 def trl_trainer(folder: Path, loss_type: str, seed: int, **settings: Any):
-    """Return the trainer: TRL's own, but for the class, its configuration and its loss."""
+    """Return a trainer set up as with TRL alone, but for its class, configuration and loss."""
     from datasets import Dataset
 
     from entropy_mech.integrations.trl import CovGRPOConfig, CovGRPOTrainer

@@ -7,18 +7,17 @@ Give verl this module and the name of a loss; the settings are verl's own::
     actor_rollout_ref.actor.policy_loss.kl_cov_ratio=2e-3
     actor_rollout_ref.actor.policy_loss.ppo_kl_coef=1.0
 
-verl's registry alone cannot do this. A registered loss is called with the tensors of one
-micro-batch and knows nothing of the others; so verl's own ``clip_cov`` and ``kl_cov`` choose inside
-each micro-batch. Here the worker that trains, which has its share of the rollout before it is
-split, chooses tokens among those of all workers; the choice travels with the rows, and the
-registered loss finds its micro-batch's part. Without that worker the losses refuse to run.
+A loss in verl's registry is not enough: it is called with the tensors of one micro-batch only, so
+verl's own ``clip_cov`` and ``kl_cov`` choose inside each micro-batch. Here the training worker,
+which has its share of the rollout before it is split, chooses tokens among those of all workers;
+the choice is stored as a column of the batch, and the registered loss reads its micro-batch's rows.
+Without that worker the losses refuse to run.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -33,10 +32,11 @@ from entropy_mech.errors import UserError, bad_value, unknown_name
 from entropy_mech.objectives import (
     Aggregation,
     InertPenaltyWarning,
+    choose_tokens,
     clip_cov_loss,
     kl_cov_loss,
+    named_scores,
 )
-from entropy_mech.train.selection import choose_tokens, named_scores
 
 try:
     from verl.trainer.ppo.core_algos import register_policy_loss
@@ -44,16 +44,11 @@ try:
     from verl.workers.engine_workers import ActorRolloutRefWorker, TrainingWorker
     from verl.workers.utils.padding import no_padding_2_padding
 except ImportError as error:
-    raise UserError(
-        f"verl cannot be imported ({error}); pip install 'entropy-mech[verl]'"
-    ) from error
+    fix = "pip install 'entropy-mech[verl]'"
+    raise UserError(f"verl cannot be imported ({error}); {fix}") from error
 
-LOSS_MODES = tuple(
-    f"{method}_{scope}"
-    for method in ("clip_cov", "kl_cov")
-    for scope in ("rollout_batch", "mini_batch")
-)
 _FUNCTIONS = {"clip_cov": clip_cov_loss, "kl_cov": kl_cov_loss}
+LOSS_MODES = tuple(f"{m}_{scope}" for m in _FUNCTIONS for scope in ("rollout_batch", "mini_batch"))
 _AGGREGATIONS = {
     "token-mean": "token_mean",
     "seq-mean-token-mean": "sequence_mean_token_mean",
@@ -64,7 +59,7 @@ _FIELD = "covariance_selected"
 
 @dataclass(frozen=True)
 class _Choice:
-    """What a micro-batch's loss is told: its tokens, and whether the policy has moved yet."""
+    """A micro-batch's chosen tokens, and whether this is the rollout's first update."""
 
     selected_mask: Tensor
     first_update: bool
@@ -113,12 +108,11 @@ def _policy_loss(
     choice = _CHOICE.get()
     loss = covariance_loss(config, response_mask.shape[1])
     if choice is None:
-        raise bad_value(
-            "actor.policy_loss.loss_mode",
-            config.policy_loss.loss_mode,
+        fix = (
             "nothing was chosen for this micro-batch; the worker is not CovarianceWorker: give "
-            "actor_rollout_ref.model.external_lib=entropy_mech.integrations.verl",
+            "actor_rollout_ref.model.external_lib=entropy_mech.integrations.verl"
         )
+        raise bad_value("actor.policy_loss.loss_mode", config.policy_loss.loss_mode, fix)
     counts = config.global_batch_info
     # Exactly ratio 1 on the first update, and not left to rounding: |log ratio| has its corner.
     old = log_prob.detach() if choice.first_update else old_log_prob
@@ -156,33 +150,27 @@ for _mode in LOSS_MODES:
 
 
 def with_choice(loss_fn: Callable) -> Callable:
-    """Return verl's ``ppo_loss`` so that the registered loss finds the micro-batch's tokens."""
+    """Wrap verl's ``ppo_loss`` so that the registered loss gets the micro-batch's chosen tokens."""
 
     def loss(model_output, data, dp_group=None):
         choice = None
         if _FIELD in data.keys():  # noqa: SIM118, a TensorDict is no mapping
             first = tu.get_non_tensor_data(data, "first_update", False)
             choice = _Choice(data[_FIELD], first)
-        with _told(choice):
+        before = _CHOICE.set(choice)
+        try:
             return loss_fn(model_output=model_output, data=data, dp_group=dp_group)
+        finally:
+            _CHOICE.reset(before)
 
     return loss
 
 
-@contextmanager
-def _told(choice: _Choice | None):
-    before = _CHOICE.set(choice)
-    try:
-        yield
-    finally:
-        _CHOICE.reset(before)
-
-
 class CovarianceWorker(TrainingWorker):
-    """verl's TrainingWorker, which chooses tokens before it splits what it trains on.
+    """verl's TrainingWorker, which chooses tokens before the batch is split.
 
-    With other losses it does nothing of its own. A mini-batch's scope costs a forward pass over
-    it, since its log-probabilities are the current policy's; the rollout's costs nothing.
+    With other losses it is unchanged. The scope mini_batch costs a forward pass over each
+    mini-batch, for the current policy's log-probabilities; rollout_batch costs nothing.
     """
 
     covariance = None

@@ -3,35 +3,29 @@
 NumPy float64; importing it loads neither torch nor matplotlib.
 """
 
-from entropy_mech.law.fit import LawFit, SizeFit, extrapolate_largest, fit_law, fit_sizes
-from entropy_mech.law.forms import FormFit, compare_forms, fit_form
-from entropy_mech.law.intervals import (
-    ResidualDiagnostics,
+from entropy_mech.law.fit import (
+    FormFit,
+    LawFit,
+    SizeFit,
+    compare_forms,
+    extrapolate_largest,
+    fit_form,
+    fit_law,
+    fit_sizes,
     law_intervals,
-    law_warnings,
-    residual_diagnostics,
 )
 from entropy_mech.law.log import RunLog, read_log
-from entropy_mech.law.report import LawForecast, LawReport, analyse_log, analyse_run, forecast_law
+from entropy_mech.law.report import (
+    LawForecast,
+    LawReport,
+    analyse_log,
+    analyse_run,
+    forecast_law,
+    law_warnings,
+)
 
 __all__ = [
-    "FormFit",
-    "LawFit",
-    "LawForecast",
-    "LawReport",
-    "ResidualDiagnostics",
-    "RunLog",
-    "SizeFit",
-    "analyse_log",
-    "analyse_run",
-    "compare_forms",
-    "extrapolate_largest",
-    "fit_form",
-    "fit_law",
-    "fit_sizes",
-    "forecast_law",
-    "law_intervals",
-    "law_warnings",
-    "read_log",
-    "residual_diagnostics",
-]
+    "FormFit", "LawFit", "LawForecast", "LawReport", "RunLog", "SizeFit",
+    "analyse_log", "analyse_run", "compare_forms", "extrapolate_largest", "fit_form", "fit_law",
+    "fit_sizes", "forecast_law", "law_intervals", "law_warnings", "read_log",
+]  # fmt: skip

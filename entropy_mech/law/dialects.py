@@ -1,24 +1,25 @@
-"""What training frameworks call the step, the entropy and the performance in their logs.
+"""How columns are named in logs: step, entropy and performance, by training framework.
 
-One row of ``DIALECTS`` a framework; every rule of naming is here and nothing else is. Names are
-regular expressions for the whole name, whatever its case; ``/`` and ``_`` stand for any of ``/``,
-``_``, ``.`` and a space, which exporters exchange. Of the patterns in a cell the first that a
-measured column fits is taken.
+One row of ``DIALECTS`` a framework; a new framework is a new row. Names are regular expressions
+that must match the whole column name, in any case; ``/`` and ``_`` match any of ``/``, ``_``, ``.``
+and a space, which exporters exchange. Of several patterns the first that a column matches is used.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+
+import numpy as np
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """One framework's names. ``kind`` is what its entropy is (``KINDS``); ``rows`` says the form.
+    """One framework's column names. ``kind`` says how its entropy is computed (``KINDS``).
 
-    ``rewards`` are measured on training prompts and stand in where no ``validation`` is measured.
+    ``rewards`` are measured on training prompts, and used where no ``validation`` is logged.
     """
 
     name: str
@@ -27,13 +28,12 @@ class Dialect:
     validation: tuple[str, ...] = ()
     rewards: tuple[str, ...] = ()
     kind: str = "exact"
-    rows: str = ""
 
 
-# What an entropy is: empty for the sampling policy's own, else what a reader has to be told.
+# How an entropy is computed; empty where nothing has to be said about it.
 KINDS = {
     "exact": "",
-    "unknown": "",  # nothing but the name tells: ``entropy_doubt``
+    "unknown": "",  # judged by its name alone: ``entropy_doubt``
     "sampled": "the entropy is an estimate from the sampled tokens: minus the mean of their "
     "log-probabilities, not a sum over the vocabulary",
     "approximation": "the entropy is an approximation (importance-weighted log-probabilities of "
@@ -48,188 +48,81 @@ _RATE = r"(?:pass(?:@|_at_|_)?1|(?:mean|avg)@\d+|(?:solve|success|pass|win)_rate
 _MEAN = r"(?:/(?:mean|avg))?"
 
 DIALECTS = (
-    Dialect(
-        "this package",
-        ("step",),
-        ("entropy_nats",),
-        ("performance", "validation_accuracy"),
-        ("train_reward", "reward_mean"),
-        rows="`metrics.jsonl`, a line a step",
-    ),
-    Dialect(
-        "verl",
-        ("step", "training/global_step"),
-        ("actor/entropy", "actor/entropy_loss"),
-        (
-            r"val-core/.+/acc/mean@\d+",
-            r"val-core/.+/mean@\d+",
-            r"val/test_score/.+",
-            r"test_score/.+",
-        ),
-        ("critic/score/mean", "critic/rewards/mean"),
-        rows="console text `step:N - key:value - ...`, or JSONL with the metrics under `data`",
-    ),
-    Dialect(
-        "TRL",
-        ("step", "global_step"),
-        ("entropy", "policy/entropy_avg"),
-        (
-            r"eval_rewards/.*(?:acc|correct).*/mean|eval_rewards/.*(?:acc|correct)\w*",
-            "eval_accuracy",
-            "accuracy",
-            "eval_reward",
-        ),
-        (r"rewards/.*(?:acc|correct).*/mean", "reward", "objective/scores"),
-        rows="`trainer_state.json` or printed dicts; an evaluation has a row of its own",
-    ),
-    Dialect(
-        "ms-swift",
-        ("global_step/max_steps",),
-        ("entropy/mean",),
-        (r"eval_rewards/.*acc.*/mean", "eval_reward"),
-        (r"rewards/.*acc.*/mean", "reward"),
-        rows="`logging.jsonl`; the step reads `12/300`",
-    ),
-    Dialect(
-        "OpenRLHF",
-        (r"(?:train|eval)/global_step",),
-        ("train/entropy_loss", "train/entropy"),
-        (r"eval/.+_pass@?1", r"eval/.+/pass@?1", r"eval/.+_pass@?\d+"),
-        ("train/reward", "train/rewards"),
-        rows="TensorBoard or wandb; training and evaluation count steps in columns of their own",
-    ),
-    Dialect(
-        "NeMo-RL",
-        ("step", r"(?:train|validation)/step"),
-        ("train/approx_entropy", "approx_entropy"),
-        ("validation/accuracy",),
-        ("train/reward",),
-        kind="approximation",
-        rows="TensorBoard or wandb",
-    ),
-    Dialect(
-        "slime",
-        ("rollout/step", r"(?:train|rollout|eval)/step"),
-        ("rollout/entropy", "train/entropy_loss"),
-        (r"eval/(?!.*(?:step|loss|entropy|time|per_second|len|ratio|kl|token|epoch))[\w.]+",),
-        ("rollout/raw_reward", "rollout/rewards?"),
-        rows="printed dicts, TensorBoard or wandb",
-    ),
-    Dialect(
-        "prime-rl",
-        ("step",),
-        ("entropy/all/mean", "entropy/mean"),
-        (r"eval/.+/avg@\d+", r"eval/.+/pass@1"),
-        ("reward/all/mean", "reward/mean", r"train/agg/(?:effective|all)/(?:agent/)?reward/mean"),
-        rows="`metrics.jsonl` or wandb",
-    ),
-    Dialect(
-        "SkyRL",
-        ("trainer/global_step",),
-        ("policy/policy_entropy",),
-        ("eval/all/avg_score", r"eval/.+/avg_score", "eval/all/pass_at_1"),
-        ("reward/avg_raw_reward",),
-        rows="wandb",
-    ),
-    Dialect(
-        "open-instruct",
-        ("training_step",),
-        ("policy/entropy_avg",),
-        ("eval/objective/verifiable_correct_rate", "eval/scores"),
-        ("objective/verifiable_correct_rate", "objective/scores", "scores"),
-        rows="wandb or TensorBoard",
-    ),
-    Dialect(
-        "AReaL",
-        ("global_step",),
-        (r"(?:\w+_)?actor/(?:update/)?entropy/avg",),
-        (r"eval-rollout/(?:task_)?reward(?:/avg)?",),
-        (r"(?:\w+_)?actor/task_reward/avg", "rollout/reward"),
-        rows="JSONL with the metrics under `metrics`, TensorBoard or wandb",
-    ),
-    Dialect(
-        "ROLL",
-        ("system/step", "global_step"),
-        ("critic/entropy/mean", "actor/entropy"),
-        ("val_correct/all/mean", r"val_correct/.+/mean", "val/score/mean"),
-        ("critic/score/mean", "reward/hard_pass_rate", "reward/selected_mean"),
-        rows="JSONL, TensorBoard or wandb",
-    ),
-    Dialect(
-        "Tinker cookbook",
-        ("progress/batch", "step"),
-        ("optim/entropy",),
-        (
-            "test/env/all/correct",
-            r"test/env/.+/correct",
-            "test/env/all/pass_rate",
-            "test/env/all/reward/total",
-        ),
-        ("env/all/correct", "env/all/reward/total"),
-        kind="sampled",
-        rows="`metrics.jsonl`",
-    ),
-    Dialect(
-        "rows with a type",
-        ("grpo_step", "step"),
-        ("train/token_entropy", "train/entropy", "token_entropy"),
-        ("eval/answer_accuracy", "eval/accuracy"),
-        ("rollout/answer_accuracy", "rollout/reward"),
-        rows="JSONL; a column `type` (`split`, `mode`, ...) says eval, rollout or train",
-    ),
-    Dialect(
-        "reasoning-from-scratch",
-        ("step",),
-        ("entropy_avg",),
-        ("eval_acc",),
-        ("reward_avg",),
-        rows="CSV; the accuracy is in percent",
-    ),
-    Dialect(
-        "any other",
-        (),
-        (
-            r"(?:(?:train|training|actor|policy|rollout|loss(?:es)?)/)?"
-            r"(?:policy/|token/|response/|mean/|avg/)*"
-            r"entropy(?:/(?:mean|avg|nats|bits))*",
-            r"(?:\w+/)?(?:entropy|ent)_loss",
-        ),
-        (
-            rf"{_NO_OTHER}{_EVAL}/(?:.+/)?{_ACCURACY}{_MEAN}",
-            rf"{_NO_OTHER}{_EVAL}/(?:.+/)?{_RATE}{_MEAN}",
-            rf"{_NO_OTHER}{_EVAL}/(?:.+/)?{_ACCURACY}_reward{_MEAN}",
-            rf"{_EVAL}/(?:.+/)?(?:mean/|avg/)?(?:reward|score|return)s?(?:/(?:mean|avg|total))?",
-            rf"accuracy|{_RATE}",
-        ),
-        (
-            rf"{_NO_OTHER}(?:train|training|rollout)/{_ACCURACY}{_MEAN}",
-            r"(?:(?:train|training|rollout|env)/)?(?:mean/|avg/|raw/)*rewards?(?:/(?:mean|avg|total))?",
-            r"(?:(?:train|training|rollout)/)?(?:mean/|avg/)?scores?(?:/(?:mean|avg))?",
-        ),
-        kind="unknown",
-        rows="CSV, TSV, JSONL, JSON, Parquet; or name the columns",
-    ),
-)
+    Dialect("this package", ("step",), ("entropy_nats",),
+            ("performance", "validation_accuracy"), ("train_reward", "reward_mean")),
+    Dialect("verl", ("step", "training/global_step"), ("actor/entropy", "actor/entropy_loss"),
+            (r"val-core/.+/acc/mean@\d+", r"val-core/.+/mean@\d+", r"val/test_score/.+",
+             r"test_score/.+"), ("critic/score/mean", "critic/rewards/mean")),
+    Dialect("TRL", ("step", "global_step"), ("entropy", "policy/entropy_avg"),
+            (r"eval_rewards/.*(?:acc|correct).*/mean|eval_rewards/.*(?:acc|correct)\w*",
+             "eval_accuracy", "accuracy", "eval_reward"),
+            (r"rewards/.*(?:acc|correct).*/mean", "reward", "objective/scores")),
+    Dialect("ms-swift", ("global_step/max_steps",), ("entropy/mean",),
+            (r"eval_rewards/.*acc.*/mean", "eval_reward"), (r"rewards/.*acc.*/mean", "reward")),
+    Dialect("OpenRLHF", (r"(?:train|eval)/global_step",), ("train/entropy_loss", "train/entropy"),
+            (r"eval/.+_pass@?1", r"eval/.+/pass@?1", r"eval/.+_pass@?\d+"),
+            ("train/reward", "train/rewards")),
+    Dialect("NeMo-RL", ("step", r"(?:train|validation)/step"),
+            ("train/approx_entropy", "approx_entropy"),
+            ("validation/accuracy",), ("train/reward",), kind="approximation"),
+    Dialect("slime", ("rollout/step", r"(?:train|rollout|eval)/step"),
+            ("rollout/entropy", "train/entropy_loss"),
+            (r"eval/(?!.*(?:step|loss|entropy|time|per_second|len|ratio|kl|token|epoch))[\w.]+",),
+            ("rollout/raw_reward", "rollout/rewards?")),
+    Dialect("prime-rl", ("step",), ("entropy/all/mean", "entropy/mean"),
+            (r"eval/.+/avg@\d+", r"eval/.+/pass@1"),
+            ("reward/all/mean", "reward/mean",
+             r"train/agg/(?:effective|all)/(?:agent/)?reward/mean")),
+    Dialect("SkyRL", ("trainer/global_step",), ("policy/policy_entropy",),
+            ("eval/all/avg_score", r"eval/.+/avg_score", "eval/all/pass_at_1"),
+            ("reward/avg_raw_reward",)),
+    Dialect("open-instruct", ("training_step",), ("policy/entropy_avg",),
+            ("eval/objective/verifiable_correct_rate", "eval/scores"),
+            ("objective/verifiable_correct_rate", "objective/scores", "scores")),
+    Dialect("AReaL", ("global_step",), (r"(?:\w+_)?actor/(?:update/)?entropy/avg",),
+            (r"eval-rollout/(?:task_)?reward(?:/avg)?",),
+            (r"(?:\w+_)?actor/task_reward/avg", "rollout/reward")),
+    Dialect("ROLL", ("system/step", "global_step"), ("critic/entropy/mean", "actor/entropy"),
+            ("val_correct/all/mean", r"val_correct/.+/mean", "val/score/mean"),
+            ("critic/score/mean", "reward/hard_pass_rate", "reward/selected_mean")),
+    Dialect("Tinker cookbook", ("progress/batch", "step"), ("optim/entropy",),
+            ("test/env/all/correct", r"test/env/.+/correct", "test/env/all/pass_rate",
+             "test/env/all/reward/total"), ("env/all/correct", "env/all/reward/total"),
+            kind="sampled"),
+    Dialect("rows with a type", ("grpo_step", "step"),
+            ("train/token_entropy", "train/entropy", "token_entropy"),
+            ("eval/answer_accuracy", "eval/accuracy"),
+            ("rollout/answer_accuracy", "rollout/reward")),
+    Dialect("reasoning-from-scratch", ("step",), ("entropy_avg",),
+            ("eval_acc",), ("reward_avg",)),
+    Dialect("any other", (),
+            (r"(?:(?:train|training|actor|policy|rollout|loss(?:es)?)/)?"
+             r"(?:policy/|token/|response/|mean/|avg/)*entropy(?:/(?:mean|avg|nats|bits))*",
+             r"(?:\w+/)?(?:entropy|ent)_loss"),
+            (rf"{_NO_OTHER}{_EVAL}/(?:.+/)?{_ACCURACY}{_MEAN}",
+             rf"{_NO_OTHER}{_EVAL}/(?:.+/)?{_RATE}{_MEAN}",
+             rf"{_NO_OTHER}{_EVAL}/(?:.+/)?{_ACCURACY}_reward{_MEAN}",
+             rf"{_EVAL}/(?:.+/)?(?:mean/|avg/)?(?:reward|score|return)s?(?:/(?:mean|avg|total))?",
+             rf"accuracy|{_RATE}"),
+            (rf"{_NO_OTHER}(?:train|training|rollout)/{_ACCURACY}{_MEAN}",
+             r"(?:(?:train|training|rollout|env)/)?(?:mean/|avg/|raw/)*rewards?(?:/(?:mean|avg|total))?",
+             r"(?:(?:train|training|rollout)/)?(?:mean/|avg/)?scores?(?:/(?:mean|avg))?"),
+            kind="unknown"),
+)  # fmt: skip
 
 # In order of preference, after the framework's own; ``optimizer_step`` counts within a step.
 STEPS = (
-    "steps?",
-    "global_steps?",
-    r"(?:train(?:ing|er)?|system|progress)/(?:global_)?step",
+    "steps?", "global_steps?", r"(?:train(?:ing|er)?|system|progress)/(?:global_)?step",
     r"(?:\w+/)?global_step",
     r"(?:training|train|grpo|ppo|rl|rollout|outer)_(?:step|iteration)s?",
-    r"[\w-]+/step",
-    r"iterations?|iter|round|updates?",
-    r"progress/batch|batch",
-    "_step",
-    "optimizer_step",
-    r"episodes?",
-)
-# Beside entropy and performance, what an imported run shows.
+    r"[\w-]+/step", r"iterations?|iter|round|updates?", r"progress/batch|batch", "_step",
+    "optimizer_step", r"episodes?",
+)  # fmt: skip
+# The response length, which an imported run shows too.
 LENGTHS = ("response_length_mean", "response_length/mean", "completions/mean_length",
            "length/mean", "avg_response_len")  # fmt: skip
 
-# What the name of an entropy says against it, where no framework's row above knows the name.
+# Words in an entropy's name that speak against it, where no framework's row has that name.
 _DOUBTS = (
     (r"approx|estimat|monte|(?:^|[/_.])mc(?:[/_.]|$)|sampled",
      "an approximation, not the entropy of the sampling policy"),
@@ -270,9 +163,50 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 def entropy_doubt(name: str) -> str:
-    """Return what the name of an unknown entropy says against it; empty for nothing.
+    """Return why an entropy of this name may be the wrong quantity; empty if nothing says so.
 
     >>> entropy_doubt("approx_entropy"), entropy_doubt("my_entropy")
     ('an approximation, not the entropy of the sampling policy', '')
     """
     return next((said for pattern, said in _DOUBTS if re.search(pattern, name, re.I)), "")
+
+
+# -- Rows of training and of evaluation, and signs of entropy control -----------------------------
+
+ROLES = {
+    "eval": r"eval(?:uation)?|val(?:id(?:ation)?)?|test|dev|held_?out",
+    "train": r"train(?:ing|er)?|updates?|learn(?:er)?|actor|policy",
+    "rollout": r"rollouts?|sampl(?:e|er|ing)|generat(?:e|ion|or)",
+}
+_CONTROLS = (
+    r"entropy_(?:coef|coeff|coefficient|bonus)|ent_coef|target_entropy|entropy_target"
+    r"|(?:kl|clip)_?cov(?:$|_(?:frac|coef|ratio|loss|penalty|fraction))"
+)
+
+
+def role_of(word: str) -> str:
+    """Return eval, train or rollout for a word that means it, else the empty string.
+
+    >>> role_of("validation"), role_of("summary")
+    ('eval', '')
+    """
+    return next((role for role in ROLES if matching([word], [ROLES[role]])), "")
+
+
+def control_in(columns: Mapping[str, np.ndarray], settings: Iterable[str] = ()) -> str:
+    """Return what in a log says that entropy is controlled: a setting, or a column not all zero.
+
+    >>> control_in({"actor/entropy_coeff": np.array([0.0, 0.01])}), control_in({"h": np.ones(2)})
+    ("column 'actor/entropy_coeff'", '')
+    """
+    if setting := next(iter(settings), ""):
+        return setting
+    for name, column in columns.items():
+        if re.search(_CONTROLS, name, re.IGNORECASE) and np.nan_to_num(column).any():
+            return f"column {name!r}"
+    return ""
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Return the first ``most`` names, and dots for the others."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

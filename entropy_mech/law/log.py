@@ -1,21 +1,22 @@
-"""Read entropy and performance of one run out of a training log, whatever wrote it.
+"""Read entropy and performance of one run from a training log, whatever program wrote it.
 
-``law_files`` reads the container, ``law_shape`` undoes a tracker's export, ``law_dialects`` knows
-the names, ``law_runs`` keeps to one run; here the columns are chosen and joined into points.
+``files`` reads the container, ``table`` undoes a tracker's export, ``dialects`` knows the names;
+here the columns are chosen, the rows of one run are picked, and both are joined into points.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from entropy_mech.errors import UserError, unknown_name
-from entropy_mech.law.course import control_in
 from entropy_mech.law.dialects import (
     DIALECTS,
     KINDS,
@@ -23,16 +24,16 @@ from entropy_mech.law.dialects import (
     STEPS,
     WARNED_KINDS,
     Dialect,
+    control_in,
     entropy_doubt,
+    listed,
     matching,
 )
 from entropy_mech.law.files import read_table
-from entropy_mech.law.runs import Steps, one_run, series
-from entropy_mech.law.shape import chosen_export, one_metric_a_column, roles_as_prefixes
-from entropy_mech.law.table import Table
+from entropy_mech.law.table import Table, chosen_export, one_metric_a_column, roles_as_prefixes
 
 _ANY = DIALECTS[-1]
-_LEAST = 3  # values of a validation column that can be fitted
+_LEAST = 3  # values that a validation column needs to be fitted
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,9 @@ class RunLog:
 
     ``every_step`` has a row for each step with anything: these and response_length_mean, NaN where
     not measured. The names are those in the log; ``step_column`` is empty where rows were counted.
-    ``on_training_data`` says that the training reward stands in for validation, ``percent`` that
-    the log itself writes percent, ``controlled`` what in the log or beside it says that entropy is
-    controlled. ``warnings`` are doubts about the columns, ``notes`` what else
-    was done with the rows.
+    ``on_training_data``: performance is the training reward, for want of validation; ``percent``:
+    the log writes percent signs; ``controlled``: what in the log or beside it says that entropy is
+    controlled. ``warnings`` are doubts about the columns, ``notes`` what else was done to the rows.
     """
 
     frame: pd.DataFrame
@@ -74,10 +74,10 @@ def read_log(
 ) -> RunLog:
     """Return the points of a log, one for each step at which performance was measured.
 
-    An evaluation takes the entropy of its step, or of the last step before it that has one. An
-    empty cell or an absent key is a value not measured; NaN or infinity written out is refused, as
-    are text and columns that are missing or could be any of several. ``run`` names one of several
-    runs. Every refusal is one ``UserError`` line.
+    An evaluation is joined to the entropy of its step, or of the last step before it that has one.
+    An empty cell or an absent key is a value not measured; NaN or infinity written out is refused,
+    as are text and columns that are missing or could be any of several. ``run`` names one of
+    several runs. Every refusal is one ``UserError`` line.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "run.jsonl")  # as verl's file logger writes it
@@ -92,8 +92,8 @@ def read_log(
     dialect = _dialect(table)
     entropy_name = _entropy_column(table, entropy, dialect)
     performance_name, on_training_data = _performance_column(table, performance, dialect)
-    for name in (entropy_name, performance_name, *([step] if step in table.bad else [])):
-        table.column(name)  # refuses text, NaN and infinity
+    for name in (entropy_name, performance_name):
+        table.checked(name)  # refuses text, NaN and infinity
     steps = _steps(table, step, dialect, entropy_name, performance_name)
     metrics = list(dict.fromkeys([entropy_name, performance_name]))
     table, steps = one_run(table, steps, metrics, "" if export else run)
@@ -111,24 +111,35 @@ def read_log(
         table.notes.append(
             f"{late.sum()} evaluations after the last entropy are left out: theirs is not known"
         )
-    bits = bool(re.search(r"(?:^|[/_.])bits?(?:$|[/_.])", entropy_name, re.IGNORECASE))
-    if bits:
+    if re.search(r"(?:^|[/_.])bits?(?:$|[/_.])", entropy_name, re.IGNORECASE):
         points["entropy_nats"] *= np.log(2.0)
         every_step["entropy_nats"] *= np.log(2.0)
         table.notes.append(f"{entropy_name!r} is in bits: made into nats")
+    numbers = {name: column.numbers for name, column in table.columns.items()}
+    remarks = [KINDS[kind]] if KINDS[kind] and kind not in WARNED_KINDS else []
     return RunLog(
         points,
         entropy_name,
         performance_name,
         on_training_data,
-        steps.name,
-        dialect.name,
-        performance_name in table.percent,
-        control_in(table.numbers, _settings(path)),
-        every_step,
-        _doubts(entropy_name, kind, export),
-        [*_remarks(kind), *table.notes],
+        step_column=steps.name,
+        dialect=dialect.name,
+        percent=table.columns[performance_name].percent,
+        controlled=control_in(numbers, _settings(path)),
+        every_step=every_step,
+        warnings=_doubts(entropy_name, kind, export),
+        notes=remarks + table.notes,
     )
+
+
+# -- Choosing columns ----------------------------------------------------------------------------
+
+
+class Steps(NamedTuple):
+    """The step of each row: ``values`` (rows,); ``name`` is its column, empty for row numbers."""
+
+    name: str
+    values: np.ndarray
 
 
 def _dialect(table: Table) -> Dialect:
@@ -149,10 +160,7 @@ def _dialect(table: Table) -> Dialect:
 def _entropy_column(table: Table, given: str, dialect: Dialect) -> str:
     if given:
         return _given(table, "entropy", given)
-    found = matching(table.measured(), dialect.entropies)
-    if not found:
-        raise UserError(f"no entropy column found: name it with --entropy COL ({_columns(table)})")
-    return _only(found, "entropy")
+    return _only(table, matching(table.measured(), dialect.entropies), "entropy")
 
 
 def _performance_column(table: Table, given: str, dialect: Dialect) -> tuple[str, bool]:
@@ -165,78 +173,75 @@ def _performance_column(table: Table, given: str, dialect: Dialect) -> tuple[str
         trained = name in rewards and not re.fullmatch("scores?", name, re.IGNORECASE)
         return name, trained and not matching([name], _ANY.validation)
     validation = next((found for v, _ in patterns if (found := matching(names, v))), [])
-    few = [n for n in validation if np.isfinite(table.numbers[n]).sum() < _LEAST]
+    few = [name for name in validation if np.isfinite(table.numbers(name)).sum() < _LEAST]
     if validation and rewards and len(few) == len(validation):
         table.notes.append(f"{validation[0]!r} has fewer than {_LEAST} values: not taken")
         validation = []
-    found = validation or rewards
-    if not found:
-        raise UserError(
-            f"no performance column found: name it with --performance COL ({_columns(table)})"
-        )
-    name = _only(found, "performance")
-    copies = [n for n in rewards if name == "performance" and _copies(table, name, n)]
-    return name, not validation or bool(copies)
-
-
-def _copies(table: Table, name: str, other: str) -> bool:
-    one, two = table.numbers[name], table.numbers[other]
-    return bool(np.array_equal(one, two, equal_nan=True))
+    name = _only(table, validation or rewards, "performance")
+    copy_of_reward = name == "performance" and any(
+        np.array_equal(table.numbers(name), table.numbers(other), equal_nan=True)
+        for other in rewards
+    )
+    return name, not validation or copy_of_reward
 
 
 def _given(table: Table, kind: str, name: str) -> str:
     """Return the column that is meant: by its whole name, or by its end where rows have a type."""
-    if name in table.names:
+    if name in table.columns:
         return name
     ends = [n for n in table.measured() if n.endswith(f"/{name}")]
-    if len(ends) == 1:
-        return ends[0]
-    if ends:
-        return _only(ends, kind)
-    raise unknown_name(f"{kind} column", name, table.names)
+    if not ends:
+        raise unknown_name(f"{kind} column", name, table.columns)
+    return _only(table, ends, kind)
 
 
-def _only(found: list[str], kind: str) -> str:
-    if len(found) > 1:
-        shown = ", ".join(found[:4]) + (", ..." if len(found) > 4 else "")
-        raise UserError(
-            f"{len(found)} columns could be the {kind} ({shown}): name one with --{kind} COL"
-        )
-    return found[0]
+def _only(table: Table, names: list[str], kind: str) -> str:
+    if not names:
+        columns = f"columns: {listed(list(table.columns))}"
+        raise UserError(f"no {kind} column found: name it with --{kind} COL ({columns})")
+    if len(names) > 1:
+        columns = f"{len(names)} columns could be the {kind} ({listed(names, 4)})"
+        raise UserError(f"{columns}: name one with --{kind} COL")
+    return names[0]
 
 
 def _steps(table: Table, given: str, dialect: Dialect, *metrics: str) -> Steps:
-    """Return the step of each row: the first known column that says it for all rows that count.
+    """Return the step of each row: the first known column that is filled in all rows that count.
 
     Several columns of one name (``train/global_step``, ``eval/global_step``) are one, if they count
     alike. Rows are numbered where there is no column.
     """
-    used = [np.isfinite(table.numbers[metric]) for metric in metrics]
+    used = [np.isfinite(table.numbers(metric)) for metric in metrics]
     if given:
         name = _given(table, "step", given)
-        if not np.isfinite(table.column(name)).any():
+        if not np.isfinite(table.checked(name)).any():
             raise UserError(f"column {name!r} is empty: give the column of the step")
-        return Steps(name, _filled(table.numbers[name]))
+        return Steps(name, _filled(table.numbers(name)))
     candidates = []
     for pattern in (*dialect.steps, *STEPS):
-        found = [n for n in matching(table.measured(), [pattern]) if n not in table.bad]
-        if not found or set(found) & set(metrics):
+        names = _clean(table, [pattern])
+        if not names or set(names) & set(metrics):
             continue
         together = np.full(table.rows, np.nan)
-        for name in found:
-            together = np.where(np.isfinite(together), together, table.numbers[name])
+        for name in names:
+            together = np.where(np.isfinite(together), together, table.numbers(name))
         ends = [np.nanmax(together[rows], initial=-np.inf) for rows in used]
-        alike = len(found) == 1 or max(ends) <= 1.5 * max(min(ends), 1.0)
-        if alike:
-            candidates.append(Steps(", ".join(found), together))
+        if len(names) == 1 or max(ends) <= 1.5 * max(min(ends), 1.0):
+            candidates.append(Steps(", ".join(names), together))
     any_used = np.any(used, axis=0)
     full = [s for s in candidates if np.isfinite(s.values[any_used]).all()] or candidates
-    for chosen in full:
-        within = [s for s in full if matching([s.name], ["global_step"])]
-        if within and _goes_back(chosen, any_used) and not _goes_back(within[0], any_used):
-            chosen = within[0]  # the other starts anew at every epoch
-        return Steps(chosen.name, _filled(chosen.values))
-    return Steps("", np.arange(table.rows, dtype=float))
+    if not full:
+        return Steps("", np.arange(table.rows, dtype=float))
+    chosen = full[0]
+    within = [s for s in full if matching([s.name], ["global_step"])]
+    if within and _goes_back(chosen, any_used) and not _goes_back(within[0], any_used):
+        chosen = within[0]  # the other starts anew at every epoch
+    return Steps(chosen.name, _filled(chosen.values))
+
+
+def _clean(table: Table, patterns: tuple[str, ...] | list[str]) -> list[str]:
+    """Return the measured columns that match, without those in which a number is bad."""
+    return [n for n in matching(table.measured(), patterns) if not table.columns[n].bad]
 
 
 def _goes_back(steps: Steps, rows: np.ndarray) -> bool:
@@ -245,26 +250,6 @@ def _goes_back(steps: Steps, rows: np.ndarray) -> bool:
 
 def _filled(values: np.ndarray) -> np.ndarray:
     return pd.Series(values).ffill().bfill().to_numpy()
-
-
-def _joined(
-    table: Table, steps: Steps, entropy: str, performance: str
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return all measured by step, and (rows,) whether an evaluation is past the last entropy."""
-    columns = {"entropy_nats": entropy, "performance": performance}
-    lengths = [n for n in matching(table.measured(), LENGTHS) if n not in table.bad]
-    if lengths:
-        columns["response_length_mean"] = lengths[0]
-    frame = pd.DataFrame({"step": np.zeros(0)})
-    for name, column in columns.items():
-        at, values = series(table, steps, column)
-        how = "left" if name == "response_length_mean" else "outer"
-        frame = frame.merge(pd.DataFrame({"step": at, name: values}), on="step", how=how)
-    if not lengths:
-        frame["response_length_mean"] = np.nan
-    at = frame["step"][frame["entropy_nats"].notna()].to_numpy()
-    gap = 2.0 * np.diff(at).max(initial=1.0)
-    return frame, (frame["step"] > at.max(initial=-np.inf) + gap).to_numpy() & (len(at) > 0)
 
 
 def _settings(path: Path) -> list[str]:
@@ -281,17 +266,264 @@ def _settings(path: Path) -> list[str]:
 
 
 def _doubts(entropy: str, kind: str, export: str) -> list[str]:
-    said = f"{entropy!r}: {KINDS[kind]}" if kind in WARNED_KINDS else ""
+    doubts = [f"{entropy!r}: {KINDS[kind]}"] if kind in WARNED_KINDS else []
     if kind == "unknown" and (doubt := entropy_doubt(entropy)):
-        said = f"{entropy!r}: by its name {doubt}"
-    group = f"{export!r} is a mean over runs, and means of runs on one curve are not on it"
-    return [*([said] if said else []), *([group] if export.startswith("Group: ") else [])]
+        doubts.append(f"{entropy!r}: by its name {doubt}")
+    if export.startswith("Group: "):
+        why = "is a mean over runs, and means of runs on one curve are not on it"
+        doubts.append(f"{export!r} {why}")
+    return doubts
 
 
-def _remarks(kind: str) -> list[str]:
-    return [KINDS[kind]] if KINDS[kind] and kind not in WARNED_KINDS else []
+# -- The rows of one run -------------------------------------------------------------------------
+# Tables of several runs are split with a name or refused, never joined. Runs are told apart by
+# columns such as run, seed or group; by steps that go back (a second run appended, or a branch left
+# behind by a resume); and by two values of one metric at one step.
+
+_PREFIX = r"(?:.+[/.])?(?:wandb_|slurm_|mlflow_)?"
+_RUNS = tuple(
+    _PREFIX + name
+    for name in (
+        r"(?:run|experiment|exp|trial)(?:_?(?:name|id|num(?:ber)?|index))?|name|label|curve|series",
+        r"(?:\w+_)?seed|(?:run_?)?group(?:_?name)?|variant|arm|replicate|ablation|condition",
+        r"model(?:_?(?:name|size|id|path))?|method|algo(?:rithm)?|config(?:_?(?:name|id))?|setting",
+        r"source|(?:source_?)?file(?:_?name)?|folder|dir(?:ectory)?|log_?dir",
+    )
+)
+# Counters of the updates within one step: the first is made by the policy that sampled.
+_UPDATES = (
+    r"(?:.+/)?(?:optim(?:izer)?|inner|micro|mini|ppo|gradient|grad)_?(?:step|batch|update)s?",
+    r"(?:.+/)?(?:rollout_|ppo_|inner_)?epochs?|(?:.+/)?(?:train_|mini_?|micro_?)batch_index|_step",
+    r"(?:.+/)?(?:minibatch|microbatch|update|substep)",
+)
+_CLOCKS = (r"(?:.+/)?(?:num_tokens|epoch|episode|_runtime|_timestamp|wall.?time|timestamp)",)
+RESUMED = "resumed"
 
 
-def _columns(table: Table) -> str:
-    names = table.names
-    return "columns: " + ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+def one_run(table: Table, steps: Steps, metrics: list[str], run: str) -> tuple[Table, Steps]:
+    """Return the rows of one run: of ``run`` if it is given, else of the only one there is.
+
+    ``metrics`` are the columns that will be used. Raises ``UserError``, with the names to choose
+    from, if there are several.
+
+    >>> from entropy_mech.law.table import Column
+    >>> columns = {"h": Column(np.array([5.0, 4.0])), "seed": Column(np.array([1.0, 2.0]))}
+    >>> one_run(Table(2, columns), Steps("", np.arange(2.0)), ["h"], "2")[0].numbers("h").tolist()
+    [4.0]
+    """
+    ways = [(_by_column, metrics)]
+    ways += [(way, metric) for way in (_by_going_back, _by_any_column) for metric in metrics]
+    for way, used in ways:
+        keep, run = way(table, steps, used, run)
+        table, steps = table.take(keep), Steps(steps.name, steps.values[keep])
+    if run:
+        raise UserError(f"--run {run!r}: no such run, this log holds only one: leave it out")
+    for name, column in table.columns.items():
+        if column.codes is None:
+            continue
+        counts = [len(np.unique(column.codes[np.isfinite(table.numbers(m))])) for m in metrics]
+        if 1 < min(counts) <= max(counts) <= 5:
+            table.notes.append(f"{name!r} changes within this log: is it one run?")
+    return table, steps
+
+
+def _by_column(table: Table, steps: Steps, metrics: list[str], run: str) -> tuple[np.ndarray, str]:
+    """Keep the rows of the run that columns such as run or seed name; "" once it is found."""
+    used = np.any([np.isfinite(table.numbers(metric)) for metric in metrics], axis=0)
+    varying: dict[str, tuple[np.ndarray, list[str]]] = {}
+    for name in [n for n in table.columns if n not in metrics and matching([n], _RUNS)]:
+        codes, words = table.columns[name].labels()
+        filled = used & (codes >= 0)
+        distinct = np.unique(codes[filled])
+        if len(distinct) > 1 and not _counts_steps(steps, codes, filled):
+            varying[name] = codes, words
+        elif len(distinct) == 1 and run == words[distinct[0]]:
+            run = ""  # the name of the only run
+    if not varying:
+        return np.ones(table.rows, bool), run
+    stacked = np.stack([codes for codes, _ in varying.values()])
+    combinations = np.unique(stacked[:, used & (stacked >= 0).all(axis=0)], axis=1).T
+    all_words = [words for _, words in varying.values()]
+    labels = [[w[code] for code, w in zip(row, all_words, strict=True)] for row in combinations]
+    full = [" / ".join(label) for label in labels]
+    chosen = [i for i, label in enumerate(labels) if run in (*label, full[i])]
+    if run and not chosen:
+        raise unknown_name("run", run, full)
+    if len(chosen) != 1:
+        columns, among = ", ".join(map(repr, varying)), [full[i] for i in chosen] or full
+        raise UserError(
+            f"rows of {len(among)} runs, by {columns} ({listed(among)}): name one with --run NAME"
+        )
+    same = (stacked == combinations[chosen[0]][:, None]) | (stacked < 0)
+    return same.all(axis=0), ""
+
+
+def _counts_steps(steps: Steps, codes: np.ndarray, filled: np.ndarray) -> bool:
+    """Return whether a column has a value of its own at every step, as a seed drawn anew has."""
+    if not steps.name:
+        return False
+    pairs = np.unique(np.stack([codes[filled], steps.values[filled]]), axis=1)
+    return pairs.shape[1] == len(np.unique(pairs[0])) == len(np.unique(pairs[1]))
+
+
+def _by_going_back(table: Table, steps: Steps, metric: str, run: str) -> tuple[np.ndarray, str]:
+    """Keep one of the parts between which the step, or else a clock, goes back."""
+    everything = np.ones(table.rows, bool)
+    name, clock = steps
+    if not name:
+        clocks = _clean(table, _CLOCKS)
+        if not clocks:
+            return everything, run
+        name, clock = clocks[0], table.numbers(clocks[0])
+    rows = np.nonzero(np.isfinite(table.numbers(metric)) & np.isfinite(clock))[0]
+    at = clock[rows]
+    cuts = np.nonzero(np.diff(at) < 0)[0] + 1
+    newest_first = (np.diff(at) <= 0).all()
+    if newest_first or not len(cuts):
+        return everything, run
+    if steps.name and _only_out_of_order(at, table.numbers(metric)[rows]):
+        return everything, run
+    cut_rows = []
+    for cut in cuts:  # rows between belong to the second part from where they go back too
+        between = np.arange(rows[cut - 1] + 1, rows[cut] + 1)
+        cut_rows.append(between[clock[between] < at[cut - 1]][0])
+    part = np.searchsorted(cut_rows, np.arange(table.rows), side="right")
+    if run == RESUMED:
+        return _without_abandoned(table, clock, part, name), ""
+    names = [f"part {k}" for k in range(1, len(cuts) + 2)]
+    if run in names:
+        return part == names.index(run), ""
+    ends = zip(names, [0, *cuts], [*cuts, len(at)], strict=True)
+    shown = [f"'{n}': {at[i]:g} to {at[j - 1]:g}" for n, i, j in ends]
+    raise UserError(
+        f"{name!r} goes back from {at[cuts[0] - 1]:g} to {at[cuts[0]]:g} at row "
+        f"{rows[cuts[0]] + 1}: a second run, or a branch left behind by a resume: name one with "
+        f"--run ({listed(shown)}), or --run {RESUMED} to let later rows replace earlier ones"
+    )
+
+
+def _only_out_of_order(at: np.ndarray, values: np.ndarray) -> bool:
+    """Return whether steps that go back are late, shuffled or written twice, but of one run."""
+    order = np.argsort(at, kind="stable")
+    again = _same(at[order][1:], at[order][:-1])
+    if (again & ~_same(values[order][1:], values[order][:-1])).any():
+        return False
+    late = np.abs(order - np.arange(len(at))).max() <= 3
+    shuffled = (np.diff(at) < 0).sum() > len(at) / 4
+    copies = again.sum() >= len(at) - len(np.unique(at)) > 0 and _repeats(at)
+    return bool(late or shuffled or copies)
+
+
+def _repeats(at: np.ndarray) -> bool:
+    """Return whether all rows after the first step back only repeat steps or go on from them."""
+    behind = at < np.maximum.accumulate(at)
+    return bool(np.isin(at[behind], at[: np.argmax(behind)]).all())
+
+
+def _without_abandoned(table: Table, clock: np.ndarray, part: np.ndarray, name: str) -> np.ndarray:
+    keep = np.ones(table.rows, bool)
+    for later in range(1, part.max() + 1):
+        start = np.nanmin(clock[part == later])
+        gone = keep & (part < later) & (clock >= start)
+        keep &= ~gone
+        if gone.any():
+            rows = np.nonzero(gone)[0] + 1
+            table.notes.append(
+                f"rows {rows[0]} to {rows[-1]} ({name!r} from {start:g} on) are left out: later "
+                "rows replace them"
+            )
+    return keep
+
+
+def _by_any_column(table: Table, steps: Steps, metric: str, run: str) -> tuple[np.ndarray, str]:
+    """Keep rows in which the column that tells the rows of one step apart has the value ``run``."""
+    if not run:
+        return np.ones(table.rows, bool), run
+    rows = np.nonzero(np.isfinite(table.numbers(metric)))[0]
+    for name in _telling(table, rows, steps.values[rows]):
+        codes, words = table.columns[name].labels()
+        if run in words:
+            return (codes == words.index(run)) | (codes < 0), ""
+    return np.ones(table.rows, bool), run
+
+
+def _telling(table: Table, rows: np.ndarray, at: np.ndarray) -> Iterator[str]:
+    """Yield columns with a value of their own for each row of a step, and about as few in all."""
+    most = np.unique(at, return_counts=True)[1].max(initial=0)
+    for name, column in table.columns.items():
+        codes, words = column.labels()
+        if 1 < most <= len(words) <= 2 * most and (codes[rows] >= 0).all():
+            pairs = np.unique(np.stack([codes[rows], at]), axis=1)
+            if pairs.shape[1] == len(rows):
+                yield name
+
+
+# -- Points --------------------------------------------------------------------------------------
+
+
+def _joined(
+    table: Table, steps: Steps, entropy: str, performance: str
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return all measured by step, and (rows,) whether an evaluation is past the last entropy."""
+    columns = {"entropy_nats": entropy, "performance": performance}
+    if lengths := _clean(table, LENGTHS):
+        columns["response_length_mean"] = lengths[0]
+    frame = pd.DataFrame({"step": np.zeros(0)})
+    for name, column in columns.items():
+        at, values = series(table, steps, column)
+        how = "left" if name == "response_length_mean" else "outer"
+        frame = frame.merge(pd.DataFrame({"step": at, name: values}), on="step", how=how)
+    if not lengths:
+        frame["response_length_mean"] = np.nan
+    at = frame["step"][frame["entropy_nats"].notna()].to_numpy()
+    gap = 2.0 * np.diff(at).max(initial=1.0)
+    return frame, (frame["step"] > at.max(initial=-np.inf) + gap).to_numpy() & (len(at) > 0)
+
+
+def series(table: Table, steps: Steps, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return steps and values of a metric, in order of steps, one value a step.
+
+    Repeats of the same value count once. Of several updates within a step, told apart by a counter
+    such as optimizer_step, the first is taken. Any other two values of one step are refused.
+    """
+    rows = np.nonzero(np.isfinite(table.numbers(metric)))[0]
+    at, values = steps.values[rows], table.numbers(metric)[rows]
+    order = np.argsort(at, kind="stable")
+    rows, at, values = rows[order], at[order], values[order]
+    repeated = _same(at[1:], at[:-1])
+    again = np.nonzero(repeated)[0] + 1
+    clash = again[~_same(values[again], values[again - 1])]
+    if len(clash):
+        counter = _counter(table, rows, again)
+        if not counter:
+            one, two = clash[0] - 1, clash[0]
+            raise UserError(
+                f"column {metric!r} has two values at step {at[one]:g}: {values[one]:.6g} in row "
+                f"{rows[one] + 1}, {values[two]:.6g} in row {rows[two] + 1}: rows of different "
+                f"runs? {_hint(table, rows, at)}"
+            )
+        said = f"{metric!r} has several updates a step (by {counter!r}): the first is taken"
+        table.notes.append(said)
+    first = np.r_[True, ~repeated][: len(at)]
+    return at[first], values[first]
+
+
+def _counter(table: Table, rows: np.ndarray, again: np.ndarray) -> str:
+    """Return a counter that grows from row to row wherever the step stays the same."""
+    for name in table.columns:
+        if matching([name], _UPDATES):
+            count = table.numbers(name)[rows]
+            if np.isfinite(count).all() and (count[again] > count[again - 1]).all():
+                return name
+    return ""
+
+
+def _hint(table: Table, rows: np.ndarray, at: np.ndarray) -> str:
+    for name in _telling(table, rows, at):
+        words = listed(table.columns[name].labels()[1])
+        return f"{name!r} tells them apart ({words}): name one with --run NAME"
+    return "no column tells them apart: keep one row a step"
+
+
+def _same(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    return np.isclose(one, two, rtol=1e-9, atol=0.0)

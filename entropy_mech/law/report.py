@@ -1,4 +1,4 @@
-"""Everything the law says about one run, as an object and as text, forecasts included."""
+"""Everything the law says about one run: what its entropy did, warnings, forecasts, the report."""
 
 from __future__ import annotations
 
@@ -10,16 +10,156 @@ import numpy as np
 import pandas as pd
 
 from entropy_mech.errors import UserError, bad_value
-from entropy_mech.law.course import Course, course_of
-from entropy_mech.law.fit import LawFit, checked_points, fit_law
-from entropy_mech.law.forms import compare_forms, n_first
-from entropy_mech.law.intervals import (
-    ResidualDiagnostics,
+from entropy_mech.law.fit import (
+    LawFit,
+    checked_points,
+    compare_forms,
+    fit_law,
     law_intervals,
-    law_warnings,
-    residual_diagnostics,
+    n_first,
 )
 from entropy_mech.law.log import RunLog, read_log
+
+# -- What entropy did ----------------------------------------------------------------------------
+# The law describes runs that spend their entropy, and no others.
+
+_SPENT = 0.7  # of the start: a run that spent its entropy ends below
+
+
+@dataclass(frozen=True)
+class Course:
+    """One of the classes of ``course_of`` and a sentence about this run; ``is_law`` for falls."""
+
+    name: str
+    sentence: str
+
+    @property
+    def is_law(self) -> bool:
+        """Whether a fit to such a run may be called the law."""
+        return self.name == "falls"
+
+
+def course_of(
+    entropy_nats: np.ndarray, performance: np.ndarray | None = None, *, controlled: str = ""
+) -> Course:
+    """Return what entropy does over training, all values in training order.
+
+    By medians over a running twentieth of the points, start and end being those of the first and
+    last few (a tenth at the end), the first that holds of:
+
+        controlled   ``controlled`` is not empty: it says by what
+        explodes     the highest value after the start is 3 times the start and 2 nats or more, or
+                     10 times the start
+        collapses    performance (never negative) ends below half of its best
+        rises        the end lies 10 % above the start, or above it with rank correlation 0.3
+        returns      the lowest is below 0.7 of the start, and the end 1.5 times the lowest and a
+                     tenth of the way back; or entropy doubles on the way, by more than it falls
+        flat         the end is above 0.7 of the start, unless the rank correlation is below -0.7
+                     and the end 10 % lower
+        held         above 0.3 of the start in the last quarter, with no downward trend in the
+                     later half: rank correlation above -0.4, or within 5 %, and a tenth of
+                     the fall, from the third quarter
+        falls        none of these: entropy is spent, and the law may be asked of it
+
+    >>> course_of(np.linspace(1.0, 0.1, 30)).name, course_of(np.linspace(0.2, 0.6, 30)).name
+    ('falls', 'rises')
+    """
+    entropy = np.asarray(entropy_nats, dtype=np.float64)
+    n = len(entropy)
+    few = max(min(n // 12, 3), n // 50, 1)
+    smooth = pd.Series(entropy).rolling(max(n // 20, min(3, few)), center=True, min_periods=1)
+    smooth = smooth.median().to_numpy()
+    start, end = np.median(entropy[:few]), np.median(entropy[-max(few, n // 10) :])
+    low, peak = smooth.min(), smooth[few:].max(initial=0.0)
+    later = entropy[n // 2 :]
+    correlation, late = _trend(entropy), _trend(later)
+    third, last = np.median(later[: (len(later) + 1) // 2]), np.median(later[len(later) // 2 :])
+    way = f"{start:.3g} -> {end:.3g} nats"
+    if controlled:
+        return Course("controlled", f"entropy is controlled ({controlled}), not simply spent")
+    if peak >= max(3.0 * start, 2.0) or peak >= 10.0 * start > 0.0:
+        return Course("explodes", f"entropy explodes, to {peak:.3g} nats from {start:.3g}")
+    if performance is not None and _collapses(np.asarray(performance, dtype=np.float64)):
+        return Course("collapses", "performance collapses: it ends below half of its best")
+    if end > 1.1 * start or (correlation > 0.3 and end > start):
+        return Course("rises", f"entropy rises over training ({way})")
+    lowest = np.minimum.accumulate(smooth)
+    doubles = (smooth >= 2.0 * lowest) & (smooth - lowest > max(start - low, 0.05 * start))
+    back = low < _SPENT * start and end > 1.5 * low and end - low > 0.1 * (start - low)
+    if back or doubles.any():
+        return Course("returns", f"entropy falls and rises again (lowest {low:.3g}; {way})")
+    if end > _SPENT * start and not (correlation < -0.7 and end < 0.9 * start):
+        return Course("flat", f"entropy is not spent ({way})")
+    still = late > -0.4 or abs(third - last) < min(0.05 * third, 0.1 * (start - low))
+    if n >= 8 and still and last > 0.3 * start:
+        return Course("held", f"entropy seems to be held in the later half, at {last:.3g} nats")
+    return Course("falls", f"entropy falls ({way})")
+
+
+def _trend(values: np.ndarray) -> float:
+    """Return the rank correlation with time; 0 where nothing moves."""
+    ranks = pd.Series(values).rank().to_numpy()
+    return float(np.corrcoef(ranks, np.arange(len(ranks)))[0, 1]) if np.ptp(ranks) else 0.0
+
+
+def _collapses(performance: np.ndarray) -> bool:
+    if len(performance) < 8 or performance.min() < 0.0:
+        return False
+    means = [part.mean() for part in np.array_split(performance, min(10, len(performance) // 2))]
+    return means[-1] < 0.5 * max(means)
+
+
+# -- Warnings ------------------------------------------------------------------------------------
+
+_FEW_POINTS = 12
+_NARROW = 0.05  # range of exp(H): on it a = 0.2 moves performance by one point
+_GAIN = 4.0  # AICc of another form, beyond which it is clearly the better
+
+
+def lag1_autocorrelation(residual: np.ndarray) -> float:
+    """Return the correlation of neighbouring residuals in training order; 0 where all are 0."""
+    total = residual @ residual
+    return float(residual[1:] @ residual[:-1] / total) if total > 0.0 else 0.0
+
+
+def law_warnings(
+    entropy_nats: np.ndarray, performance: np.ndarray, forms=None, course: Course | None = None
+) -> list[str]:
+    """Return the reasons why the law may not hold for this run, a sentence each.
+
+    Points in training order; ``forms`` is ``compare_forms`` of the same points, if made already,
+    ``course`` is ``course_of`` the run, and comes first unless entropy is spent. Then: few points,
+    a narrow range of entropy, a negative a, a poor fit, a ceiling far beyond the points, a better
+    form.
+
+    >>> law_warnings([0.5, 0.4, 0.3], [0.2, 0.3, 0.4])[0]
+    'only 3 points: intervals and forecasts mean little below 12'
+    """
+    entropy, scores = checked_points(entropy_nats, performance)
+    course = course or course_of(entropy, scores)
+    fit, warnings = fit_law(entropy, scores), []
+    growth, n = np.exp(entropy), len(scores)
+    if not course.is_law:
+        why = "no curve through such points is the law, which is about entropy that is spent"
+        warnings.append(f"{course.sentence}: {why}")
+    if n < _FEW_POINTS:
+        warnings.append(f"only {n} points: intervals and forecasts mean little below {_FEW_POINTS}")
+    low, high = entropy.min(), entropy.max()
+    if np.ptp(growth) < _NARROW:
+        moves = f"entropy moves only from {low:.3g} to {high:.3g} nats"
+        warnings.append(f"{moves}: too narrow a range to tell a from b")
+    if fit.a <= 0.0:
+        warnings.append("a is negative: performance fell as entropy fell, the law does not hold")
+    elif fit.r2 < 0.8:
+        warnings.append(f"R^2 is {fit.r2:.2f}: the law explains little of this run")
+    if course.is_law and low > 0.5 * high:
+        warnings.append(f"the lowest entropy is {low:.3g} nats: the ceiling (at 0) is far off")
+    gain = {"exponential": 0.0} if forms is None else forms["delta_aicc_ar1"]
+    if gain["exponential"] > _GAIN:
+        by = f"AICc by {gain['exponential']:.0f}, autocorrelation allowed for"
+        warnings.append(f"the form {gain.idxmin()} fits better ({by})")
+    return warnings
+
 
 # -- Forecasts (Fig. 5) --------------------------------------------------------------------------
 
@@ -47,8 +187,9 @@ def forecast_law(
 ) -> LawForecast:
     """Fit the law on the first ``fraction`` of the points and forecast performance at the rest.
 
-    The forecast is given the entropies that the rest reached: the law says what performance they
-    buy, not when they come. Points in training order; at least 4 are fitted, at least 1 forecast.
+    The forecast uses the entropies that the rest reached: the law predicts the performance at an
+    entropy, not when that entropy is reached. Points in training order; at least 4 are fitted, at
+    least 1 forecast.
 
     >>> entropy = np.linspace(1.0, 0.1, 20)
     >>> forecast = forecast_law(entropy, 0.9 - 0.2 * np.exp(entropy), fraction=0.25)
@@ -65,23 +206,11 @@ def forecast_law(
         rows = table[table["quantity"] == "law"]
         low, high = rows["observed_low"].to_numpy(), rows["observed_high"].to_numpy()
     error = (scores - predicted)[first:]
-    return LawForecast(
-        fit=fit,
-        n_fitted=first,
-        rmse=float(np.sqrt(np.mean(error**2))),
-        mean_error=float(error.mean()),
-        last_error=float(error[-1]),
-        points=pd.DataFrame(
-            {
-                "entropy_nats": entropy,
-                "performance": scores,
-                "predicted": predicted,
-                "low": low,
-                "high": high,
-                "forecast": np.arange(len(entropy)) >= first,
-            }
-        ),
-    )
+    points = {"entropy_nats": entropy, "performance": scores, "predicted": predicted}
+    points |= {"low": low, "high": high, "forecast": np.arange(len(entropy)) >= first}
+    rmse = float(np.sqrt(np.mean(error**2)))
+    mean_error, last_error = float(error.mean()), float(error[-1])
+    return LawForecast(fit, first, rmse, mean_error, last_error, pd.DataFrame(points))
 
 
 # -- The report ----------------------------------------------------------------------------------
@@ -95,41 +224,41 @@ class LawReport:
     """The law on one run. ``points``: step, entropy_nats, performance, in training order.
 
     ``intervals`` is ``law_intervals`` with rows ``law`` at lower entropies, None below five points;
-    ``forms`` is ``compare_forms``, likewise; ``unit`` is fraction, percent or reward. ``course`` is
-    what entropy did: unless it was spent, the fit is a curve and not the law. ``read`` says what
-    was taken from a log.
+    ``forms`` is ``compare_forms``, None below eight; ``autocorrelation`` is that of neighbouring
+    residuals; ``unit`` is fraction, percent or reward. ``course`` is what entropy did: unless it
+    was spent, the fit is a curve and not the law. ``read`` says what was taken from a log.
     """
 
     points: pd.DataFrame
     fit: LawFit
     intervals: pd.DataFrame | None
     forms: pd.DataFrame | None
-    diagnostics: ResidualDiagnostics
+    autocorrelation: float
     warnings: list[str]
     unit: str
     course: Course
     read: list[str] = field(default_factory=list)
 
     def text(self) -> str:
-        """Return the report as a few lines for a terminal, what speaks against it first."""
+        """Return the report as a few lines for a terminal, warnings first."""
         fit, entropy = self.fit, self.points["entropy_nats"]
         lines = [f"warning: {warning}" for warning in self.warnings] + self.read
-        lines += [
-            f"{fit.n_points} points, entropy {entropy.iloc[0]:.3g} -> {entropy.iloc[-1]:.3g} nats; "
-            f"performance in {_UNITS[self.unit]}"
-        ]
-        measures = (
-            f"R^2 {fit.r2:.3f}, RMSE {fit.rmse:.3g}, residual autocorrelation "
-            f"{self.diagnostics.lag1_autocorrelation:.2f}"
-        )
+        way = f"{entropy.iloc[0]:.3g} -> {entropy.iloc[-1]:.3g} nats"
+        lines += [f"{fit.n_points} points, entropy {way}; performance in {_UNITS[self.unit]}"]
+        lag1 = f"residual autocorrelation {self.autocorrelation:.2f}"
+        measures = f"R^2 {fit.r2:.3f}, RMSE {fit.rmse:.3g}, {lag1}"
         if not self.course.is_law:
             lines += [f"not the law, only least squares: a {fit.a:.4g}, b {fit.b:.4g}; {measures}"]
             return "\n".join(lines)
         lines += [f"R = -a exp(H) + b    {measures}"]
         if self.intervals is None:
             lines += [f"  a {fit.a:.4g}   b {fit.b:.4g}   ceiling (H = 0) {fit.ceiling:.4g}"]
-        else:
-            lines += [_line(row) for row in self.intervals.itertuples()]
+            return "\n".join(lines)
+        for row in self.intervals.itertuples():
+            at = f"at H = {row.entropy_nats:.3g} nats"
+            name = {"ceiling": "ceiling (H = 0)", "law": at}.get(row.quantity, row.quantity)
+            interval = f"95 % interval {row.low:.4g} to {row.high:.4g}"
+            lines += [f"  {name:20} {row.estimate:8.4g}   {interval}"]
         return "\n".join(lines)
 
     def forecast(self, fraction: float = 0.15) -> LawForecast:
@@ -150,9 +279,8 @@ class LawReport:
             rows.insert(0, ("a is positive: entropy buys performance", measured, a["low"] > 0.0))
             rows += self._forecast_check()
         if not self.course.is_law:
-            rows.insert(
-                0, ("entropy is spent, by nothing but training", self.course.sentence, False)
-            )
+            claim = "entropy is spent, by nothing but training"
+            rows.insert(0, (claim, self.course.sentence, False))
         frame = pd.DataFrame(rows, columns=["claim", "measured", "holds"])
         return frame.astype({"holds": bool})
 
@@ -175,7 +303,7 @@ def analyse_run(
     performance_name: str = "",
     course: Course | None = None,
 ) -> LawReport:
-    """Fit the law to one run and say how far it can be trusted.
+    """Fit the law to one run, with intervals, rival forms and warnings.
 
     Points in training order. ``at_entropy_nats`` are entropies to forecast at; by default a half, a
     quarter and a tenth of the lowest reached. ``performance_name`` helps ``performance_unit``;
@@ -200,9 +328,8 @@ def analyse_run(
         entropy = np.log(np.add.reduceat(np.exp(entropy), starts) / sizes)
         scores, step = np.add.reduceat(scores, starts) / sizes, step[starts]
     if np.ptp(scores) == 0.0:
-        raise bad_value(
-            "performance", f"{scores[0]:g} everywhere", "give a run in which performance moves"
-        )
+        fix = "give a run in which performance moves"
+        raise bad_value("performance", f"{scores[0]:g} everywhere", fix)
     at = entropy.min() * np.array(_FORECAST_SHARES) if at_entropy_nats is None else at_entropy_nats
     enough = len(entropy) >= 5
     forms = compare_forms(entropy, scores) if len(entropy) >= 8 else None
@@ -211,18 +338,13 @@ def analyse_run(
     best = {"fraction": 1.0, "percent": 100.0, "reward": np.inf}[unit]
     if course.is_law and intervals is not None and intervals.loc[2, "high"] > best:
         warnings.append(f"the interval of the ceiling reaches beyond {best:g}, which cannot be")
+    fit = fit_law(entropy, scores)
     return LawReport(
-        points=pd.DataFrame(
-            {
-                "step": step,
-                "entropy_nats": entropy,
-                "performance": scores,
-            }
-        ),
-        fit=fit_law(entropy, scores),
+        points=pd.DataFrame({"step": step, "entropy_nats": entropy, "performance": scores}),
+        fit=fit,
         intervals=intervals,
         forms=forms,
-        diagnostics=residual_diagnostics(entropy, scores),
+        autocorrelation=lag1_autocorrelation(scores - fit.predict(entropy)),
         warnings=warnings,
         unit=unit,
         course=course,
@@ -254,10 +376,8 @@ def analyse_log(
     )
     report.warnings.extend(log.warnings)
     if log.on_training_data:
-        report.warnings.append(
-            f"{log.performance_column!r} is measured on training prompts: the paper's law is about "
-            "held-out accuracy"
-        )
+        why = "is measured on training prompts: the paper's law is about held-out accuracy"
+        report.warnings.append(f"{log.performance_column!r} {why}")
     report.read[:0] = [log.columns_taken(), *(f"note: {note}" for note in log.notes)]
     return report, log
 
@@ -291,11 +411,9 @@ def performance_unit(performance: np.ndarray, name: str = "") -> str:
     if small.any():
         scaled = np.where(small, 100.0 * scores, scores)
         if np.abs(np.diff(scaled)).sum() < 0.75 * np.abs(np.diff(scores)).sum():
-            raise bad_value(
-                "performance",
-                f"{scores[small][0]:g} beside {scores.max():g}",
-                "percent mixed with fractions: give one of the two",
-            )
+            mixed = f"{scores[small][0]:g} beside {scores.max():g}"
+            fix = "percent mixed with fractions: give one of the two"
+            raise bad_value("performance", mixed, fix)
     return "percent"
 
 
@@ -313,9 +431,3 @@ def check_forecast_entropies(values: list[float]) -> np.ndarray | None:
 
 
 _UNITS = {"fraction": "fractions", "percent": "percent", "reward": "units of the reward"}
-
-
-def _line(row) -> str:
-    names = {"a": "a", "b": "b", "ceiling": "ceiling (H = 0)"}
-    name = names.get(row.quantity) or f"at H = {row.entropy_nats:.3g} nats"
-    return f"  {name:20} {row.estimate:8.4g}   95 % interval {row.low:.4g} to {row.high:.4g}"

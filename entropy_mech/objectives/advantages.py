@@ -50,8 +50,8 @@ def mixed_outcome_groups(rewards: Tensor) -> Tensor:
 def rloo_advantages(rewards: Tensor) -> Tensor:
     """RLOO's advantage: the reward less the mean reward of the prompt's other responses.
 
-    r_i - sum_{j != i} r_j / (G - 1) = (r_i - mean) G / (G - 1) (arXiv 2402.14740). Not divided by
-    a spread: a group whose rewards are all the same has advantages 0 of itself.
+    r_i - sum_{j != i} r_j / (G - 1) = (r_i - mean) G / (G - 1) (arXiv 2402.14740). It is not
+    divided by a standard deviation; where all rewards of a group are the same it is 0.
 
     Args:
         rewards: P x G.
@@ -81,9 +81,9 @@ def reinforce_pp_advantages(
 ) -> Tensor:
     """REINFORCE++'s advantage: the return normalised over the whole batch (arXiv 2501.03262).
 
-    The only reward comes at the end and nothing is discounted, so that the return of every token
-    is its response's reward. The paper says "normalised over the whole batch", and not whether a
-    batch is one of tokens. A batch whose returns are all the same has advantages 0.
+    The only reward comes at the end and nothing is discounted, so the return of every token is its
+    response's reward. The paper says "normalised over the whole batch", but not whether over its
+    tokens or its responses. A batch whose returns are all the same has advantages 0.
 
     Args:
         rewards: P x G.
@@ -153,7 +153,7 @@ def check_groups(rewards: Tensor, *, least: int = 2) -> Tensor:
 
 
 class AlgorithmSettings(Protocol):
-    """What names an algorithm: ``name``, and its settings as attributes."""
+    """An algorithm's configuration: ``name``, and its settings as attributes."""
 
     name: str
 
@@ -164,7 +164,7 @@ def token_advantages(
     response_mask: Tensor,
     process_rewards: Tensor | None = None,
 ) -> Tensor:
-    """Return the advantage of every token under any of the paper's four algorithms.
+    """Return the advantage of every token, by the advantage function of the algorithm named.
 
     Args:
         algorithm: a section of ``entropy_mech.config.objective``.

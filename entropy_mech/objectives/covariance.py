@@ -15,7 +15,7 @@ from torch import Tensor
 from entropy_mech.errors import bad_value, fraction_fix
 from entropy_mech.objectives.logprobs import at_least_float32
 
-_SAMPLE_STRIDE = 64  # one value in so many guesses the bound of a selection
+_SAMPLE_STRIDE = 64  # one value in 64 is sampled for the bound of a selection
 
 
 def token_covariance(logp: Tensor, advantages: Tensor, response_mask: Tensor) -> Tensor:
@@ -110,9 +110,9 @@ def select_in_band(
     Args:
         covariance: B x T, from ``token_covariance``.
         response_mask: B x T; N is its sum.
-        scores: B x T, independent uniform numbers: the lowest in the band win; infinity keeps a
-            token out. Scores that belong to a token rather than to its place make the choice
-            independent of batching. None draws them with ``generator``.
+        scores: B x T, independent uniform numbers: the lowest in the band are chosen; infinity
+            excludes a token. Scores that are a function of the token, not of its place in the
+            batch, make the choice independent of batching. None draws them with ``generator``.
         clip_fraction: r, a fraction.
         cov_low: omega_low.
         cov_high: omega_high.
@@ -145,11 +145,7 @@ def select_in_band(
 
 
 def select_largest(
-    covariance: Tensor,
-    response_mask: Tensor,
-    *,
-    penalty_fraction: float,
-    minimum_tokens: int = 0,
+    covariance: Tensor, response_mask: Tensor, *, penalty_fraction: float, minimum_tokens: int = 0
 ) -> Tensor:
     """KL-Cov's tokens: the floor(k N) of the largest covariance (paper, Eq. 13); B x T, bool.
 
@@ -168,9 +164,9 @@ def _quota(fraction: float, response_mask: Tensor, minimum_tokens: int, *, field
 def _lowest(values: Tensor, count: int) -> Tensor:
     """Return the places of the ``count`` lowest of a flat tensor; of equal ones the first.
 
-    What a stable sort would put first, without its cost. A sample guesses a bound that more than
-    ``count`` values lie under, so that only those are looked at; where the guess is too low, all
-    are. Either way the same values win.
+    The same as the first ``count`` of a stable sort, without its cost. A sample of the values gives
+    a bound below which more than ``count`` of them should lie, and only those are searched; if the
+    bound turns out too low, all are. The result is the same either way.
     """
     if not count:
         return torch.zeros(0, dtype=torch.long, device=values.device)
@@ -190,7 +186,7 @@ def _under_a_guess(values: Tensor, count: int) -> Tensor | None:
 
 
 def _lowest_of_few(values: Tensor, count: int) -> Tensor:
-    # Top-k takes any of those equal to the last; which of them win is settled by place.
+    # Of values equal to the last, top-k takes any; here the first in order are taken.
     lowest, places = values.topk(count, largest=False, sorted=False)
     last = lowest.max()
     below = places[lowest < last]

@@ -1,8 +1,8 @@
 """Hold the policy entropy at a level, by steering KL-Cov (beyond the paper).
 
-The paper leaves open whether there is an optimal entropy (section 4.5), and its penalty is fixed:
-what entropy a run ends at is what that penalty happens to give. Here the level is given and the
-penalty follows, so that runs that differ in entropy alone can be compared.
+The paper leaves open whether there is an optimal entropy (section 4.5), and its penalty is fixed,
+so the entropy at which a run ends follows from the penalty. Here the entropy is set and the penalty
+is adjusted to reach it, so that runs that differ in entropy alone can be compared.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class TargetSettings(Protocol):
 
 @dataclass(frozen=True)
 class ControlState:
-    """All that the controller remembers: two numbers for the checkpoint and the metrics.
+    """The controller's state, two numbers, which go into the checkpoint and the metrics.
 
     Attributes:
         value: the setting that is steered, for the next rollout.

@@ -152,48 +152,13 @@ def _own(tokens: Tensor, words: slice, width: int) -> tuple[Tensor, Tensor]:
 # the latest, and nothing uses it before: so it holds logits until gradients take their place, and
 # those logits are not computed twice. With no more tokens than hidden units that is all of them.
 
-# Of a tile: at most so many tokens, and so many logits (16 MiB of float32 on a CPU). Fewer tokens
-# read and add to the head's gradient oftener; smaller tiles spend more on starting operations,
-# which a GPU feels more.
+# The largest tile, in tokens and in logits (16 MiB of float32 on a CPU). With fewer tokens the
+# head's gradient is read and written more often; with smaller tiles more time goes into launching
+# operations, which matters more on a GPU.
 CHUNK_TOKENS = {"cpu": 2048, "cuda": 4096}
 TILE_LOGITS = {"cpu": 2**22, "cuda": 2**26}
-# Of a block's words at least this share must fit into its gradient: thinner products are slow.
+# Logits are kept only where those of this share of a block's words fit: thin products are slow.
 LEAST_KEPT = 1 / 8
-
-
-def chunked_logprobs_and_entropy(
-    hidden: Tensor,
-    head_weight: Tensor,
-    tokens: Tensor,
-    *,
-    temperature: float = 1.0,
-    entropy_gradient: bool = False,
-    chunk_tokens: int | None = None,
-    block_words: int | None = None,
-) -> tuple[Tensor, Tensor]:
-    """``logprobs_and_entropy`` in tiles of ``chunk_tokens`` x ``block_words`` logits.
-
-    Memory beyond inputs and gradients is two tiles and a few numbers a token (a third tile where
-    both results have gradients and the temperature is not 1). The gradient of ``head_weight`` is
-    summed in one V x D buffer, float32 where the weight is narrower, which is then cast; it exists
-    from the forward pass on and holds logits of the first chunk until the backward pass. A frozen
-    ``hidden`` or head costs nothing in the backward pass. Differentiable once; at least one token.
-
-    Raises:
-        IndexError: a token is not one of the V words.
-
-    """
-    words = len(head_weight)
-    low, high = map(int, torch.aminmax(tokens))
-    if low < 0 or high >= words:
-        raise IndexError(f"tokens from {low} to {high}, but words from 0 to {words - 1}")
-    device = "cpu" if hidden.device.type == "cpu" else "cuda"
-    chunk = min(chunk_tokens or CHUNK_TOKENS[device], len(tokens))
-    block = min(block_words or max(TILE_LOGITS[device] // chunk, 1), words)
-    keep = torch.is_grad_enabled() and head_weight.requires_grad
-    return _ChunkedHead.apply(
-        hidden, head_weight, tokens, temperature, entropy_gradient, (chunk, block), keep
-    )
 
 
 class _ChunkedHead(torch.autograd.Function):
@@ -369,9 +334,15 @@ def logprobs_and_entropy(
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of each token and the entropy of the policy that chose it.
 
-    Up to ``PLAIN_LOGITS`` logits (N V) all of them are formed; beyond, or where a tile is given,
-    they are formed tile by tile, in the backward pass those again that the memory of the head's
-    gradient could not hold in between, and never exist together beside it.
+    Up to ``PLAIN_LOGITS`` logits (N V) all of them are formed. Beyond, or where a tile size is
+    given, they are formed in tiles of ``chunk_tokens`` x ``block_words``, and again in the backward
+    pass but for those that the memory of the head's gradient could hold in between.
+
+    Memory beyond inputs and gradients is then two tiles and a few numbers a token (a third tile
+    where both results have gradients and the temperature is not 1). The gradient of ``head_weight``
+    is summed in one V x D buffer, float32 where the weight is narrower, which is then cast; it
+    exists from the forward pass on and holds logits of the first chunk until the backward pass. A
+    frozen ``hidden`` or head costs nothing in the backward pass. Tiles are differentiable once.
 
     Args:
         hidden: N x D, the states that predict the tokens.
@@ -398,17 +369,19 @@ def logprobs_and_entropy(
     for name, size in sizes.items():
         if size is not None and not size > 0:
             raise bad_value(name, size, "give a positive number")
+    words = len(head_weight)
     tiled = chunk_tokens is not None or block_words is not None
-    if len(tokens) == 0 or (not tiled and len(tokens) * len(head_weight) <= PLAIN_LOGITS):
+    if len(tokens) == 0 or (not tiled and len(tokens) * words <= PLAIN_LOGITS):
         return _plain(hidden, head_weight, tokens, temperature, entropy_gradient)
-    return chunked_logprobs_and_entropy(
-        hidden,
-        head_weight,
-        tokens,
-        temperature=temperature,
-        entropy_gradient=entropy_gradient,
-        chunk_tokens=chunk_tokens,
-        block_words=block_words,
+    low, high = map(int, torch.aminmax(tokens))
+    if low < 0 or high >= words:
+        raise IndexError(f"tokens from {low} to {high}, but words from 0 to {words - 1}")
+    device = "cpu" if hidden.device.type == "cpu" else "cuda"
+    chunk = min(chunk_tokens or CHUNK_TOKENS[device], len(tokens))
+    tile = chunk, min(block_words or max(TILE_LOGITS[device] // chunk, 1), words)
+    keep = torch.is_grad_enabled() and head_weight.requires_grad
+    return _ChunkedHead.apply(
+        hidden, head_weight, tokens, temperature, entropy_gradient, tile, keep
     )
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -20,12 +22,13 @@ from entropy_mech.objectives.covariance import (
     token_covariance,
 )
 from entropy_mech.objectives.logprobs import at_least_float32
+from entropy_mech.random_streams import stream_key, uniforms
 
 # -- Ratios without overflow ---------------------------------------------------------------------
-# A probability ratio overflows float32 where its logarithm exceeds 88. Often nothing depends on
-# it there: the advantage is 0, the clip is active, the token is dropped. Then its gradient is 0,
-# but autograd multiplies that 0 by the ratio, and 0 times infinity is NaN, which spreads to every
-# weight.
+# A probability ratio overflows float32 where its logarithm exceeds 88. Often the loss does not
+# depend on it there: the advantage is 0, the clip is active, the token is dropped. Its gradient is
+# then 0, but autograd multiplies that 0 by the ratio, and 0 times infinity is NaN, which spreads to
+# every weight.
 
 
 def saturated(value: Tensor) -> Tensor:
@@ -85,8 +88,8 @@ class Aggregation:
       alone, not by the number of responses, so its loss was that many times larger.
 
     The counts are those of the whole step, over all its micro-batches and ranks: then the parts
-    of a batch add up to the whole, however it is split. A count that is not given is taken from
-    the tensors at hand; responses without a token do not count.
+    of a batch add up to the whole, however it is split. A count that is not given is counted in
+    the tensors of the call; responses without a token do not count.
 
     Attributes:
         method: one of ``AGGREGATIONS``.
@@ -114,20 +117,17 @@ class Aggregation:
     normaliser_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what could only fail later."""
+        """Refuse an unknown method, and a sum without its length."""
         if self.method not in AGGREGATIONS:
             raise unknown_name("loss.aggregation", self.method, AGGREGATIONS)
         if self.method == "sequence_mean_token_sum" and self.normaliser_tokens is None:
-            raise bad_value(
-                "loss.normaliser_tokens",
-                None,
-                "sequence_mean_token_sum divides by a fixed length; give it, in tokens",
-            )
+            fix = "sequence_mean_token_sum divides by a fixed length; give it, in tokens"
+            raise bad_value("loss.normaliser_tokens", None, fix)
 
     def __call__(
         self, values: Tensor, response_mask: Tensor, dropped: Tensor | None = None
     ) -> Tensor:
-        """Return the scalar; all are B x T. What is ``dropped`` is 0 and counts all the same."""
+        """Return the scalar. ``dropped`` tokens add 0 and still count in the denominators."""
         keep = response_mask if dropped is None else response_mask & ~dropped
         kept = torch.where(keep, values, 0.0)
         if self.method == "token_mean":
@@ -144,6 +144,9 @@ class Aggregation:
         if self.token_count is not None:
             return self.token_count
         return max(int(torch.count_nonzero(response_mask)), 1)
+
+
+TOKEN_MEAN = Aggregation()
 
 
 # -- What all policy losses share ----------------------------------------------------------------
@@ -198,13 +201,24 @@ class PolicyBatch:
         for name, value in (("clip_low", clip_low), ("clip_high", clip_high)):
             if value < 0:
                 raise bad_value(f"loss.{name}", value, "a clip range is at least 0")
-        plain = self.surrogate()
-        held = self.ratio.clamp(1 - clip_low, 1 + clip_high) * self.minus_advantages
-        return torch.maximum(plain, held), held > plain
+        held = held_by_clip(self.ratio.detach(), -self.minus_advantages, clip_low, clip_high)
+        bounded = self.ratio.clamp(1 - clip_low, 1 + clip_high) * self.minus_advantages
+        return torch.where(held, bounded, self.surrogate()), held
+
+
+def held_by_clip(ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float) -> Tensor:
+    """Return where PPO's clip takes a token's gradient away; B x T, bool.
+
+    That is above 1 + clip_high where the advantage is positive and below 1 - clip_low where it is
+    negative. At advantage 0 there is no gradient to take: such a token is not held, as in the
+    released code, and Clip-Cov may choose it.
+    """
+    above = (advantages > 0) & (ratio > 1 + clip_high)
+    return above | ((advantages < 0) & (ratio < 1 - clip_low))
 
 
 def clamped(log_ratio: Tensor, bound: float | None) -> Tensor:
-    """Return the log-ratio cut off at plus and minus ``bound``; as it is where there is none."""
+    """Return the log-ratio clamped to [-bound, bound]; unchanged where ``bound`` is None."""
     if bound is None:
         return log_ratio
     if not bound > 0:
@@ -212,26 +226,17 @@ def clamped(log_ratio: Tensor, bound: float | None) -> Tensor:
     return log_ratio.clamp(-bound, bound)
 
 
-def aggregation_of(aggregation: Aggregation | None, token_count: int | None) -> Aggregation:
-    """Return the aggregation asked for: the token mean, over ``token_count``, where none is."""
-    if aggregation is None:
-        return Aggregation(token_count=token_count)
-    if token_count is not None:
-        raise ValueError("give token_count in the aggregation, or alone")
-    return aggregation
-
-
 def policy_loss(
     batch: PolicyBatch,
     token_loss: Tensor,
     selected_mask: Tensor,
-    mean: Aggregation,
+    aggregation: Aggregation,
     token_weights: Tensor | None,
     *,
     dropped: Tensor | None = None,
     clipped: Tensor | None = None,
 ) -> PolicyLoss:
-    """Return the record of ``token_loss`` (B x T): its mean, the tokens touched, the metrics.
+    """Return the ``PolicyLoss`` of ``token_loss`` (B x T): mean, tokens touched and metrics.
 
     Where ``dropped`` (B x T, bool) a token's loss is 0, in value and gradient.
     """
@@ -239,9 +244,8 @@ def policy_loss(
     if token_weights is not None:
         check_shapes(mask, token_weights=token_weights)
         token_loss = token_loss * torch.where(mask, token_weights.detach(), 1.0)
-    if mean.token_count is None:
-        mean = replace(mean, token_count=mean.tokens(mask))
-    tokens = mean.token_count
+    tokens = aggregation.tokens(mask)
+    aggregation = replace(aggregation, token_count=tokens)
 
     def share(chosen: Tensor) -> Tensor:
         return torch.count_nonzero(chosen & mask).to(ratio.dtype) / tokens
@@ -257,7 +261,7 @@ def policy_loss(
     }
     if clipped is not None:
         metrics["ppo_clipped_fraction"] = share(clipped)
-    return PolicyLoss(mean(token_loss, mask, dropped), selected_mask, metrics)
+    return PolicyLoss(aggregation(token_loss, mask, dropped), selected_mask, metrics)
 
 
 # -- The losses ----------------------------------------------------------------------------------
@@ -270,43 +274,40 @@ class InertPenaltyWarning(UserWarning):
 
 
 def policy_gradient_loss(
-    logp_new: Tensor,
-    logp_old: Tensor,
-    advantages: Tensor,
-    response_mask: Tensor,
+    logp_new: Tensor,  # B x T
+    logp_old: Tensor,  # B x T
+    advantages: Tensor,  # B x T
+    response_mask: Tensor,  # B x T
     *,
     log_ratio_clamp: float | None = None,
-    token_count: int | None = None,
-    aggregation: Aggregation | None = None,
-    token_weights: Tensor | None = None,
+    aggregation: Aggregation = TOKEN_MEAN,
+    token_weights: Tensor | None = None,  # B x T
 ) -> PolicyLoss:
     """-A log pi, the on-policy gradient without a surrogate (Eq. 2; used for Fig. 8).
 
-    Shapes: all B x T. ``logp_old`` only feeds the metrics.
+    ``logp_old`` is for the metrics alone.
     """
     batch = PolicyBatch(logp_new, logp_old, advantages, response_mask, log_ratio_clamp)
     none = torch.zeros_like(response_mask)
-    mean = aggregation_of(aggregation, token_count)
-    return policy_loss(batch, batch.minus_advantages * logp_new, none, mean, token_weights)
+    return policy_loss(batch, batch.minus_advantages * logp_new, none, aggregation, token_weights)
 
 
 def ppo_clip_loss(
-    logp_new: Tensor,
-    logp_old: Tensor,
-    advantages: Tensor,
-    response_mask: Tensor,
+    logp_new: Tensor,  # B x T
+    logp_old: Tensor,  # B x T
+    advantages: Tensor,  # B x T
+    response_mask: Tensor,  # B x T
     *,
     clip_low: float = 0.2,
     clip_high: float = 0.2,
     log_ratio_clamp: float | None = None,
-    token_count: int | None = None,
-    aggregation: Aggregation | None = None,
-    token_weights: Tensor | None = None,
+    aggregation: Aggregation = TOKEN_MEAN,
+    token_weights: Tensor | None = None,  # B x T
 ) -> PolicyLoss:
     """PPO's clipped surrogate, -min(w A, clip(w, 1 - low, 1 + high) A) (paper, Eq. 4).
 
     ``w = exp(logp_new - logp_old)``. Clip-higher is the same with ``clip_high=0.28`` (section
-    4.3). Shapes: all B x T. Where the clip is active the gradient is exactly 0.
+    4.3). Where the clip is active the gradient is exactly 0.
 
     >>> logp_old = torch.log(torch.tensor([[0.5]]))
     >>> logp_new = torch.log(torch.tensor([[0.75]]))     # ratio 1.5, clipped to 1.2
@@ -316,15 +317,14 @@ def ppo_clip_loss(
     """
     batch = PolicyBatch(logp_new, logp_old, advantages, response_mask, log_ratio_clamp)
     surrogate, clipped = batch.clipped_surrogate(clip_low, clip_high)
-    mean = aggregation_of(aggregation, token_count)
-    return policy_loss(batch, surrogate, clipped & response_mask, mean, token_weights)
+    return policy_loss(batch, surrogate, clipped & response_mask, aggregation, token_weights)
 
 
 def clip_cov_loss(
-    logp_new: Tensor,
-    logp_old: Tensor,
-    advantages: Tensor,
-    response_mask: Tensor,
+    logp_new: Tensor,  # B x T
+    logp_old: Tensor,  # B x T
+    advantages: Tensor,  # B x T
+    response_mask: Tensor,  # B x T
     *,
     clip_fraction: float = 2e-4,
     cov_low: float = 1.0,
@@ -333,11 +333,10 @@ def clip_cov_loss(
     clip_high: float = 1.0,
     minimum_tokens: int = 0,
     generator: torch.Generator | None = None,
-    selected_mask: Tensor | None = None,
+    selected_mask: Tensor | None = None,  # B x T
     log_ratio_clamp: float | None = None,
-    token_count: int | None = None,
-    aggregation: Aggregation | None = None,
-    token_weights: Tensor | None = None,
+    aggregation: Aggregation = TOKEN_MEAN,
+    token_weights: Tensor | None = None,  # B x T
 ) -> PolicyLoss:
     """Clip-Cov: the policy gradient of some tokens of high covariance is removed (Eqs. 11, 12).
 
@@ -348,8 +347,8 @@ def clip_cov_loss(
     which is the default here; Eq. 12 has none. The released code draws at least one token:
     ``minimum_tokens=1``.
 
-    Shapes: all B x T. N and the covariance come from the tokens given, under ``logp_new``; for
-    a wider scope than this call give ``selected_mask`` (B x T) instead.
+    N and the covariance come from the tokens given, under ``logp_new``; to choose among more
+    tokens than those of this call give ``selected_mask`` instead.
     """
     batch = PolicyBatch(logp_new, logp_old, advantages, response_mask, log_ratio_clamp)
     surrogate, clipped = batch.clipped_surrogate(clip_low, clip_high)
@@ -364,12 +363,11 @@ def clip_cov_loss(
             excluded=clipped,
             generator=generator,
         )
-    mean = aggregation_of(aggregation, token_count)
     return policy_loss(
         batch,
         surrogate,
         selected_mask,
-        mean,
+        aggregation,
         token_weights,
         dropped=selected_mask,
         clipped=clipped,
@@ -377,30 +375,29 @@ def clip_cov_loss(
 
 
 def kl_cov_loss(
-    logp_new: Tensor,
-    logp_old: Tensor,
-    advantages: Tensor,
-    response_mask: Tensor,
+    logp_new: Tensor,  # B x T
+    logp_old: Tensor,  # B x T
+    advantages: Tensor,  # B x T
+    response_mask: Tensor,  # B x T
     *,
     penalty_fraction: float = 2e-3,
     penalty_coefficient: float = 1.0,
     kl_estimator: str = "abs_log_ratio",
     minimum_tokens: int = 0,
-    selected_mask: Tensor | None = None,
+    selected_mask: Tensor | None = None,  # B x T
     log_ratio_clamp: float | None = None,
-    token_count: int | None = None,
-    aggregation: Aggregation | None = None,
-    token_weights: Tensor | None = None,
+    aggregation: Aggregation = TOKEN_MEAN,
+    token_weights: Tensor | None = None,  # B x T
 ) -> PolicyLoss:
     """KL-Cov: the floor(k N) tokens of the largest covariance pay a KL penalty (Eqs. 13, 14).
 
-    ``-w A + beta KL`` on those tokens and ``-w A`` on the others, with no PPO clip. Shapes: all
-    B x T; scope and ``selected_mask`` as in ``clip_cov_loss``.
+    ``-w A + beta KL`` on those tokens and ``-w A`` on the others, with no PPO clip. N, the
+    covariance and ``selected_mask`` as in ``clip_cov_loss``.
 
     Args:
         logp_new: under the policy being trained.
         logp_old: under the policy that sampled.
-        advantages: B x T.
+        advantages: of the tokens.
         response_mask: True for response tokens.
         penalty_fraction: k, a fraction. (The authors' code takes percent.)
         penalty_coefficient: beta.
@@ -409,9 +406,8 @@ def kl_cov_loss(
         minimum_tokens: tokens chosen at the least: 0, or 1 as released.
         selected_mask: tokens chosen elsewhere, on a wider scope.
         log_ratio_clamp: where the log-ratio is cut off; None: nowhere.
-        token_count: tokens of the whole optimizer step.
-        aggregation: another mean than that over tokens, with its own counts.
-        token_weights: B x T, multiply the loss of a token.
+        aggregation: how token losses become one number, with the counts of the optimizer step.
+        token_weights: factors of each token's loss.
 
     Warns:
         InertPenaltyWarning: no chosen token has moved. Both penalties have gradient 0 at ratio
@@ -419,9 +415,8 @@ def kl_cov_loss(
 
     """
     if kl_estimator not in KL_ESTIMATORS:
-        raise bad_value(
-            "loss.kl_estimator", kl_estimator, f"give one of {', '.join(KL_ESTIMATORS)}"
-        )
+        fix = f"give one of {', '.join(KL_ESTIMATORS)}"
+        raise bad_value("loss.kl_estimator", kl_estimator, fix)
     batch = PolicyBatch(logp_new, logp_old, advantages, response_mask, log_ratio_clamp)
     if selected_mask is None:
         selected_mask = select_largest(
@@ -446,20 +441,66 @@ def kl_cov_loss(
         kl = saturating_expm1(log_ratio) - log_ratio
     token_loss = batch.surrogate()
     token_loss.index_put_(places, penalty_coefficient * kl, accumulate=True)
-    mean = aggregation_of(aggregation, token_count)
-    return policy_loss(batch, token_loss, selected_mask, mean, token_weights)
+    return policy_loss(batch, token_loss, selected_mask, aggregation, token_weights)
+
+
+# -- Which tokens a run chooses, on a scope of its own ------------------------------------------
+
+
+def choose_tokens(
+    loss: Any,
+    logp: Tensor,
+    logp_old: Tensor,
+    advantages: Tensor,
+    response_mask: Tensor,
+    scores: Tensor | None = None,
+) -> Tensor:
+    """Choose the method's tokens among those given, by Eq. 10 under ``logp``.
+
+    ``loss`` is a section ``clip_cov`` or ``kl_cov`` of ``entropy_mech.config.objective``;
+    ``scores`` are Clip-Cov's draw (``select_in_band``), KL-Cov draws nothing. All are B x T, the
+    result is bool.
+    """
+    covariance = token_covariance(logp, advantages, response_mask)
+    if loss.method == "kl_cov":
+        return select_largest(
+            covariance,
+            response_mask,
+            penalty_fraction=loss.penalty_fraction,
+            minimum_tokens=loss.minimum_tokens,
+        )
+    ratio = (logp - logp_old).exp()
+    return select_in_band(
+        covariance,
+        response_mask,
+        scores,
+        clip_fraction=loss.clip_fraction,
+        cov_low=loss.cov_low,
+        cov_high=loss.cov_high,
+        minimum_tokens=loss.minimum_tokens,
+        excluded=held_by_clip(ratio, advantages, loss.clip_low, loss.clip_high),
+    )
+
+
+def named_scores(problem: NDArray, sample: NDArray, tokens: Tensor, seed: int, step: int) -> Tensor:
+    """Return uniform numbers that belong to tokens, not to places; as ``tokens``, B x T, float64.
+
+    ``problem`` and ``sample`` (B, integers) name the rows.
+    """
+    keys = stream_key("clip-cov", seed, step, problem, sample)
+    positions = torch.arange(tokens.shape[1]).numpy()
+    return torch.from_numpy(uniforms(keys[:, None], positions)).to(tokens.device)
 
 
 # -- Entropy bonus (Fig. 9) and reference KL (Fig. 10) -------------------------------------------
 
 REFERENCE_KL_ESTIMATORS = ("k1", "k2", "k3")
-TOKEN_MEAN = Aggregation()
 
 
 def with_entropy_bonus(
     out: PolicyLoss,
-    entropy_nats: Tensor,
-    response_mask: Tensor,
+    entropy_nats: Tensor,  # B x T
+    response_mask: Tensor,  # B x T
     *,
     coefficient: float,
     aggregation: Aggregation = TOKEN_MEAN,
@@ -468,9 +509,9 @@ def with_entropy_bonus(
 
     Args:
         out: the loss so far.
-        entropy_nats: B x T, differentiable: an entropy that was made without a gradient would
-            change the loss's value and teach nothing, and is refused.
-        response_mask: B x T.
+        entropy_nats: differentiable; one without a gradient would change the value of the loss
+            and not its gradient, and is refused.
+        response_mask: True for response tokens.
         coefficient: alpha; the paper tries 0.0001 to 0.01.
         aggregation: the same as the loss's, with the counts of the whole optimizer step.
 
@@ -488,9 +529,9 @@ def with_entropy_bonus(
 
 def with_reference_kl(
     out: PolicyLoss,
-    logp_new: Tensor,
-    logp_ref: Tensor,
-    response_mask: Tensor,
+    logp_new: Tensor,  # B x T
+    logp_ref: Tensor,  # B x T
+    response_mask: Tensor,  # B x T
     *,
     coefficient: float,
     estimator: str = "k3",
@@ -501,9 +542,9 @@ def with_reference_kl(
 
     Args:
         out: the loss so far.
-        logp_new: B x T, nats, differentiable.
-        logp_ref: B x T, nats, under the reference policy.
-        response_mask: B x T.
+        logp_new: nats, differentiable.
+        logp_ref: nats, under the reference policy.
+        response_mask: True for response tokens.
         coefficient: beta; the paper tries 0.001 to 0.1.
         estimator: as in ``reference_kl_per_token``; the paper does not name its own, the released
             code's is k3.
@@ -523,23 +564,22 @@ def with_reference_kl(
 
 
 def reference_kl_per_token(
-    logp_new: Tensor,
-    logp_ref: Tensor,
-    response_mask: Tensor,
+    logp_new: Tensor,  # B x T
+    logp_ref: Tensor,  # B x T
+    response_mask: Tensor,  # B x T
     *,
     estimator: str = "k3",
     log_ratio_clamp: float | None = None,
 ) -> Tensor:
     """Estimate KL(pi || pi_ref) from a token that pi took; with d = log pi - log pi_ref.
 
-    - ``k1``, d: unbiased, of either sign. As a loss it teaches nothing: its gradient is 0 on
-      average.
+    - ``k1``, d: unbiased, of either sign. Its gradient has expectation zero.
     - ``k2``, d^2 / 2: biased, and its gradient is that of KL(pi || pi_ref) on average.
     - ``k3``, exp(-d) - 1 + d: unbiased and never negative ("low variance"); on average its
       gradient is that of KL(pi_ref || pi).
 
-    All of it where the tokens are the current policy's own; after several updates of a rollout
-    they are nearly so. ``log_ratio_clamp`` cuts d off at plus and minus itself (20 in verl, which
+    This holds for tokens sampled by the current policy; after several updates on a rollout it
+    holds nearly. ``log_ratio_clamp`` cuts d off at plus and minus itself (20 in verl, which
     cuts k3 off at 10 besides); None, the default, nowhere.
 
     Returns:
@@ -571,7 +611,11 @@ def _added(out: PolicyLoss, factor: float, term: Tensor, metric: str) -> PolicyL
 
 
 def truncated_importance_weights(
-    logp_old: Tensor, logp_sampler: Tensor, response_mask: Tensor, *, cap: float = 2.0
+    logp_old: Tensor,  # B x T
+    logp_sampler: Tensor,  # B x T
+    response_mask: Tensor,  # B x T
+    *,
+    cap: float = 2.0,
 ) -> Tensor:
     """min(pi_old / pi_sampler, cap) for each token: truncated importance sampling.
 
@@ -581,9 +625,9 @@ def truncated_importance_weights(
     biases towards 0 what the sampler makes rarer than the trainer.
 
     Args:
-        logp_old: B x T, nats, under the trainer's policy at the time of sampling.
-        logp_sampler: B x T, nats, as the sampler reported them.
-        response_mask: B x T.
+        logp_old: nats, under the trainer's policy at the time of sampling.
+        logp_sampler: nats, as the sampler reported them.
+        response_mask: True for response tokens.
         cap: the largest weight, above 0.
 
     Returns:

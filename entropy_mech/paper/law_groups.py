@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from entropy_mech.errors import UserError
-from entropy_mech.law.fit import fit_law
-from entropy_mech.law.intervals import law_intervals
+from entropy_mech.law.fit import fit_law, law_intervals
 from entropy_mech.paper import published, style
 from entropy_mech.paper.claims import MIN_REPLICATES, Claim, Fact, Range, at_least, at_most
 from entropy_mech.paper.models import BASE_MODELS

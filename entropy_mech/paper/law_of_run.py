@@ -12,8 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from entropy_mech.errors import bad_value
-from entropy_mech.law.forms import FORMS, fit_form, n_first
-from entropy_mech.law.intervals import law_intervals
+from entropy_mech.law.fit import FORMS, fit_form, law_intervals, n_first
 from entropy_mech.law.report import LawForecast, LawReport, analyse_log, analyse_run
 from entropy_mech.paper import published, style
 from entropy_mech.paper.published import published_run
@@ -89,7 +88,7 @@ def residuals_of_run(report: LawReport, ax: Axes) -> Axes:
     """Draw the residuals against step: what the law does not explain, and how it hangs together."""
     points = report.points
     residual = points["performance"] - report.fit.predict(points["entropy_nats"])
-    lag1 = f"lag-1 autocorrelation {report.diagnostics.lag1_autocorrelation:.2f}"
+    lag1 = f"lag-1 autocorrelation {report.autocorrelation:.2f}"
     ax.axhline(0.0, color="0.6", lw=1)
     sns.lineplot(x=points["step"], y=residual, marker="o", lw=0.8, label=lag1, ax=ax)
     against = "law" if report.course.is_law else "curve"

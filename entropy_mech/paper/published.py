@@ -7,8 +7,7 @@ from importlib import resources
 import pandas as pd
 
 from entropy_mech.errors import unknown_name
-from entropy_mech.law.fit import extrapolate_largest, fit_law
-from entropy_mech.law.forms import compare_forms
+from entropy_mech.law.fit import compare_forms, extrapolate_largest, fit_law
 from entropy_mech.paper import published
 
 # -- Printed and digitised numbers ---------------------------------------------------------------

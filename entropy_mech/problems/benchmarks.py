@@ -1,4 +1,4 @@
-"""Benchmarks by name or group: the paper's and the toys', each with its protocol."""
+"""Benchmarks by name or group, the paper's and the toys', each with its sampling protocol."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from entropy_mech.errors import UserError, unknown_name
-from entropy_mech.problems.problem import Problem
+from entropy_mech.problems import Problem
 from entropy_mech.problems.sources import SOURCES, LoadedSet, load
 from entropy_mech.problems.toy_code import TOYS
 
@@ -18,7 +18,7 @@ from entropy_mech.problems.toy_code import TOYS
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a benchmark is measured; every field is part of a score's record."""
+    """How a benchmark is sampled; all fields are recorded with its score."""
 
     temperature: float = 0.0
     samples: int = 1
@@ -44,7 +44,7 @@ BENCHMARKS: dict[str, tuple[str, Protocol]] = {
 
 
 def protocol(name: str) -> Protocol:
-    """The paper's way of measuring a benchmark.
+    """Return the paper's protocol for a benchmark.
 
     >>> protocol("aime24").samples, protocol("math500").temperature
     (32, 0.0)
@@ -109,7 +109,7 @@ GROUPS = {"toy": tuple(TOY_BENCHMARKS), "paper": tuple(BENCHMARKS)}
 
 @dataclass(frozen=True)
 class BenchmarkSet:
-    """A benchmark ready to be asked."""
+    """A benchmark's problems, loaded, and its protocol."""
 
     name: str
     problems: Sequence[Problem]
@@ -117,7 +117,7 @@ class BenchmarkSet:
 
 
 def benchmark_names(given: Sequence[str]) -> list[str]:
-    """Return names with groups (toy, paper) spelled out, each once."""
+    """Return the names, with groups (toy, paper) replaced by their members, each once."""
     known = [*GROUPS, *TOY_BENCHMARKS, *BENCHMARKS]
     for name in given:
         if name not in known:
@@ -133,10 +133,10 @@ def load_sets(
     samples: int = 0,
     max_new_tokens: int = 0,
 ) -> tuple[list[BenchmarkSet], list[str]]:
-    """Return the benchmarks of these names and groups, and why others were left out.
+    """Return the benchmarks of these names and groups, and an error message for each left out.
 
-    A benchmark asked for by its own name must be there; of a group, what ``data_dir`` lacks is
-    said. ``limit``, ``samples`` and ``max_new_tokens`` 0 keep what is set.
+    A benchmark given by its own name must be in ``data_dir``; members of a group may be missing.
+    0 for ``limit``, ``samples`` or ``max_new_tokens`` keeps the protocol's.
 
     Raises:
         UserError: an unknown name, or nothing that could be loaded.
@@ -155,11 +155,8 @@ def load_sets(
                 raise
             missing.append(str(error))
             continue
-        way = replace(
-            way,
-            samples=samples or way.samples,
-            max_new_tokens=max_new_tokens or way.max_new_tokens,
-        )
+        given_sizes = {"samples": samples, "max_new_tokens": max_new_tokens}
+        way = replace(way, **{name: size for name, size in given_sizes.items() if size})
         sets.append(BenchmarkSet(name, problems[: limit or None], way))
     if not sets:
         raise UserError(f"--data-dir = {data_dir}: no benchmark there; {missing[0]}")

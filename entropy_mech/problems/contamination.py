@@ -1,4 +1,4 @@
-"""Which benchmark problems occur in a training set, word for word or nearly so."""
+"""Contamination: benchmark problems that occur in a training set, exactly or nearly."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from entropy_mech.errors import bad_value
 from entropy_mech.problems.sources import LoadedSet
@@ -53,14 +54,13 @@ def overlaps(
     found = []
     for problem in benchmark.problems:
         words = _WORD.findall(problem.text.casefold())
-        twin = by_key.get("".join(words))
-        if twin is not None:
-            found.append(Overlap(benchmark.name, problem.id, training.name, twin, 1.0, True))
-            continue
-        near = _nearest(_shingles(words), postings, sizes)
-        if near and near[1] >= least_similarity:
-            twin = training.problems[near[0]].id
-            found.append(Overlap(benchmark.name, problem.id, training.name, twin, near[1], False))
+        key = "".join(words)
+        exact = key in by_key
+        near, similarity = (0, 1.0) if exact else _nearest(_shingles(words), postings, sizes)
+        if similarity >= least_similarity:
+            twin = by_key[key] if exact else training.problems[near].id
+            copy = training.name, twin, similarity, exact
+            found.append(Overlap(benchmark.name, problem.id, *copy))
     return found
 
 
@@ -71,10 +71,11 @@ def _shingles(words: Sequence[str]) -> set[int]:
     return {hash(run) for run in runs}
 
 
-def _nearest(runs: set[int], postings, sizes) -> tuple[int, float] | None:
+def _nearest(runs: set[int], postings, sizes) -> tuple[int, float]:
+    """Return the position and the similarity of the training text that shares most runs."""
     shared = Counter(position for run in runs for position in postings.get(run, ()))
     if not shared:
-        return None
+        return 0, 0.0
     share = {p: count / min(len(runs), sizes[p]) for p, count in shared.items()}
     best = max(share, key=lambda p: (share[p], -p))
     return best, share[best]
@@ -84,15 +85,10 @@ def contamination_report(
     training_sets: Iterable[LoadedSet], benchmarks: Iterable[LoadedSet]
 ) -> str:
     """A Markdown table: exact and near copies of each benchmark in each training set."""
-    benchmarks = list(benchmarks)
-    lines = ["| training set | benchmark | problems | exact copies | near copies |"]
-    lines.append("|---|---|---|---|---|")
-    for training in training_sets:
-        for benchmark in benchmarks:
-            found = overlaps(training, benchmark)
-            exact = sum(o.exact for o in found)
-            lines.append(
-                f"| {training.name} | {benchmark.name} | {len(benchmark)} | {exact} "
-                f"| {len(found) - exact} |"
-            )
-    return "\n".join(lines)
+    header = ["training set", "benchmark", "problems", "exact copies", "near copies"]
+    rows = [header, ["---"] * len(header)]
+    for training, benchmark in product(training_sets, list(benchmarks)):
+        found = overlaps(training, benchmark)
+        exact = sum(o.exact for o in found)
+        rows.append([training.name, benchmark.name, len(benchmark), exact, len(found) - exact])
+    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows)

@@ -9,7 +9,7 @@ from entropy_mech.errors import UserError, unknown_name
 from entropy_mech.grading import GradingPool, Verdict, grade_code, grade_math
 from entropy_mech.grading.mathematics.normal import normal
 from entropy_mech.grading.maths import MathRules, NoReference, find_answers, reference_texts
-from entropy_mech.problems.problem import Problem
+from entropy_mech.problems import Problem
 from entropy_mech.problems.toy_code import ToyCodeProblem, grade_toy_code
 
 # -- Problems ------------------------------------------------------------------------------------
@@ -115,44 +115,37 @@ class CodeProblem:
         return grade_code(response, self.tests)
 
 
-def grade_responses(
-    problems: Sequence[MathProblem | CodeProblem], responses: Sequence[str], pool: GradingPool
-) -> list[Verdict]:
-    """Grade one response a problem on a pool: the verdicts of ``problem.grade``, in order.
-
-    Raises ValueError if the two lists differ in length.
-    """
-    verdicts: list[Verdict | None] = [None] * len(problems)
-    groups: dict[tuple, list[int]] = {}
-    for i, (problem, _) in enumerate(zip(problems, responses, strict=True)):
-        rules = ("code",) if isinstance(problem, CodeProblem) else tuple(problem.rules.items())
-        groups.setdefault(rules, []).append(i)
-    for rules, positions in groups.items():
-        if rules == ("code",):
-            pairs = [(responses[i], problems[i].tests) for i in positions]
-            graded = pool.grade_code_many(pairs)
-        else:
-            pairs = [(responses[i], problems[i].answer) for i in positions]
-            graded = pool.grade_math_many(pairs, **dict(rules))
-        for i, verdict in zip(positions, graded, strict=True):
-            verdicts[i] = verdict
-    return verdicts
-
-
 # -- Batches -------------------------------------------------------------------------------------
 
 
 def needs_pool(problems: Sequence[Problem]) -> bool:
-    """Return whether a pool of warm graders serves these problems: those of the data sets."""
-    return all(isinstance(problem, MathProblem | CodeProblem) for problem in problems)
+    """Return whether a pool of warm graders serves any of these: those of the data sets."""
+    return any(isinstance(problem, MathProblem | CodeProblem) for problem in problems)
 
 
 def grade_many(
     problems: Sequence[Problem], texts: Sequence[str], pool: GradingPool | None = None
 ) -> list[Verdict]:
-    """Return the verdicts of ``problem.grade(text)``, in order; ``pool`` is for real data sets."""
-    if pool is not None and needs_pool(problems):
-        return grade_responses(problems, texts, pool)
-    if all(isinstance(problem, ToyCodeProblem) for problem in problems):
-        return grade_toy_code(problems, texts)
-    return [problem.grade(text) for problem, text in zip(problems, texts, strict=True)]
+    """Return the verdicts of ``problem.grade(text)``, in order; those of a kind grade together.
+
+    ``pool`` is for problems of the data sets. Raises ValueError if the two lists differ in length.
+    """
+    groups: dict[object, list[int]] = {}
+    for place, (problem, _) in enumerate(zip(problems, texts, strict=True)):
+        rules = tuple(problem.rules.items()) if isinstance(problem, MathProblem) else ()
+        groups.setdefault((type(problem), rules), []).append(place)
+    verdicts: dict[int, Verdict] = {}
+    for (kind, rules), places in groups.items():
+        asked, answers = [problems[i] for i in places], [texts[i] for i in places]
+        if pool is not None and issubclass(kind, CodeProblem):
+            pairs = [(text, p.tests) for text, p in zip(answers, asked, strict=True)]
+            graded = pool.grade_code_many(pairs)
+        elif pool is not None and issubclass(kind, MathProblem):
+            pairs = [(text, p.answer) for text, p in zip(answers, asked, strict=True)]
+            graded = pool.grade_math_many(pairs, **dict(rules))
+        elif issubclass(kind, ToyCodeProblem):
+            graded = grade_toy_code(asked, answers)
+        else:
+            graded = [p.grade(text) for p, text in zip(asked, answers, strict=True)]
+        verdicts.update(zip(places, graded, strict=True))
+    return [verdicts[place] for place in range(len(texts))]

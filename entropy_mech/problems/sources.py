@@ -1,4 +1,4 @@
-"""Where each data set comes from, how its rows are read, and what is wrong with it."""
+"""Data sets: where each comes from, how its rows are read, and its known faults."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -146,26 +146,19 @@ _FIX = "give one JSON object a row"
 
 
 class _Row(dict):
-    """A row of a file that knows where it stands there, for errors."""
+    """A row of a data set, with its place in a file for error messages."""
 
-    def __init__(self, row: dict, place: str):
-        super().__init__(row)
-        self.place = place
+    place = "a row"
 
 
-def place_of(row: Mapping) -> str:
-    """Return where a row stands: file and number; "a row" where it is of no file."""
-    return getattr(row, "place", "a row")
-
-
-def read_rows(path: Path) -> list[dict]:
+def read_rows(path: Path) -> list[_Row]:
     """Return a file's rows.
 
     Raises:
-        UserError: it cannot be read, or a row of it is no JSON object; with its number.
+        UserError: it cannot be read, or a row of it is not a JSON object; with its number.
 
     """
-    numbers: Iterable[int] | None = None
+    what = "row"
     try:
         if path.suffix == ".parquet":
             import pandas
@@ -174,28 +167,34 @@ def read_rows(path: Path) -> list[dict]:
         elif path.suffix == ".json":
             rows = json.loads(path.read_text(encoding="utf-8-sig"))
         else:
-            lines = path.read_text(encoding="utf-8-sig").split("\n")
-            numbers = [number for number, line in enumerate(lines, 1) if line.strip()]
-            rows = [_of_line(path, number, lines[number - 1]) for number in numbers]
+            what, lines = "line", path.read_text(encoding="utf-8-sig").split("\n")
+            numbered = [(n, line) for n, line in enumerate(lines, 1) if line.strip()]
+            rows = [_of_line(path, n, line) for n, line in numbered]
     except (ValueError, OSError, RecursionError) as error:
-        why = " ".join(str(error).split())[:300]
-        raise bad_value("data_dir", str(path), f"cannot be read ({why})") from None
+        raise bad_value("data_dir", str(path), f"cannot be read ({_short(error)})") from None
     if not isinstance(rows, list):
         raise bad_value("data_dir", str(path), _FIX)
-    what = "row" if numbers is None else "line"
-    placed = list(zip(numbers or range(1, len(rows) + 1), rows, strict=True))
-    for number, row in placed:
+    numbers = [n for n, _ in numbered] if what == "line" else range(1, len(rows) + 1)
+    placed = []
+    for number, row in zip(numbers, rows, strict=True):
         if not isinstance(row, dict):
             raise bad_value("data_dir", str(path), f"{what} {number} is no table: {_FIX}")
-    return [_Row(row, f"{path}, {what} {number}") for number, row in placed]
+        placed.append(_Row(row))
+        placed[-1].place = f"{path}, {what} {number}"
+    return placed
 
 
 def _of_line(path: Path, number: int, line: str) -> object:
     try:
         return json.loads(line)
     except (ValueError, RecursionError) as error:
-        fix = f"cannot be read: line {number} is no JSON ({' '.join(str(error).split())[:200]})"
+        fix = f"cannot be read: line {number} is no JSON ({_short(error, 200)})"
         raise bad_value("data_dir", str(path), fix) from None
+
+
+def _short(error: object, most: int = 300) -> str:
+    """Return an error's text in one line."""
+    return " ".join(str(error).split())[:most]
 
 
 # -- Reading -------------------------------------------------------------------------------------
@@ -208,7 +207,7 @@ _DAPO_WRAPPER = re.compile(
 
 @dataclass(frozen=True)
 class LoadedSet:
-    """Problems, and how they came about: ``rows`` read, how many dropped and why."""
+    """Problems, their origin, and how many ``rows`` were read and dropped, and why."""
 
     name: str
     problems: tuple[MathProblem | CodeProblem, ...]
@@ -227,9 +226,9 @@ def load(
     """Load a set: from ``data_dir`` if given (NAME.jsonl, .json or .parquet), else from the hub.
 
     A text that occurs twice is kept once; one that occurs with different answers is dropped,
-    since no policy can be right about it. Raises UserError, in one line that names both ways
-    out, if the hub cannot be reached, a file is missing or a column has changed, and one that
-    names row and column where a row has no reference.
+    since no answer is right for all of them. Raises UserError, in one line with both fixes, if the
+    hub cannot be reached, a file is missing or a column has changed; and one with row and column if
+    a row has no reference.
     """
     if data_dir is None:
         rows, origin = _from_hub(source)
@@ -246,7 +245,7 @@ def load(
         try:
             problems.append(_problem(source, row, number, tolerances or {}))
         except NoReference as none:
-            column = next(c for c in source.answer if _has(row, c))
+            column = next(c for c in source.answer if _value(row, c) is not _MISSING)
             raise UserError(
                 f"{source.name}: {origin}, row {place}, column {column}: {none}; "
                 "give it one, or leave the row out"
@@ -272,7 +271,7 @@ def union(sets: Sequence[LoadedSet]) -> LoadedSet:
 
 
 def same_text(text: str) -> str:
-    """What two texts must share to be the same problem: words, case and spacing aside."""
+    """Return the text without differences of case and spacing, to compare problems by."""
     return " ".join(text.casefold().split())
 
 
@@ -309,22 +308,22 @@ def _is_kept(source: DataSource, row: dict) -> bool:
     )
 
 
-# -- where rows come from -----------------------------------------------------------------------
-def _from_folder(source: DataSource, folder: Path) -> tuple[list[dict], str]:
+# -- Where rows come from ------------------------------------------------------------------------
+
+
+def _from_folder(source: DataSource, folder: Path) -> tuple[list[_Row], str]:
     if not folder.is_dir():
         raise bad_value("data_dir", str(folder), "no such folder; give one with the data files")
     for name in (source.name, *source.files):
         for suffix in (".jsonl", ".json", ".parquet"):
             if (path := folder / f"{name}{suffix}").exists():
                 return read_rows(path), str(path)
-    raise bad_value(
-        "data_dir", str(folder),
-        f"no {source.name}.jsonl, .json or .parquet there; add it, or leave data_dir out to load "
-        f"{source.hub_id} from the hub",
-    )  # fmt: skip
+    fix = f"add it, or leave data_dir out to load {source.hub_id} from the hub"
+    there = f"no {source.name}.jsonl, .json or .parquet there"
+    raise bad_value("data_dir", str(folder), f"{there}; {fix}")
 
 
-def _from_hub(source: DataSource) -> tuple[list[dict], str]:
+def _from_hub(source: DataSource) -> tuple[list[_Row], str]:
     """Rows from the hub, or from the local cache of an earlier download."""
     import datasets
 
@@ -339,16 +338,13 @@ def _from_hub(source: DataSource) -> tuple[list[dict], str]:
             rows = datasets.load_dataset(
                 source.hub_id, source.config, split=source.split, revision=revision
             )
-        return list(_distinct(rows)), f"{source.hub_id}@{revision}"
+        return list(map(_Row, _distinct(rows))), f"{source.hub_id}@{revision}"
     except Exception as error:
         why = "the hub cannot be reached" if offline else f"{type(error).__name__}: {error}"
-        why = " ".join(why.split())[:300]
-        ways_out = (
-            "go online, or set HF_ENDPOINT to a mirror, or give --data-dir FOLDER with "
-            f"{source.name}.jsonl or .parquet"
-        )
         raise UserError(
-            f"{source.name}: {source.hub_id} cannot be loaded ({why}): {ways_out}"
+            f"{source.name}: {source.hub_id} cannot be loaded ({_short(why)}): go online, or set "
+            f"HF_ENDPOINT to a mirror, or give --data-dir FOLDER with {source.name}.jsonl or "
+            ".parquet"
         ) from error
 
 
@@ -362,32 +358,37 @@ def _distinct(rows: Iterable[dict]) -> Iterable[dict]:
             yield row
 
 
-# -- what rows mean -------------------------------------------------------------------------------
-def _column(source: DataSource, row: dict, columns: tuple[str, ...], needed: bool = True):
-    for column in columns:
-        value = row
-        for part in column.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        if value is not None:
-            return value
-    if needed and columns == source.answer and any(_has(row, column) for column in columns):
+# -- What rows mean ------------------------------------------------------------------------------
+
+
+_MISSING = object()
+
+
+def _value(row: object, column: str) -> object:
+    """Return what a row has in a column, where a dot goes into a nested value; or _MISSING."""
+    for part in column.split("."):
+        if not isinstance(row, dict) or part not in row:
+            return _MISSING
+        row = row[part]
+    return row
+
+
+def _column(source: DataSource, row: _Row, columns: tuple[str, ...], needed: bool = True):
+    """Return the first value among the columns that is not None."""
+    values = [v for column in columns if (v := _value(row, column)) is not _MISSING]
+    found = next((value for value in values if value is not None), None)
+    if found is not None or not needed:
+        return found
+    if values and columns == source.answer:
         raise NoReference("None is no reference")
-    if needed:
-        raise UserError(
-            f"{source.name}: {place_of(row)} has none of the columns {', '.join(columns)} (it has "
-            f"{', '.join(map(str, row))}): load {source.hub_id} at the revision in "
-            "sources.py, or give --data-dir FOLDER with a file that has them"
-        )
-    return None
+    raise UserError(
+        f"{source.name}: {row.place} has none of the columns {', '.join(columns)} (it has "
+        f"{', '.join(map(str, row))}): load {source.hub_id} at the revision in "
+        "sources.py, or give --data-dir FOLDER with a file that has them"
+    )
 
 
-def _has(row: dict, column: str) -> bool:
-    """Whether a row has a column, whatever is in it; a dot goes into a nested value."""
-    name, _, rest = column.partition(".")
-    return name in row and (not rest or (isinstance(row[name], dict) and _has(row[name], rest)))
-
-
-def _text(source: DataSource, row: dict) -> str:
+def _text(source: DataSource, row: _Row) -> str:
     value = _column(source, row, source.text)
     if not isinstance(value, str):  # a list of messages; the last one is the user's
         value = _last_message(value)
@@ -405,14 +406,14 @@ def _last_message(messages: object) -> object:
     return last.get("content") if isinstance(last, dict) else None
 
 
-def _malformed(source: DataSource, row: dict, columns: tuple[str, ...], fix: str) -> UserError:
+def _malformed(source: DataSource, row: _Row, columns: tuple[str, ...], fix: str) -> UserError:
     """Return the error for a value that a column cannot have: file, row, column, value, fix."""
     column = next((c for c in columns if c.partition(".")[0] in row), columns[0])
     value = row.get(column.partition(".")[0])
-    return bad_value(f"{source.name}: {place_of(row)}, column {column}", value, fix)
+    return bad_value(f"{source.name}: {row.place}, column {column}", value, fix)
 
 
-def _tolerance(source: DataSource, row: dict) -> float:
+def _tolerance(source: DataSource, row: _Row) -> float:
     """Return how far an answer may be from a measured reference; 0 where nothing is said."""
     said = row.get("error")
     if said is None or said == "" or said != said:  # NaN is how pandas says that nothing is there
@@ -426,7 +427,7 @@ def _tolerance(source: DataSource, row: dict) -> float:
     return tolerance
 
 
-def _problem(source: DataSource, row: dict, number: int, tolerances: dict):
+def _problem(source: DataSource, row: _Row, number: int, tolerances: dict):
     # OlympiadBench's own ids are numbers; AMC's repeat, so that the row number is safer.
     name = str(row.get("id") if isinstance(row.get("id"), str) else f"{source.name}-{number}")
     level = str(_column(source, row, source.level, needed=False) or "")
@@ -461,14 +462,8 @@ def _answer(source: DataSource, value) -> str:
 # -- Training sets -------------------------------------------------------------------------------
 
 TRAINING_SETS = (
-    "eurus_math",
-    "eurus_math_difficult",
-    "gsm8k",
-    "dapo_math",
-    "acecode",
-    "eurus_code",
-    "kodcode",
-)
+    "eurus_math", "eurus_math_difficult", "gsm8k", "dapo_math", "acecode", "eurus_code", "kodcode",
+)  # fmt: skip
 
 
 def load_training_set(name: str, data_dir: str | Path | None = None) -> LoadedSet:

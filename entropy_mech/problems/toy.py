@@ -44,12 +44,17 @@ def character_tokenizer(alphabet: str) -> PreTrainedTokenizerFast:
 # -- Chains --------------------------------------------------------------------------------------
 
 MOST_STEPS = 20
-# One problem text in five is held out, by a hash of the text alone: whatever the seed or the
-# size asked for, a held-out problem is never a training problem.
-_HELD_OUT_ONE_IN = 5
 _DRAWN_TOGETHER = 256
 # How many repeats and training problems in a row say that there are no more held-out ones.
 _PATIENCE = 20_000
+
+
+def is_held_out(prompt: str) -> bool:
+    """Return whether a problem is for validation: one in five, by a hash of its text alone.
+
+    So whatever the seed or the size, a held-out problem is never a training problem.
+    """
+    return zlib.crc32(prompt.encode()) % 5 == 0
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class Chain:
     @cached_property
     def held_out(self) -> bool:
         """Whether this text belongs to validation, whatever the seed."""
-        return zlib.crc32(self.prompt.encode()) % _HELD_OUT_ONE_IN == 0
+        return is_held_out(self.prompt)
 
     @classmethod
     def draw(cls, rng: np.random.Generator, level_shares: Mapping[int, float]) -> Iterator[Self]:

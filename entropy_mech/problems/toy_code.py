@@ -129,7 +129,7 @@ TOYS: dict[str, type[ToyProblem] | type[ToyCodeProblem]] = {
 
 
 def grade_toy_code(problems: Sequence[ToyCodeProblem], texts: Sequence[str]) -> list[Verdict]:
-    """Grade many responses: the verdicts of ``ToyCodeProblem.grade``, many programs a sandbox.
+    """Return the verdicts of ``ToyCodeProblem.grade``, with many programs in one sandbox.
 
     Programs that are simple assignments go into one sandboxed process. If one of them takes too
     long or takes the process down, each is run alone, as is any other program.

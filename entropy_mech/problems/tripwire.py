@@ -1,4 +1,4 @@
-"""A wire that a hole in a grader trips: one answer that is right for two different references."""
+"""Detects faults of a grader: one answer that is graded right for two different references."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from entropy_mech.grading import Verdict, grade_math
 from entropy_mech.grading.mathematics.normal import normal
 from entropy_mech.grading.mathematics.quantity import split_unit
 from entropy_mech.grading.maths import read_references
+from entropy_mech.problems import Problem
 from entropy_mech.problems.grading import MathProblem
-from entropy_mech.problems.problem import Problem
 
 _MOST_ANSWERS, _MOST_REFERENCES = 50_000, 20  # kept; the oldest answer goes first
 _LABEL = re.compile(r"^(?:[A-Za-z]|\\[a-z]+)(?:_\w|_\{\w+\})?=")
@@ -34,9 +34,9 @@ class _Accepted:
 
 
 class Tripwire:
-    r"""Remembers which references an answer was right for; counts answers with different ones.
+    r"""Remembers the references each answer was right for; counts answers with different ones.
 
-    Such an answer is a fault of the grader, which a policy will find and keep to, or of the data.
+    Such an answer shows a fault of the grader, which a policy may learn to exploit, or of the data.
     Only maths problems have references that can be compared.
 
     >>> wire, right = Tripwire(), [Verdict("correct")] * 2
@@ -54,18 +54,18 @@ class Tripwire:
     def watch(
         self, problems: Sequence[Problem], texts: Sequence[str], verdicts: Sequence[Verdict]
     ) -> None:
-        """Take note of graded responses; warn of each answer that trips the wire, once."""
+        """Record graded responses; warn once of each answer that is right for different ones."""
         for problem, text, verdict in zip(problems, texts, verdicts, strict=True):
             if verdict.name == "correct" and isinstance(problem, MathProblem):
                 self._note(problem, problem.final_answer(text))
 
     def take_new(self) -> list[list]:
-        """Return what was noted since the last call, as ``restore`` takes it."""
+        """Return what was recorded since the last call, in the form that ``restore`` takes."""
         new, self._new = self._new, []
         return new
 
     def restore(self, noted: Iterable[list]) -> None:
-        """Go on from what another wire noted."""
+        """Add what another tripwire recorded."""
         for answer, problem, references, tripped in noted:
             known = self._known(answer, problem, references)
             known.seen.add(tuple(map(normal, references)))
@@ -98,7 +98,7 @@ class Tripwire:
 
 
 def _differ(some: Sequence[str], others: Sequence[str], rules: dict[str, float]) -> bool:
-    """Whether the grader itself tells two problems' references apart, either way round."""
+    """Whether the grader grades each problem's references wrong for the other problem."""
     if {*map(_undressed, some)} & {*map(_undressed, others)}:
         return False
     # Two numbers within a tolerance of one answer are within twice that of each other.
@@ -112,7 +112,7 @@ def _differ(some: Sequence[str], others: Sequence[str], rules: dict[str, float])
 
 
 def _undressed(reference: str) -> str:
-    r"""A reference without what an answer may leave out: its name, its unit, its base.
+    r"""Return a reference without what an answer may omit: variable name, unit, number base.
 
     >>> _undressed(r"x = 5 \text{ cm}"), _undressed("52_8")
     ('5', '52')

@@ -19,11 +19,10 @@ from entropy_mech.paper import published
 from entropy_mech.paper.lemma1 import QUADRANTS
 from entropy_mech.paper.published import SIZES
 from entropy_mech.paper.style import ACCURACY_COLOUR, ENTROPY_COLOUR
-from entropy_mech.problems.problem import Problem
+from entropy_mech.problems import Problem
 from entropy_mech.reproduction.explorer import Explorer, only_words
 from entropy_mech.reproduction.targets import check_profile
-from entropy_mech.runs.find import find_run, names_of_runs
-from entropy_mech.runs.status import list_runs
+from entropy_mech.runs.status import find_run, list_runs, names_of_runs
 from entropy_mech.runs.store import Run, RunStore, default_store
 from entropy_mech.theory.softmax import log_softmax, softmax_policy
 from entropy_mech.theory.step import (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import io
-import os
 import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -13,7 +12,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from entropy_mech.runs.handle import somebody_looks
+from entropy_mech.runs.handle import has_front_end
 
 _DPI = 100
 
@@ -82,15 +81,14 @@ class Explorer:
 
         ``out_dir`` empty: ``out/<profile>`` in the project folder, as every notebook has it.
         """
-        from entropy_mech.runs.store import project_root
+        from entropy_mech.runs.store import atomic_write, project_root
 
         folder = (Path(out_dir) if out_dir else project_root() / "out" / profile) / "figures"
         folder.mkdir(parents=True, exist_ok=True)
         drawn = isinstance(self.content, Figure)
         path = folder / (name + (".png" if drawn else ".html"))
-        temporary = folder / f"tmp-{os.getpid()}-{path.name}"
-        temporary.write_bytes(self._png() if drawn else self.content.encode())
-        os.replace(temporary, path)
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(self._png() if drawn else self.content.encode())
         return self
 
     def _moved(self, name: str, value: Any) -> None:
@@ -111,7 +109,7 @@ class Explorer:
             bundle["image/png"] = self._png()
         else:
             bundle["text/html"] = self.content
-        if self.values and somebody_looks():
+        if self.values and has_front_end():
             bundle |= self.widget._repr_mimebundle_() | {"text/plain": repr(self)}
         return bundle
 

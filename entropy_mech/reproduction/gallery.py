@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from entropy_mech.paper.claims import (
 )
 from entropy_mech.reproduction.targets import Target, in_paper_order
 from entropy_mech.runs.jobs import clock
-from entropy_mech.runs.store import read_json_if_whole
+from entropy_mech.runs.store import atomic_write, read_json_if_whole
 
 # -- Verdicts as a page and a manifest -----------------------------------------------------------
 
@@ -137,9 +136,8 @@ def _cell(text: str) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 # -- The page ------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ import pandas as pd
 
 from entropy_mech.config import TrainConfig
 from entropy_mech.errors import unknown_name
-from entropy_mech.reproduction.report import Report, stacked_metrics
+from entropy_mech.reproduction.report import Report, kept_runs, stacked_metrics
 from entropy_mech.runs.handle import RunHandle, launch
+from entropy_mech.runs.kept import kept_store
 from entropy_mech.runs.launch import run_job_name, training_jobs
 from entropy_mech.runs.status import status_of
 from entropy_mech.runs.store import default_store
@@ -22,14 +23,18 @@ _COSTS = ("run", "seed", "state", "rollouts", "minutes", "base_model_minutes")
 def launch_runs(report: Report, *names: str) -> list[RunHandle]:
     """Start the runs of these files, all seeds of the report, in processes of their own.
 
-    None in the published profile. What is trained already is not trained again.
+    None in the profiles published and kept. What is trained already is not trained again.
 
     Raises:
         UserError: the report has no such run (says the nearest).
 
     """
-    handles = []
-    for name, config in _chosen(report, names):
+    chosen, handles = _chosen(report, names), []
+    if report.profile == "kept":
+        kept = kept_runs([name for name, _ in chosen], [config for _, config in chosen])
+        report.used += [(name, run) for (name, _), run in zip(chosen, kept, strict=True)]
+        return []
+    for name, config in chosen:
         handle = launch(config, store=default_store())
         handle.name = f"{name} seed {config.seed}"
         handles.append(handle)
@@ -44,6 +49,8 @@ def wait_for(report: Report, handles: list[RunHandle]) -> pd.DataFrame:
         RunFailed: one ended with an error; the others go on.
 
     """
+    if report.profile == "kept":
+        return stacked_metrics(report.used, report.profile)
     names = {run.path: name for name, run in report.used}
     runs = [(names[handle.run.path], handle.wait().run) for handle in handles]
     return stacked_metrics(runs, report.profile)
@@ -54,7 +61,8 @@ def trained(report: Report, *names: str) -> pd.DataFrame:
 
     Empty where none has, and in the published profile.
     """
-    runs = [(name, default_store().run(config)) for name, config in _chosen(report, names)]
+    store = kept_store() if report.profile == "kept" else default_store()
+    runs = [(name, store.run(config)) for name, config in _chosen(report, names)]
     complete = [(name, run) for name, run in runs if run.complete]
     report.used += complete
     return stacked_metrics(complete, report.profile)

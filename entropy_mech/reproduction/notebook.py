@@ -6,12 +6,11 @@ Importing it takes seconds, for papermill and nbconvert do: the fork server has 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from entropy_mech.runs.store import folder_lock, read_json_if_whole, write_json
+from entropy_mech.runs.store import atomic_write, folder_lock, read_json_if_whole, write_json
 
 # jsonschema, which checks that a notebook is one, tries this for a format that no notebook has,
 # and its import takes two seconds to build a parser. None is "not installed" to it.
@@ -36,15 +35,13 @@ def execute(source: Path, output: Path, parameters: dict[str, Any], stamp: Path,
 
 
 def _execute(source: Path, output: Path, parameters: dict[str, Any]) -> None:
-    running = output.with_name(f"running-{output.name}")
-    papermill.execute_notebook(
-        str(source), str(running), parameters=parameters, progress_bar=False, log_output=False
-    )
-    html, _ = nbconvert.HTMLExporter(exclude_input_prompt=True).from_filename(str(running))
-    temporary = output.with_name(f"running-{output.stem}.html")
-    temporary.write_text(html)
-    os.replace(temporary, output.with_suffix(".html"))
-    os.replace(running, output)
+    with atomic_write(output) as running:
+        papermill.execute_notebook(
+            str(source), str(running), parameters=parameters, progress_bar=False, log_output=False
+        )
+        html, _ = nbconvert.HTMLExporter(exclude_input_prompt=True).from_filename(str(running))
+        with atomic_write(output.with_suffix(".html")) as page:
+            page.write_text(html)
 
 
 def main() -> int:

@@ -11,20 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import entropy_mech
+from entropy_mech.reproduction.report import kept_runs
 from entropy_mech.reproduction.targets import (
     Target,
     checked_parameters,
     notebook_parameters,
 )
-from entropy_mech.runs.evaluations import group_digest
+from entropy_mech.runs.jobs import Job
 from entropy_mech.runs.launch import (
     evaluation_job_name,
     evaluation_jobs,
+    group_digest,
     run_job_name,
     training_jobs,
 )
 from entropy_mech.runs.store import Run, RunStore, read_json_if_whole
-from entropy_mech.runs.workers import Job
 
 _NOTEBOOK_S = 10.0
 
@@ -73,8 +74,14 @@ def _target_jobs(
         steps=int(given.get("steps", 0)),
     )
     names, configs = [name for name, _ in found], list(found.values())
-    runs = [store.run(config) for config in configs]
     group = target.benchmarks(given["profile"])
+    if given["profile"] == "kept":
+        kept = kept_runs(names, configs)
+        inputs = [str(run.manifest().get("weights_sha256")) for run in kept]
+        inputs += _inputs(kept, group)
+        notebook = _notebook_job(target, given, folder, [], inputs, library)
+        return [notebook] if notebook else []
+    runs = [store.run(config) for config in configs]
     missing = training_jobs(configs, store, names=names)
     needs = [run_job_name(run) for run in runs]
     if group:

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from entropy_mech.config import TrainConfig
 from entropy_mech.config.files import base_model_id
 from entropy_mech.config.run import architecture_of
-from entropy_mech.errors import bad_value, folder_path, name_list, unknown_name, whole_number
+from entropy_mech.errors import (
+    UserError,
+    bad_value,
+    folder_path,
+    name_list,
+    unknown_name,
+    whole_number,
+)
 from entropy_mech.paper.claims import MIN_REPLICATES, NO_VERDICT, Claim, Fact
 from entropy_mech.paper.models import model_of_run
 from entropy_mech.reproduction.targets import Target, check_profile, find_target, run_config
-from entropy_mech.runs.evaluations import COLUMNS, scores
-from entropy_mech.runs.launch import ensure_runs
-from entropy_mech.runs.store import Run, default_store, environment, now, project_root, write_json
+from entropy_mech.runs.kept import KeptRun, kept_store
+from entropy_mech.runs.launch import COLUMNS, ensure_runs, scores
+from entropy_mech.runs.store import (
+    Run,
+    atomic_write,
+    default_store,
+    environment,
+    now,
+    project_root,
+    write_json,
+)
 
 # -- Provenance ----------------------------------------------------------------------------------
 
@@ -58,7 +74,8 @@ def open_report(
 
     Args:
         target: a name in ``reproduce/targets.toml``.
-        profile: where the runs come from; ``toy`` trains tiny transformers on this CPU,
+        profile: where the runs come from; ``toy`` trains tiny transformers on this CPU, ``kept``
+            takes what such runs measured, kept in the tree,
             ``published`` has no runs: every frame is empty and the paper's numbers stand alone.
         seed: the first seed.
         seeds: how many, counting up; verdicts need three.
@@ -126,7 +143,9 @@ class Report:
     @property
     def runs(self) -> list[Run]:
         """The target's runs; the first use trains those that are missing, with progress."""
-        if self._runs is None:
+        if self._runs is None and self.profile == "kept":
+            self._runs = kept_runs(self.names, self.configs)
+        elif self._runs is None:
             self._runs = ensure_runs(
                 self.configs, default_store(), names=self.names, evaluate=self.benchmarks
             )
@@ -165,9 +184,9 @@ class Report:
         measure its policies, in the published profile, and for logs that were imported.
         """
         frames = [
-            scores(run, self.benchmarks).assign(
-                run=name, seed=run.config.seed, model=model_of_run(name).name
-            )
+            (run.scores if isinstance(run, KeptRun) else partial(scores, run))(
+                self.benchmarks
+            ).assign(run=name, seed=run.config.seed, model=model_of_run(name).name)
             for name, run in zip(self.names, self.runs, strict=True)
             if self.benchmarks
         ]
@@ -183,7 +202,7 @@ class Report:
         Empty in the published profile.
         """
         return _stacked(
-            _token_frame(run, step).assign(run=name, seed=run.config.seed)
+            run.token_frame(step).assign(run=name, seed=run.config.seed)
             for name, run in zip(self.names, self.runs, strict=True)
         )
 
@@ -239,9 +258,8 @@ class Report:
         folder = self.folder / "figures"
         folder.mkdir(parents=True, exist_ok=True)
         for suffix, options in ((".svg", {}), (".png", {"dpi": 150})):
-            temporary = folder / f"tmp-{os.getpid()}-{stem}{suffix}"
-            figure.savefig(temporary, **options)
-            os.replace(temporary, folder / f"{stem}{suffix}")
+            with atomic_write(folder / f"{stem}{suffix}") as temporary:
+                figure.savefig(temporary, **options)
         if stem not in self.figures:
             self.figures.append(stem)
 
@@ -251,9 +269,8 @@ class Report:
         folder = self.folder / "tables"
         folder.mkdir(parents=True, exist_ok=True)
         for suffix, text in ((".md", table.markdown()), (".tex", table.latex())):
-            temporary = folder / f"tmp-{os.getpid()}-{stem}{suffix}"
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, folder / f"{stem}{suffix}")
+            with atomic_write(folder / f"{stem}{suffix}") as temporary:
+                temporary.write_text(text, encoding="utf-8")
         if stem not in self.tables:
             self.tables.append(stem)
         return table
@@ -281,11 +298,30 @@ class Report:
         return table
 
 
+def kept_runs(names: Sequence[str], configs: Sequence[TrainConfig]) -> list[Run]:
+    """Return the kept runs of these configurations.
+
+    Raises:
+        UserError: one is not kept, or has fewer rollouts.
+
+    """
+    store = kept_store()
+    runs = [store.run(config) for config in configs]
+    for name, run in zip(names, runs, strict=True):
+        if not run.complete:
+            raise UserError(
+                f"profile = kept: of {name} seed {run.config.seed}, {run.steps_done} of "
+                f"{run.config.steps} rollouts are kept; give fewer seeds or steps, or profile = toy"
+            )
+    return runs
+
+
 def stacked_metrics(runs: Iterable[tuple[str, Run]], profile: str) -> pd.DataFrame:
     """Return the metrics of runs by the names of their files, as ``Report.metrics`` does."""
+    scale = "toy" if profile == "kept" else profile
     return _stacked(
         run.metrics().assign(
-            run=name, seed=run.config.seed, model=model_of_run(name).name, profile=profile
+            run=name, seed=run.config.seed, model=model_of_run(name).name, profile=scale
         )
         for name, run in runs
     )
@@ -294,13 +330,3 @@ def stacked_metrics(runs: Iterable[tuple[str, Run]], profile: str) -> pd.DataFra
 def _stacked(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     frames = list(frames)
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-
-
-def _token_frame(run: Run, step: int) -> pd.DataFrame:
-    record = run.tokens(step)
-    mask = record["response_mask"]
-    row, position = mask.nonzero()
-    per_token = {name: v[mask] for name, v in record.items() if v.shape == mask.shape}
-    per_row = {name: v[row] for name, v in record.items() if v.shape == mask.shape[:1]}
-    del per_token["response_mask"]
-    return pd.DataFrame({"row": row, "position": position, **per_row, **per_token})

@@ -27,6 +27,7 @@ from entropy_mech.reproduction.targets import (
     load_targets,
 )
 from entropy_mech.runs.jobs import Job, run_jobs
+from entropy_mech.runs.kept import keep
 from entropy_mech.runs.launch import (
     gpu_memory_here_gib,
     gpus_here,
@@ -111,6 +112,14 @@ def verdicts(request: Request, folder: Path) -> Path:
     """Write the verdicts of a profile's results into a folder; return the page's path."""
     targets = list(load_targets().values())
     return write_verdicts(request.folder / "results", targets, request.profile, folder)
+
+
+def keep_runs(request: Request, folder: Path) -> int:
+    """Keep what a request's finished runs measured in ``folder``; return how many there were."""
+    targets = targets_of(request)
+    groups = {run: target.benchmarks(request.profile) for target in targets for run in target.runs
+              if target.evaluate}  # fmt: skip
+    return keep(_runs(request, targets), folder, groups)
 
 
 def dry_run(request: Request, *, gpu_memory_gib: float) -> list[str]:

@@ -41,8 +41,9 @@ def _place(target: Target) -> tuple[int, int]:
 # -- Targets -------------------------------------------------------------------------------------
 
 # toy: tiny transformers on this CPU. paper: the paper's models on GPUs. published: the paper's
-# own numbers, digitised or printed, without any run of ours.
-PROFILES = ("toy", "published", "paper")
+# own numbers, digitised or printed, without any run of ours. kept: what finished toy runs measured,
+# kept in the tree.
+PROFILES = ("toy", "kept", "published", "paper")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Target:
 
     def benchmarks(self, profile: str) -> str:
         """Return the group of benchmarks that a profile's policies are measured on, or ""."""
-        groups = {"toy": self.evaluate, "published": "", "paper": "paper"}
+        groups = {"toy": self.evaluate, "kept": self.evaluate, "published": "", "paper": "paper"}
         return groups[profile] if self.evaluate else ""
 
     def configs(
@@ -115,9 +116,8 @@ def run_config(name: str, *, profile: str = "toy", seed: int, steps: int = 0) ->
     ``steps`` 0 keeps the file's own.
     """
     seed, steps = whole_number("seed", seed), whole_number("steps", steps)
-    return load_config(
-        run_path(name, profile), [f"seed={seed}", *([f"steps={steps}"] if steps else [])]
-    )
+    path = run_path(name, "toy" if profile == "kept" else profile)
+    return load_config(path, [f"seed={seed}", *([f"steps={steps}"] if steps else [])])
 
 
 def notebook_parameters(path: Path) -> dict[str, str]:

@@ -22,12 +22,10 @@ import pandas as pd
 
 from entropy_mech.config import TrainConfig
 from entropy_mech.errors import UserError
-from entropy_mech.runs.find import find_config, find_run
-from entropy_mech.runs.jobs import ProgressLine, failure
+from entropy_mech.runs.jobs import ProgressLine, failure, start_fresh
 from entropy_mech.runs.launch import run_job
-from entropy_mech.runs.status import OPEN_VIEWS, RunStatus, pause, status_of
-from entropy_mech.runs.store import Run, RunStore, ask_to_stop, default_store, take_back
-from entropy_mech.runs.workers import start_fresh
+from entropy_mech.runs.status import OPEN_VIEWS, RunStatus, find_config, find_run, pause, status_of
+from entropy_mech.runs.store import Run, RunStore, ask_to_stop, default_store, withdraw_stop
 
 # -- The handle ----------------------------------------------------------------------------------
 
@@ -40,7 +38,7 @@ _CHILDREN: dict[Path, subprocess.Popen] = {}
 
 
 class RunFailed(UserError):
-    """The process of a run ended with an error; the message has its last words and its log."""
+    """The process of a run ended with an error; the message has its last log line."""
 
     exit_code = 1
 
@@ -171,7 +169,7 @@ class RunHandle:
                 self.ask_to_stop()
                 asked = time.monotonic()
             pause()
-        take_back(self.run.path)
+        withdraw_stop(self.run.path)
         return self
 
     def ask_to_stop(self) -> None:
@@ -196,9 +194,9 @@ def handle_on(what: Any, *, store: RunStore | None = None, **options: Any) -> Ru
     """Return a handle on a run that was started before, here or elsewhere, or not at all.
 
     Args:
-        what: a handle, or what ``find.find_run`` takes.
+        what: a handle, or what ``status.find_run`` takes.
         store: where runs lie; the default store if None.
-        options: of ``find.find_run``: profile, seed.
+        options: of ``status.find_run``: profile, seed.
 
     """
     if isinstance(what, RunHandle):
@@ -340,7 +338,7 @@ def follow(
         for handle in handles:
             follow_in_terminal(handle)
         return
-    seen = somebody_looks()
+    seen = has_front_end()
     view = LiveView(handles, every_s=every_s, seen=seen)
     if (not seen) if block is None else block:
         _wait_with(view)
@@ -348,7 +346,7 @@ def follow(
         _draw_in_background(view)
 
 
-def somebody_looks() -> bool:
+def has_front_end() -> bool:
     """Return whether a front end shows this kernel's widgets, rather than papermill or a script."""
     return _in_kernel() and any(name in os.environ for name in _FRONT_ENDS)
 

@@ -6,7 +6,6 @@ What was imported says so: the manifest's ``imported`` names the place, the kind
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -20,7 +19,15 @@ from entropy_mech.config.files import identity, make_config
 from entropy_mech.errors import UserError, bad_value
 from entropy_mech.law.log import RunLog, read_log
 from entropy_mech.law.report import performance_unit
-from entropy_mech.runs.store import MetricsFile, Run, folder_lock, now, read_json, write_json
+from entropy_mech.runs.store import (
+    MetricsFile,
+    Run,
+    atomic_write,
+    folder_lock,
+    now,
+    read_json,
+    write_json,
+)
 
 
 def import_run(
@@ -58,21 +65,11 @@ def import_run(
                 f"run = {run.path.name}: {run.steps_done} steps of it are here already; "
                 "give --replace to put the other in their place"
             )
-        temporary = run.path.with_name(f"tmp-{os.getpid()}-{run.path.name}")
-        shutil.rmtree(temporary, ignore_errors=True)
-        try:
+        with atomic_write(run.path) as temporary:
             if (source / "config.json").is_file():
-                said = _copy_folder(run, source, temporary)
-            else:
-                log = read_log(
-                    source, entropy=entropy, performance=performance, step=step, run=one_run
-                )
-                said = _write_log(run, source, temporary, log)
-            shutil.rmtree(run.path, ignore_errors=True)
-            os.rename(temporary, run.path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    return said
+                return _copy_folder(run, source, temporary)
+            log = read_log(source, entropy=entropy, performance=performance, step=step, run=one_run)
+            return _write_log(run, source, temporary, log)
 
 
 def _copy_folder(run: Run, source: Path, target: Path) -> list[str]:

@@ -1,19 +1,26 @@
-"""Runs on demand: finished runs are reused, missing ones are trained in child processes."""
+"""Runs on demand, and measurements of their policies: what is there is reused, the rest is made."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from entropy_mech.config import TrainConfig
-from entropy_mech.errors import UserError
-from entropy_mech.runs.evaluations import evaluated, evaluation_folder
-from entropy_mech.runs.jobs import STARTUP_S, Job, base_model_s, evaluation_s, run_jobs, run_s
-from entropy_mech.runs.store import Run, RunStore, base_model_folder, read_json_if_whole
+from entropy_mech.errors import UserError, unknown_name
+from entropy_mech.problems.benchmarks import GROUPS, load_toy_benchmark, protocol
+from entropy_mech.runs.jobs import EVALUATION_S, STARTUP_S, Job, base_model_s, run_jobs, run_s
+from entropy_mech.runs.store import Run, RunStore, base_model_folder, read_json, read_json_if_whole
 
 # -- GPUs of this computer -----------------------------------------------------------------------
 
@@ -58,6 +65,65 @@ def _memories_mib() -> list[int]:
     asked = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     done = subprocess.run(asked, capture_output=True, text=True, timeout=60)
     return [int(line) for line in done.stdout.split() if line.isdigit()]
+
+
+# -- Where a run's final policy is measured ------------------------------------------------------
+# ``evaluation/<group>/<step>-<digest>/`` of a run holds a file of samples a benchmark and, when all
+# are done, ``scores.json``. The digest is of the group's problems and protocols: scores of problems
+# that have changed since are not taken for new ones.
+
+COLUMNS = ("step", "benchmark", "accuracy", "standard_error", "problems", "samples")
+
+
+def group_of(name: str) -> tuple[str, ...]:
+    """Return the benchmarks of a group; an unknown one is an error that says the nearest."""
+    if name not in GROUPS:
+        raise unknown_name("group of benchmarks", name, GROUPS)
+    return GROUPS[name]
+
+
+def evaluation_folder(run: Run, group: str) -> Path | None:
+    """Return where the run's newest policy is measured; None where the run has no policy."""
+    policy = run.newest_model()
+    if policy is None:
+        return None
+    return run.path / "evaluation" / group / f"{policy.name}-{group_digest(group)}"
+
+
+def evaluated(run: Run, group: str) -> bool:
+    """Whether the run's newest policy has been measured on all benchmarks of a group."""
+    folder = evaluation_folder(run, group)
+    return folder is not None and scored(folder)
+
+
+def scored(folder: Path) -> bool:
+    """Whether all of a folder's benchmarks have been measured; a damaged file says no."""
+    return "scores" in read_json_if_whole(folder / "scores.json")
+
+
+def scores(run: Run, group: str) -> pd.DataFrame:
+    """Return what was measured, a row a benchmark, in the group's order; empty before that.
+
+    ``step`` is the number of rollouts behind the policy: all that the run has done, which is more
+    than its configuration asks for where a longer run was made of it.
+    """
+    folder = evaluation_folder(run, group)
+    found: dict[str, Any] = read_json(folder / "scores.json") if folder else {}
+    rows = [{"step": found["step"], **score} for score in found.get("scores", [])]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+@functools.cache
+def group_digest(group: str) -> str:
+    """Return 8 hex digits that name a group's problems (a toy's: the others lie elsewhere)."""
+    parts: list[Any] = []
+    for name in group_of(group):
+        if group == "toy":
+            problems, way = load_toy_benchmark(name)
+            parts += [name, asdict(way), [[p.prompt, str(p.reference)] for p in problems]]
+        else:
+            parts += [name, asdict(protocol(name))]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
 
 
 # -- Runs on demand ------------------------------------------------------------------------------
@@ -127,7 +193,7 @@ def evaluation_jobs(
             needs=frozenset([run_job_name(run)]),
             warm=config.toy,
             kind="evaluation",
-            cost_s=evaluation_s(config, group),
+            cost_s=EVALUATION_S,
             fraction=lambda run=run: _fraction_in(
                 (evaluation_folder(run, group) or run.path) / "status.json"
             ),

@@ -6,10 +6,11 @@ import fcntl
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
@@ -152,18 +153,48 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Replace ``path`` in one step, so that a reader never sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a name beside ``path`` for a file or folder that takes its place when the block ends.
+
+    Nobody ever sees half of it, after a kill or a lost disk neither; an error in the block leaves
+    what was there.
+    """
+    temporary = path.with_name(f"tmp-{os.getpid()}-{path.name}")
+    _remove(temporary)
     try:
-        with temporary.open("w") as file:
-            json.dump(value, file, indent=1)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        inside = [file for file in temporary.rglob("*") if file.is_file()]
+        for part in [*inside, temporary]:
+            _sync(part)
+        if temporary.is_dir():
+            _remove(path)
         os.replace(temporary, path)
+        _sync(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _sync(path: Path) -> None:
+    """Make a file's contents durable, or a folder's names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file in one step."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n")
 
 
 def _git(folder: Path, *words: str) -> str:
@@ -218,7 +249,7 @@ def ask_to_stop(folder: Path) -> None:
         (folder / _NAME).touch()
 
 
-def take_back(folder: Path) -> None:
+def withdraw_stop(folder: Path) -> None:
     """Forget a request, where there is one."""
     (folder / _NAME).unlink(missing_ok=True)
 
@@ -323,7 +354,10 @@ class Run:
             UserError: a column that the run does not have (names the nearest).
 
         """
-        frame = self.metrics_file.frame().head(self.config.steps)
+        return self._named(self.metrics_file.frame().head(self.config.steps), columns)
+
+    @staticmethod
+    def _named(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         for column in columns:
             if column not in frame:
                 raise unknown_name("metric", column, frame.columns)
@@ -333,6 +367,16 @@ class Run:
         """Return the token record of a step: B x T arrays of what was sampled and measured."""
         step = whole_number("step", step)
         return _load_record(self.token_path(step), step, "token record")
+
+    def token_frame(self, step: int) -> pd.DataFrame:
+        """Return the response tokens of a step, a row a token: row, position, what was measured."""
+        record = self.tokens(step)
+        mask = record["response_mask"]
+        row, position = mask.nonzero()
+        per_token = {name: v[mask] for name, v in record.items() if v.shape == mask.shape}
+        per_row = {name: v[row] for name, v in record.items() if v.shape == mask.shape[:1]}
+        del per_token["response_mask"]
+        return pd.DataFrame({"row": row, "position": position, **per_row, **per_token})
 
     def lemma1(self, step: int) -> dict[str, np.ndarray]:
         """Return the check of Lemma 1 at a step: a value a distinct prefix (``lemma1_probe``)."""

@@ -1,11 +1,12 @@
-"""What every sampler takes and gives, and accuracy with every sample kept."""
+"""What every sampler takes and gives, and the one way from a problem to its graded response."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from entropy_mech.errors import UserError
 from entropy_mech.grading.verdict import Verdict
-from entropy_mech.problems.problem import Problem
+from entropy_mech.problems import Problem
 from entropy_mech.random_streams import stream_key
 
 # -- Requests and responses ----------------------------------------------------------------------
@@ -80,6 +81,102 @@ class Sampler(Protocol):
         ...
 
 
+class StreamingSampler(Protocol):
+    """A sampler that gives responses as they finish."""
+
+    def stream(
+        self,
+        requests: Sequence[SamplingRequest],
+        *,
+        temperature: float,
+        max_new_tokens: int,
+        policy_version: int = 0,
+    ) -> Iterator[tuple[Sequence[int], Completions]]:
+        """Yield places among the requests, and their responses."""
+        ...
+
+
+# -- From problems to verdicts -------------------------------------------------------------------
+
+Grade = Callable[[Sequence[Problem], Sequence[str]], list[Verdict]]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Responses to problems, decoded and graded; row i for the i-th problem asked."""
+
+    completions: Completions
+    texts: list[str]
+    verdicts: list[Verdict]
+
+
+def answer(
+    sampler: Sampler,
+    tokenizer: PreTrainedTokenizerBase,
+    problems: Sequence[Problem],
+    prompts: Sequence[Sequence[int]],
+    keys: NDArray[np.uint64],
+    grade: Grade,
+    **settings: Any,
+) -> Answers:
+    """Sample one response a problem, decode and grade it: in rollouts, validation, evaluation.
+
+    ``prompts`` are the problems as token ids, ``keys`` name the random streams, ``settings`` are
+    the sampler's: temperature, max_new_tokens, policy_version.
+    """
+    out = sampler.sample(requests_of(prompts, keys), **settings)
+    texts = response_texts(tokenizer, out.tokens, out.response_mask)
+    return Answers(out, texts, grade(problems, texts))
+
+
+Part = tuple[Sequence[int], Completions]  # places among what was asked, and the responses there
+
+
+def graded_in_threads(
+    parts: Iterable[Part],
+    tokenizer: PreTrainedTokenizerBase,
+    problems: Sequence[Problem],
+    grade: Grade,
+    threads: Executor,
+) -> Iterator[tuple[Sequence[int], Answers]]:
+    """Decode and grade responses as a sampler gives them, which goes on meanwhile.
+
+    Yields places among the problems, and their answers, as they are graded.
+    """
+    waiting: dict[Future[list[Verdict]], tuple[Sequence[int], Completions, list[str]]] = {}
+
+    def finished(futures: Iterable[Future]) -> Iterator[tuple[Sequence[int], Answers]]:
+        for future in futures:
+            places, out, texts = waiting.pop(future)
+            yield places, Answers(out, texts, future.result())
+
+    try:
+        for places, out in parts:
+            texts = response_texts(tokenizer, out.tokens, out.response_mask)
+            future = threads.submit(grade, [problems[place] for place in places], texts)
+            waiting[future] = (places, out, texts)
+            yield from finished([future for future in waiting if future.done()])
+        yield from finished(as_completed(waiting))
+    finally:
+        for future in waiting:  # of an error: what nobody will read need not be graded
+            future.cancel()
+
+
+def requests_of(
+    prompts: Sequence[Sequence[int]], keys: NDArray[np.uint64]
+) -> list[SamplingRequest]:
+    """Return the requests of prompts (token ids) and their streams."""
+    return [SamplingRequest(tuple(p), int(key)) for p, key in zip(prompts, keys, strict=True)]
+
+
+def response_texts(
+    tokenizer: PreTrainedTokenizerBase, tokens: Tensor, response_mask: Tensor
+) -> list[str]:
+    """Decode responses (B x T), without special tokens and padding."""
+    rows = [row[mask] for row, mask in zip(tokens, response_mask, strict=True)]
+    return tokenizer.batch_decode(rows, skip_special_tokens=True)
+
+
 # -- Accuracy with every sample ------------------------------------------------------------------
 
 
@@ -136,7 +233,7 @@ def evaluate(
     stream: tuple[int, ...],
     policy_version: int = 0,
     encode: Callable[[Sequence[Problem]], Sequence[Sequence[int]]] | None = None,
-    grade: Callable[[Sequence[Problem], Sequence[str]], list[Verdict]] | None = None,
+    grade: Grade | None = None,
 ) -> EvalResult:
     """Sample ``samples`` responses a problem and grade them.
 
@@ -150,23 +247,17 @@ def evaluate(
     )
     encoded = encode(problems)
     problem = np.repeat(np.arange(len(problems)), samples)
-    sample = np.tile(np.arange(samples), len(problems))
-    keys = stream_key("evaluation", *stream, problem, sample)
-    out = sampler.sample(
-        [SamplingRequest(tuple(encoded[i]), int(k)) for i, k in zip(problem, keys, strict=True)],
+    asked = [problems[i] for i in problem]
+    answers = answer(
+        sampler,
+        tokenizer,
+        asked,
+        [encoded[i] for i in problem],
+        stream_key("evaluation", *stream, problem, np.tile(np.arange(samples), len(problems))),
+        grade,
         temperature=temperature,
         max_new_tokens=max_new_tokens,
         policy_version=policy_version,
     )
-    texts = response_texts(tokenizer, out.tokens, out.response_mask)
-    asked = [problems[i] for i in problem]
-    graded = zip(asked, texts, grade(asked, texts), strict=True)
-    return EvalResult([Sample(*answer) for answer in graded], samples)
-
-
-def response_texts(
-    tokenizer: PreTrainedTokenizerBase, tokens: Tensor, response_mask: Tensor
-) -> list[str]:
-    """Decode responses (B x T), without special tokens and padding."""
-    rows = [row[mask] for row, mask in zip(tokens, response_mask, strict=True)]
-    return tokenizer.batch_decode(rows, skip_special_tokens=True)
+    graded = zip(asked, answers.texts, answers.verdicts, strict=True)
+    return EvalResult([Sample(*one) for one in graded], samples)

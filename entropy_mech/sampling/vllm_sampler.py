@@ -1,18 +1,180 @@
-"""Sampling with vLLM: an engine in this process that gets the policy's weights before a rollout."""
+"""Sampling with a vLLM engine (0.32) in this process, and the probe of its weights.
+
+The one file that imports vllm. Its side effects on the process are undone, and ranks that share an
+engine merge their requests.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+import platform
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from entropy_mech.config.hardware import VLLMSamplerConfig
-from entropy_mech.errors import bad_value
-from entropy_mech.sampling.sampler import Completions, SamplingRequest, StaleWeightsError
-from entropy_mech.sampling.vllm_engine import EngineSettings, Sampled, VLLMEngine
+from entropy_mech.errors import UserError, bad_value
+from entropy_mech.random_streams import generator, stream_key
+from entropy_mech.sampling.sampler import (
+    Completions,
+    Sampler,
+    SamplerError,
+    SamplingRequest,
+    StaleWeightsError,
+)
+
+if TYPE_CHECKING:
+    from vllm.outputs import CompletionOutput
+
+# -- Undoing side effects on the process ---------------------------------------------------------
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Put back, at the end, the global generators, the thread count and the means to set it.
+
+    vLLM seeds the generators of Python, NumPy and torch, and its CPU build replaces
+    ``torch.set_num_threads`` by a function that does nothing. Two functions of
+    ``torch.accelerator`` stay replaced: its engine goes on needing that, and without an
+    accelerator they can but raise.
+    """
+    threads = torch.get_num_threads()
+    # NumPy's global generator: not one of ours, but vLLM seeds it.
+    numpy_state = np.random.get_state()  # noqa: NPY002
+    states = random.getstate(), torch.get_rng_state()
+    gpu_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    set_num_threads = torch.set_num_threads
+    grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
+    try:
+        yield
+    finally:
+        torch.set_num_threads = set_num_threads
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        torch.set_grad_enabled(grad)
+        torch.set_default_dtype(dtype)
+        random.setstate(states[0])
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        torch.set_rng_state(states[1])
+        if gpu_states:
+            torch.cuda.set_rng_state_all(gpu_states)
+
+
+@contextmanager
+def keeping_process_group() -> Iterator[None]:
+    """Let nobody destroy the default process group: vLLM's shutdown does, and it is the trainer's.
+
+    Groups that vLLM made for itself are destroyed all the same.
+    """
+    destroy = dist.destroy_process_group
+    dist.destroy_process_group = lambda group=None: None if group is None else destroy(group)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group = destroy
+
+
+# -- Ranks that share an engine ------------------------------------------------------------------
+
+
+class Shares:
+    """All requests of the ranks of this one's engine, and which of them are its own.
+
+    The ranks of an engine step through it together, so each must give it the requests of all.
+    With an engine to itself, or without a process group, a rank's own requests are all.
+    """
+
+    def __init__(self, requests: Sequence[SamplingRequest], *, group: dist.ProcessGroup | None):
+        parts, rank = [list(requests)], 0
+        if group is not None:
+            parts, rank = [None] * dist.get_world_size(group), dist.get_rank(group)
+            dist.all_gather_object(parts, list(requests), group=group)
+        self.requests = [request for part in parts for request in part]
+        start = sum(map(len, parts[:rank]))
+        self._own = slice(start, start + len(requests))
+
+    def own(self, place: int) -> int | None:
+        """Return a request's place among this rank's own; None for another rank's."""
+        return place - self._own.start if self._own.start <= place < self._own.stop else None
+
+
+def engine_group(ranks_an_engine: int) -> dist.ProcessGroup | None:
+    """Return the group of this rank's engine; None where an engine has one rank.
+
+    A collective call: all ranks make it.
+    """
+    if ranks_an_engine == 1 or not dist.is_initialized() or dist.get_world_size() == 1:
+        return None
+    mine = None
+    for first in range(0, dist.get_world_size(), ranks_an_engine):
+        ranks = list(range(first, first + ranks_an_engine))
+        group = dist.new_group(ranks, backend="gloo")
+        if dist.get_rank() in ranks:
+            mine = group
+    return mine
+
+
+# -- The sampler ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def naming(name: str, what: str) -> Iterator[None]:
+    """Turn whatever is raised inside into one line: which engine, and what it was doing."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise SamplerError(f"{name}: {what} failed: {last_line(error)}") from error
+
+
+def last_line(error: BaseException) -> str:
+    """Return an error's kind and the last line of its message, for a message of one line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__
+
+
+# Read by vllm on import. One process an engine (the executor may add workers), no reports of use,
+# no binding of threads to cores that others use as well.
+_ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+}
+# On a CPU: room for the keys and values of a toy's, or a small model's, whole batch.
+_CPU_CACHE_BYTES = 1 << 30
+_FIRST_STEP_S = 600.0
+
+
+class WeightReceiver:
+    """Mixed into vLLM's worker, which calls these in each of its processes."""
+
+    def take_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Load tensors under their Hugging Face names."""
+        with torch.no_grad():
+            self.reload_weights(weights_iterator=iter(weights))
+        self._repack_tied_head()
+
+    def _repack_tied_head(self) -> None:
+        # vLLM's CPU build multiplies by a packed copy of the head. A reload renews the copies of
+        # the layers that it loads, but a tied head is loaded as the embedding, and its copy would
+        # stay as it was.
+        from vllm.platforms import current_platform
+
+        head = getattr(self.model_runner.get_model(), "lm_head", None)
+        method = getattr(head, "quant_method", None)
+        if current_platform.is_cpu() and method is not None:
+            method.process_weights_after_loading(head)
 
 
 class VLLMSampler:
@@ -21,6 +183,9 @@ class VLLMSampler:
     ``policy_version`` is the last synced one; until the first sync it is 0, the model as it was
     loaded. ``sample`` must be told the same number, so that weights are never silently stale. A
     sync that fails, and ``sleep``, leave it None: then only a sync can go on.
+
+    In a process group of several ranks, each has a sampler; with ``tensor_parallel`` N, ranks kN
+    to kN + N - 1 hold one engine between them and must make the same calls at the same time.
 
     Args:
         model_folder: folder or hub id in Hugging Face format.
@@ -31,7 +196,7 @@ class VLLMSampler:
 
     Raises:
         UserError: the settings do not fit one another.
-        SamplerError: the engine does not start; here and everywhere, names it.
+        SamplerError: the engine does not start or fails later; names it.
 
     """
 
@@ -47,29 +212,27 @@ class VLLMSampler:
         seed: int,
         revision: str | None = None,
     ):
-        self.config, self.pad_token = config, pad_token
-        self.max_model_len = max_model_len
-        self.engine = VLLMEngine(
-            EngineSettings(
-                model_folder=str(model_folder),
-                dtype=str(dtype).removeprefix("torch."),
-                max_model_len=max_model_len,
-                max_num_batched_tokens=_step_tokens(config, max_model_len),
-                seed=seed,
-                eos_token=eos_token,
-                tensor_parallel=config.tensor_parallel,
-                gpu_memory_fraction=config.gpu_memory_fraction,
-                max_sequences=config.max_sequences,
-                enforce_eager=config.enforce_eager,
-                policy_version=0,
-                revision=revision,
-            )
-        )
-
-    @property
-    def policy_version(self) -> int | None:
-        """Optimizer steps behind the engine's weights; None where they are gone."""
-        return self.engine.policy_version
+        self.config, self.max_model_len = config, max_model_len
+        self.pad_token, self.eos_token = pad_token, eos_token
+        self.name = f"the vLLM engine of pid {os.getpid()} on {platform.node()}"
+        self.policy_version: int | None = None
+        self._awake = self._whole = True
+        self._is_guest = dist.is_initialized()  # in the trainer's process group
+        settings = {
+            "model": str(model_folder),
+            "revision": revision,
+            "dtype": str(dtype).removeprefix("torch."),
+            "seed": seed,
+            "max_model_len": max_model_len,
+            "max_num_batched_tokens": _step_tokens(config, max_model_len),
+        }
+        with contained(), naming(self.name, "start"):
+            self._llm = _start(config, settings)
+            self._group = engine_group(config.tensor_parallel)
+        self._sleeps = self._llm.model_config.enable_sleep_mode
+        # What the model's shape does not allow shows only when it is run.
+        self._logprobs([eos_token, eos_token], _FIRST_STEP_S)
+        self.policy_version = 0
 
     def sample(
         self,
@@ -87,24 +250,25 @@ class VLLMSampler:
             SamplerError: the engine failed or took longer than ``sample_timeout_s``.
 
         """
-        if temperature < 0:
-            raise bad_value("rollout.temperature", temperature, "give 0 (greedy) or more")
-        longest = max((len(request.prompt_tokens) for request in requests), default=0)
-        if longest + max_new_tokens > self.max_model_len:
-            raise bad_value(
-                "rollout.max_new_tokens",
-                max_new_tokens,
-                f"with a prompt of {longest} tokens it exceeds the sampler's {self.max_model_len}",
-            )
-        self._require(policy_version)
-        sampled = self.engine.sample(
-            [request.prompt_tokens for request in requests],
-            [seed_of(request.key) for request in requests],
-            temperature=temperature,
-            max_new_tokens=max_new_tokens,
-            timeout_s=self.config.sample_timeout_s,
-        )
-        return completions(sampled, pad_token=self.pad_token, policy_version=policy_version)
+        steps = self._outputs(requests, temperature, max_new_tokens, policy_version)
+        done = dict(chain.from_iterable(steps))
+        return self._completions([done[place] for place in range(len(requests))])
+
+    def stream(
+        self,
+        requests: Sequence[SamplingRequest],
+        *,
+        temperature: float,
+        max_new_tokens: int,
+        policy_version: int = 0,
+    ) -> Iterator[tuple[list[int], Completions]]:
+        """Yield what has finished after each step: places among the requests, and responses.
+
+        As ``sample`` otherwise. The ranks of one engine must ask together, and each must take all
+        that is yielded.
+        """
+        for outputs in self._outputs(requests, temperature, max_new_tokens, policy_version):
+            yield [place for place, _ in outputs], self._completions([o for _, o in outputs])
 
     def logprobs(self, prompt_tokens: Sequence[int], response_tokens: Sequence[int]) -> Tensor:
         """Return the engine's log-probabilities of given response tokens at temperature 1.
@@ -116,7 +280,7 @@ class VLLMSampler:
             raise bad_value(
                 "prompt_tokens", len(tokens), f"give 1 to {self.max_model_len - 1} tokens in all"
             )
-        logp = self.engine.logprobs(tokens, timeout_s=self.config.sample_timeout_s)
+        logp = self._logprobs(tokens, self.config.sample_timeout_s)
         return torch.from_numpy(logp[len(prompt_tokens) - 1 :].copy())
 
     def sync(self, weights: Iterable[tuple[str, Tensor]], policy_version: int) -> None:
@@ -129,25 +293,48 @@ class VLLMSampler:
             SamplerError: the engine failed or took longer than ``sync_timeout_s``.
 
         """
-        self.engine.load(
-            weights, policy_version=policy_version, timeout_s=self.config.sync_timeout_s
-        )
-        self._require(policy_version)
+        if not self._awake:
+            raise SamplerError(f"{self.name}: asleep; wake it before it takes weights")
+        self._require_whole()
+        self.policy_version, self._whole = None, False  # until all of it has arrived
+        with contained(), naming(self.name, "taking weights"):
+            self._llm.collective_rpc(
+                "take_weights", timeout=self.config.sync_timeout_s, args=(weights,)
+            )
+            if self._sleeps:
+                self._llm.wake_up(tags=["kv_cache"])
+            # Keys and values of the old weights must not serve prompts of the new ones.
+            if not self._llm.reset_prefix_cache():
+                raise SamplerError(
+                    f"{self.name}: its prefix cache was in use during a sync and could not be "
+                    "emptied"
+                )
+        self.policy_version, self._whole = policy_version, True
 
     def sleep(self) -> None:
-        """Give the engine's GPU memory to the trainer, weights and all.
+        """Give the engine's GPU memory to the trainer, weights and all; on a CPU only forget them.
 
         ``policy_version`` is None until it is woken and synced.
         """
-        self.engine.sleep()
+        self.policy_version, self._awake = None, False
+        if self._sleeps:
+            with contained(), naming(self.name, "going to sleep"):
+                self._llm.sleep(level=2)
 
     def wake(self) -> None:
         """Take the memory for the engine's weights again; sync before sampling."""
-        self.engine.wake()
+        self._awake = True
+        if self._sleeps:
+            with contained(), naming(self.name, "waking up"):
+                self._llm.wake_up(tags=["weights"])
 
     def close(self) -> None:
-        """End the engine."""
-        self.engine.close()
+        """End the engine; a process group that was there before stays."""
+        if self._llm is not None:
+            with keeping_process_group() if self._is_guest else nullcontext():
+                self._llm.llm_engine.engine_core.shutdown()
+        self._llm = None
+        self.policy_version = None
 
     def __enter__(self) -> VLLMSampler:
         return self
@@ -155,27 +342,160 @@ class VLLMSampler:
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _require(self, policy_version: int) -> None:
-        held = self.engine.policy_version
-        if held != policy_version:
+    def _outputs(
+        self,
+        requests: Sequence[SamplingRequest],
+        temperature: float,
+        max_new_tokens: int,
+        policy_version: int,
+    ) -> Iterator[list[tuple[int, CompletionOutput]]]:
+        """Check, then yield this rank's places and vLLM's outputs as they finish."""
+        if temperature < 0:
+            raise bad_value("rollout.temperature", temperature, "give 0 (greedy) or more")
+        longest = max((len(request.prompt_tokens) for request in requests), default=0)
+        if longest + max_new_tokens > self.max_model_len:
+            raise bad_value(
+                "rollout.max_new_tokens",
+                max_new_tokens,
+                f"with a prompt of {longest} tokens it exceeds the sampler's {self.max_model_len}",
+            )
+        if self.policy_version != policy_version:
+            held = self.policy_version
             what = "no weights (asleep, or a sync failed)" if held is None else f"those of {held}"
             raise StaleWeightsError(
-                f"{self.engine.name}: holds {what}, and those of policy version {policy_version} "
+                f"{self.name}: holds {what}, and those of policy version {policy_version} "
                 "are asked for; sync before sampling"
             )
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        def parameters(key: int) -> SamplingParams:
+            return SamplingParams(
+                temperature=temperature,
+                seed=seed_of(key),
+                max_tokens=max_new_tokens,
+                # Only the tokenizer's own end ends a response, as with the trainer's sampler; the
+                # folder's generation_config may name further ones.
+                ignore_eos=True,
+                stop_token_ids=[self.eos_token],
+                logprobs=0,
+                flat_logprobs=True,
+                detokenize=False,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+            )
+
+        with naming(self.name, "sampling"):
+            shares = Shares(requests, group=self._group)
+            steps = self._run(
+                [request.prompt_tokens for request in shares.requests],
+                [parameters(request.key) for request in shares.requests],
+                self.config.sample_timeout_s,
+            )
+            for outputs in steps:
+                mine = ((shares.own(place), output.outputs[0]) for place, output in outputs)
+                if done := [(place, output) for place, output in mine if place is not None]:
+                    yield done
+
+    def _completions(self, outputs: Sequence[CompletionOutput]) -> Completions:
+        return completions(outputs, pad_token=self.pad_token, policy_version=self.policy_version)
+
+    def _logprobs(self, tokens: Sequence[int], timeout_s: float) -> np.ndarray:
+        """Return the log-probability at temperature 1 of each token but the first."""
+        from vllm import SamplingParams
+
+        ask = SamplingParams(
+            temperature=1.0, seed=0, max_tokens=1, prompt_logprobs=0, flat_logprobs=True,
+            detokenize=False,
+        )  # fmt: skip
+        with naming(self.name, "log-probabilities"):
+            ((_, output),) = chain.from_iterable(self._run([tokens], [ask], timeout_s))
+            return np.array(output.prompt_logprobs.logprobs, dtype=np.float32)
+
+    def _require_whole(self) -> None:
+        # vLLM takes its layers apart to load them, and cannot go back in the middle of it.
+        if not self._whole:
+            raise SamplerError(f"{self.name}: its last sync broke off half way; start it anew")
+
+    def _run(self, prompts, parameters, timeout_s: float) -> Iterator[list[tuple[int, Any]]]:
+        """Yield (place, vLLM's output) of the prompts that finished, step by step.
+
+        Whoever stops asking leaves no request behind.
+        """
+        self._require_whole()
+        deadline = time.monotonic() + timeout_s
+        engine = self._llm.llm_engine
+        with contained():
+            ids = self._llm.enqueue(
+                [{"prompt_token_ids": list(prompt)} for prompt in prompts],
+                parameters,
+                use_tqdm=False,
+            )
+        # Its own names are those that outputs bear, a dash and random characters.
+        left = {name.partition("-")[0]: place for place, name in enumerate(ids)}
+        try:
+            while engine.has_unfinished_requests():
+                if time.monotonic() > deadline:
+                    raise SamplerError(
+                        f"{self.name}: not done after {timeout_s:g} s, with {len(left)} of "
+                        f"{len(ids)} responses missing"
+                    )
+                with contained():
+                    outputs = engine.step()
+                if outputs:
+                    yield [(left.pop(output.request_id), output) for output in outputs]
+        finally:
+            if left:
+                engine.abort_request(ids, internal=True)
 
 
-def completions(sampled: Sampled, *, pad_token: int, policy_version: int) -> Completions:
-    """Return responses that lie end to end as rows, padded on the right."""
-    mask = np.arange(sampled.lengths.max(initial=0)) < sampled.lengths[:, None]
+def _start(config: VLLMSamplerConfig, settings: dict[str, Any]):
+    """Return vLLM's LLM, loaded."""
+    os.environ.update(_ENVIRONMENT)
+    from vllm import LLM
+    from vllm.platforms import current_platform
+
+    cpu = current_platform.is_cpu()
+    ranks = dist.is_initialized() and dist.get_world_size() > 1
+    only_here = {
+        # A prompt read in two steps takes vLLM's CPU build down where requests have seeds.
+        "enable_chunked_prefill": False,
+        "kv_cache_memory_bytes": _CPU_CACHE_BYTES,
+    }
+    return LLM(
+        **settings,
+        skip_tokenizer_init=True,
+        max_num_seqs=config.max_sequences,
+        tensor_parallel_size=config.tensor_parallel,
+        gpu_memory_utilization=config.gpu_memory_fraction,
+        enforce_eager=config.enforce_eager or cpu,
+        enable_sleep_mode=not cpu,
+        # Sampled from and recorded are the same distribution: after the temperature.
+        logprobs_mode="processed_logprobs",
+        generation_config="vllm",
+        enable_prefix_caching=True,
+        worker_extension_cls=f"{WeightReceiver.__module__}.{WeightReceiver.__qualname__}",
+        disable_log_stats=True,
+        use_tqdm_on_load=False,
+        **({"distributed_executor_backend": "external_launcher"} if ranks else {}),
+        **(only_here if cpu else {}),
+    )
+
+
+def completions(
+    outputs: Sequence[CompletionOutput], *, pad_token: int, policy_version: int | None
+) -> Completions:
+    """Return vLLM's outputs as rows, padded on the right."""
+    lengths = np.array([len(out.token_ids) for out in outputs], dtype=np.int64)
+    mask = np.arange(lengths.max(initial=0)) < lengths[:, None]
     tokens = np.full(mask.shape, pad_token, dtype=np.int64)
     logp = np.zeros(mask.shape, dtype=np.float32)
-    tokens[mask], logp[mask] = sampled.tokens, sampled.logp
+    tokens[mask] = [token for out in outputs for token in out.token_ids]
+    logp[mask] = [value for out in outputs for value in out.logprobs.logprobs]
     return Completions(
         tokens=torch.from_numpy(tokens),
         response_mask=torch.from_numpy(mask),
         logp_sampler=torch.from_numpy(logp),
-        finished=torch.from_numpy(sampled.finished),
+        finished=torch.tensor([out.finish_reason == "stop" for out in outputs], dtype=torch.bool),
         policy_version=policy_version,
     )
 
@@ -202,3 +522,94 @@ def _step_tokens(config: VLLMSamplerConfig, max_model_len: int) -> int:
             f"on a CPU it must hold the longest sequence; give {max_model_len} or more",
         )
     return config.max_num_batched_tokens
+
+
+# -- The probe -----------------------------------------------------------------------------------
+# A version number says what a sampler was told; the probe says what it does. It finds weights that
+# never arrived, arrived in the wrong place, or were not taken over (a tied head's packed copy), and
+# keys and values that outlived the weights they were computed with. It cannot find an update
+# smaller than the sampler's own rounding: that is about 1e-5 nats in float32, but 0.1 in bfloat16,
+# where one step of learning rate 5e-7 may move less. Against a sync that was skipped stand the
+# numbers.
+
+# vLLM keeps a prompt's keys and values in blocks: of 16 tokens on a GPU, of 128 on a CPU.
+_PROBE_TOKENS = 160
+_FLOAT32_TOLERANCE, _BFLOAT16_TOLERANCE = 1e-3, 0.5
+
+
+class ProbedSampler(Sampler, Protocol):
+    """What the probe needs of a sampler."""
+
+    policy_version: int | None
+
+    def logprobs(self, prompt_tokens: Sequence[int], response_tokens: Sequence[int]) -> Tensor:
+        """Return log-probabilities of given response tokens at temperature 1."""
+        ...
+
+
+def probe_prompts(
+    vocabulary: int, max_model_len: int, *, seed: int = 0, count: int = 3
+) -> list[tuple[int, ...]]:
+    """Return token sequences of one length, the same for the same arguments.
+
+    They are longer than a block of the prefix cache where the model's length allows it.
+
+    >>> [len(prompt) for prompt in probe_prompts(50, 64)]
+    [63, 63, 63]
+    """
+    length = min(_PROBE_TOKENS, max_model_len - 1)
+    draws = generator("probe", seed).integers(0, vocabulary, (count, length))
+    return [tuple(row) for row in draws.tolist()]
+
+
+def probe_gap(
+    sampler: ProbedSampler,
+    logp_of: Callable[[Tensor], Tensor],
+    prompts: Sequence[Sequence[int]],
+) -> float:
+    """Return the largest gap in nats between a sampler's and the trainer's log-probabilities.
+
+    Two things are compared: the log-probabilities of the prompts' own tokens, computed anew, and
+    that of one greedy token after each, which reads the prefix cache. A gap that is not a number
+    counts as infinite.
+
+    Args:
+        sampler: it is asked at the policy version that it holds.
+        logp_of: the trainer's function: token rows (B x L, int64) to the log-probabilities at
+            temperature 1 of all tokens but the first, given those before (B x (L - 1)).
+        prompts: of one length, as ``probe_prompts`` makes them.
+
+    """
+    given = torch.stack([sampler.logprobs(prompt[:1], prompt[1:]) for prompt in prompts])
+    greedy = sampler.sample(
+        [SamplingRequest(tuple(p), int(stream_key("probe", i))) for i, p in enumerate(prompts)],
+        temperature=0.0,
+        max_new_tokens=1,
+        policy_version=sampler.policy_version,
+    )
+    logp_sampler = torch.cat([given, greedy.logp_sampler.cpu()], dim=1)
+    rows = torch.cat([torch.tensor(prompts), greedy.tokens.cpu()], dim=1)
+    logp_trainer = logp_of(rows).detach().float().cpu()
+    return float((logp_sampler - logp_trainer).abs().nan_to_num(nan=float("inf")).max())
+
+
+def probe_tolerance(dtype: torch.dtype, asked: float | None = None) -> float:
+    """Return the gap to let pass, in nats: what was asked for, or the default of the dtype."""
+    if asked is not None:
+        return asked
+    return _FLOAT32_TOLERANCE if dtype == torch.float32 else _BFLOAT16_TOLERANCE
+
+
+def check_probe(gap: float, tolerance: float, peer: str) -> None:
+    """Refuse a sampler that does not agree with the trainer.
+
+    Raises:
+        StaleWeightsError: ``gap`` exceeds ``tolerance``; names ``peer``.
+
+    """
+    if not gap <= tolerance:
+        raise StaleWeightsError(
+            f"{peer}: its log-probabilities differ from the trainer's by {gap:.3g} nats, more than "
+            f"the {tolerance:.3g} of sampler.probe_tolerance; it does not hold the weights that "
+            "were synced"
+        )

@@ -266,30 +266,26 @@ def enumerate_steps(
 ) -> SampledStep:
     """Return the exact moments, by enumerating every group with its multinomial probability.
 
-    ``logits`` and ``rewards`` are ``(A,)``. The C(A + K - 1, K) groups must be at most 200,000;
-    ``simulate_steps`` serves beyond. ``std_ddof`` is 0 for the population standard deviation, 1 for
+    ``logits`` and ``rewards`` are ``(A,)``. There may be at most 200,000 groups, C(A + K - 1, K);
+    with more use ``simulate_steps``. ``std_ddof`` is 0 for the population standard deviation, 1 for
     the sample one that trainers use. Raises ``UserError`` for an unknown estimator or a group of 1.
 
     >>> step = enumerate_steps([0.0, 0.0], [1.0, 0.0], 1.0, estimator="grpo", group_size=2)
     >>> step.mean.tolist(), step.no_signal_fraction  # half of the groups are (1, 0): A = 1 and -1
     ([0.25, -0.25], 0.5)
     """
-    policy, rewards = _checked(logits, rewards, estimator, group_size, std_ddof)
-    actions = len(rewards)
+    draw = _SampledUpdate(logits, rewards, eta, estimator, group_size, baseline, std_ddof)
+    actions = len(draw.rewards)
     if comb(actions + group_size - 1, group_size) > _MOST_GROUPS:
-        raise bad_value(
-            "group_size, actions",
-            (group_size, actions),
-            "too many groups to enumerate: use simulate_steps or fewer actions",
-        )
+        fix = "too many groups to enumerate: use simulate_steps or fewer actions"
+        raise bad_value("group_size, actions", (group_size, actions), fix)
     groups = np.array(list(combinations_with_replacement(range(actions), group_size)))
     counts = (groups[:, :, None] == np.arange(actions)).sum(axis=1)
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, group_size + 1)))])
     log_weight = log_factorial[-1] - log_factorial[counts].sum(axis=1)
-    log_probs = np.where(counts > 0, policy.logp, 0.0)  # 0 log 0 = 0
+    log_probs = np.where(counts > 0, draw.policy.logp, 0.0)  # 0 log 0 = 0
     weights = np.exp(log_weight + (counts * log_probs).sum(axis=1))
-    steps = _steps(policy, groups, rewards, eta, estimator, baseline, std_ddof)
-    return _moments(logits, steps, weights / weights.sum())
+    return draw.moments(groups, weights / weights.sum())
 
 
 def simulate_steps(
@@ -310,13 +306,12 @@ def simulate_steps(
     >>> abs(step.mean[0] - 0.25) < 4 * (step.variance[0] / 20_000) ** 0.5
     np.True_
     """
-    policy, rewards = _checked(logits, rewards, estimator, group_size, std_ddof)
+    draw = _SampledUpdate(logits, rewards, eta, estimator, group_size, baseline, std_ddof)
     if samples < 1:
         raise bad_value("samples", samples, "give at least 1")
     draws = np.random.default_rng(seed).random((samples, group_size))
-    groups = np.searchsorted(np.cumsum(policy.probs)[:-1], draws, side="right")
-    steps = _steps(policy, groups, rewards, eta, estimator, baseline, std_ddof)
-    return _moments(logits, steps, np.full(samples, 1.0 / samples))
+    groups = np.searchsorted(np.cumsum(draw.policy.probs)[:-1], draws, side="right")
+    return draw.moments(groups, np.full(samples, 1.0 / samples))
 
 
 def group_scale(success_probability: float, group_size: int, *, std_ddof: int = 0) -> float:
@@ -343,40 +338,44 @@ def group_scale(success_probability: float, group_size: int, *, std_ddof: int = 
     return float(weight @ advantage / (1.0 - p))
 
 
-def _steps(policy, groups, rewards, eta, estimator, baseline, std_ddof) -> np.ndarray:
-    """Return one step a group, ``(n, A)``."""
-    size = groups.shape[1]
-    drawn = rewards[groups]
-    advantages = drawn - (baseline if estimator == "reinforce" else drawn.mean(1, keepdims=True))
-    if estimator == "grpo":
-        equal = np.ptp(drawn, axis=1, keepdims=True) == 0.0
-        spread = np.where(equal, 1.0, drawn.std(axis=1, ddof=std_ddof, keepdims=True))
-        advantages = np.where(equal, 0.0, advantages / spread)
-    rows = np.arange(len(groups))[:, None]
-    steps = np.zeros((len(groups), len(rewards)))
-    np.add.at(steps, (rows, groups), advantages)
-    return eta / size * (steps - advantages.sum(axis=1, keepdims=True) * policy.probs)
+class _SampledUpdate:
+    """The sampled step at one state: its policy, rewards and estimator, all checked."""
 
+    def __init__(self, logits, rewards, eta, estimator, group_size, baseline, std_ddof):
+        self.logits, self.eta, self.estimator = logits, eta, estimator
+        self.baseline, self.std_ddof = baseline, std_ddof
+        self.policy = softmax_policy(logits)
+        self.rewards = finite_rows("rewards", rewards, self.policy)
+        if self.policy.probs.ndim != 1 or self.rewards.ndim != 1:
+            raise bad_value("logits.shape", self.policy.probs.shape, "give one policy, (A,)")
+        if estimator not in ESTIMATORS:
+            raise unknown_name("estimator", estimator, ESTIMATORS)
+        _check_group(estimator, group_size, std_ddof)
 
-def _moments(logits, steps, weights) -> SampledStep:
-    mean = weights @ steps
-    return SampledStep(
-        mean=mean,
-        variance=weights @ (steps - mean) ** 2,
-        entropy_change_nats=float(weights @ entropy_change(logits, steps).exact),
-        no_signal_fraction=float(weights[~steps.any(axis=1)].sum()),
-    )
+    def moments(self, groups: np.ndarray, weights: np.ndarray) -> SampledStep:
+        """Return the moments over groups ``(n, K)`` of probabilities ``(n,)``."""
+        steps = self._steps(groups)
+        mean = weights @ steps
+        return SampledStep(
+            mean=mean,
+            variance=weights @ (steps - mean) ** 2,
+            entropy_change_nats=float(weights @ entropy_change(self.logits, steps).exact),
+            no_signal_fraction=float(weights[~steps.any(axis=1)].sum()),
+        )
 
-
-def _checked(logits, rewards, estimator, group_size, std_ddof):
-    policy = softmax_policy(logits)
-    rewards = finite_rows("rewards", rewards, policy)
-    if policy.probs.ndim != 1 or rewards.ndim != 1:
-        raise bad_value("logits.shape", policy.probs.shape, "give one policy, (A,)")
-    if estimator not in ESTIMATORS:
-        raise unknown_name("estimator", estimator, ESTIMATORS)
-    _check_group(estimator, group_size, std_ddof)
-    return policy, rewards
+    def _steps(self, groups: np.ndarray) -> np.ndarray:
+        """Return one step a group, ``(n, A)``."""
+        drawn = self.rewards[groups]
+        reinforce = self.estimator == "reinforce"
+        advantages = drawn - (self.baseline if reinforce else drawn.mean(1, keepdims=True))
+        if self.estimator == "grpo":
+            equal = np.ptp(drawn, axis=1, keepdims=True) == 0.0
+            spread = np.where(equal, 1.0, drawn.std(axis=1, ddof=self.std_ddof, keepdims=True))
+            advantages = np.where(equal, 0.0, advantages / spread)
+        steps = np.zeros((len(groups), len(self.rewards)))
+        np.add.at(steps, (np.arange(len(groups))[:, None], groups), advantages)
+        mean = advantages.sum(axis=1, keepdims=True) * self.policy.probs
+        return self.eta / groups.shape[1] * (steps - mean)
 
 
 def _check_group(estimator, group_size, std_ddof) -> None:
@@ -425,16 +424,10 @@ def visitation_by_horizon(
                 mdp, logits, rewards = _FAMILIES[family](stream, horizon)
                 step = mdp_policy_gradient(mdp, logits, rewards)
                 change = mdp_entropy_change(mdp, logits, step)
-                rows.append(
-                    {
-                        "family": family,
-                        "horizon": horizon,
-                        "policy": policy,
-                        "policy_term": change.policy_first_order,
-                        "visitation_term": change.visitation_first_order,
-                    }
-                )
-    return pd.DataFrame(rows)
+                terms = change.policy_first_order, change.visitation_first_order
+                rows.append((family, horizon, policy, *terms))
+    columns = ["family", "horizon", "policy", "policy_term", "visitation_term"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def visitation_summary(frame: pd.DataFrame) -> pd.DataFrame:
@@ -443,18 +436,14 @@ def visitation_summary(frame: pd.DataFrame) -> pd.DataFrame:
     ``ratio`` is the root mean square of the visitation term over that of the policy term,
     ``wrong_sign_fraction`` the share of policies for which Lemma 1 has the sign of dH wrong.
     """
-    groups = frame.assign(
-        square_policy=frame["policy_term"] ** 2,
-        square_visitation=frame["visitation_term"] ** 2,
-        wrong_sign=frame["policy_term"] * (frame["policy_term"] + frame["visitation_term"]) < 0,
-    ).groupby(["family", "horizon"], sort=False)
-    means = groups[["square_policy", "square_visitation", "wrong_sign"]].mean()
-    return pd.DataFrame(
-        {
-            "ratio": np.sqrt(means["square_visitation"] / means["square_policy"]),
-            "wrong_sign_fraction": means["wrong_sign"],
-        }
-    ).reset_index()
+    policy, visitation = frame["policy_term"], frame["visitation_term"]
+    wrong_sign = policy * (policy + visitation) < 0
+    squares = frame.assign(policy=policy**2, visitation=visitation**2, wrong_sign=wrong_sign)
+    means = squares.groupby(["family", "horizon"], sort=False)[
+        ["policy", "visitation", "wrong_sign"]
+    ].mean()
+    ratio = np.sqrt(means["visitation"] / means["policy"])
+    return pd.DataFrame({"ratio": ratio, "wrong_sign_fraction": means["wrong_sign"]}).reset_index()
 
 
 def visitation_claims(summary: pd.DataFrame) -> pd.DataFrame:
@@ -465,23 +454,15 @@ def visitation_claims(summary: pd.DataFrame) -> pd.DataFrame:
     and lemma1_dominates: whether the visitation term is the smaller of the two.
     """
     rows = []
-    for family, part in summary[summary["horizon"] > 1].groupby("family", sort=False):
+    for _, part in summary[summary["horizon"] > 1].groupby("family", sort=False):
         part = part.sort_values("horizon")
         upper = part[part["horizon"] >= part["horizon"].median()]
-        last = part.iloc[-1]
-        rows.append(
-            {
-                "family": family,
-                "horizon": int(last["horizon"]),
-                "ratio": last["ratio"],
-                "wrong_sign_fraction": last["wrong_sign_fraction"],
-                "growth": np.polyfit(np.log(upper["horizon"] - 1), np.log(upper["ratio"]), 1)[0]
-                if len(upper) > 1
-                else np.nan,
-                "lemma1_dominates": bool(last["ratio"] < 1.0),
-            }
-        )
-    return pd.DataFrame(rows)
+        later, ratio = np.log(upper["horizon"] - 1), np.log(upper["ratio"])
+        growth = np.polyfit(later, ratio, 1)[0] if len(upper) > 1 else np.nan
+        rows.append(part.iloc[-1].to_dict() | {"growth": growth})
+    columns = ["family", "horizon", "ratio", "wrong_sign_fraction", "growth"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.assign(lemma1_dominates=frame["ratio"] < 1.0)
 
 
 def scale_by_success(
@@ -498,11 +479,7 @@ def scale_by_success(
 
 
 def sampled_against_expected(
-    *,
-    eta: float = 0.3,
-    actions: int = 4,
-    group_sizes: Sequence[int] = (2, 4, 8, 16),
-    seed: int = 1,
+    *, eta: float = 0.3, actions: int = 4, group_sizes: Sequence[int] = (2, 4, 8, 16), seed: int = 1
 ) -> pd.DataFrame:
     """Return E[dH] of sampled steps beside Theorem 1's, by estimator and group size, exactly.
 
@@ -516,32 +493,23 @@ def sampled_against_expected(
     rewards = np.zeros(actions)
     rewards[np.argsort(logits)[1]] = 1.0
     plain = policy_gradient_step(logits, rewards, eta)
+    whole_step = float(theorem1(logits, rewards, eta))
     rows = []
     for estimator in ESTIMATORS:
         for size in group_sizes:
             step = enumerate_steps(logits, rewards, eta, estimator=estimator, group_size=size)
-            scale = step.mean @ plain / (plain @ plain)
-            predicted = float(theorem1(logits, rewards, eta)) * scale
-            rows.append(
-                {
-                    "estimator": estimator,
-                    "group_size": size,
-                    "expected_change": step.entropy_change_nats,
-                    "theorem1": predicted,
-                    "noise_change": step.entropy_change_nats - predicted,
-                    "no_signal_fraction": step.no_signal_fraction,
-                }
-            )
-    return pd.DataFrame(rows)
+            predicted = whole_step * (step.mean @ plain / (plain @ plain))
+            change = step.entropy_change_nats
+            noise = change - predicted
+            rows.append((estimator, size, change, predicted, noise, step.no_signal_fraction))
+    columns = ["estimator", "group_size", "expected_change", "theorem1", "noise_change"]
+    return pd.DataFrame(rows, columns=[*columns, "no_signal_fraction"])
 
 
 def _mixing(stream: np.random.Generator, horizon: int):
     states, actions = 8, 4
-    mdp = Mdp(
-        stream.dirichlet(np.ones(states), size=(states, actions)),
-        np.full(states, 1.0 / states),
-        horizon,
-    )
+    transitions = stream.dirichlet(np.ones(states), size=(states, actions))
+    mdp = Mdp(transitions, np.full(states, 1.0 / states), horizon)
     sharpness = stream.uniform(0.0, 4.0, size=(states, 1))
     logits = sharpness * stream.standard_normal((states, actions))
     return mdp, logits, stream.standard_normal((states, actions))

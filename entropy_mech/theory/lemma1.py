@@ -23,10 +23,16 @@ from entropy_mech.theory.step import bound_for_scales, exact_change, step_for, t
 # -- The check -----------------------------------------------------------------------------------
 
 UPDATES = (*GRADIENT_UPDATES, "random")
-LOGIT_DISTRIBUTIONS = ("normal", "uniform", "laplace")
-# Two decades where both laws are clean. Below about 1e-4 the third-order error of a flat policy
-# of 1,000 actions (its steps are eta / 1,000) nears 1e-16 of the first-order term, the rounding of
-# the exact change; above about 0.3 the next power of eta is no longer small and bends the line.
+# Of standard deviation 1.
+LOGIT_DISTRIBUTIONS = {
+    "normal": lambda stream, n: stream.standard_normal(n),
+    "uniform": lambda stream, n: stream.uniform(-np.sqrt(3.0), np.sqrt(3.0), n),
+    "laplace": lambda stream, n: stream.laplace(scale=np.sqrt(0.5), size=n),
+}
+# Two decades in which both slopes are clean. Below about 1e-4 the third-order error of a flat
+# policy of 1,000 actions (its steps are eta / 1,000) nears 1e-16 of the first-order term, the
+# rounding of the exact change; above about 0.3 the next power of eta is not small and bends the
+# line.
 DEFAULT_ETAS = tuple(np.logspace(-3.0, -1.0, 7).tolist())
 _CHUNK_ELEMENTS = 1 << 17  # a megabyte an array: stays in the cache
 
@@ -57,7 +63,7 @@ def verify_lemma1(
     Returns one row a policy and eta: policy, actions, entropy_nats, eta, exact, first_order,
     second_order (nats), first_order_bound and second_order_bound (``remainder_bound``),
     first_order_error and second_order_error (absolute). ``error_slopes`` and
-    ``bound_violations`` sum it up. Raises ``UserError`` for a value out of range.
+    ``bound_violations`` summarise it. Raises ``UserError`` for a value out of range.
 
     >>> frame = verify_lemma1(policies=3, actions=(2, 5))
     >>> len(frame), bool(frame.first_order_error.gt(frame.second_order_error).all())
@@ -71,9 +77,8 @@ def verify_lemma1(
         jobs = list(_given(logits, advantages))
     else:
         sizes = _sizes(seed, policies, actions)
-        jobs = [
-            (i, int(n)) for n in np.unique(sizes) for i in _chunks(np.nonzero(sizes == n)[0], n)
-        ]
+        same_size = ((n, np.nonzero(sizes == n)[0]) for n in np.unique(sizes))
+        jobs = [(chunk, int(n)) for n, index in same_size for chunk in _chunks(index, n)]
 
     def work(job):
         index, source = job
@@ -81,11 +86,8 @@ def verify_lemma1(
             source = _draw(seed, index, source, logit_scale, logit_distribution)
         return _measure(index, *source, etas, update)
 
-    if threads == 1:
-        parts = [work(job) for job in jobs]
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            parts = list(pool.map(work, jobs))
+    with ThreadPoolExecutor(threads) as pool:
+        parts = list(pool.map(work, jobs))
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     frame = pd.DataFrame(columns).sort_values(["policy", "eta"], ignore_index=True, kind="stable")
     frame["first_order_error"] = (frame.exact - frame.first_order).abs()
@@ -118,14 +120,12 @@ def load_policies(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         with np.load(path, allow_pickle=False) as arrays:
             missing = {"logits", "advantages"} - set(arrays)
             if missing:
-                raise bad_value(
-                    "policies_file", str(path), f"save {min(missing)}= in it too (.npz)"
-                )
+                fix = f"save {min(missing)}= in it too (.npz)"
+                raise bad_value("policies_file", str(path), fix)
             return arrays["logits"], arrays["advantages"]
     except (OSError, ValueError, AttributeError, TypeError, EOFError) as error:
-        raise bad_value(
-            "policies_file", str(path), f"give an .npz with logits and advantages ({error})"
-        ) from None
+        fix = f"give an .npz with logits and advantages ({error})"
+        raise bad_value("policies_file", str(path), fix) from None
 
 
 def _measure(index, logits, advantages, etas, update) -> dict[str, np.ndarray]:
@@ -160,12 +160,7 @@ def _draw(seed, index, actions, scale, distribution) -> tuple[np.ndarray, np.nda
     logits, advantages = np.empty((2, len(index), actions))
     for row, policy in enumerate(index):
         stream = np.random.default_rng([seed, 1, policy])
-        if distribution == "normal":
-            logits[row] = stream.standard_normal(actions)
-        elif distribution == "uniform":
-            logits[row] = stream.uniform(-np.sqrt(3.0), np.sqrt(3.0), actions)
-        else:
-            logits[row] = stream.laplace(scale=np.sqrt(0.5), size=actions)
+        logits[row] = LOGIT_DISTRIBUTIONS[distribution](stream, actions)
         advantages[row] = stream.standard_normal(actions)
     return logits * scale, advantages
 
@@ -173,14 +168,11 @@ def _draw(seed, index, actions, scale, distribution) -> tuple[np.ndarray, np.nda
 def _given(logits, advantages):
     if logits is None or advantages is None:
         raise bad_value("logits, advantages", "only one of them", "give both, each (n, A)")
-    logits, advantages = (
-        np.atleast_2d(as_rows(name, rows))
-        for name, rows in (("logits", logits), ("advantages", advantages))
-    )
+    logits = np.atleast_2d(as_rows("logits", logits))
+    advantages = np.atleast_2d(as_rows("advantages", advantages))
     if logits.shape != advantages.shape or logits.ndim != 2 or not len(logits):
-        raise bad_value(
-            "advantages.shape", advantages.shape, f"give the shape of the logits, {logits.shape}"
-        )
+        fix = f"give the shape of the logits, {logits.shape}"
+        raise bad_value("advantages.shape", advantages.shape, fix)
     for index in _chunks(np.arange(len(logits)), logits.shape[1]):
         yield index, (logits[index], advantages[index])
 
@@ -235,18 +227,12 @@ def error_slopes(frame: pd.DataFrame) -> pd.DataFrame:
         slopes = table @ x / (x @ x)
         if not len(slopes):
             raise UserError(f"{name}_error = 0 for every policy: give policies of unequal actions")
-        low, high = np.quantile(slopes, [0.025, 0.975])
-        rows[name] = {
-            "expected": expected,
-            "slope": slopes.mean(),
-            "standard_error": slopes.std(ddof=1) / np.sqrt(len(slopes))
-            if len(slopes) > 1
-            else np.nan,
-            "policy_low": low,
-            "policy_high": high,
-            "policies": len(slopes),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("estimate")
+        n = len(slopes)
+        standard_error = slopes.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
+        quantiles = np.quantile(slopes, [0.025, 0.975])
+        rows[name] = expected, slopes.mean(), standard_error, *quantiles, n
+    columns = ["expected", "slope", "standard_error", "policy_low", "policy_high", "policies"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("estimate")
 
 
 def bound_violations(frame: pd.DataFrame) -> pd.Series:
@@ -255,11 +241,9 @@ def bound_violations(frame: pd.DataFrame) -> pd.Series:
     1e-15 of the first-order term is allowed for: that is the rounding of the exact change, which
     for tiny steps is more than the bound itself.
     """
-    rounding = 1e-15 * frame["first_order"].abs()
-    return pd.Series(
-        {
-            name: int((frame[f"{name}_error"] > frame[f"{name}_bound"] + rounding).sum())
-            for name in ("first_order", "second_order")
-        },
-        name="violations",
-    )
+    allowed = 1e-15 * frame["first_order"].abs()
+    counts = {
+        name: int((frame[f"{name}_error"] > frame[f"{name}_bound"] + allowed).sum())
+        for name in ("first_order", "second_order")
+    }
+    return pd.Series(counts, name="violations")

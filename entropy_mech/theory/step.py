@@ -5,6 +5,7 @@ The entropy change exactly and to two orders, its bounds, and the quadrant rule.
 
 from __future__ import annotations
 
+from math import factorial
 from typing import NamedTuple
 
 import numpy as np
@@ -27,10 +28,7 @@ _LARGEST_INPUT = 1e150  # its square is still a float64
 _LARGEST_CENTRED_CHANGE = 30.0
 # Up to this |c|, e^c - 1 - c is summed as a series: 15 terms reach the last bit of float64.
 _SERIES_REACH = 0.5
-_SERIES = [1.0]
-for _k in range(17, 2, -1):
-    _SERIES.append(_SERIES[-1] * _k)
-_SERIES = np.array(_SERIES) / (_SERIES[-1] * 2.0)  # 1/17!, ..., 1/3!, 1/2!
+_SERIES = 1.0 / np.array([float(factorial(k)) for k in range(17, 1, -1)])  # 1/17!, ..., 1/2!
 
 
 class EntropyChange(NamedTuple):
@@ -79,9 +77,7 @@ def entropy_change(logits: np.ndarray, delta_logits: np.ndarray) -> EntropyChang
     """
     policy, c = centred_step(logits, delta_logits)
     first, quadratic = taylor_terms(policy, c)
-    return EntropyChange(
-        exact=exact_change(policy, c, first), first_order=first, second_order=first + quadratic
-    )
+    return EntropyChange(exact_change(policy, c, first), first, first + quadratic)
 
 
 def centred_step(logits: np.ndarray, delta_logits: np.ndarray) -> tuple[Policy, np.ndarray]:
@@ -93,10 +89,8 @@ def centred_step(logits: np.ndarray, delta_logits: np.ndarray) -> tuple[Policy, 
 def taylor_terms(policy: Policy, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the first- and the second-order term of dH; for eta c they scale by eta, eta^2."""
     g = policy.centred_logp
-    return (
-        -expectation(policy, c, g),
-        -(expectation(policy, c, c) + expectation(policy, c, c, g)) / 2.0,
-    )
+    quadratic = -(expectation(policy, c, c) + expectation(policy, c, c, g)) / 2.0
+    return -expectation(policy, c, g), quadratic
 
 
 def exact_change(policy: Policy, c: np.ndarray, first_order: np.ndarray) -> np.ndarray:
@@ -313,13 +307,11 @@ def remainder_bound(logits: np.ndarray, delta_logits: np.ndarray) -> RemainderBo
     >>> round(float(bound.first_order), 9)  # e^0.1 0.01 / 2
     0.005525855
     """
-    policy, c = centred_step(logits, delta_logits)
-    return bound_for_scales(policy, c, np.array([1.0]), squeeze=True)
+    bounds = bound_for_scales(*centred_step(logits, delta_logits), np.array([1.0]))
+    return RemainderBound(*(bound[..., 0] for bound in bounds))
 
 
-def bound_for_scales(
-    policy: Policy, c: np.ndarray, scales: np.ndarray, *, squeeze: bool = False
-) -> RemainderBound:
+def bound_for_scales(policy: Policy, c: np.ndarray, scales: np.ndarray) -> RemainderBound:
     """Return the bounds for each step ``scale * c``, scales last: the moments are taken once."""
     g = policy.centred_logp
     size, gap = np.abs(c), np.abs(g)
@@ -338,10 +330,7 @@ def bound_for_scales(
         second = s**3 * growth * (third_tilt / 6.0 + 2.0 * third / 3.0 + variance * covariance / 2)
         second = second + s**4 * growth * (variance * tilt / 4.0 + variance**2 / 2.0)
         second = second + s**4 * growth**2 * variance**2 / 8.0
-    first, second = (np.where(np.isnan(bound), np.inf, bound) for bound in (first, second))
-    return (
-        RemainderBound(first[..., 0], second[..., 0]) if squeeze else RemainderBound(first, second)
-    )
+    return RemainderBound(*(np.where(np.isnan(b), np.inf, b) for b in (first, second)))
 
 
 # -- The quadrant rule ---------------------------------------------------------------------------

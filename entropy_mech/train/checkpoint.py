@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,22 @@ import numpy as np
 
 from entropy_mech.objectives import ControlState
 from entropy_mech.problems.tripwire import Tripwire
-from entropy_mech.runs.store import Run, RunStopped, environment, folder_lock, now
+from entropy_mech.runs.store import (
+    Run,
+    RunStopped,
+    atomic_write,
+    environment,
+    folder_lock,
+    now,
+)
 from entropy_mech.train.dashboards import Mirror, open_mirror
 from entropy_mech.train.distributed import Ranks
 from entropy_mech.train.engine import Engine
 from entropy_mech.train.models import LoadedModel, export_model
 
 # -- Checkpoints ---------------------------------------------------------------------------------
-# A checkpoint is a folder, written under a temporary name, synced, and renamed; a marker with the
-# checksums of its contents makes a torn one recognisable. Every random stream is a function of
+# A checkpoint is a folder, written atomically; a marker with the checksums of its contents makes a
+# torn one recognisable. Every random stream is a function of
 # the step, so a checkpoint is weights, optimizer and a few numbers; with several ranks each
 # writes its own shards into the one folder.
 
@@ -75,28 +82,25 @@ def save_checkpoint(
     """
     ranks = ranks or Ranks()
     final = folder / f"step_{next_step:06d}"
-    temporary = folder / ranks.from_first(f"tmp-{os.getpid()}-{next_step:06d}")
+    if ranks.first:
+        folder.mkdir(parents=True, exist_ok=True)
     try:
-        if ranks.first:
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-        ranks.meet("the start of a checkpoint")
-        write(temporary)
-        ranks.meet("the end of a checkpoint")
-        if ranks.first:
-            _seal(temporary, {"next_step": next_step, "ranks": ranks.size, **(note or {})})
-            if final.exists():  # left by a run that was resumed from before it
-                shutil.rmtree(final)
-            os.rename(temporary, final)
-    except (OSError, RuntimeError) as error:
-        if ranks.first:
-            shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, RuntimeError) and shutil.disk_usage(folder).free < _FULL_BYTES:
-            # torch's own writer says "write failed" and not why.
+        with atomic_write(final) if ranks.first else nullcontext() as temporary:
+            temporary = ranks.from_first(temporary)
+            if ranks.first:
+                temporary.mkdir()
+            ranks.meet("the start of a checkpoint")
+            write(temporary)
+            ranks.meet("the end of a checkpoint")
+            if ranks.first:
+                marker = {"next_step": next_step, "ranks": ranks.size, **(note or {})}
+                _seal(temporary, marker)
+    except RuntimeError as error:
+        # torch's own writer says "write failed" and not why.
+        if shutil.disk_usage(folder).free < _FULL_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
         raise
     if ranks.first:
-        sync_folder(folder)
         _retain(folder, keep)
     return final
 
@@ -124,35 +128,15 @@ def latest_checkpoint(
 
 
 def _seal(folder: Path, marker: dict[str, Any]) -> None:
-    """Make the files of all ranks durable, then write the marker with their checksums."""
+    """Write the marker, with the checksums of the files of all ranks."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    for path in files:
-        sync_file(path)
     names = {str(path.relative_to(folder)): _sha256(path) for path in files}
-    marker_path = folder / _MARKER
-    marker_path.write_text(json.dumps({**marker, "sha256": names}, indent=1))
-    sync_file(marker_path)
-    sync_folder(folder)
+    (folder / _MARKER).write_text(json.dumps({**marker, "sha256": names}, indent=1))
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync_file(path: Path) -> None:
-    """Make a file's contents durable."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames and removals in ``folder`` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _retain(folder: Path, keep: int) -> None:
@@ -170,9 +154,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     path.parent.mkdir(exist_ok=True)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
-    temporary = path.with_name(f"tmp-{os.getpid()}-{path.name}")
-    temporary.write_bytes(buffer.getbuffer())
-    os.replace(temporary, path)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def export_policy(run: Run, engine: Engine, loaded: LoadedModel, done: int) -> None:
@@ -187,16 +170,10 @@ def export_policy(run: Run, engine: Engine, loaded: LoadedModel, done: int) -> N
     if not engine.ranks.first:
         return
     folder = run.path / "models"
-    final, temporary = folder / f"step_{done:06d}", folder / f"tmp-{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"step_{done:06d}"
+    with atomic_write(final) as temporary:
         export_model(engine.policy.model, loaded.tokenizer, weights, temporary)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    if final.exists():
-        shutil.rmtree(final)
-    os.rename(temporary, final)
     for old in folder.iterdir():
         if old != final:
             shutil.rmtree(old)

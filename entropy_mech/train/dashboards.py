@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from entropy_mech.runs.store import read_json, write_json
 
@@ -30,14 +30,6 @@ _WANDB_DEFAULTS = {
     "WANDB_INIT_TIMEOUT": "60",
     "WANDB_FINISH_TIMEOUT": "60",
 }
-
-
-class _Dashboard(Protocol):
-    """What there is to a dashboard."""
-
-    def log(self, step: int, numbers: Mapping[str, float]) -> None: ...
-
-    def close(self) -> None: ...
 
 
 def open_mirror(
@@ -73,9 +65,9 @@ class Mirror:
 
     def __init__(self, kind: str, say: Callable[[str], None]):
         self.kind, self._say = kind, say
-        self._dashboard: _Dashboard | None = None
+        self._dashboard: _TensorBoard | _Tracker | None = None
 
-    def open(self, make: Callable[[], _Dashboard]) -> None:
+    def open(self, make: Callable[[], _TensorBoard | _Tracker]) -> None:
         """Open the dashboard."""
         try:
             self._dashboard = make()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -52,7 +52,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes files and speaks."""
+        """Whether this process is rank 0, which writes files and prints."""
         return self.rank == 0
 
     def sum_(self, *tensors: Tensor) -> None:
@@ -78,6 +78,19 @@ class Ranks:
         with self._naming_peers("a message of rank 0"):
             dist.broadcast_object_list(box, src=0, group=self.group)
         return box[0]
+
+    def of_first(self, make: Callable[[], T]) -> T:
+        """Return what ``make`` returns on rank 0, on every rank; raise its UserError on all."""
+        value: T | UserError | None = None
+        if self.first:
+            try:
+                value = make()
+            except UserError as error:
+                value = error
+        value = self.from_first(value)
+        if isinstance(value, UserError):
+            raise value
+        return value
 
     def gather(self, value: T) -> list[T]:
         """Return every rank's value, in order of ranks, on every rank."""

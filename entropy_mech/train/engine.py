@@ -91,9 +91,17 @@ def _halved(parts: list[Tensor], lengths: Tensor, ranks: int) -> list[Tensor]:
     return parts
 
 
-def own_rows(rounds: Sequence[Round], rank: int) -> list[Tensor]:
-    """Return one process's rows, round by round."""
-    return [entries[rank] for entries in rounds]
+def own_parts(
+    batch: RolloutBatch, rounds: Sequence[Round], rank: int
+) -> Iterator[tuple[Tensor, RolloutBatch]]:
+    """Yield one process's rows of each round, and their micro-batch.
+
+    Every pass is a joint one: a process that has no rows in a round passes the first of the batch
+    all the same, and the caller must let it count for nothing.
+    """
+    for entries in rounds:
+        rows = entries[rank]
+        yield rows, batch.rows(rows if len(rows) else torch.zeros(1, dtype=torch.long))
 
 
 # -- What every engine offers --------------------------------------------------------------------
@@ -141,7 +149,10 @@ class Engine(Protocol):
         ...
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
-        """Add a loss's gradient; ``last`` marks the step's last one. Sums over ranks are sums."""
+        """Add a loss's gradient; ``last`` marks the step's last one.
+
+        Gradients are summed, not averaged, over ranks.
+        """
         ...
 
     def step(self) -> float:
@@ -208,13 +219,10 @@ def measure(engine: Engine, batch: RolloutBatch) -> tuple[Tensor, Tensor]:
     lengths = batch.lengths()
     budget = max(engine.config.forward_tokens, int(lengths.max()))
     rounds = plan_rounds(lengths, tokens=budget, ranks=engine.ranks.size)
-    for rows in own_rows(rounds, engine.ranks.rank):
-        # A rank without rows passes one all the same: under ZeRO-3 every pass is a joint one.
-        part = batch.rows(rows if len(rows) else torch.zeros(1, dtype=torch.long))
-        part_logp, part_entropy = engine.forward(part)
-        if len(rows):
-            logp[rows, : part_logp.shape[1]] = part_logp.float().cpu()
-            entropy[rows, : part_logp.shape[1]] = part_entropy.float().cpu()
+    for rows, part in own_parts(batch, rounds, engine.ranks.rank):
+        part_logp, part_entropy = (x[: len(rows)].float().cpu() for x in engine.forward(part))
+        logp[rows, : part_logp.shape[1]] = part_logp
+        entropy[rows, : part_logp.shape[1]] = part_entropy
     engine.ranks.sum_(logp, entropy)
     return logp, entropy
 
@@ -223,7 +231,7 @@ def measure(engine: Engine, batch: RolloutBatch) -> tuple[Tensor, Tensor]:
 
 
 class FrozenPolicy:
-    """A policy that is only asked. Each rank has a whole copy, on the host between questions.
+    """A frozen policy, inference only. Each rank has a whole copy, on the host between passes.
 
     Its passes have the trained policy's precision, so that its KL to itself is 0.
     """

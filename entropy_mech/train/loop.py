@@ -1,10 +1,11 @@
-"""The training loop: sample, grade, measure, validate, update, save."""
+"""The training loop: sample, grade, measure, validate, update, save; and its parts."""
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,9 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from entropy_mech.config import LossConfig, TrainConfig
-from entropy_mech.errors import naming_disk_faults
-from entropy_mech.objectives import steer
+from entropy_mech.errors import bad_value, naming_disk_faults
+from entropy_mech.objectives import steer, token_advantages
 from entropy_mech.runs.store import Run, RunStopped, RunStore, stop_is_asked
-from entropy_mech.train.build import Parts, assemble, policy_version
 from entropy_mech.train.checkpoint import (
     LoopState,
     export_policy,
@@ -30,18 +30,161 @@ from entropy_mech.train.checkpoint import (
     write_arrays,
     write_manifest,
 )
-from entropy_mech.train.distributed import join_ranks, leave_ranks
-from entropy_mech.train.engine import measure, refuse_diverged
+from entropy_mech.train.distributed import Ranks, join_ranks, leave_ranks
+from entropy_mech.train.engine import Engine, FrozenPolicy, measure, refuse_diverged
 from entropy_mech.train.lemma1_probe import Lemma1Probe
 from entropy_mech.train.metrics import (
+    Validation,
     covariance_metrics,
     logp_gap,
     rollout_metrics,
     token_record,
 )
-from entropy_mech.train.rollouts import Rollout, RolloutBatch
-from entropy_mech.train.tasks import load_tasks
+from entropy_mech.train.models import LoadedModel, build_engine, load_policy, positions_of
+from entropy_mech.train.prm import ImplicitPRM, build_prm
+from entropy_mech.train.rollouts import Rollout, RolloutBatch, RolloutMaker
+from entropy_mech.train.sampler import (
+    LiveSampler,
+    VLLMPolicySampler,
+    build_sampler,
+    whole_copy_needed,
+)
+from entropy_mech.train.tasks import Grader, Prompts, Tasks, load_tasks
 from entropy_mech.train.update import update_policy
+
+# -- The parts -----------------------------------------------------------------------------------
+
+
+def policy_version(config: TrainConfig, step: int) -> int:
+    """Return the optimizer steps behind the weights that sample at ``step``."""
+    return step * config.update.updates_per_rollout
+
+
+@dataclass
+class Parts:
+    """What the loop works with; every method is called by all ranks together."""
+
+    config: TrainConfig
+    ranks: Ranks
+    engine: Engine
+    loaded: LoadedModel
+    rollouts: RolloutMaker
+    validation: Validation
+    sampler: LiveSampler | VLLMPolicySampler
+    grader: Grader
+    reference: FrozenPolicy | None = None
+    prm: ImplicitPRM | None = None
+
+    def with_advantages(
+        self, batch: RolloutBatch, step: int
+    ) -> tuple[RolloutBatch, dict[str, float]]:
+        """Return the batch with its advantages and, where asked for, reference log-probabilities.
+
+        PRIME's reward model learns from the batch on the way; its metrics come with it.
+        """
+        if not len(batch):
+            return batch, {}
+        metrics: dict[str, float] = {}
+        process_rewards = None
+        if self.reference is not None:
+            batch = replace(batch, logp_ref=self.reference.logprobs(batch))
+        if self.prm is not None:
+            process_rewards, metrics = self.prm.reward(batch, step)
+        advantages = token_advantages(
+            self.config.algorithm,
+            batch.rewards.view(-1, self.config.rollout.responses),
+            batch.response_mask,
+            process_rewards,
+        )
+        return replace(batch, advantages=advantages), metrics
+
+    def save(self, folder: Path) -> None:
+        """Write this rank's share of a checkpoint."""
+        for name, part in self._trained.items():
+            (folder / name).mkdir(exist_ok=True)
+            part.save(folder / name)
+
+    def load(self, folder: Path, marker: dict[str, Any]) -> None:
+        """Take up a checkpoint."""
+        for name, part in self._trained.items():
+            part.load(folder / name)
+
+    @property
+    def _trained(self) -> dict[str, Engine | ImplicitPRM]:
+        return {"policy": self.engine} | ({"prm": self.prm} if self.prm else {})
+
+
+@contextmanager
+def assemble(
+    config: TrainConfig,
+    store: RunStore,
+    tasks: Tasks,
+    ranks: Ranks,
+    say: Callable[[str], None],
+) -> Iterator[Parts]:
+    """Build the parts; close them when the block ends."""
+    with ExitStack() as stack:
+        loaded = load_policy(config, store.root, ranks)
+        tokenizer = loaded.tokenizer
+        # Copies of what the run starts from, before the engine takes the model itself.
+        prime = config.algorithm.name == "prime"
+        reference = prm = None
+        if prime or config.loss.reference_kl:
+            reference = FrozenPolicy(
+                copy.deepcopy(loaded.model),
+                config.engine,
+                ranks,
+                # PRIME's ratio is of the models themselves, a KL's of the policies that sample.
+                temperature=1.0 if prime else config.rollout.temperature,
+            )
+        if prime:
+            prm = build_prm(copy.deepcopy(loaded.model), config, ranks)
+        whole = copy.deepcopy(loaded.model) if whole_copy_needed(config) else None
+        engine = build_engine(
+            loaded.model,
+            config.engine,
+            config.update,
+            ranks,
+            temperature=config.rollout.temperature,
+        )
+        prompts, grader = Prompts(tokenizer, config), Grader(ranks)
+        stack.callback(grader.close)
+        longest = prompts.longest_of(tasks) + config.rollout.max_new_tokens
+        sampler = build_sampler(config, engine, loaded, whole, _fitting(longest, loaded))
+        stack.callback(sampler.close)
+        yield Parts(
+            config,
+            ranks,
+            engine,
+            loaded,
+            RolloutMaker(config, tasks.training, tokenizer, sampler, prompts, grader),
+            Validation(config, tasks.validation, tokenizer, sampler, prompts, grader),
+            sampler,
+            grader,
+            reference,
+            prm,
+        )
+
+
+def _fitting(longest: int, loaded: LoadedModel) -> int:
+    """Return the length for a sampler's sequences: one more than the longest, for the probe.
+
+    Raises:
+        UserError: the model has fewer positions than the longest sequence needs.
+
+    """
+    positions = positions_of(loaded.model.config) or longest + 1
+    if longest > positions:
+        raise bad_value(
+            "rollout.max_new_tokens",
+            longest,
+            f"the longest prompt and response have {longest} tokens together, the model "
+            f"{positions} positions; give fewer new tokens or a smaller problems.max_prompt_tokens",
+        )
+    return min(longest + 1, positions)
+
+
+# -- The loop ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -67,11 +210,11 @@ def train(
 
     A run that is there already is returned as it is. On one thread the metrics file is the same
     to the last bit however often the run was killed and started again. Under a launcher
-    (torchrun) all processes call this together and rank 0 writes and speaks.
+    (torchrun) all processes call this together and rank 0 alone writes and prints.
 
     Raises:
         UserError: the configuration cannot be trained, or the disk is full.
-        RunStopped: somebody asked it to stop (``runs.stopping``); it goes on next time.
+        RunStopped: somebody asked it to stop (``runs.store.ask_to_stop``); it goes on next time.
 
     """
     began = time.time()
@@ -97,7 +240,7 @@ def train(
 
 
 def _silent(text: str) -> None:
-    """Say nothing: rank 0 speaks for all."""
+    """Print nothing: rank 0 does."""
 
 
 class _Loop:

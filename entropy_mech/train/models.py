@@ -1,4 +1,4 @@
-"""The policy's weights and tokenizer, from the toy workshop, a folder or the hub."""
+"""The policy's weights and tokenizer, made (a toy's) or loaded, and the engine around them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from entropy_mech.config import TrainConfig
+from entropy_mech.config import EngineConfig, TrainConfig, UpdateConfig
 from entropy_mech.errors import UserError, bad_value
 from entropy_mech.hub import cache_only, hub_answers
 from entropy_mech.train.distributed import Ranks
-from entropy_mech.train.engine import broken_weight
+from entropy_mech.train.engine import Engine, TorchEngine, broken_weight
 from entropy_mech.train.pretrain import base_model, prepare_base_model
 from entropy_mech.train.tasks import Prompts
 
@@ -228,3 +228,21 @@ def export_model(model: PreTrainedModel, tokenizer, weights: dict[str, torch.Ten
     """Write a model in Hugging Face format, with the weights given."""
     model.save_pretrained(folder, state_dict=weights)
     tokenizer.save_pretrained(folder)
+
+
+def build_engine(
+    model: PreTrainedModel,
+    config: EngineConfig,
+    update: UpdateConfig,
+    ranks: Ranks,
+    *,
+    temperature: float = 1.0,
+    learning_rate: float | None = None,
+) -> Engine:
+    """Return the engine that ``config`` names, around ``model``."""
+    chosen = TorchEngine
+    if config.kind == "deepspeed":
+        from entropy_mech.train.engine_deepspeed import DeepSpeedEngine as chosen
+    return chosen(
+        model, config, update, ranks, temperature=temperature, learning_rate=learning_rate
+    )

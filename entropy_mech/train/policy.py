@@ -77,27 +77,28 @@ def can_pack(model: PreTrainedModel) -> bool:
     return windows == {None}
 
 
-def pack(input_ids: Tensor, lengths: Tensor) -> PackedRows | None:
-    """Lay the first ``lengths`` tokens (B) of each row (B x L) into as few rows as a greedy can.
+def pack(
+    input_ids: Tensor, lengths: Tensor, *, least_saved_fraction: float = 0.0
+) -> PackedRows | None:
+    """Lay the first ``lengths`` tokens (B) of each row (B x L) into rows as long as the longest.
 
-    All on the CPU: elsewhere kernels for sequences of any length do better.
+    First fit, the longest first. All on the CPU: elsewhere kernels for sequences of any length do
+    better.
 
     Returns:
-        None where that would save too little.
+        None where it would save less than a fraction of the rows.
 
     """
     columns = int(lengths.max())
-    if columns > _LONGEST:
-        return None
     row, start = first_fit(lengths.tolist(), columns)
     rows = max(row) + 1
-    if rows > (1 - _LEAST_SAVED_FRACTION) * len(lengths):
+    if rows > (1 - least_saved_fraction) * len(lengths):
         return None
     row, start = torch.tensor(row), torch.tensor(start)
     source, place = (torch.arange(input_ids.shape[1]) < lengths.unsqueeze(1)).nonzero(as_tuple=True)
     target = (row[source], start[source] + place)
     packed = torch.zeros(3, rows, columns, dtype=torch.long)
-    sequence = packed[2].fill_(-1)  # padding is a sequence of its own: no token is without sight
+    sequence = packed[2].fill_(-1)  # padding attends to padding, so no row is fully masked
     for part, values in zip(packed, (input_ids[source, place], place, source), strict=True):
         part[target] = values
     together = sequence.unsqueeze(2) == sequence.unsqueeze(1)
@@ -187,7 +188,9 @@ class Policy(nn.Module):
         row, column = response_mask.nonzero(as_tuple=True)
         column = prompt_length[row] + column - 1
         lengths = prompt_length + response_mask.sum(dim=1) - 1
-        packed = pack(input_ids, lengths) if self.packs and input_ids.is_cpu else None
+        packed = None
+        if self.packs and input_ids.is_cpu and lengths.max() <= _LONGEST:
+            packed = pack(input_ids, lengths, least_saved_fraction=_LEAST_SAVED_FRACTION)
         if packed is None:
             hidden = self.model.model(input_ids=input_ids[:, :-1], use_cache=False)
             return hidden.last_hidden_state[row, column]

@@ -6,7 +6,6 @@ import hashlib
 import io
 import itertools
 import math
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,12 +19,14 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 
 from entropy_mech.config import BaseModelConfig, ModelConfig, TrainConfig
 from entropy_mech.config.files import base_model_id
+from entropy_mech.config.run import TOY_POSITIONS
 from entropy_mech.problems.grading import grade_many
 from entropy_mech.problems.toy import ALPHABET, character_tokenizer
 from entropy_mech.problems.toy_code import TOYS
 from entropy_mech.random_streams import generator, stream_key
 from entropy_mech.runs.store import (
     RunStore,
+    atomic_write,
     base_model_folder,
     environment,
     folder_lock,
@@ -35,70 +36,38 @@ from entropy_mech.runs.store import (
 )
 from entropy_mech.sampling.sampler import SamplingRequest, response_texts
 from entropy_mech.sampling.torch_sampler import TorchSampler
-from entropy_mech.train.policy import first_fit
+from entropy_mech.train.policy import PackedRows, pack
 
 # -- Packed supervised texts ---------------------------------------------------------------------
 
 IGNORED = -100
-_NOBODY = -1
 
 
-@dataclass(frozen=True)
-class PackedTexts:
-    """Texts in R rows of L positions; each text sees itself alone.
-
-    Attributes:
-        input_ids: R x L, ``pad_token_id`` where no text lies.
-        targets: R x L, the next token where it belongs to an answer, else ``IGNORED``.
-        position_ids: R x L, counted from 0 in each text.
-        attention_mask: R x 1 x L x L, bool, True = keep: the same text, not later.
-
-    """
-
-    input_ids: Tensor
-    targets: Tensor
-    position_ids: Tensor
-    attention_mask: Tensor
-
-
-def pack(
-    texts: Sequence[tuple[Sequence[int], Sequence[int]]], *, eos_token_id: int, pad_token_id: int
-) -> PackedTexts:
-    """Lay (prompt, answer) token lists into rows as long as the longest, first fit, longest first.
+def pack_texts(
+    texts: Sequence[tuple[Sequence[int], Sequence[int]]], *, eos_token_id: int
+) -> tuple[PackedRows, Tensor]:
+    """Pack (prompt, answer) token lists; return the rows and, R x C, what each position predicts.
 
     Position i of a text predicts its token i + 1, its last one the end; what is predicted inside
-    a prompt is no target. Padding sees padding, so that no row of attention is empty.
+    a prompt, and by nothing, is ``IGNORED``.
 
-    >>> pack([([3, 4], [5]), ([3], [6])], eos_token_id=1, pad_token_id=0).targets.tolist()
+    >>> pack_texts([([3, 4], [5]), ([3], [6])], eos_token_id=1)[1].tolist()
     [[-100, 5, 1], [6, 1, -100]]
     """
-    lengths = [len(prompt) + len(answer) for prompt, answer in texts]
-    width = max(lengths)
-    row_of, start_of = first_fit(lengths, width)
-    rows = max(row_of) + 1
-    input_ids = np.full((rows, width), pad_token_id)
-    targets = np.full((rows, width), IGNORED)
-    position_ids = np.zeros((rows, width), dtype=np.int64)
-    owner = np.full((rows, width), _NOBODY)
-    for i, (prompt, answer) in enumerate(texts):
-        row, start = row_of[i], start_of[i]
-        end = start + len(prompt) + len(answer)
-        input_ids[row, start:end] = [*prompt, *answer]
-        targets[row, start + len(prompt) - 1 : end] = [*answer, eos_token_id]
-        position_ids[row, start:end] = np.arange(end - start)
-        owner[row, start:end] = i
-    same = torch.from_numpy(owner[:, :, None] == owner[:, None, :])
-    return PackedTexts(
-        input_ids=torch.from_numpy(input_ids),
-        targets=torch.from_numpy(targets),
-        position_ids=torch.from_numpy(position_ids),
-        attention_mask=same.tril()[:, None],
-    )
+    lengths = torch.tensor([len(prompt) + len(answer) for prompt, answer in texts])
+    input_ids = torch.zeros(len(texts), int(lengths.max()), dtype=torch.long)
+    for row, (prompt, answer) in enumerate(texts):
+        input_ids[row, : lengths[row]] = torch.tensor([*prompt, *answer])
+    packed = pack(input_ids, lengths)
+    targets = torch.full_like(packed.input_ids, IGNORED)
+    for (prompt, answer), row, start in zip(texts, packed.row, packed.start, strict=True):
+        first = start + len(prompt) - 1
+        targets[row, first : first + len(answer) + 1] = torch.tensor([*answer, eos_token_id])
+    return packed, targets
 
 
 # -- Base models ---------------------------------------------------------------------------------
 
-_MAX_POSITIONS = 128
 _STATUS_EVERY, _LOSS_EVERY, _SAVE_EVERY = 25, 100, 500
 _WARMUP_STEPS = 100
 # The width whose learning rate the configuration gives; a wider model takes smaller steps.
@@ -157,14 +126,13 @@ def keep_base_model(name: str, config: TrainConfig, store: Path) -> Path:
         **environment(),
     }
     kept = kept_base_models() / f"{name}-{made.name}"
-    temporary = kept.with_name(f"tmp-{os.getpid()}-{kept.name}")
     kept.parent.mkdir(exist_ok=True)
-    shutil.copytree(made, temporary)
-    (temporary / "training.json").unlink()
-    write_json(temporary / "manifest.json", manifest)
+    with atomic_write(kept) as temporary:
+        shutil.copytree(made, temporary, ignore=shutil.ignore_patterns("training.json"))
+        write_json(temporary / "manifest.json", manifest)
     for old in kept.parent.glob(f"{name}-*"):
-        shutil.rmtree(old)
-    os.rename(temporary, kept)
+        if old != kept:
+            shutil.rmtree(old)
     return kept
 
 
@@ -194,7 +162,7 @@ def measured(
         out = sampler.sample(
             [SamplingRequest(tuple(p), int(key)) for p, key in zip(prompts, keys, strict=True)],
             temperature=1.0,
-            max_new_tokens=_MAX_POSITIONS - max(map(len, prompts)),
+            max_new_tokens=TOY_POSITIONS - max(map(len, prompts)),
         )
         mask = out.response_mask
         verdicts = grade_many(asked, response_texts(tokenizer, out.tokens, mask))
@@ -243,18 +211,12 @@ def _train_and_save(folder: Path, config: TrainConfig, store: Path) -> None:
         plain = config.base.model_copy(update={"instruct": None})
         model, tokenizer = base_model(store, config.model_copy(update={"base": plain}))
     losses = _supervise(model, tokenizer, config, partial, status)
-    temporary = folder.with_name(f"tmp-{os.getpid()}-{folder.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
+    with atomic_write(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         write_json(temporary / "training.json", losses)
-        os.rename(temporary, folder)
-        status.unlink(missing_ok=True)
-        partial.unlink(missing_ok=True)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    status.unlink(missing_ok=True)
+    partial.unlink(missing_ok=True)
 
 
 def _initial_model(
@@ -270,7 +232,7 @@ def _initial_model(
         num_key_value_heads=config.kv_heads,
         head_dim=config.hidden_size // config.heads,
         initializer_range=config.initializer_range,
-        max_position_embeddings=_MAX_POSITIONS,
+        max_position_embeddings=TOY_POSITIONS,
         tie_word_embeddings=True,
         attention_dropout=0.0,
         pad_token_id=tokenizer.pad_token_id,
@@ -367,12 +329,8 @@ def _save(path: Path, model, optimizer, schedule, stage: int, step: int, losses:
     }
     # Of a full disk torch says "unexpected pos"; a file that Python writes says what it is.
     torch.save(state, data := io.BytesIO())
-    temporary = path.with_name(f"tmp-{os.getpid()}-{path.name}")
-    try:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(data.getbuffer())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _mean_cross_entropy(
@@ -383,10 +341,9 @@ def _mean_cross_entropy(
     Most texts are far shorter than the longest: they are packed, and only what is a target
     reaches the head.
     """
-    packed = pack(
+    packed, targets = pack_texts(
         [([ids[c] for c in prompt], [ids[c] for c in answer]) for prompt, answer in pairs],
         eos_token_id=model.config.eos_token_id,
-        pad_token_id=model.config.pad_token_id,
     )
     hidden = model.base_model(
         input_ids=packed.input_ids,
@@ -394,6 +351,6 @@ def _mean_cross_entropy(
         attention_mask=packed.attention_mask,
         use_cache=False,
     ).last_hidden_state
-    is_target = packed.targets != IGNORED
+    is_target = targets != IGNORED
     logits = model.get_output_embeddings()(hidden[is_target])
-    return torch.nn.functional.cross_entropy(logits, packed.targets[is_target])
+    return torch.nn.functional.cross_entropy(logits, targets[is_target])

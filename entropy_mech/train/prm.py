@@ -6,10 +6,13 @@ from functools import partial
 from pathlib import Path
 
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from entropy_mech.config import PRIME, TrainConfig
 from entropy_mech.objectives import implicit_prm_loss, implicit_process_rewards
+from entropy_mech.train.distributed import Ranks
 from entropy_mech.train.engine import Engine, measure
+from entropy_mech.train.models import build_engine
 from entropy_mech.train.rollouts import RolloutBatch
 from entropy_mech.train.update import mean_over_steps, micro_batches, mini_batches, optimizer_step
 
@@ -67,10 +70,7 @@ class ImplicitPRM:
             beta=self.settings.prm_beta,
             sequence_count=sequence_count,
         )
-        if len(rows):
-            return out.loss, out.metrics
-        # A rank without rows takes part all the same, and counts for nothing.
-        return out.loss * 0, {name: value * 0 for name, value in out.metrics.items()}
+        return out.loss, out.metrics
 
     def save(self, folder: Path) -> None:
         """Write this rank's share of the state."""
@@ -79,3 +79,15 @@ class ImplicitPRM:
     def load(self, folder: Path) -> None:
         """Take up a state written by ``save``."""
         self.engine.load(folder)
+
+
+def build_prm(model: PreTrainedModel, config: TrainConfig, ranks: Ranks) -> ImplicitPRM:
+    """Return PRIME's reward model around ``model``, with an engine and optimizer of its own."""
+    engine = build_engine(
+        model,
+        config.engine,
+        config.update,
+        ranks,
+        learning_rate=config.algorithm.prm_learning_rate,
+    )
+    return ImplicitPRM(engine, config)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -13,12 +13,24 @@ from transformers import PreTrainedTokenizerBase
 from entropy_mech.config import TrainConfig
 from entropy_mech.grading.verdict import Verdict
 from entropy_mech.objectives import mixed_outcome_groups
-from entropy_mech.problems.problem import Problem
+from entropy_mech.problems import Problem
 from entropy_mech.random_streams import generator, stream_key
-from entropy_mech.sampling.sampler import Sampler, SamplingRequest, response_texts
+from entropy_mech.sampling.sampler import Sampler, answer
 from entropy_mech.train.tasks import Grader, Prompts
 
 # -- Tensors of a rollout ------------------------------------------------------------------------
+
+
+# What is a value a token, B x T.
+PER_TOKEN = (
+    "tokens",
+    "response_mask",
+    "advantages",
+    "logp_sampler",
+    "logp_old",
+    "logp_ref",
+    "entropy",
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,7 @@ class RolloutBatch:
         response_mask: B x T, bool.
         problem: B, index into the training set; with ``sample`` it names a row for good.
         sample: B, 0 to G - 1.
-        rewards: B, float32.
+        rewards: B, float32; zeros, as all that follows, where it is not given.
         advantages: B x T, float32, constant along a row.
         logp_sampler: B x T.
         logp_old: B x T, the trainer's own, before the update.
@@ -48,12 +60,19 @@ class RolloutBatch:
     response_mask: Tensor
     problem: Tensor
     sample: Tensor
-    rewards: Tensor
-    advantages: Tensor
-    logp_sampler: Tensor
-    logp_old: Tensor
-    logp_ref: Tensor
-    entropy: Tensor
+    rewards: Tensor = None
+    advantages: Tensor = None
+    logp_sampler: Tensor = None
+    logp_old: Tensor = None
+    logp_ref: Tensor = None
+    entropy: Tensor = None
+
+    def __post_init__(self):
+        """Fill what has not been measured with zeros."""
+        for name in ("rewards", *PER_TOKEN[2:]):
+            if getattr(self, name) is None:
+                shape = self.tokens.shape if name in PER_TOKEN else self.tokens.shape[:1]
+                object.__setattr__(self, name, torch.zeros(shape, device=self.tokens.device))
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -105,17 +124,6 @@ def concatenate(batches: Sequence[RolloutBatch], pad: int) -> RolloutBatch:
             for name in names
         }
     )
-
-
-PER_TOKEN = (
-    "tokens",
-    "response_mask",
-    "advantages",
-    "logp_sampler",
-    "logp_old",
-    "logp_ref",
-    "entropy",
-)
 
 
 def join(prompts: Sequence[Sequence[int]], tokens: Tensor, mask: Tensor, pad: int):
@@ -190,15 +198,14 @@ class RolloutMaker:
         verdicts: list[Verdict] = []
         kept: list[Tensor] = []
         for number in range(settings.max_generation_rounds):
-            batch, finished = self._sample(step, cursor, number, policy_version)
+            batch, finished, judged = self._sample(step, cursor, number, policy_version)
             cursor += settings.prompts
-            graded, judged = self._grade(batch)
-            parts.append((graded, finished))
+            parts.append((batch, finished))
             verdicts += judged
             keep = torch.tensor([v.name != "error" for v in judged]).view(-1, settings.responses)
             keep = keep.all(dim=1)  # a response that nobody could judge has no reward
             if settings.group_filter:
-                keep &= mixed_outcome_groups(graded.rewards.view(-1, settings.responses))
+                keep &= mixed_outcome_groups(batch.rewards.view(-1, settings.responses))
             kept.append(keep)
             if int(torch.cat(kept).sum()) >= settings.prompts:
                 break
@@ -215,24 +222,28 @@ class RolloutMaker:
 
     def _sample(
         self, step: int, cursor: int, number: int, policy_version: int
-    ) -> tuple[RolloutBatch, Tensor]:
-        """Return P x G responses, adjacent by prompt, and which of them finished (B, bool)."""
+    ) -> tuple[RolloutBatch, Tensor, list[Verdict]]:
+        """Return P x G graded responses, adjacent by prompt, which finished (B, bool), verdicts."""
         rollout, seed = self.config.rollout, self.config.seed
         chosen = training_order(seed, cursor, rollout.prompts, len(self.problems))
         problem = np.repeat(chosen, rollout.responses)
         sample = np.tile(np.arange(rollout.responses), rollout.prompts)
-        keys = stream_key("sampling", seed, step, number, problem, sample)
         prompts = [self.prompts[i] for i in problem]
-        out = self.sampler.sample(
-            [SamplingRequest(p, int(key)) for p, key in zip(prompts, keys, strict=True)],
+        answers = answer(
+            self.sampler,
+            self.tokenizer,
+            [self.problems[i] for i in problem],
+            prompts,
+            stream_key("sampling", seed, step, number, problem, sample),
+            self.grader,
             temperature=rollout.temperature,
             max_new_tokens=rollout.max_new_tokens,
             policy_version=policy_version,
         )
+        out = answers.completions
         input_ids, prompt_length = join(
             prompts, out.tokens, out.response_mask, self.tokenizer.pad_token_id
         )
-        blank = torch.zeros_like(out.logp_sampler)
         batch = RolloutBatch(
             input_ids=input_ids,
             prompt_length=prompt_length,
@@ -240,18 +251,8 @@ class RolloutMaker:
             response_mask=out.response_mask,
             problem=torch.from_numpy(problem),
             sample=torch.from_numpy(sample),
-            rewards=torch.zeros(len(prompts)),
-            advantages=blank,
+            rewards=torch.tensor([verdict.reward for verdict in answers.verdicts]),
             logp_sampler=out.logp_sampler,
-            logp_old=blank,
-            logp_ref=blank,
-            entropy=blank if out.entropy is None else out.entropy,
+            entropy=out.entropy,
         )
-        return batch, out.finished
-
-    def _grade(self, batch: RolloutBatch) -> tuple[RolloutBatch, list[Verdict]]:
-        """Return the batch with its rewards, and each response's verdict."""
-        texts = response_texts(self.tokenizer, batch.tokens, batch.response_mask)
-        verdicts = self.grader([self.problems[i] for i in batch.problem.tolist()], texts)
-        rewards = torch.tensor([verdict.reward for verdict in verdicts])
-        return replace(batch, rewards=rewards), verdicts
+        return batch, out.finished, answers.verdicts

@@ -10,9 +10,15 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from entropy_mech.config import TrainConfig
-from entropy_mech.sampling.probe import check_probe, probe_gap, probe_prompts, probe_tolerance
 from entropy_mech.sampling.sampler import Completions, Sampler, SamplingRequest
 from entropy_mech.sampling.torch_sampler import TorchSampler
+from entropy_mech.sampling.vllm_sampler import (
+    VLLMSampler,
+    check_probe,
+    probe_gap,
+    probe_prompts,
+    probe_tolerance,
+)
 from entropy_mech.train.distributed import Ranks
 from entropy_mech.train.engine import Engine, measure
 from entropy_mech.train.models import LoadedModel
@@ -26,9 +32,6 @@ class SharedSampler:
 
     A response depends on its own request alone, so it does not matter who sampled it.
     """
-
-    # Whether the sampler is called with no request too: the ranks of one engine step jointly.
-    joint = False
 
     def __init__(self, sampler: Sampler, ranks: Ranks):
         self.sampler, self.ranks = sampler, ranks
@@ -44,17 +47,14 @@ class SharedSampler:
         """Sample one response a request; see ``sampling.sampler.Sampler``."""
         share = -(-len(requests) // self.ranks.size)
         mine = requests[self.ranks.rank * share : (self.ranks.rank + 1) * share]
-        out = None
-        if mine or self.joint:
-            out = _on_host(
-                self.sampler.sample(
-                    mine,
-                    temperature=temperature,
-                    max_new_tokens=max_new_tokens,
-                    policy_version=policy_version,
-                )
-            )
-        return _joined([part for part in self.ranks.gather(out) if part is not None])
+        # Also without a request: the ranks of one engine step jointly.
+        out = self.sampler.sample(
+            mine,
+            temperature=temperature,
+            max_new_tokens=max_new_tokens,
+            policy_version=policy_version,
+        )
+        return _joined(self.ranks.gather(_on_host(out)))
 
 
 def _on_host(out: Completions) -> Completions:
@@ -91,13 +91,38 @@ def _joined(parts: Sequence[Completions]) -> Completions:
 
 
 class LiveSampler(SharedSampler):
-    """Samples with the model that the engine updates: its weights are never stale."""
+    """Samples with the model that the engine updates, so that its weights are never stale.
 
-    def __init__(self, engine: Engine, loaded: LoadedModel, config: TrainConfig):
-        super().__init__(_torch_sampler(engine.policy.model, loaded, config), engine.ranks)
+    Or, where ``whole`` is given, with that copy of it, which takes the weights from the engine's
+    shards (ZeRO-3) before each rollout.
+    """
 
+    def __init__(
+        self,
+        engine: Engine,
+        loaded: LoadedModel,
+        config: TrainConfig,
+        whole: PreTrainedModel | None = None,
+    ):
+        self.engine, self.copies = engine, {}
+        model = engine.policy.model
+        if whole is not None:
+            model = whole.to(engine.device)
+            self.copies = dict(model.named_parameters())
+        sampler = TorchSampler(
+            model,
+            pad_token=loaded.tokenizer.pad_token_id,
+            eos_token=loaded.tokenizer.eos_token_id,
+            keep_entropy=config.rollout.old_logp == "sampler",
+        )
+        super().__init__(sampler, engine.ranks)
+
+    @torch.no_grad()
     def sync(self, version: int) -> dict[str, float]:
-        """Do nothing: there is one set of weights."""
+        """Copy the weights, where there is a copy."""
+        if self.copies:
+            for name, weight in self.engine.weights():
+                self.copies[name].copy_(weight)
         return {}
 
     def rest(self) -> None:
@@ -107,35 +132,12 @@ class LiveSampler(SharedSampler):
         """Do nothing."""
 
 
-class CopySampler(LiveSampler):
-    """Samples with whole weights that are copied from shards (ZeRO-3) before each rollout."""
-
-    def __init__(
-        self, engine: Engine, loaded: LoadedModel, config: TrainConfig, whole: PreTrainedModel
-    ):
-        self.engine = engine
-        self.model = whole.to(engine.device)
-        self.places = dict(self.model.named_parameters())
-        SharedSampler.__init__(self, _torch_sampler(self.model, loaded, config), engine.ranks)
-
-    @torch.no_grad()
-    def sync(self, version: int) -> dict[str, float]:
-        """Copy the weights."""
-        for name, weight in self.engine.weights():
-            self.places[name].copy_(weight)
-        return {}
-
-
 class VLLMPolicySampler(SharedSampler):
     """Samples with a vLLM engine in each rank; after each sync they are probed."""
-
-    joint = True
 
     def __init__(
         self, engine: Engine, loaded: LoadedModel, config: TrainConfig, max_model_len: int
     ):
-        from entropy_mech.sampling.vllm_sampler import VLLMSampler
-
         settings, dtype = config.sampler, getattr(torch, config.engine.dtype)
         sampler = VLLMSampler(
             loaded.place,
@@ -169,7 +171,7 @@ class VLLMPolicySampler(SharedSampler):
         for _ in weights:
             pass  # the gathering of each weight is a joint one, to the last of them
         gap = probe_gap(self.sampler, self._trainer_logp, self.prompts)
-        gaps = self.ranks.gather((self.sampler.engine.name, gap))
+        gaps = self.ranks.gather((self.sampler.name, gap))
         for name, value in gaps:  # those of all ranks, so that all stop at once
             check_probe(value, self.tolerance, name)
         return {"sampler_probe_gap_nats": max(value for _, value in gaps)}
@@ -203,7 +205,6 @@ def _as_batch(rows: Tensor) -> RolloutBatch:
     """Return token rows (B x L) as a batch whose responses are all tokens but the first."""
     tokens = rows[:, 1:]
     count = torch.arange(len(rows))
-    blank = torch.zeros(tokens.shape)
     return RolloutBatch(
         input_ids=rows,
         prompt_length=torch.ones(len(rows), dtype=torch.long),
@@ -211,23 +212,6 @@ def _as_batch(rows: Tensor) -> RolloutBatch:
         response_mask=torch.ones(tokens.shape, dtype=torch.bool),
         problem=count,
         sample=count,
-        rewards=blank[:, 0],
-        advantages=blank,
-        logp_sampler=blank,
-        logp_old=blank,
-        logp_ref=blank,
-        entropy=blank,
-    )
-
-
-def _torch_sampler(
-    model: PreTrainedModel, loaded: LoadedModel, config: TrainConfig
-) -> TorchSampler:
-    return TorchSampler(
-        model,
-        pad_token=loaded.tokenizer.pad_token_id,
-        eos_token=loaded.tokenizer.eos_token_id,
-        keep_entropy=config.rollout.old_logp == "sampler",
     )
 
 
@@ -247,6 +231,4 @@ def build_sampler(
     """Return the sampler that the configuration names; ``whole`` is as ``whole_copy_needed``."""
     if config.sampler.kind == "vllm":
         return VLLMPolicySampler(engine, loaded, config, max_model_len)
-    if whole is None:
-        return LiveSampler(engine, loaded, config)
-    return CopySampler(engine, loaded, config, whole)
+    return LiveSampler(engine, loaded, config, whole)

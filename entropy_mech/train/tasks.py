@@ -11,10 +11,10 @@ from entropy_mech.config import ProblemsConfig, TrainConfig
 from entropy_mech.errors import UserError
 from entropy_mech.grading import GradingPool, Verdict
 from entropy_mech.grading.verdict import ErrorAlarm
+from entropy_mech.problems import Problem
 from entropy_mech.problems.benchmarks import Protocol, load_benchmark, protocol
 from entropy_mech.problems.contamination import overlaps
 from entropy_mech.problems.grading import grade_many, needs_pool
-from entropy_mech.problems.problem import Problem
 from entropy_mech.problems.sources import load_training_sets
 from entropy_mech.problems.toy_code import TOYS
 from entropy_mech.problems.tripwire import Tripwire
@@ -42,7 +42,7 @@ def load_tasks(config: TrainConfig, say: Callable[[str], None] = print) -> Tasks
     """Return a run's problems: toys made from the seed, or data sets.
 
     Raises:
-        UserError: an impossible problem set, or data that cannot be had.
+        UserError: an impossible problem set, or data that cannot be loaded.
 
     """
     asked = config.problems

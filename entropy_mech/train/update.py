@@ -14,8 +14,10 @@ from entropy_mech.objectives import (
     Aggregation,
     InertPenaltyWarning,
     PolicyLoss,
+    choose_tokens,
     clip_cov_loss,
     kl_cov_loss,
+    named_scores,
     policy_gradient_loss,
     ppo_clip_loss,
     truncated_importance_weights,
@@ -24,14 +26,13 @@ from entropy_mech.objectives import (
 )
 from entropy_mech.random_streams import generator
 from entropy_mech.train.distributed import Ranks
-from entropy_mech.train.engine import Engine, Round, measure, own_rows, plan_rounds
+from entropy_mech.train.engine import Engine, Round, measure, own_parts, plan_rounds
 from entropy_mech.train.rollouts import RolloutBatch
-from entropy_mech.train.selection import select_tokens
 
 # -- One optimizer step --------------------------------------------------------------------------
 
 # A micro-batch (on the device), its log-probabilities and entropies, and its rows in the mini-batch
-# (empty where it counts for nothing), to the loss and its metrics.
+# (empty on idle ranks), to the loss and its metrics.
 MicroLoss = Callable[[RolloutBatch, Tensor, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
 
 
@@ -49,16 +50,16 @@ def optimizer_step(
     must have been divided by the counts of the whole mini-batch.
     """
     totals: dict[str, Tensor] = {}
-    mine = own_rows(rounds, engine.ranks.rank)
-    for place, rows in enumerate(mine):
-        # A rank without rows passes one that counts for nothing: passes are joint ones.
-        idle = not len(rows)
-        micro = part.rows(torch.zeros(1, dtype=torch.long) if idle else rows).to(engine.device)
+    for place, (rows, cut) in enumerate(own_parts(part, rounds, engine.ranks.rank)):
+        micro = cut.to(engine.device)
         logp_new, entropy = engine.forward(micro, entropy_gradient=entropy_gradient)
+        idle = not len(rows)
         if idle:
             micro = replace(micro, response_mask=torch.zeros_like(micro.response_mask))
         loss, metrics = loss_of(micro, logp_new, entropy, rows)
-        engine.backward(loss, last=place == len(mine) - 1)
+        if idle:  # a row without a token is an outcome all the same, for the reward model
+            loss, metrics = loss * 0, {name: value * 0 for name, value in metrics.items()}
+        engine.backward(loss, last=place == len(rounds) - 1)
         _add(totals, {"loss": loss.detach(), **metrics})
     combined = _over_ranks(totals, engine.ranks)
     combined["grad_norm"] = engine.step()
@@ -160,6 +161,17 @@ def update_policy(
     return mean_over_steps(per_update), touched
 
 
+def select_tokens(
+    loss: ClipCov | KLCov, logp: Tensor, batch: RolloutBatch, seed: int, step: int
+) -> Tensor:
+    """Choose the method's tokens among all of ``batch``, by Eq. 10 under ``logp``; B x T, bool."""
+    scores = None
+    if isinstance(loss, ClipCov):
+        rows = batch.problem.cpu().numpy(), batch.sample.cpu().numpy()
+        scores = named_scores(*rows, batch.tokens, seed, step)
+    return choose_tokens(loss, logp, batch.logp_old, batch.advantages, batch.response_mask, scores)
+
+
 def mini_batches(batch: RolloutBatch, config: TrainConfig, step: int) -> Iterator[Tensor]:
     """Yield the rows of each optimizer step: whole prompts, in an order named by (seed, step)."""
     responses = config.rollout.responses
@@ -204,7 +216,7 @@ class _MiniBatch:
     def loss_of(
         self, micro: RolloutBatch, logp_new: Tensor, entropy: Tensor, rows: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and metrics of one micro-batch (see ``passes.MicroLoss``)."""
+        """Return the loss and metrics of one micro-batch (see ``MicroLoss``)."""
         fixed = None
         if self.chosen is not None and len(rows):
             fixed = self.chosen[rows][:, : logp_new.shape[1]].to(logp_new.device)
@@ -216,8 +228,7 @@ class _MiniBatch:
             # of 1e-8 between two ways to batch would become a gradient of full size.
             micro = replace(micro, logp_old=logp_new.detach())
         out = self._policy_loss(micro, logp_new, fixed)
-        if len(rows):
-            self.selected[rows, : logp_new.shape[1]] = out.selected_mask.cpu()
+        self.selected[rows, : logp_new.shape[1]] = out.selected_mask[: len(rows)].cpu()
         out = self._with_terms(out, micro, logp_new, entropy)
         return out.loss, out.metrics
 

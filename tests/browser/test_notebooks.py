@@ -30,7 +30,7 @@ def test_start_here_runs_to_its_end(start_here):
     notebook, _ = start_here
     notebook.screenshots("00_start_here")
     _assert_clean(notebook)
-    for text in ("collapse_figure", "error_against_eta", "entropy_figure"):
+    for text in ("collapse_figure", "errors_figure", "entropy_figure"):
         assert notebook.cell(text).locator("img").count() == 1
     verdict = notebook.cell("report.verdict(")
     assert "Policy entropy falls" in verdict.locator("table").inner_text()

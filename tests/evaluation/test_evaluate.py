@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from entropy_mech.cli import main
 from entropy_mech.errors import UserError
+from entropy_mech.evaluation import suite
 from entropy_mech.evaluation.suite import Evaluation
 from entropy_mech.problems.benchmarks import TOY_BENCHMARKS, load_toy_benchmark
 from entropy_mech.problems.toy_code import ToyCodeProblem
@@ -192,9 +194,12 @@ def test_the_papers_benchmarks_from_local_files(store, tmp_path, monkeypatch):
         (["nowhere.toml"], "config = nowhere.toml: no such file"),
         (["no/such-model"], "model = no/such-model: cannot be loaded"),
         (["x.toml", "--benchmarks", "math5000"], "did you mean 'math500'?"),
-        (["x.toml", "--limit", "-1"], "--limit = -1: give >= 0"),
-        (["x.toml", "--batch-size", "-1"], "--batch-size = -1: give >= 0"),
-        (["x.toml", "--tensor-parallel", "0"], "--tensor-parallel = 0: give 1 or more"),
+        (["x.toml", "--limit", "-1"], "'--limit': '-1'; give a whole number from 0 on"),
+        (["x.toml", "--batch-size", "-1"], "'--batch-size': '-1'; give a whole number from 0 on"),
+        (
+            ["x.toml", "--tensor-parallel", "0"],
+            "'--tensor-parallel': '0'; give a whole number from 1 on",
+        ),
         (["some/model", "--sampler", "vlm"], "did you mean 'vllm'?"),
     ],
 )
@@ -220,3 +225,25 @@ def test_a_folder_in_hugging_face_format_is_a_model(store, tmp_path, capsys, mon
     words = [_llama(tmp_path), "--benchmarks", "toy_maths_2", "--out", str(tmp_path / "out")]
     assert main(["evaluate", *words]) == 0
     assert "toy_maths_2" in capsys.readouterr().out
+
+
+def test_sampling_does_not_wait_for_graders(store, tmp_path, monkeypatch):
+    """The first batch's grading ends only once the second batch is being sampled."""
+    second, evaluation = threading.Event(), _evaluator(store, tmp_path)
+    stream, batches = evaluation.sampler.stream, []
+
+    def watched(requests, **settings):
+        batches.append(len(requests))
+        if len(batches) == 2:
+            second.set()
+        yield from stream(requests, **settings)
+
+    def patient(problems, texts, pool=None):
+        assert second.wait(timeout=60)
+        return [problem.grade(text) for problem, text in zip(problems, texts, strict=True)]
+
+    monkeypatch.setattr(evaluation.sampler, "stream", watched)
+    monkeypatch.setattr(suite, "grade_many", patient)
+    problems, protocol = load_toy_benchmark("toy_maths_5")
+    assert sum(evaluation.run("a", problems[:8], protocol).verdicts.values()) == 32
+    assert batches == [16, 16]

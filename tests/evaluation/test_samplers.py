@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -72,25 +73,27 @@ def test_samples_of_another_kind_are_not_added_to(folder, store, tmp_path):
 def test_auto_is_vllm_where_it_is_fast(monkeypatch, gpu, installed, toy, kind):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: installed or None)
-    assert load._chosen("auto", FoundModel("some/model", "hf-0", toy=toy)) == kind
+    assert load.chosen_kind("auto", FoundModel("some/model", "hf-0", toy=toy)) == kind
 
 
 def test_vllm_asked_for_and_not_installed(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="--sampler = vllm: vLLM is not installed"):
-        load._chosen("vllm", FoundModel("some/model", "hf-0"))
+        load.chosen_kind("vllm", FoundModel("some/model", "hf-0"))
 
 
-@pytest.mark.parametrize(("gpus", "each", "engines"), [(8, 1, 8), (8, 3, 2), (0, 1, 1), (2, 2, 1)])
-def test_engines_take_all_gpus(monkeypatch, gpus, each, engines):
+@pytest.mark.parametrize(
+    ("gpus", "ranks", "fix"),
+    [
+        (1, 1, "there are 1 GPUs here; give as many or less"),
+        (8, 3, "the launcher started 3 processes; give a number that divides it"),
+    ],
+)
+def test_an_engine_over_more_gpus_than_it_can_have(monkeypatch, gpus, ranks, fix):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    assert load._engines(each) == engines
-
-
-def test_more_gpus_an_engine_than_there_are(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(UserError, match="--tensor-parallel = 2: there are 1 GPUs here"):
-        load._engines(2)
+    with pytest.raises(UserError, match=f"--tensor-parallel = 2: {fix}"):
+        load._check_gpus(2, SimpleNamespace(size=ranks))
+    load._check_gpus(1, SimpleNamespace(size=ranks))
 
 
 @pytest.mark.parametrize("kind", ["torch", pytest.param("vllm", marks=needs_vllm)])

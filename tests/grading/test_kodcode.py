@@ -2,6 +2,8 @@
 
 import random
 
+import pytest
+
 from tests.grading.mutations import KINDS, instead, mutate
 from tests.grading.real_pytest import outcomes
 from tests.grading.real_rows import rows
@@ -29,6 +31,7 @@ def test_mutated_solutions_fail_where_real_pytest_says_so(pool):
         assert (verdict.name == "correct") == truth[i], (mutants[i][0]["id"], verdict, pairs[i][0])
 
 
+@pytest.mark.long
 def test_objects_instead_of_answers_pass_no_comparison(pool):
     """Where every test compares something with ``==``, no object of any kind is an answer."""
     data = [r for r in rows("kodcode") if "raises" not in r["tests"]]

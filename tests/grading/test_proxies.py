@@ -370,3 +370,12 @@ def test_random_operators_do_what_they_do_in_one_process(box, seed):
     )
     verdict = grade(box, program, tests)
     assert verdict.name == "correct", verdict.reason
+
+
+def test_no_answer_to_a_thread_is_lost(pool):
+    """One in a hundred was, where the reply came before its thread waited for it."""
+    program, statements = FAMILIES["running"]
+    (statement,) = [text for text in statements if "Thread(target=lambda: out.append" in text]
+    task = (program, HEAD + as_test(statement))
+    verdicts = pool.grade_code_many([task] * 400)
+    assert {verdict.name for verdict in verdicts} == {"correct"}

@@ -50,7 +50,7 @@ READ = [  # (an answer, the reference that it is)
 NONE = [
     None, float("nan"), np.nan, np.float32("nan"), Decimal("nan"), pd.NA, pd.NaT, "", "  \n", "nan",
     "NaN", "<NA>", "None", "null", [], (), np.array([]), ["3", None], [float("nan")], {"answer": 3},
-    object(), datetime.date(2024, 1, 1), 3 + 1j,
+    type("Thing", (), {"__repr__": lambda _: "a thing"})(), datetime.date(2024, 1, 1), 3 + 1j,
 ]  # fmt: skip
 EMPTY_WHEN_READ = ["$$", r"\boxed{}", "no answer follows\n####"]
 

@@ -257,7 +257,7 @@ def test_the_loss_types_are_those_that_trl_names():
     """A type that TRL adds is to be added here."""
     from trl import GRPOConfig
 
-    from entropy_mech.integrations.trl_config import METHODS, TRLS_OWN, CovGRPOConfig
+    from entropy_mech.integrations.trl import METHODS, TRLS_OWN, CovGRPOConfig
 
     said = GRPOConfig.__dataclass_fields__["loss_type"].metadata["help"].partition(". '")[0]
     assert set(re.findall("'([a-z_]+)'", said)) == set(TRLS_OWN)

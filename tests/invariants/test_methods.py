@@ -9,7 +9,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from entropy_mech.config import TrainConfig
-from entropy_mech.train import selection, update
+from entropy_mech.train import update
 from tests.invariants.world import CASES
 
 
@@ -38,7 +38,7 @@ def test_a_sections_settings_are_the_functions_keyword_arguments(method):
 @pytest.mark.parametrize("method", LOSSES)
 def test_a_loss_that_is_given_its_tokens_has_somebody_who_chooses_them(method):
     needs = "selected_mask" in inspect.signature(update._FUNCTIONS[method]).parameters
-    chooses = get_args(get_type_hints(selection.select_tokens)["loss"])
+    chooses = get_args(get_type_hints(update.select_tokens)["loss"])
     assert (LOSSES[method] in chooses) == needs
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from entropy_mech.errors import UserError
 from entropy_mech.law import analyse_log, analyse_run, fit_law
-from entropy_mech.law.course import control_in, course_of
-from entropy_mech.law.report import performance_unit
+from entropy_mech.law.dialects import control_in
+from entropy_mech.law.report import course_of, performance_unit
 from entropy_mech.paper.law_of_run import law_of_run
 
 LOGS = Path(__file__).parents[3] / "shared" / "data" / "logs"

@@ -8,6 +8,7 @@ import torch
 
 from entropy_mech.errors import UserError
 from entropy_mech.objectives import (
+    Aggregation,
     InertPenaltyWarning,
     clip_cov_loss,
     kl_cov_loss,
@@ -176,7 +177,7 @@ def test_parts_add_up_to_the_whole(name):
         if name.startswith(("clip_cov", "kl_cov")):
             extra["selected_mask"] = whole.selected_mask[row]
         part = [tensor[row] for tensor in ALL]
-        parts.append(loss(*part, **settings, **extra, token_count=5))
+        parts.append(loss(*part, **settings, **extra, aggregation=Aggregation(token_count=5)))
     assert sum(p.loss.item() for p in parts) == pytest.approx(whole.loss.item(), rel=1e-12)
     for key, value in whole.metrics.items():
         values = [p.metrics[key].item() for p in parts]

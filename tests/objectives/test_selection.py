@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from entropy_mech.objectives import select_in_band, select_largest
+from entropy_mech.config import ClipCov
+from entropy_mech.objectives import (
+    choose_tokens,
+    clip_cov_loss,
+    ppo_clip_loss,
+    select_in_band,
+    select_largest,
+)
 
 
 def first_by_stable_sort(values, keep, count):
@@ -75,3 +82,25 @@ def test_memory_order_does_not_matter():
     turned = covariance.T.contiguous().T, mask.T.contiguous().T
     ours = select_largest(covariance, mask, penalty_fraction=0.1)
     assert torch.equal(select_largest(*turned, penalty_fraction=0.1), ours)
+
+
+@pytest.mark.parametrize("ratio", [0.25, 3.0])
+@pytest.mark.parametrize(("advantage", "held_at"), [(1.0, 3.0), (0.0, None), (-1.0, 0.25)])
+def test_loss_and_choice_agree_on_what_the_clip_holds(ratio, advantage, held_at):
+    """At advantage 0 it holds nothing, whose gradient is 0 anyhow: the released code's strict >."""
+    logp_old = torch.full((1, 8), -1.0)
+    logp_new = (logp_old + torch.tensor([ratio] * 4 + [1.0] * 4).log()).requires_grad_()
+    advantages = torch.full((1, 8), advantage)
+    mask = torch.ones(1, 8, dtype=torch.bool)
+    held = torch.tensor([[ratio == held_at] * 4 + [False] * 4])
+    given = (logp_new, logp_old, advantages, mask)
+    ppo = ppo_clip_loss(*given, clip_low=0.5, clip_high=1.0)
+    assert torch.equal(ppo.selected_mask, held)
+    (gradient,) = torch.autograd.grad(ppo.loss, logp_new)
+    assert torch.equal(gradient == 0, held | torch.tensor(advantage == 0))
+
+    everything = {"clip_fraction": 1.0, "cov_low": -9.0, "cov_high": 9.0, "clip_low": 0.5}
+    settings = ClipCov(clip_high=1.0, **everything)
+    chosen = choose_tokens(settings, *(t.detach() for t in given), torch.zeros(1, 8))
+    assert torch.equal(chosen, ~held)
+    assert torch.equal(clip_cov_loss(*given, clip_high=1.0, **everything).selected_mask, ~held)

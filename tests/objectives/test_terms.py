@@ -210,8 +210,6 @@ def test_faults_are_named():
         Aggregation("tokens_mean")
     with pytest.raises(UserError, match=r"loss.normaliser_tokens = None"):
         Aggregation("sequence_mean_token_sum")
-    with pytest.raises(ValueError, match="give token_count in the aggregation"):
-        ppo_clip_loss(*tensors, token_count=4, aggregation=Aggregation())
     with pytest.raises(UserError, match=r"loss.importance_cap = 0"):
         truncated_importance_weights(*tensors[:2], MASK, cap=0)
     with pytest.raises(UserError, match="did you mean 'k3'"):

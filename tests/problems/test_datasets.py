@@ -12,7 +12,7 @@ from entropy_mech.grading import GradingPool
 from entropy_mech.problems import sources
 from entropy_mech.problems.benchmarks import BENCHMARKS, load_benchmark, protocol
 from entropy_mech.problems.contamination import contamination_report, overlaps
-from entropy_mech.problems.grading import CodeProblem, MathProblem, grade_responses
+from entropy_mech.problems.grading import CodeProblem, MathProblem, grade_many
 from entropy_mech.problems.sources import SOURCES, TRAINING_SETS, LoadedSet, load_training_set
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "benchmarks"
@@ -305,8 +305,8 @@ def test_mixed_problems_are_graded_on_one_pool():
     ]
     responses = [r"\boxed{2}", "def f(): return 1", r"\boxed{4.1}", "none"]
     with GradingPool(workers=2) as pool:
-        names = [v.name for v in grade_responses(problems, responses, pool)]
+        names = [v.name for v in grade_many(problems, responses, pool)]
         with pytest.raises(ValueError, match="shorter"):
-            grade_responses(problems, responses[:2], pool)
+            grade_many(problems, responses[:2], pool)
     assert names == ["correct", "correct", "correct", "no_answer"]
     assert [p.grade(r).name for p, r in zip(problems, responses, strict=True)] == names

@@ -10,7 +10,7 @@ from entropy_mech.grading.mathematics.normal import normal
 from entropy_mech.grading.mathematics.quantity import split_unit
 from entropy_mech.grading.verdict import Verdict
 from entropy_mech.problems.benchmarks import load_benchmark
-from entropy_mech.problems.grading import CodeProblem, MathProblem, grade_responses
+from entropy_mech.problems.grading import CodeProblem, MathProblem, grade_many
 from entropy_mech.problems.sources import TRAINING_SETS, load_training_set
 from entropy_mech.problems.toy import ToyProblem
 from entropy_mech.problems.tripwire import OneAnswerTwoReferences, Tripwire
@@ -130,5 +130,5 @@ def test_right_answers_to_real_problems_do_not_trip_it(name):
             [split_unit(normal(p.reference))[0] for p in problems],
         ):
             texts = [rf"\boxed{{{answer}}}" for answer in answers]
-            wire.watch(problems, texts, grade_responses(problems, texts, pool))
+            wire.watch(problems, texts, grade_many(problems, texts, pool))
     assert wire.answers == 0

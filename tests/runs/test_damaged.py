@@ -8,8 +8,7 @@ import pytest
 from entropy_mech.cli import main
 from entropy_mech.errors import UserError, as_os_error, cannot_write
 from entropy_mech.runs import RunStore
-from entropy_mech.runs.find import find_run, newest_run
-from entropy_mech.runs.status import list_runs
+from entropy_mech.runs.status import find_run, list_runs, newest_run
 from entropy_mech.runs.store import DamagedFileWarning, default_store
 from entropy_mech.train.loop import train
 from tests.conftest import tiny

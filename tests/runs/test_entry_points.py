@@ -9,9 +9,9 @@ from entropy_mech.errors import UserError
 from entropy_mech.hub import hub_answers
 from entropy_mech.reproduction import explore, open_report
 from entropy_mech.reproduction.runner import Request, targets_of
-from entropy_mech.runs.find import find_config
 from entropy_mech.runs.handle import handle_on, launch
 from entropy_mech.runs.jobs import run_jobs
+from entropy_mech.runs.status import find_config
 from entropy_mech.runs.store import project_root
 from entropy_mech.train.distributed import join_ranks
 

@@ -2,9 +2,14 @@
 
 from entropy_mech.evaluation.suite import evaluate_run
 from entropy_mech.problems.benchmarks import TOY_BENCHMARKS
-from entropy_mech.runs import evaluations
-from entropy_mech.runs.evaluations import evaluated, evaluation_folder, scores
-from entropy_mech.runs.launch import ensure_runs, evaluation_jobs
+from entropy_mech.runs import launch as evaluations
+from entropy_mech.runs.launch import (
+    ensure_runs,
+    evaluated,
+    evaluation_folder,
+    evaluation_jobs,
+    scores,
+)
 from entropy_mech.train.loop import train
 from tests.conftest import tiny
 

@@ -13,9 +13,8 @@ from nbclient import NotebookClient
 from entropy_mech.cli import main
 from entropy_mech.errors import UserError
 from entropy_mech.runs import RunStore, handle_on
-from entropy_mech.runs.find import find_run, newest_run
 from entropy_mech.runs.handle import follow_in_terminal, sparkline
-from entropy_mech.runs.status import OPEN_VIEWS, pause
+from entropy_mech.runs.status import OPEN_VIEWS, find_run, newest_run, pause
 from entropy_mech.runs.store import folder_lock, write_json
 from entropy_mech.train.loop import train
 from tests.conftest import tiny

@@ -13,8 +13,8 @@ import pytest
 import entropy_mech
 from entropy_mech.errors import UserError
 from entropy_mech.runs import RunStore, handle_on
-from entropy_mech.runs.find import find_config
 from entropy_mech.runs.handle import _CHILDREN, RunFailed
+from entropy_mech.runs.status import find_config
 from entropy_mech.runs.store import RunStopped, ask_to_stop, base_model_folder
 from entropy_mech.train.loop import train
 from tests.conftest import TINY, tiny
@@ -24,8 +24,8 @@ LIMIT_S = 120.0
 PARENT = """
 import json, sys, time, entropy_mech
 handle = entropy_mech.launch(json.loads(sys.argv[1]), store=sys.argv[2])
-print(handle.run.path.name, flush=True)
 try:
+    print(handle.run.path.name, flush=True)
     handle.wait()
 except KeyboardInterrupt:
     print("interrupted", flush=True)

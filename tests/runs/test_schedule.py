@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from entropy_mech.runs.jobs import Schedule
-from entropy_mech.runs.workers import Job
+from entropy_mech.runs.jobs import Job, Schedule
 
 
 def _job(name, cost_s, *needs, kind="run"):

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
+from entropy_mech.runs.jobs import Job, fork_is_safe, start
 from entropy_mech.runs.store import RunStore
-from entropy_mech.runs.workers import Job, fork_is_safe, start
 from tests.conftest import KL_COV, tiny
 
 pytestmark = pytest.mark.skipif(not fork_is_safe(), reason="torch may not be forked here")
@@ -85,7 +85,7 @@ def test_each_fork_has_its_own_memory_log_and_exit_code(tmp_path):
 
 BROKEN = """
 import json, pathlib, sys, time
-from entropy_mech.runs.workers import Job, start
+from entropy_mech.runs.jobs import Job, start
 
 folder, source = pathlib.Path(sys.argv[1]), sys.argv[2]
 order = {"source": "a.ipynb", "parameters": {}, "key": "k"}
@@ -127,7 +127,7 @@ def test_the_death_of_the_parent_ends_the_forks(tmp_path):
     job = _code(tmp_path, "orphan", tell)
     parent = (
         "import pathlib, sys, time\n"
-        "from entropy_mech.runs.workers import Job, start\n"
+        "from entropy_mech.runs.jobs import Job, start\n"
         f"start(Job('orphan', {list(job.command)!r}, pathlib.Path({str(job.log)!r}), "
         "warm=True))\n"
         "time.sleep(60)"

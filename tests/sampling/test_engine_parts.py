@@ -1,26 +1,29 @@
 """What stands between a trainer and its engine, without an engine: rows, seeds, the probe."""
 
-import numpy as np
+from types import SimpleNamespace
+
 import pytest
 
-from entropy_mech.sampling.probe import check_probe, probe_prompts
 from entropy_mech.sampling.sampler import StaleWeightsError
-from entropy_mech.sampling.vllm_engine import Sampled
-from entropy_mech.sampling.vllm_sampler import completions, seed_of
+from entropy_mech.sampling.vllm_sampler import check_probe, completions, probe_prompts, seed_of
 
 
-def test_responses_end_to_end_become_rows():
-    lengths = np.array([2, 1, 3])
-    sampled = Sampled(
-        tokens=np.array([10, 10, 11, 12, 12, 12]),
-        logp=np.array([-1, -2, -3, -4, -5, -6], dtype=np.float32),
-        lengths=lengths,
-        finished=np.array([True, False, True]),
-        policy_version=3,
-    )
-    out = completions(sampled, pad_token=0, policy_version=3)
+def test_an_engines_outputs_become_rows():
+    outputs = [
+        SimpleNamespace(
+            token_ids=[token] * len(logp),
+            logprobs=SimpleNamespace(logprobs=logp),
+            finish_reason=reason,
+        )
+        for token, logp, reason in (
+            (10, [-1.0, -2.0], "stop"),
+            (11, [-3.0], "length"),
+            (12, [-4.0, -5.0, -6.0], "stop"),
+        )
+    ]
+    out = completions(outputs, pad_token=0, policy_version=3)
     assert out.tokens.tolist() == [[10, 10, 0], [11, 0, 0], [12, 12, 12]]
-    assert out.response_mask.sum(dim=1).tolist() == lengths.tolist()
+    assert out.response_mask.sum(dim=1).tolist() == [2, 1, 3]
     assert out.logp_sampler.tolist() == [[-1, -2, 0], [-3, 0, 0], [-4, -5, -6]]
     assert out.finished.tolist() == [True, False, True]
 

@@ -14,8 +14,12 @@ from transformers import (
 )
 
 from entropy_mech.sampling import SamplingRequest
-from entropy_mech.sampling.decoders import FusedDecoder, HuggingFaceDecoder, why_not_fused
-from entropy_mech.sampling.torch_sampler import TorchSampler
+from entropy_mech.sampling.torch_sampler import (
+    FusedDecoder,
+    HuggingFaceDecoder,
+    TorchSampler,
+    why_not_fused,
+)
 
 SHAPE = {
     "vocab_size": 40,
@@ -118,7 +122,7 @@ def test_logits_are_the_models_own_while_rows_leave(family, kind):
 
 def test_prompts_are_passed_in_parts(monkeypatch):
     model = FAMILIES["qwen2"]()
-    monkeypatch.setattr("entropy_mech.sampling.decoders._PREFILL_TOKENS", 14)
+    monkeypatch.setattr("entropy_mech.sampling.torch_sampler._PREFILL_TOKENS", 14)
     with torch.no_grad():
         decoder = FusedDecoder(model, PROMPTS, 0)
         decoder.advance(torch.arange(5) + 20)

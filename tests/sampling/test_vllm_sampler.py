@@ -9,9 +9,14 @@ import torch
 from entropy_mech.config.hardware import VLLMSamplerConfig
 from entropy_mech.errors import UserError
 from entropy_mech.sampling import SamplingRequest
-from entropy_mech.sampling.probe import check_probe, probe_gap, probe_prompts, probe_tolerance
 from entropy_mech.sampling.sampler import SamplerError, StaleWeightsError
-from entropy_mech.sampling.vllm_sampler import VLLMSampler
+from entropy_mech.sampling.vllm_sampler import (
+    VLLMSampler,
+    check_probe,
+    probe_gap,
+    probe_prompts,
+    probe_tolerance,
+)
 from tests.needs import needs_vllm
 from tests.sampling.tiny_models import END, LONGEST, PAD, VOCABULARY, logp_of, make, perturb, save
 
@@ -119,7 +124,7 @@ def test_log_probabilities_are_the_models_at_any_temperature(any_model):
 
 @one_model
 def test_the_engine_loads_the_commit_that_the_trainer_loaded(any_model):
-    assert any_model.sampler.engine._llm.model_config.revision == REVISION
+    assert any_model.sampler._llm.model_config.revision == REVISION
 
 
 @one_model
@@ -130,6 +135,14 @@ def test_order_and_company_do_not_change_a_response(any_model):
     order = np.random.default_rng(0).permutation(len(requests))
     assert _rows(any_model.sample([requests[i] for i in order])) == [together[i] for i in order]
     assert [_rows(any_model.sample([r]))[0] for r in requests[:6]] == together[:6]
+    parts = any_model.sampler.stream(
+        requests, temperature=1.0, max_new_tokens=24, policy_version=any_model.version
+    )
+    parts = list(parts)
+    assert len(parts) > 1  # as they finish
+    assert {p: r for places, o in parts for p, r in zip(places, _rows(o), strict=True)} == dict(
+        enumerate(together)
+    )
     others = [SamplingRequest(r.prompt_tokens, r.key ^ 1) for r in requests]
     assert all(a != b for a, b in zip(_rows(any_model.sample(others)), together, strict=True))
 
@@ -166,11 +179,11 @@ def test_a_sync_brings_the_weights_and_a_skipped_one_is_caught(any_model):
     with pytest.raises(StaleWeightsError, match=f"version {version} "):
         sampler.sample(_requests(1), temperature=1.0, max_new_tokens=4, policy_version=version)
 
-    sampler.engine.policy_version = version  # a forged number does not deceive the probe
+    sampler.policy_version = version  # a forged number does not deceive the probe
     gap = any_model.gap()
     assert gap > 0.1
     with pytest.raises(StaleWeightsError, match=r"vLLM engine .* differ .* nats.*probe_tolerance"):
-        check_probe(gap, probe_tolerance(torch.float32), sampler.engine.name)
+        check_probe(gap, probe_tolerance(torch.float32), sampler.name)
 
     any_model.sync(version)
     assert any_model.gap() < 1e-5
@@ -187,7 +200,7 @@ def test_cached_prompts_are_forgotten_with_their_weights(any_model, monkeypatch)
     # Without the reset, the weights are right and the answers are not: the probe sees it.
     any_model.gap()
     perturb(any_model.model, 71)
-    monkeypatch.setattr(any_model.sampler.engine._llm, "reset_prefix_cache", lambda: True)
+    monkeypatch.setattr(any_model.sampler._llm, "reset_prefix_cache", lambda: True)
     any_model.sync(any_model.version + 1)
     assert any_model.gap() > 1e-2
     monkeypatch.undo()

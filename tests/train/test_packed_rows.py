@@ -11,6 +11,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from entropy_mech import train
 from entropy_mech.train.policy import Policy, can_pack, pack
 
 SHAPE = {
@@ -87,10 +88,15 @@ def test_every_token_is_laid_down_once_and_sees_its_own_past_alone():
     assert occupied.sum() == lengths.sum()
 
 
-def test_rows_of_one_length_are_left_as_they_are():
+def test_rows_of_one_length_and_long_ones_are_left_as_they_are(monkeypatch):
     ids = torch.ones(5, 8, dtype=torch.long)
-    assert pack(ids, torch.full((5,), 8)) is None
-    assert pack(torch.ones(9, 3000, dtype=torch.long), torch.tensor([3000] + [5] * 8)) is None
+    assert pack(ids, torch.full((5,), 8), least_saved_fraction=0.1) is None
+    seen = []
+    monkeypatch.setattr(train.policy, "pack", lambda ids, *_, **__: seen.append(ids.shape[1]))
+    policy = Policy(_model("qwen2"), temperature=1.0)
+    for length in (1024, 1025):
+        policy(*_batch([length, *[1] * 8], [1] * 9))
+    assert seen == [1025]  # a row's last token predicts nothing
 
 
 def test_windows_and_other_kernels_are_not_packed():

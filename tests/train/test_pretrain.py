@@ -18,7 +18,7 @@ from entropy_mech.train.pretrain import (
     base_model,
     demonstrations,
     keep_base_model,
-    pack,
+    pack_texts,
     prepare_base_model,
     stages,
 )
@@ -37,7 +37,7 @@ def _demonstrations(count):
 
 def _packed(pairs):
     lists = [([IDS[c] for c in prompt], [IDS[c] for c in answer]) for prompt, answer in pairs]
-    return pack(lists, eos_token_id=1, pad_token_id=0)
+    return pack_texts(lists, eos_token_id=1)
 
 
 def _double_model():
@@ -79,7 +79,7 @@ def test_a_text_does_not_see_its_neighbours_in_the_row():
     long = ("1ABC=", "1A=7;7B=9;9C=k;(k)")
 
     def hidden_of_first(pairs):
-        packed = _packed(pairs)
+        packed, _ = _packed(pairs)
         hidden = model.base_model(
             input_ids=packed.input_ids,
             position_ids=packed.position_ids,
@@ -97,10 +97,10 @@ def test_a_text_does_not_see_its_neighbours_in_the_row():
 
 def test_every_text_is_packed_once_and_little_is_padding():
     pairs = _demonstrations(64)
-    packed = _packed(pairs)
+    packed, targets = _packed(pairs)
     tokens = sum(len(prompt) + len(answer) for prompt, answer in pairs)
     assert int((packed.input_ids != 0).sum()) == tokens
-    assert int((packed.targets != IGNORED).sum()) == sum(len(a) + 1 for _, a in pairs)
+    assert int((targets != IGNORED).sum()) == sum(len(a) + 1 for _, a in pairs)
     assert packed.input_ids.numel() < 1.15 * tokens
     # A text of n tokens keeps n (n + 1) / 2 pairs; its row's padding looks at padding alone.
     texts = packed.input_ids != 0

@@ -11,10 +11,9 @@ from entropy_mech.config import ModelConfig
 from entropy_mech.config.files import make_config
 from entropy_mech.problems.toy import character_tokenizer
 from entropy_mech.runs import RunStore
-from entropy_mech.train.build import build_engine
 from entropy_mech.train.checkpoint import export_policy, write_arrays, write_manifest
 from entropy_mech.train.distributed import Ranks
-from entropy_mech.train.models import load_policy
+from entropy_mech.train.models import build_engine, load_policy
 from entropy_mech.train.pretrain import _initial_model
 from tests.conftest import tiny
 

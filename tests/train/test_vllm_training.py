@@ -96,7 +96,7 @@ def test_a_sync_that_did_nothing_is_caught_by_the_probe(store, monkeypatch):
     def forged(self, weights, policy_version):
         if policy_version < 4:
             return real(self, weights, policy_version)
-        self.engine.policy_version = policy_version
+        self.policy_version = policy_version
 
     monkeypatch.setattr(VLLMSampler, "sync", forged)
     with pytest.raises(StaleWeightsError, match=r"differ from the trainer's by .* does not hold"):

@@ -392,11 +392,17 @@ class Peer:
             return self.waiting.setdefault(conversation, queue.SimpleQueue())
 
     def start_reader(self) -> None:
-        """Threads talk at the same time: from now on one of them reads for all."""
+        """Threads talk at the same time: from now on one of them reads for all.
+
+        A thread that asks has a queue before its question goes out: an answer in a conversation
+        that nobody waits for would be taken for a question.
+        """
         with self.lock:
-            if self.waiting is None:
+            first = self.waiting is None
+            if first:
                 self.waiting = {0: queue.SimpleQueue()}
-                self.queue_of(self.conversation())
+            self.queue_of(self.conversation())
+            if first:
                 threading.Thread(target=self.read_for_all, daemon=True).start()
 
     def read_for_all(self) -> None:
@@ -458,8 +464,8 @@ class Peer:
         conversation = self.conversation()
         if op in proxies.CONVERSIONS and self.number(args[0]) in self.asked:
             raise TypeError("an object that has seen the tests' data says nothing about itself")
-        if self.waiting is not None:
-            self.queue_of(conversation)
+        if self.waiting is not None or threading.active_count() > 1:
+            self.start_reader()
         names = {"names": list(kwargs)} if kwargs else {}
         self.send({"c": conversation, "ask": op, **names}, (*args, *kwargs.values()))
         while "ask" in (message := self.receive(conversation)):
