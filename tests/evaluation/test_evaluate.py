@@ -141,7 +141,7 @@ def test_samples_do_not_depend_on_the_batch(store, tmp_path):
 def test_other_settings_do_not_mix_with_stored_samples(store, tmp_path):
     from dataclasses import replace
 
-    problems, protocol = load_toy_benchmark("toy_maths_5")
+    problems, protocol = load_toy_benchmark("toy_maths_8")
     _evaluator(store, tmp_path).run("a", problems[:4], protocol)
     with pytest.raises(UserError, match="holds samples of other problems or settings"):
         _evaluator(store, tmp_path).run("a", problems[:4], replace(protocol, temperature=0.5))
@@ -244,6 +244,6 @@ def test_sampling_does_not_wait_for_graders(store, tmp_path, monkeypatch):
 
     monkeypatch.setattr(evaluation.sampler, "stream", watched)
     monkeypatch.setattr(suite, "grade_many", patient)
-    problems, protocol = load_toy_benchmark("toy_maths_5")
+    problems, protocol = load_toy_benchmark("toy_maths_8")
     assert sum(evaluation.run("a", problems[:8], protocol).verdicts.values()) == 32
     assert batches == [16, 16]

@@ -15,7 +15,7 @@ from entropy_mech.train.distributed import Ranks
 from entropy_mech.train.pretrain import base_model, prepare_base_model
 from tests.conftest import tiny
 
-BENCHMARKS = ("toy_maths_5", "toy_code_4")
+BENCHMARKS = ("toy_maths_8", "toy_code_4")
 # A rank that dies in the middle of a line; the launcher then ends the other.
 PROGRAM = """
 import json, os, signal, sys
@@ -79,7 +79,7 @@ def by_one(store, tmp_path, monkeypatch):
 def test_killed_twice_and_resumed_by_two_ranks_and_by_one(store, tmp_path, two_ranks, by_one):
     by_two, again = tmp_path / "two", tmp_path / "again"
     two_ranks(_words(store, by_two), rank=1, append=5)
-    assert (by_two / "toy_maths_5.rank1.jsonl").read_bytes().count(b"\n") == 4
+    assert (by_two / "toy_maths_8.rank1.jsonl").read_bytes().count(b"\n") == 4
     said = two_ranks(_words(store, by_two))
     assert _written(by_two) == by_one
     assert said.count("toy_code_4 ") == 1  # rank 0 speaks for both
@@ -110,7 +110,7 @@ def test_samples_that_another_host_did_not_share_are_missed(store, tmp_path):
     sampler = TorchSampler(
         model, pad_token=tokenizer.pad_token_id, eos_token=tokenizer.eos_token_id
     )
-    problems, protocol = load_toy_benchmark("toy_maths_5")
+    problems, protocol = load_toy_benchmark("toy_maths_8")
     evaluation = Evaluation(tmp_path, sampler, tokenizer, ranks=_Two())
     with pytest.raises(UserError, match=r"18 samples of a are not there.* that all hosts share"):
         evaluation.run("a", problems[:9], protocol)
