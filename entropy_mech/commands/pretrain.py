@@ -14,7 +14,7 @@ def pretrain(
 ) -> int:
     """Train a toy's base model into reproduce/base_models/; stopped, the same command goes on."""
     from entropy_mech.errors import bad_value
-    from entropy_mech.runs.find import find_config
+    from entropy_mech.runs.status import find_config
     from entropy_mech.runs.store import default_store
     from entropy_mech.train.pretrain import keep_base_model
 
