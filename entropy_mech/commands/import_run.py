@@ -35,7 +35,9 @@ def import_run(
     check_profile(profile)
     if profile == "published":
         raise unknown_name("profile with runs", "published", ["toy", "paper"])
-    known = dict.fromkeys(run for target in load_targets().values() for run in target.runs)
+    known = dict.fromkeys(
+        run for target in load_targets().values() for run in target.run_names(profile)
+    )
     if name not in known:
         raise unknown_name("run", name, known)
     config = run_config(name, profile=profile, seed=seed)

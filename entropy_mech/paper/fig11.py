@@ -21,6 +21,9 @@ METHODS = {
     "clip_cov": "Clip-Cov",
     "kl_cov": "KL-Cov",
 }
+# With ten times the paper's fraction of tokens: runs of the toy alone.
+TENFOLD = {"clip_cov_x10": "Clip-Cov, 10 x", "kl_cov_x10": "KL-Cov, 10 x"}
+LABELS = METHODS | TENFOLD
 SIZES = {"7b": "Qwen2.5-7B", "32b": "Qwen2.5-32B"}
 OUTCOMES = {
     "entropy_nats": "entropy_nats",
@@ -68,8 +71,11 @@ def against_grpo(frame: pd.DataFrame, size: str, method: str, column: str) -> pd
 def published_ending(size: str, method: str, metric: str) -> float:
     """Return the mean of the readings in the last sixth of a curve of Fig. 11.
 
+    A tenfold dose has the curve of the paper's own dose.
+
     ``metric``: ``entropy`` (nats), ``response_length`` (tokens), ``test_acc_pct`` (percent).
     """
+    method = method.removesuffix("_x10")
     part = published_curves(size, metric).query("method == @method")
     return float(part.loc[part["step"] >= (1 - _LAST_SHARE) * part["step"].max(), "value"].mean())
 
@@ -86,7 +92,7 @@ def control_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
     """Judge Fig. 11, size by size and seed by seed against GRPO; the paper's curves if empty."""
     if frame.empty:
         return published_facts()
-    covariance = ("clip_cov", "kl_cov")
+    covariance = ("clip_cov", "kl_cov", *TENFOLD)
     claims = [
         judge(frame, method, size=size)
         for size in SIZES
@@ -119,7 +125,7 @@ def accuracy_claim(frame: pd.DataFrame, method: str, *, size: str) -> Claim | No
         return None
     theirs, grpo = (published_ending(size, name, "test_acc_pct") for name in (method, "grpo"))
     return Claim(
-        f"{SIZES[size]}: {METHODS[method]} ends with a higher accuracy than GRPO "
+        f"{SIZES[size]}: {LABELS[method]} ends with a higher accuracy than GRPO "
         "(difference, fraction)",
         f"{(theirs - grpo) / 100:+.3f} (Fig. 11, digitised)",
         mean_interval(pair["ours"] - pair["grpo"]),
@@ -135,7 +141,7 @@ def _ratio_claim(
         return None
     theirs, grpo = (published_ending(size, name, metric) for name in (method, "grpo"))
     return Claim(
-        f"{SIZES[size]}: {METHODS[method]} ends with {text}",
+        f"{SIZES[size]}: {LABELS[method]} ends with {text}",
         f"{theirs / grpo:.2f} (Fig. 11, digitised)",
         ratio_interval(pair["ours"] / pair["grpo"]),
         at_least(least, contradicted_below=1.0),
@@ -195,7 +201,7 @@ _COLUMNS = {  # of a run: the axis, the paper's name, and its scale
     "response_length_mean": ("response length (tokens)", "response_length", 1.0),
     "validation_accuracy": ("accuracy (fraction)", "test_acc_pct", 0.01),
 }
-_PALETTE = {label: style.METHOD_COLOURS[method] for method, label in METHODS.items()}
+_PALETTE = {label: style.METHOD_COLOURS[method] for method, label in LABELS.items()}
 
 
 def control_figure(frame: pd.DataFrame) -> Figure:
@@ -229,7 +235,7 @@ def curves(frame: pd.DataFrame, column: str, ax: Axes, *, size: str = "7b") -> A
     if column != "validation_accuracy":
         part = style.smoothed(part, column)
     title = f"{style.ours(part)}: {SIZES[size]}, {style.seeds_of(part)}"
-    part = part.assign(method=part["method"].map(METHODS))
+    part = part.assign(method=part["method"].map(LABELS))
     order = [label for label in _PALETTE if label in set(part["method"])]
     named = {"y": column, "hue": "method", "hue_order": order, "palette": _PALETTE, "ax": ax}
     style.curves_over_seeds(part, **named)
@@ -242,8 +248,8 @@ def paper_curves(column: str, ax: Axes, *, size: str = "7b") -> Axes:
     frame = published_curves(size, metric)
     frame = frame.assign(value=frame["value"] * scale, method=frame["method"].map(METHODS))
     sns.lineplot(
-        frame, x="step", y="value", hue="method", hue_order=list(_PALETTE), palette=_PALETTE,
-        ls="--", lw=1.2, marker="o", ms=3, mew=0, ax=ax,
+        frame, x="step", y="value", hue="method", hue_order=[*METHODS.values()],
+        palette=_PALETTE, ls="--", lw=1.2, marker="o", ms=3, mew=0, ax=ax,
     )  # fmt: skip
     return _dress(ax, column, "gradient step", f"Paper: {SIZES[size]} (Fig. 11, digitised)")
 

@@ -32,6 +32,8 @@ METHOD_COLOURS = {
     "clip_higher": "#E69F00",
     "clip_cov": "#0072B2",
     "kl_cov": "#009E73",
+    "clip_cov_x10": "#56B4E9",
+    "kl_cov_x10": "#CC79A7",
 }
 ENTROPY_COLOUR, ACCURACY_COLOUR = "#D55E00", "#0072B2"
 ORDINAL_COLOURS = ("#CC79A7", "#56B4E9", "#009E73", "#E69F00", "#0072B2")

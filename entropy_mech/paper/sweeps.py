@@ -15,7 +15,7 @@ from scipy import stats
 
 from entropy_mech.paper import published, style
 from entropy_mech.paper.claims import Claim, Fact, Range, at_least, at_most
-from entropy_mech.paper.fig11 import METHODS, endings
+from entropy_mech.paper.fig11 import LABELS, TENFOLD, endings
 from entropy_mech.paper.law_groups import not_digitised
 from entropy_mech.paper.statistics import mean_interval, ratio_interval
 
@@ -177,26 +177,22 @@ def _of(ends: pd.DataFrame, coefficient: float) -> pd.DataFrame:
 
 # -- Clip-Cov's share and KL-Cov's coefficient (Fig. 12) -----------------------------------------
 
-# The setting that is swept, what the paper calls it, and its value in section 4.3.
-DOSES = {
-    "clip_cov": ("clip_fraction", "r", 2e-4),
-    "kl_cov": ("penalty_coefficient", "beta", 1.0),
-}
-_PAPER_DOSE = r"^fig12_\w+?_([\d.e-]+)$"
+# The setting that is swept, and what the paper calls it.
+DOSES = {"clip_cov": ("clip_fraction", "r"), "kl_cov": ("penalty_coefficient", "beta")}
+# The paper's doses, then ten times as many tokens: runs of the toy alone.
+DOSE_SETS = (*DOSES, *TENFOLD)
 
 
 def dose_sweep(frame: pd.DataFrame, settings: pd.DataFrame, method: str) -> pd.DataFrame:
-    """Return the metrics of a method's runs with ``coefficient``, ours, and ``paper_dose``.
+    """Return the metrics of a set of doses, with the setting that is swept as ``coefficient``.
 
-    ``settings`` is ``Report.loss_settings()``'s. A toy rollout has so few tokens that Clip-Cov's
-    fractions are larger here; ``paper_dose`` is the paper's fraction that a run stands for.
+    ``settings`` is ``Report.loss_settings()``'s; ``method`` one of ``DOSE_SETS``. A beta of 0
+    penalises no token, so that its run belongs to both of KL-Cov's sets.
     """
-    column, _, standard = DOSES[method]
-    sweep = with_coefficient(frame, settings, column)
-    if sweep.empty:
-        return sweep.assign(paper_dose=[])
-    paper = sweep["run"].str.extract(_PAPER_DOSE)[0].astype(float).fillna(standard)
-    return sweep.assign(paper_dose=paper)
+    plain = method.removesuffix("_x10")
+    sweep = with_coefficient(frame, settings, DOSES[plain][0])
+    tenfold = sweep["run"].str.endswith("_x10") == (method != plain)
+    return sweep[tenfold | (sweep["coefficient"] == 0)] if tenfold.any() else sweep[tenfold]
 
 
 def fluctuations(sweep: pd.DataFrame) -> pd.DataFrame:
@@ -213,48 +209,53 @@ def fluctuations(sweep: pd.DataFrame) -> pd.DataFrame:
 def dose_endings(frame: pd.DataFrame, settings: pd.DataFrame) -> pd.DataFrame:
     """Return ``sweep_endings`` of both methods with what Fig. 12 is about, a row a run and seed.
 
-    More columns: method, paper_dose, fluctuation, and touched_fraction (of the trained tokens, mean
-    over training: Clip-Cov's band can hold fewer than r asks for, and then a larger r changes
-    nothing).
+    More columns: method, fluctuation, and touched_fraction (of the trained tokens, mean over
+    training: Clip-Cov's band can hold fewer than r asks for, and then a larger r changes nothing).
     """
     tables, keys = [], ["coefficient", "seed"]
-    for method in DOSES:
+    for method in DOSE_SETS:
         sweep = dose_sweep(frame, settings, method)
         if len(sweep):
-            means = sweep.groupby(keys)[["paper_dose", "selected_fraction"]].mean()
-            means = means.rename(columns={"selected_fraction": "touched_fraction"})
+            touched = sweep.groupby(keys)["selected_fraction"].mean().rename("touched_fraction")
             table = sweep_endings(sweep).merge(fluctuations(sweep), on=keys)
-            tables.append(table.join(means, on=keys).assign(method=METHODS[method]))
+            tables.append(table.join(touched, on=keys).assign(method=LABELS[method]))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def dose_claims(frame: pd.DataFrame, settings: pd.DataFrame) -> list[Claim | Fact]:
     """Judge Fig. 12; what is printed, where there are no runs."""
     if frame.empty:
-        return [coefficients_fact("fig12", name, settings[key]) for key, name, _ in DOSES.values()]
+        return [coefficients_fact("fig12", name, settings[key]) for key, name in DOSES.values()]
     claims: list[Claim | Fact] = []
-    sweeps = {method: dose_sweep(frame, settings, method) for method in DOSES}
+    sweeps = {method: dose_sweep(frame, settings, method) for method in DOSE_SETS}
     for method, sweep in sweeps.items():
+        if sweep.empty:
+            continue
         ends = sweep_endings(sweep)
-        text = f"{METHODS[method]}: the larger {DOSES[method][1]}, the more entropy at the end"
+        name = DOSES[method.removesuffix("_x10")][1]
+        text = f"{LABELS[method]}: the larger {name}, the more entropy at the end"
         claims += [
             monotone_claim(sweep, "entropy_nats", text, "Fig. 12"),
             Claim(
-                f"{METHODS[method]}: the largest dose ends with more entropy than the smallest "
+                f"{LABELS[method]}: the largest dose ends with more entropy than the smallest "
                 "(ratio)",
                 "more (Fig. 12)",
                 ratio_interval(_of(ends, ends["coefficient"].max())["entropy_ratio"]),
                 at_least(1.0, contradicted_below=1.0),
             ),
         ]
-    return [_treatment_claim(sweeps["clip_cov"]), *claims, _steadiness_claim(sweeps)]
+    pairs = [("clip_cov", "kl_cov", ""), ("clip_cov_x10", "kl_cov_x10", ", 10 x")]
+    there = [pair for pair in pairs if not (sweeps[pair[0]].empty or sweeps[pair[1]].empty)]
+    treatments = [_treatment_claim(sweeps[clip_cov], LABELS[clip_cov]) for clip_cov, *_ in there]
+    steadiness = [_steadiness_claim(sweeps[one], sweeps[two], name) for one, two, name in there]
+    return [*treatments, *claims, *steadiness]
 
 
-def _treatment_claim(sweep: pd.DataFrame) -> Claim:
+def _treatment_claim(sweep: pd.DataFrame, label: str) -> Claim:
     """Whether a larger r is a larger dose at all: its band may be empty before r is used up."""
     touched = sweep.groupby(["seed", "coefficient"])["selected_fraction"].mean().unstack()
     return Claim(
-        "Clip-Cov: the largest r touches at least 1.1 times the tokens that the smallest does, so "
+        f"{label}: the largest r touches at least 1.1 times the tokens that the smallest does, so "
         "that there is a dose to compare (ratio, over training)",
         "not printed; r itself grows by 3.5",
         ratio_interval(touched[touched.columns.max()] / touched[touched.columns.min()]),
@@ -262,17 +263,17 @@ def _treatment_claim(sweep: pd.DataFrame) -> Claim:
     )
 
 
-def _steadiness_claim(sweeps: dict[str, pd.DataFrame]) -> Claim:
+def _steadiness_claim(clip_cov: pd.DataFrame, kl_cov: pd.DataFrame, name: str) -> Claim:
     """Compare the methods where they act: over the doses above 0, seed by seed."""
-    clip_cov, kl_cov = (
-        fluctuations(sweeps[method]).query("coefficient > 0").groupby("seed")["fluctuation"].mean()
-        for method in ("clip_cov", "kl_cov")
+    one, two = (
+        fluctuations(sweep).query("coefficient > 0").groupby("seed")["fluctuation"].mean()
+        for sweep in (clip_cov, kl_cov)
     )
     return Claim(
-        "KL-Cov is the steadier: the fluctuation of ln H under Clip-Cov over that under KL-Cov, "
-        "second half of training, mean over doses (ratio)",
+        f"KL-Cov is the steadier{name}: the fluctuation of ln H under Clip-Cov over that under "
+        "KL-Cov, second half of training, mean over doses (ratio)",
         "KL-Cov more stable (section 4.5)",
-        ratio_interval(clip_cov / kl_cov),
+        ratio_interval(one / two),
         at_least(1.0, contradicted_below=1.0),
     )
 
@@ -318,14 +319,21 @@ def dose_figure(frame: pd.DataFrame, settings: pd.DataFrame) -> Figure:
     """
     if frame.empty:
         return not_digitised()
-    grpo, curves, ends = frame[frame["run"].str.endswith("_grpo")], [], []
-    for method, (_, symbol, _) in DOSES.items():
-        sweep = dose_sweep(frame, settings, method)
-        title = f"{style.ours(frame)}: {METHODS[method]}, Qwen2.5-7B, {style.seeds_of(sweep)}"
-        draw = partial(coefficient_curves, sweep, "entropy_nats", symbol, title=title, grpo=grpo)
-        curves.append(draw)
-        ends.append(partial(ends_by_coefficient, sweep, symbol))
-    return style.panels([curves, ends], width_in=12, row_height_in=4.2)
+    grpo, rows = frame[frame["run"].str.endswith("_grpo")], []
+    for methods in (tuple(DOSES), tuple(TENFOLD)):
+        curves, ends = [], []
+        for method in methods:
+            sweep = dose_sweep(frame, settings, method)
+            if sweep.empty:
+                continue
+            symbol = DOSES[method.removesuffix("_x10")][1]
+            title = f"{style.ours(frame)}: {LABELS[method]}, Qwen2.5-7B, {style.seeds_of(sweep)}"
+            curves.append(
+                partial(coefficient_curves, sweep, "entropy_nats", symbol, title=title, grpo=grpo)
+            )
+            ends.append(partial(ends_by_coefficient, sweep, symbol))
+        rows += [curves, ends] if curves else []
+    return style.panels(rows, width_in=12, row_height_in=4.2)
 
 
 def coefficient_curves(
@@ -339,11 +347,7 @@ def coefficient_curves(
 ) -> Axes:
     """Draw a metric against rollout steps, a colour a coefficient; entropy is smoothed."""
     window, named = style.SMOOTHED_OVER if column == "entropy_nats" else 1, {"y": column, "ax": ax}
-    names = {}
-    for value, part in sweep.groupby("coefficient"):
-        dose = part.get("paper_dose", part["coefficient"]).iloc[0]
-        paper = "" if dose == value else f" (paper: {dose:g})"
-        names[value] = f"{SYMBOLS[symbol]} = {value:g}{paper}"
+    names = {v: f"{SYMBOLS[symbol]} = {v:g}" for v in sorted(sweep["coefficient"].unique())}
     if grpo is not None and len(grpo):
         black = {"color": "k", "ls": "--", "errorbar": None, "label": "GRPO"}
         style.curves_over_seeds(style.smoothed(grpo, column, window), **named, **black)

@@ -87,7 +87,8 @@ def costs(report: Report, *names: str) -> pd.DataFrame:
 
 def _chosen(report: Report, names: tuple[str, ...]) -> list[tuple[str, TrainConfig]]:
     for name in names:
-        if name not in report.target.runs:
-            raise unknown_name(f"run of {report.target.name}", name, report.target.runs)
+        known = report.target.run_names(report.profile)
+        if name not in known:
+            raise unknown_name(f"run of {report.target.name}", name, known)
     pairs = zip(report.names, report.configs, strict=True)
     return [(name, config) for name, config in pairs if name in names]

@@ -102,21 +102,24 @@ def open_report(
 
 def chosen_runs(target: Target, models: Sequence[str], methods: Sequence[str]) -> Target:
     """Return the target with only the runs of these models and methods; empty keeps all."""
-    kept = list(target.runs)
+    every = [*target.runs, *target.toy_runs]
+    kept = list(every)
     for what, names, matches in (
         ("model", models, lambda run, name: model_of_run(run).name == name),
         ("method", methods, lambda run, name: run.endswith(f"_{name}")),
     ):
         for name in names:
-            if not any(matches(run, name) for run in target.runs):
-                known = [model_of_run(run).name for run in target.runs]
+            if not any(matches(run, name) for run in every):
+                known = [model_of_run(run).name for run in every]
                 if what == "method":
-                    known = [run.partition("_")[2] for run in target.runs]
+                    known = [run.partition("_")[2] for run in every]
                 raise unknown_name(f"{what} of {target.name}", name, known)
         kept = [run for run in kept if not names or any(matches(run, name) for name in names)]
-    if target.runs and not kept:
+    if every and not kept:
         raise bad_value("methods", list(methods), f"no run of {target.name} has model and method")
-    return replace(target, runs=tuple(kept))
+    runs, toy_runs = (tuple(run for run in some if run in kept)
+                      for some in (target.runs, target.toy_runs))  # fmt: skip
+    return replace(target, runs=runs, toy_runs=toy_runs)
 
 
 class Report:
@@ -227,7 +230,7 @@ class Report:
         profile = "paper" if self.published else self.profile
         return pd.DataFrame(
             {"run": name, **run_config(name, profile=profile, seed=1).loss.model_dump()}
-            for name in self.target.runs
+            for name in self.target.run_names(profile)
         )
 
     def settings(self) -> pd.DataFrame:

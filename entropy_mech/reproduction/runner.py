@@ -117,8 +117,8 @@ def verdicts(request: Request, folder: Path) -> Path:
 def keep_runs(request: Request, folder: Path) -> int:
     """Keep what a request's finished runs measured in ``folder``; return how many there were."""
     targets = targets_of(request)
-    groups = {run: target.benchmarks(request.profile) for target in targets for run in target.runs
-              if target.evaluate}  # fmt: skip
+    groups = {name: target.benchmarks(request.profile) for target in targets
+              for name in target.run_names(request.profile) if target.evaluate}  # fmt: skip
     return keep(_runs(request, targets), folder, groups)
 
 

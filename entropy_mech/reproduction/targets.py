@@ -56,6 +56,7 @@ class Target:
     claim: str
     notebook: str
     runs: tuple[str, ...] = ()
+    toy_runs: tuple[str, ...] = ()  # more of them, that there are at toy size alone
     evaluate: str = ""  # benchmarks that the trained policies are measured on: toy or paper's
     parameters: dict[str, Any] = field(default_factory=dict)
 
@@ -76,15 +77,19 @@ class Target:
 
         The published profile has none.
         """
-        if profile == "published":
-            return {}
         return {
             (name, seed + offset): run_config(
                 name, profile=profile, seed=seed + offset, steps=steps
             )
-            for name in self.runs
+            for name in self.run_names(profile)
             for offset in range(seeds)
         }
+
+    def run_names(self, profile: str) -> tuple[str, ...]:
+        """Return the files of its runs in a profile; the published one has none."""
+        if profile == "published":
+            return ()
+        return self.runs if profile == "paper" else (*self.runs, *self.toy_runs)
 
 
 def check_profile(profile: str) -> None:
@@ -97,7 +102,9 @@ def load_targets() -> dict[str, Target]:
     """Return every target, in the order of the file, which is that of the gallery."""
     table = tomllib.loads((project_root() / "reproduce" / "targets.toml").read_text())
     return {
-        name: Target(name=name, **{**entry, "runs": tuple(entry.get("runs", ()))})
+        name: Target(
+            name=name, **{k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
+        )
         for name, entry in table.items()
     }
 
