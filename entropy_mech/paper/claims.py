@@ -8,9 +8,10 @@ from math import inf
 
 from entropy_mech.paper.statistics import Interval
 
-REPRODUCED = "reproduced at this scale"
-NOT_AT_THIS_SCALE = "not at this scale"
-CONTRADICTED = "contradicted"
+REPRODUCED = "reproduced"
+CONTRADICTED = "contradicted"  # the opposite holds
+FALLS_SHORT = "falls short"  # the whole interval lies on the wrong side of the threshold
+UNDECIDED = "undecided"  # the interval straddles it
 NO_VERDICT = "no verdict"
 HOLDS = "holds"
 DOES_NOT_HOLD = "does not hold"
@@ -23,7 +24,7 @@ class Range:
     """Where the whole interval must lie for a claim to be reproduced, or to be contradicted.
 
     Reproduced from ``least`` to ``most``; contradicted at or below ``contradicted_below``, or at
-    or above ``contradicted_above``; in between the paper's effect is not there at this scale.
+    or above ``contradicted_above``; between them it falls short.
     """
 
     least: float = -inf
@@ -55,7 +56,7 @@ class Claim:
 
     >>> from entropy_mech.paper.statistics import mean_interval
     >>> Claim("x is 2", "2", mean_interval([1.9, 2.0, 2.1]), Range(1.5, 2.5)).verdict
-    'reproduced at this scale'
+    'reproduced'
 
     """
 
@@ -75,7 +76,9 @@ class Claim:
             return REPRODUCED
         if high <= bounds.contradicted_below or low >= bounds.contradicted_above:
             return CONTRADICTED
-        return NOT_AT_THIS_SCALE
+        if high < bounds.least or low > bounds.most:
+            return FALLS_SHORT
+        return UNDECIDED
 
     @property
     def ours(self) -> str:
@@ -116,5 +119,5 @@ class Fact:
 
 
 def _row(claim: Claim | Fact) -> dict[str, str]:
-    names = {"claim": "statement", "paper": "paper", "ours": "ours", "verdict": "verdict"}
+    names = {"claim": "statement", "ours": "ours", "paper": "paper", "verdict": "verdict"}
     return {column: getattr(claim, name) for column, name in names.items()}

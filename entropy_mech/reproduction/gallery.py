@@ -16,10 +16,11 @@ from entropy_mech.errors import UserError
 from entropy_mech.paper.claims import (
     CONTRADICTED,
     DOES_NOT_HOLD,
+    FALLS_SHORT,
     HOLDS,
     NO_VERDICT,
-    NOT_AT_THIS_SCALE,
     REPRODUCED,
+    UNDECIDED,
 )
 from entropy_mech.reproduction.targets import Target, in_paper_order
 from entropy_mech.runs.jobs import clock
@@ -101,10 +102,10 @@ def _item_verdicts(target: Target, result: Mapping[str, Any]) -> list[str]:
         return [*lines, "Not made."]
     return [
         *lines,
-        "| claim | paper | ours | verdict |",
+        "| claim | ours | paper | verdict |",
         "|---|---|---|---|",
         *(
-            f"| {_cell(c['claim'])} | {_cell(c['paper'])} | {_cell(c['ours'])} | {c['verdict']} |"
+            f"| {_cell(c['claim'])} | {_cell(c['ours'])} | {_cell(c['paper'])} | {c['verdict']} |"
             for c in result["claims"]
         ),
     ]
@@ -142,8 +143,10 @@ def _write(path: Path, text: str) -> None:
 
 # -- The page ------------------------------------------------------------------------------------
 
-VERDICTS = (REPRODUCED, HOLDS, NOT_AT_THIS_SCALE, DOES_NOT_HOLD, CONTRADICTED, NO_VERDICT)
-_CLASS = dict(zip(VERDICTS, ("yes", "yes", "no", "no", "against", "open"), strict=True))
+VERDICTS = (
+    REPRODUCED, HOLDS, UNDECIDED, FALLS_SHORT, CONTRADICTED, DOES_NOT_HOLD, NO_VERDICT,
+)  # fmt: skip
+_CLASS = dict(zip(VERDICTS, ("yes", "yes", "open", "no", "against", "no", "open"), strict=True))
 _ABOUT = {
     "toy": "Tiny transformers of the paper's model classes, trained here on a CPU. Intervals are "
     "95 % over seeds; a verdict needs three.",

@@ -49,16 +49,18 @@ def test_every_target_has_its_notebook_and_runs(profile):
         if profile == "paper" and target.name == "lemma1_transformer":
             continue  # a check of ours, on toys alone
         configs = target.configs(profile=profile, seed=1, seeds=2)
-        assert set(configs) == {(run, seed) for run in target.runs for seed in (1, 2)}
+        assert set(configs) == {(run, seed) for run in target.run_names(profile) for seed in (1, 2)}
         assert all(config.toy == (profile == "toy") for config in configs.values())
 
 
 def test_every_run_file_is_used_and_valid():
-    used = {run for target in load_targets().values() for run in target.runs}
+    used = {run for target in load_targets().values() for run in target.run_names("toy")}
     runs = ROOT / "reproduce" / "runs"
     there = {path.stem for path in (runs / "toy").glob("[!_]*.toml")}
     assert used == there
-    # The other profile has the same runs, but for two checks of ours.
+    # The other profile has the same runs, but for two checks of ours and the tenfold doses.
     papers = {path.stem for path in (runs / "paper").glob("[!_]*.toml")}
-    assert there - papers == {"lemma1_sgd", "lemma1_small"}
+    tenfold = {run for run in there if run.endswith("_x10")}
+    assert there - papers - tenfold == {"lemma1_sgd", "lemma1_small"}
+    assert tenfold
     assert papers <= there

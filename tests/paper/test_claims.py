@@ -19,10 +19,10 @@ from entropy_mech.paper.statistics import (
 @pytest.mark.parametrize(
     ("values", "verdict"),
     [
-        ([2.0, 2.1, 2.2], "reproduced at this scale"),
+        ([2.0, 2.1, 2.2], "reproduced"),
         ([0.5, 0.6, 0.55], "contradicted"),
-        ([1.2, 1.3, 1.25], "not at this scale"),  # right direction, too small
-        ([1.0, 3.0, 2.5], "not at this scale"),  # too uncertain
+        ([1.2, 1.3, 1.25], "falls short"),  # right direction, too small
+        ([1.0, 3.0, 2.5], "undecided"),
         ([2.0, 2.1], "no verdict"),
         ([2.0], "no verdict"),
         ([2.0, float("nan"), 2.1], "no verdict"),
@@ -117,7 +117,7 @@ def test_collapse_claims_hold_on_an_exact_law():
     fits = fig01.law_by_run(frame)
     np.testing.assert_allclose(fits["a"], 1.0)
     np.testing.assert_allclose(fits["ceiling"], 0.9)
-    assert {c.verdict for c in fig01.collapse_claims(frame)} == {"reproduced at this scale"}
+    assert {c.verdict for c in fig01.collapse_claims(frame)} == {"reproduced"}
 
 
 def test_collapse_claims_fail_where_entropy_rises():
@@ -126,7 +126,7 @@ def test_collapse_claims_fail_where_entropy_rises():
 
     verdicts = [c.verdict for c in fig01.collapse_claims(_runs(rising))]
     assert verdicts[0] == "contradicted"
-    assert verdicts[2] != "reproduced at this scale"
+    assert verdicts[2] != "reproduced"
 
 
 def test_spent_by_hand():

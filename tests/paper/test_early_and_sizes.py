@@ -66,8 +66,8 @@ def test_maths_and_code_are_judged_apart_and_can_fail():
     verdicts = {claim.statement.split(",")[0]: set() for claim in claims}
     for claim in claims:
         verdicts[claim.statement.split(",")[0]].add(claim.verdict)
-    assert verdicts["Maths"] == {"reproduced at this scale"}
-    assert "reproduced at this scale" not in verdicts["Code"]
+    assert verdicts["Maths"] == {"reproduced"}
+    assert "reproduced" not in verdicts["Code"]
 
 
 def test_printed_shares_and_the_digitised_run():
@@ -98,9 +98,9 @@ def test_naive_forecast_carries_the_last_value_seen_forward():
 
 def test_forecast_claims_can_be_met_and_missed():
     good = fig05.forecast_claims(fig05.forecast_runs(law_runs(QWEN, noise=1e-3)))
-    assert [claim.verdict for claim in good] == ["reproduced at this scale"] * 3
+    assert [claim.verdict for claim in good] == ["reproduced"] * 3
     wild = fig05.forecast_claims(fig05.forecast_runs(law_runs(QWEN, noise=0.3)))
-    assert "reproduced at this scale" not in {claim.verdict for claim in wild}
+    assert "reproduced" not in {claim.verdict for claim in wild}
     verdicts = [fact.verdict for fact in fig05.forecast_claims(EMPTY)]
     assert verdicts[2] == "holds"
 
@@ -124,7 +124,7 @@ def test_straight_coefficients_predict_the_largest_size():
     assert lines.loc[(1, "a"), "slope"] == pytest.approx(0.1 / np.log(10))
     assert lines.loc[(2, "ceiling"), "miss"] == pytest.approx(0.0, abs=1e-9)
     verdicts = {claim.verdict for claim in fig07.size_claims(_sized(0.4))}
-    assert verdicts == {"reproduced at this scale"}
+    assert verdicts == {"reproduced"}
 
 
 def test_a_bend_at_the_largest_size_is_a_miss():

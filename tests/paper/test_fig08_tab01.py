@@ -18,10 +18,10 @@ def test_covariance_tail_by_hand():
 
 def test_covariance_claims_follow_the_sign_of_theorem_1():
     right = fig08_tab01.covariance_claims(covariance_runs(slope=0.5))
-    assert right[1].verdict == "reproduced at this scale"
+    assert right[1].verdict == "reproduced"
     wrong = fig08_tab01.covariance_claims(covariance_runs(slope=-0.5))
     assert wrong[1].verdict == "contradicted"
-    assert right[2].verdict == right[3].verdict == "reproduced at this scale"
+    assert right[2].verdict == right[3].verdict == "reproduced"
 
 
 def test_order_of_difficulty_is_judged_group_by_group():
@@ -30,13 +30,13 @@ def test_order_of_difficulty_is_judged_group_by_group():
     frame[easy] = 0.15 * frame[easy] / 0.3  # now between the hard and the half-right
     claims = fig08_tab01.covariance_claims(frame)
     assert [c.verdict for c in claims[2:]] == [
-        "reproduced at this scale",
-        "reproduced at this scale",
+        "reproduced",
+        "reproduced",
         "contradicted",
     ]
     without = fig08_tab01.covariance_claims(frame.drop(columns=easy))
     verdicts = [c.verdict for c in without[2:]]
-    assert verdicts == ["no verdict", "reproduced at this scale", "no verdict"]
+    assert verdicts == ["no verdict", "reproduced", "no verdict"]
 
 
 def test_shape_correlation_has_an_interval_within_each_run():

@@ -7,7 +7,7 @@ import pytest
 from entropy_mech.paper import sweeps
 from tests.paper.control_runs import runs
 
-SHOWN, AGAINST, NONE = "reproduced at this scale", "contradicted", "no verdict"
+SHOWN, AGAINST, NONE = "reproduced", "contradicted", "no verdict"
 ALPHAS = {
     "fig03_qwen2.5_7b": 0.0,
     "fig09_entropy_bonus_0.0001": 0.0001,
@@ -32,11 +32,11 @@ def bonus_sweep(entropies, accuracies=(0.9,) * 5, **more):
     return sweeps.with_coefficient(runs(ends, **more), settings, "entropy_bonus"), settings
 
 
-def dose_settings():
+def dose_settings(doses=DOSES):
     return pd.DataFrame(
         [
             {"run": name, "clip_fraction": r, "penalty_coefficient": beta}
-            for name, (r, beta) in DOSES.items()
+            for name, (r, beta) in doses.items()
         ]
     )
 
@@ -60,7 +60,7 @@ def test_the_bonus_as_the_paper_has_it_and_otherwise():
     # The other way round: a bonus that lowers the entropy, and 0.005 that wins.
     sweep, settings = bonus_sweep((0.3, 0.1, 0.05, 0.04, 0.02), (0.8, 0.8, 0.8, 0.9, 0.9))
     verdicts = [c.verdict for c in sweeps.bonus_claims(sweep, settings)]
-    assert verdicts == [AGAINST, "not at this scale", AGAINST, AGAINST, AGAINST]
+    assert verdicts == [AGAINST, "falls short", AGAINST, AGAINST, AGAINST]
 
 
 def test_one_seed_or_a_missing_coefficient_gives_no_verdict():
@@ -93,11 +93,27 @@ def test_doses_are_taken_from_each_methods_own_setting():
     assert sorted(clip["run"].unique()) == [
         "fig11_7b_clip_cov", "fig12_clip_cov_4e-4", "fig12_clip_cov_7e-4",
     ]  # fmt: skip
-    paper = clip.groupby("coefficient")["paper_dose"].first()
-    assert paper.to_dict() == {0.1: 2e-4, 0.2: 4e-4, 0.35: 7e-4}
     kl = sweeps.dose_sweep(frame, dose_settings(), "kl_cov")
-    assert (kl["coefficient"] == kl["paper_dose"]).all()
     assert sorted(kl["coefficient"].unique()) == [0.0, 0.5, 1.0]
+    for tenfold in ("clip_cov_x10", "kl_cov_x10"):
+        assert sweeps.dose_sweep(frame, dose_settings(), tenfold).empty
+
+
+def test_tenfold_doses_are_a_set_of_their_own_and_share_the_run_that_penalises_nothing():
+    doses = DOSES | {f"{name}_x10": dose for name, dose in DOSES.items() if "4e-4" in name}
+    doses |= {"fig12_kl_cov_0.5_x10": (None, 0.5), "fig11_7b_kl_cov_x10": (None, 1.0)}
+    frame, settings = runs(dict.fromkeys(doses, (0.02, 10.0, 0.9))), dose_settings(doses)
+    assert set(sweeps.dose_sweep(frame, settings, "clip_cov_x10")["run"]) == {
+        "fig12_clip_cov_4e-4_x10"
+    }
+    assert set(sweeps.dose_sweep(frame, settings, "kl_cov_x10")["run"]) == {
+        "fig12_kl_cov_0", "fig12_kl_cov_0.5_x10", "fig11_7b_kl_cov_x10",
+    }  # fmt: skip
+    assert set(sweeps.dose_sweep(frame, settings, "kl_cov")["run"]) == {
+        "fig12_kl_cov_0", "fig12_kl_cov_0.5", "fig11_7b_kl_cov",
+    }  # fmt: skip
+    names = {claim.statement.partition(":")[0] for claim in sweeps.dose_claims(frame, settings)}
+    assert {"Clip-Cov", "Clip-Cov, 10 x", "KL-Cov", "KL-Cov, 10 x"} <= names
 
 
 def test_the_ends_of_all_doses_show_what_was_touched():
@@ -125,7 +141,7 @@ def test_dose_claims_hold_and_fail():
     assert [c.verdict for c in shown] == [SHOWN] * 6
     assert shown[5].interval.estimate == pytest.approx(4.0, rel=0.3)  # 0.4 against 0.1
     against = claims((0.02, 0.12, 0.06, 0.03, 0.1, 0.05, 0.02), wiggle=0.02, touched=1.0)
-    assert [c.verdict for c in against] == ["not at this scale"] + [AGAINST] * 5
+    assert [c.verdict for c in against] == ["falls short"] + [AGAINST] * 5
 
 
 def test_fluctuation_is_about_a_line():

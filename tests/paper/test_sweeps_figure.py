@@ -39,11 +39,11 @@ def test_figure_9_has_a_line_a_coefficient_and_black_for_0():
         assert [len(dots.get_offsets()) for dots in ax.collections] == [3] * 5
 
 
-def test_figure_12_has_grpo_in_both_and_names_the_papers_doses():
+def test_figure_12_has_grpo_in_both_and_names_the_doses():
     frame = runs({name: (0.02 + 0.01 * i, 10.0, 0.9) for i, name in enumerate(DOSES)})
     figure = sweeps.dose_figure(frame, dose_settings())
     clip, kl = figure.axes[:2]
-    assert labels(clip)[:2] == ["GRPO", "$r$ = 0.1 (paper: 0.0002)"]
+    assert labels(clip)[:2] == ["GRPO", "$r$ = 0.1"]
     assert labels(kl) == ["GRPO", r"$\beta$ = 0", r"$\beta$ = 0.5", r"$\beta$ = 1"]
     assert "Clip-Cov" in clip.get_title()
     assert clip.get_yscale() == kl.get_yscale() == "log"

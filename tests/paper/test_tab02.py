@@ -7,7 +7,7 @@ from entropy_mech.paper import tab02
 from entropy_mech.paper.fig11 import METHODS, SIZES
 from tests.paper.control_runs import FOUR_METHODS
 
-SHOWN, AGAINST = "reproduced at this scale", "contradicted"
+SHOWN, AGAINST = "reproduced", "contradicted"
 NAMES = [f"toy_maths_{n}" for n in (2, 4, 5, 8, 12)] + [f"toy_code_{n}" for n in (2, 4, 8)]
 
 

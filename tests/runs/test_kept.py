@@ -17,7 +17,8 @@ def kept(module_store, tmp_path_factory):
     """A trained run, and the same run as it was kept."""
     from entropy_mech.runs import RunStore
 
-    config = tiny(loss=KL_COV, lemma1_every=2)
+    # So many responses that every step has right and wrong ones, and trains.
+    config = tiny(loss=KL_COV, lemma1_every=2, seed=2, rollout={"prompts": 16, "responses": 8})
     run = train(config, RunStore(module_store), say=lambda text: None)
     folder = tmp_path_factory.mktemp("kept")
     assert keep([("some_run", run)], folder, {}) == 1
@@ -69,7 +70,7 @@ def test_what_is_not_kept_is_one_line(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("entropy_mech.runs.kept.project_root", lambda: tmp_path)
     assert main(["reproduce", "fig11", "--profile", "kept", "--dry-run"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("profile = kept: of fig11_7b_grpo seed 1, 0 of 48 rollouts are kept")
+    assert error.startswith("profile = kept: of fig11_7b_grpo seed 1, 0 of 80 rollouts are kept")
     assert error.count("\n") == 1
 
 
