@@ -46,7 +46,7 @@ def _run(capsys, *words):
             ["reproduce", "fig01", "-p", "step", "4"],
             "unknown parameter of fig01_collapse_and_law.ipynb 'step': did you mean 'steps'?",
         ),
-        (["reproduce", "fig01", "--seeds", "0"], "'--seeds': '0'; give a whole number from 1 on"),
+        (["reproduce", "fig01", "--seeds", "-1"], "'--seeds': '-1'; give a whole number from 0 on"),
         (["reproduce", "fig01", "--seed", "-1"], "'--seed': '-1'; give a whole number from 0 on"),
         (
             ["reproduce", "fig01", "--seeds", "x"],

@@ -16,7 +16,7 @@ NO_SIZE = ("-1", "0", "x", "", "nan", "inf", "-inf", "true")
 NO_NAME = ("", " ", "nonsense", "TOY", "3")
 NO_FOLDER = ("", "/etc/passwd", "/etc/passwd/below")
 NO_WHOLE = ("two", "-1", "1.5", "nan", "true", "", "[1]", "1e3", "null", "{}")
-REPRODUCE = ("reproduce", "fig11", "--dry-run")
+REPRODUCE = ("reproduce", "fig11", "--profile", "toy", "--dry-run")
 
 OPTIONS = [
     (("train", PAPER_RUN, "--dry-run", "--gpus"), (*NO_COUNT, "0")),
@@ -49,13 +49,14 @@ OPTIONS = [
     (("reproduce", "--dry-run"), ("nonsense", "", "FIG99")),
     ((*REPRODUCE, "--profile"), NO_NAME),
     ((*REPRODUCE, "--seed"), NO_COUNT),
-    ((*REPRODUCE, "--seeds"), (*NO_COUNT, "0")),
+    ((*REPRODUCE, "--seeds"), NO_COUNT),
+    ((*REPRODUCE, "--check"), NO_COUNT),
     ((*REPRODUCE, "--workers"), NO_COUNT),
     ((*REPRODUCE, "--gpu-memory-gib"), NO_SIZE),
     ((*REPRODUCE, "--slurm-set"), ("", "x", "=1")),
     ((*REPRODUCE, "--write-verdicts"), NO_FOLDER),
     ((*REPRODUCE, "-p", "seed"), NO_WHOLE),
-    ((*REPRODUCE, "-p", "seeds"), (*NO_WHOLE, "0")),
+    ((*REPRODUCE, "-p", "seeds"), NO_WHOLE),
     ((*REPRODUCE, "-p", "steps"), NO_WHOLE),
     ((*REPRODUCE, "-p", "profile"), NO_NAME),
     ((*REPRODUCE, "-p", "methods"), (

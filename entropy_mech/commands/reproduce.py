@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,11 +19,15 @@ def reproduce(
     profile: Annotated[
         str,
         typer.Option(
-            metavar="P", help="toy: tiny models on this CPU; published: the paper's numbers; paper"
+            metavar="P",
+            help="kept evidence; toy: trained here; published: the paper's numbers; paper",
         ),
-    ] = "toy",
+    ] = "kept",
     seed: Annotated[int, count("first seed")] = 1,
-    seeds: Annotated[int, count("how many; verdicts need 3", least=1)] = 1,
+    seeds: Annotated[int, count("how many; 0: all that are kept, else 3")] = 0,
+    check: Annotated[
+        int, count("rollouts of each run to train here and compare with the kept ones")
+    ] = 0,
     workers: Annotated[int, count("processes at once (0: all cores)")] = 0,
     parameters: Annotated[
         list[str] | None,
@@ -51,7 +56,7 @@ def reproduce(
 
     ours = {"seed": seed, "seeds": seeds, "profile": profile}
     given = _pairs("-p", "NAME VALUE, such as steps 24", parameters)
-    request = _request(targets or [], given, ours)
+    request = replace(_request(targets or [], given, ours), check=check)
     cluster = _pairs("--slurm-set", "KEY=VALUE, such as partition=gpu", slurm_set)
     options = {key: _literal(value) for key, value in cluster.items()}
     if keep is not None:
@@ -93,10 +98,10 @@ def _request(targets: list[str], parameters: dict[str, str], ours: dict[str, Any
 
     said = ours | {name: _literal(parameters[name]) for name in ours if name in parameters}
     seed = whole_number("seed", said["seed"])
-    seeds = whole_number("seeds", said["seeds"], least=1)
+    seeds = whole_number("seeds", said["seeds"])
     profile = parameters.get("profile", ours["profile"])
     others = {name: text for name, text in parameters.items() if name not in ours}
-    return Request(tuple(targets), profile, seed, seeds, others)
+    return Request(tuple(targets), profile, seed, seeds, parameters=others)
 
 
 def _literal(text: str) -> Any:

@@ -22,6 +22,7 @@ from entropy_mech.paper.claims import (
     REPRODUCED,
     UNDECIDED,
 )
+from entropy_mech.reproduction.check import Check, summary
 from entropy_mech.reproduction.targets import Target, in_paper_order
 from entropy_mech.runs.jobs import clock
 from entropy_mech.runs.store import atomic_write, read_json_if_whole
@@ -75,7 +76,7 @@ def verdict_page(
     lines = [
         f"# Verdicts: profile {profile}",
         "",
-        "Written by `entropy-mech reproduce --seeds 3 --write-verdicts docs/`; do not edit. Where "
+        "Written by `entropy-mech reproduce --write-verdicts docs/`; do not edit. Where "
         "it comes from (commit, versions, configuration hashes, seeds, hardware, time) is in "
         "`verdicts.json`.",
         "",
@@ -148,6 +149,8 @@ VERDICTS = (
 )  # fmt: skip
 _CLASS = dict(zip(VERDICTS, ("yes", "yes", "open", "no", "against", "no", "open"), strict=True))
 _ABOUT = {
+    "kept": "Tiny transformers of the paper's model classes, trained on a CPU over several seeds; "
+    "what they measured is kept with the sources. Intervals are 95 % over seeds.",
     "toy": "Tiny transformers of the paper's model classes, trained here on a CPU. Intervals are "
     "95 % over seeds; a verdict needs three.",
     "published": "The paper's own numbers, digitised or printed, without any run of ours: what "
@@ -156,8 +159,15 @@ _ABOUT = {
 }
 
 
-def write_gallery(folder: Path, targets: Sequence[Target], profile: str) -> Path:
+def write_gallery(
+    folder: Path,
+    targets: Sequence[Target],
+    profile: str,
+    checks: Mapping[str, Sequence[Check]] | None = None,
+) -> Path:
     """Write ``folder/index.html`` from the results that are there; return its path.
+
+    ``checks``: by target, whether the runs' beginnings on this machine follow the kept ones.
 
     Items come in the paper's order. The page opens from disk, and links only to files below
     ``folder``.
@@ -178,6 +188,8 @@ def write_gallery(folder: Path, targets: Sequence[Target], profile: str) -> Path
             claims=[claim for result in results for claim in result["claims"]],
             tables={path.stem: _html_of(path) for path in (folder / "tables").glob("*.md")},
             executed={t.name for t, r in items if r and _notebook(folder, t).exists()},
+            checks={name: found for name, found in (checks or {}).items() if found},
+            pictures={path.stem for path in (folder / "figures").glob("*.png")},
             last=max(results, key=lambda result: result["made"], default=None),
             classes=_CLASS,
         )
@@ -198,6 +210,8 @@ def _environment() -> Environment:
     environment = Environment(loader=PackageLoader(__package__, ""), autoescape=True)
     environment.filters |= {
         "clock": clock,
+        "summary": summary,
+        "check_row": lambda check: [check.name, check.seed, str(check)],
         "run_row": _run_row,
         "verdict_counts": lambda claims: verdict_counts(claims).items(),
         "zip": zip,

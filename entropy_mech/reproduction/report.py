@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 
 
 def open_report(
-    target: str, *, profile: str = "toy", seed: int = 1, seeds: int = 3, steps: int = 0,
+    target: str, *, profile: str = "kept", seed: int = 1, seeds: int = 0, steps: int = 0,
     models: Sequence[str] = (), methods: Sequence[str] = (), out_dir: str = "",
 ) -> Report:  # fmt: skip
     """Open a target's report.
@@ -78,7 +78,8 @@ def open_report(
             takes what such runs measured, kept in the tree,
             ``published`` has no runs: every frame is empty and the paper's numbers stand alone.
         seed: the first seed.
-        seeds: how many, counting up; verdicts need three.
+        seeds: how many, counting up; verdicts need three. 0 takes all that are kept, in other
+            profiles three.
         steps: rollouts of each run; 0 takes the run file's own number.
         models: names of base models (``qwen2.5_7b``) to keep; empty keeps all.
         methods: methods (``grpo``, ``kl_cov``: how a run's file name ends) to keep; empty: all.
@@ -89,7 +90,7 @@ def open_report(
 
     """
     check_profile(profile)
-    seed, seeds = whole_number("seed", seed), whole_number("seeds", seeds, least=1)
+    seed, seeds = whole_number("seed", seed), whole_number("seeds", seeds)
     steps = whole_number("steps", steps)
     models, methods = name_list("models", models), name_list("methods", methods)
     pd.set_option("display.max_colwidth", None)  # claims are sentences: show them whole

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from entropy_mech.errors import UserError, folder_path, whole_number
+from entropy_mech.errors import UserError, bad_value, folder_path, whole_number
+from entropy_mech.reproduction.check import Beginnings, draw
 from entropy_mech.reproduction.gallery import write_gallery, write_verdicts
 from entropy_mech.reproduction.gpu_profile import (
     GPUS_A_NODE,
@@ -43,17 +44,20 @@ class Request:
 
     Attributes:
         names: targets; all where empty.
-        profile: toy, published or paper.
+        profile: kept, toy, published or paper.
         seed: the first seed.
-        seeds: how many, counting up.
+        seeds: how many, counting up; 0 takes all that are kept, in the other profiles three.
+        check: in the profile kept, how many rollouts of each run's first seed are trained here
+            and compared with the kept ones; 0 trains nothing.
         parameters: of the notebooks, as for papermill; each must be one that every target has.
 
     """
 
     names: tuple[str, ...] = ()
-    profile: str = "toy"
+    profile: str = "kept"
     seed: int = 1
-    seeds: int = 1
+    seeds: int = 0
+    check: int = 0
     parameters: Mapping[str, Any] | None = None
 
     @property
@@ -71,7 +75,9 @@ def targets_of(request: Request) -> list[Target]:
     """
     check_profile(request.profile)
     whole_number("seed", request.seed)
-    whole_number("seeds", request.seeds, least=1)
+    whole_number("seeds", request.seeds)
+    if request.check and request.profile != "kept":
+        raise bad_value("check", request.check, "compares with kept runs: give profile = kept")
     targets = [find_target(name) for name in request.names] or list(load_targets().values())
     for target in targets:
         checked = checked_parameters(target, request.parameters or {})
@@ -157,7 +163,14 @@ def submit(request: Request, options: Mapping[str, Any], gpu_memory_gib: float) 
 def _plan(request: Request, targets: Sequence[Target]) -> Plan:
     given = {"profile": request.profile, "seed": request.seed, "seeds": request.seeds}
     given |= dict(request.parameters or {})
-    return make_plan(targets, given, request.folder, default_store())
+    plan = make_plan(targets, given, request.folder, default_store())
+    for target in targets if request.check else ():
+        plan.add(target, _beginnings(request).jobs([target]))
+    return plan
+
+
+def _beginnings(request: Request) -> Beginnings:
+    return Beginnings(request.seed, request.check, default_store())
 
 
 def _run(request: Request, plan: Plan, workers: int) -> None:
@@ -172,7 +185,15 @@ def _run(request: Request, plan: Plan, workers: int) -> None:
 
 
 def _gallery(request: Request) -> Path:
-    return write_gallery(request.folder, list(load_targets().values()), request.profile)
+    """Write the gallery; the kept one says whether this machine gives the same numbers."""
+    targets, checks = list(load_targets().values()), {}
+    if request.check:
+        beginnings = _beginnings(request)
+        checks = {target.name: beginnings.checks(target) for target in targets}
+        for target in targets:
+            if checks[target.name]:
+                draw(target, beginnings, request.folder / "figures")
+    return write_gallery(request.folder, targets, request.profile, checks)
 
 
 def _reproduce_paper(request: Request, targets: Sequence[Target]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import math
 import tomllib
@@ -15,6 +16,8 @@ from typing import Any
 from entropy_mech.config import TrainConfig
 from entropy_mech.config.files import load_config
 from entropy_mech.errors import UserError, bad_value, name_list, unknown_name, whole_number
+from entropy_mech.paper.claims import MIN_REPLICATES
+from entropy_mech.runs.kept import kept_store
 from entropy_mech.runs.store import project_root, run_path
 
 # -- The paper's order ---------------------------------------------------------------------------
@@ -75,8 +78,10 @@ class Target:
     ) -> dict[tuple[str, int], TrainConfig]:
         """Return the configurations of its runs by (run, seed), ``seeds`` from ``seed`` on.
 
-        The published profile has none.
+        ``seeds`` 0 takes as many as are kept of all its runs, in other profiles as many as a
+        verdict needs. The published profile has no runs.
         """
+        seeds = seeds or self._seeds(profile, seed)
         return {
             (name, seed + offset): run_config(
                 name, profile=profile, seed=seed + offset, steps=steps
@@ -84,6 +89,18 @@ class Target:
             for name in self.run_names(profile)
             for offset in range(seeds)
         }
+
+    def _seeds(self, profile: str, first: int) -> int:
+        if profile != "kept" or not self.run_names(profile):
+            return MIN_REPLICATES
+        store = kept_store()
+        kept = itertools.takewhile(
+            lambda seed: all(
+                store.run(run_config(name, seed=seed)).complete for name in self.run_names(profile)
+            ),
+            itertools.count(first),
+        )
+        return max(1, len(list(kept)))
 
     def run_names(self, profile: str) -> tuple[str, ...]:
         """Return the files of its runs in a profile; the published one has none."""

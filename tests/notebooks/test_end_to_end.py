@@ -58,6 +58,9 @@ def _toml_value(value):
     return json.dumps(value)
 
 
+TOY = ("--profile", "toy", "--seeds", "1")
+
+
 def _start(project, *words, **more):
     environment = {**os.environ, "ENTROPY_MECH_PROJECT": str(project)}
     environment.pop("ENTROPY_MECH_RUNS", None)
@@ -90,7 +93,7 @@ def _trained(project):
 
 @pytest.mark.long
 def test_every_item_of_the_toy_profile_then_nothing(project):
-    said = _reproduce(project)
+    said = _reproduce(project, *TOY)
     out = project / "out" / "toy"
     page = (out / "index.html").read_text()
     for name, target in load_targets().items():
@@ -109,14 +112,14 @@ def test_every_item_of_the_toy_profile_then_nothing(project):
     assert "reproduced" not in {claim["verdict"] for claim in fig01["claims"]}
     # Every policy of Table 2 was measured, on eight benchmarks each.
     scores = list((project / "runs").glob("*/evaluation/toy/*/scores.json"))
-    assert len(scores) == len(load_targets()["tab02"].runs)
+    assert len(scores) == len(load_targets()["tab02"].run_names("toy"))
     # The sources were not written to.
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         assert (project / "notebooks" / path.name).read_bytes() == path.read_bytes()
     assert "jobs done" in said
 
     before = _times(project / "out"), _trained(project)
-    assert "jobs done" not in _reproduce(project)
+    assert "jobs done" not in _reproduce(project, *TOY)
     assert (_times(project / "out"), _trained(project)) == before
 
 
@@ -143,7 +146,7 @@ def test_killed_at_three_moments_nothing_is_trained_twice(project, tmp_path):
     folder = tmp_path / "killed"
     for name in ("notebooks", "reproduce"):
         shutil.copytree(project / name, folder / name)
-    words = ("-m", "entropy_mech", "reproduce", "tab01", "fig08")
+    words = ("-m", "entropy_mech", "reproduce", "tab01", "fig08", *TOY)
     moments = (
         "runs/base_models/*.status.json",
         "runs/*/metrics.jsonl",

@@ -63,9 +63,9 @@ def test_without_gpus_one_line_says_what_to_do(monkeypatch, tmp_path):
 
 def test_toy_dry_run_starts_nothing(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("ENTROPY_MECH_RUNS", str(tmp_path / "runs"))
-    assert main(["reproduce", "fig01", "--seeds", "2", "--dry-run"]) == 0
+    assert main(["reproduce", "fig01", "--profile", "toy", "--seeds", "2", "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert "1 base model, 2 runs, 1 notebook" in out
+    assert "2 runs, 1 notebook" in out
     assert "fig03_qwen2.5_7b seed 2" in out
     assert not (tmp_path / "runs").exists()
 
@@ -101,4 +101,4 @@ def test_an_option_that_is_none_is_refused(tmp_path):
     store = RunStore(tmp_path)
     with pytest.raises(UserError, match="cluster = sge: give slurm or local"):
         submit_runs([], store, {"cluster": "sge"})
-    assert main(["reproduce", "fig01", "--slurm-set", "partition"]) == 2
+    assert main(["reproduce", "fig01", "--profile", "toy", "--slurm-set", "partition"]) == 2

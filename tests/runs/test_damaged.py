@@ -125,8 +125,8 @@ def test_a_run_store_that_is_no_folder_is_one_line(tmp_path, monkeypatch, capsys
         ["follow"],
         ["follow", "fig11_7b_kl_cov"],
         ["evaluate", config],
-        ["reproduce", "fig01"],
-        ["reproduce", "fig01", "--dry-run"],
+        ["reproduce", "fig01", "--profile", "toy"],
+        ["reproduce", "fig01", "--profile", "toy", "--dry-run"],
     ):
         assert main(words) == 2, words
         error = capsys.readouterr().err.strip()

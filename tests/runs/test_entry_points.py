@@ -30,7 +30,7 @@ CALLS = {
         (find_config, "find_config", (), [{"what": w} for w in (None, 3, [], True, "/", "/etc")]),
         (open_report, "open_report", (), [{"target": t} for t in ("", None, 3, "fig99")]),
         (open_report, "open_report", ("fig11",), [
-            {"seed": "x"}, {"seed": -1}, {"seed": None}, {"seeds": 0}, {"seeds": "two"},
+            {"seed": "x"}, {"seed": -1}, {"seed": None}, {"seeds": -1}, {"seeds": "two"},
             {"seeds": True}, {"seeds": 1.5}, {"steps": -1}, {"steps": "x"},
             {"models": "qwen2.5_7b"}, {"methods": "kl_cov"}, {"methods": [1]},
             {"methods": None}, {"methods": ["nope"]},
@@ -47,7 +47,7 @@ CALLS = {
             {"run": "zz"}, {"profile": "x"}, *({"window_percent": w} for w in [
                 (50, 0), [0, 200], 3, ("a", "b"), (0,), (-5, 50), (0, math.nan), (True, 50)])]),
         (lambda request: targets_of(Request(**request)), "Request", (), [{"request": r} for r in [
-            {"seeds": 0}, {"seeds": "two"}, {"seed": True}, {"profile": "x"}, {"names": ("nope",)},
+            {"seeds": -1}, {"seeds": "two"}, {"seed": True}, {"profile": "x"}, {"names": ("nope",)},
             {"names": ("fig11",), "parameters": {"methods": "kl_cov"}},
             {"names": ("fig11",), "parameters": {"steps": True}},
             {"names": ("fig11",), "parameters": {"steps": 2.5}},

@@ -1,0 +1,132 @@
+"""Does this machine give the kept numbers? The beginning of each run, beside the kept run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from entropy_mech.paper import style
+from entropy_mech.reproduction.targets import Target, run_config
+from entropy_mech.runs.jobs import Job
+from entropy_mech.runs.kept import Follows, follows, kept_store
+from entropy_mech.runs.launch import run_job_name, training_jobs
+from entropy_mech.runs.store import Run, RunStore, atomic_write
+
+_COLUMNS, _ROW_HEIGHT_IN, _WIDTH_IN = 4, 2.3, 13.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """How far the beginning of a run, trained here, is that of the kept run of its seed.
+
+    Attributes:
+        name: the run's file.
+        seed: of both.
+        follows: the comparison; None while it is not trained here.
+
+    """
+
+    name: str
+    seed: int
+    follows: Follows | None
+
+    @property
+    def good(self) -> bool:
+        """Whether no metric left the kept run's by more than rounding."""
+        return self.follows is not None and self.follows.left_at is None and self.follows.steps > 0
+
+    def __str__(self) -> str:
+        return "not trained here" if self.follows is None else str(self.follows)
+
+
+@dataclass(frozen=True)
+class Beginnings:
+    """The first rollouts of the runs behind some targets: those of one seed.
+
+    Attributes:
+        seed: which.
+        rollouts: how many of each run; of a shorter run all.
+        store: where they are trained.
+
+    """
+
+    seed: int
+    rollouts: int
+    store: RunStore
+
+    def jobs(self, targets: Sequence[Target]) -> list[Job]:
+        """Return what has to be trained, none twice."""
+        names = list(dict.fromkeys(n for target in targets for n in target.run_names("toy")))
+        return training_jobs([self._config(name) for name in names], self.store, names=names)
+
+    def needs(self, target: Target) -> list[str]:
+        """Return the names of the jobs that a target's checks wait for."""
+        return [run_job_name(self._run(name)) for name in target.run_names("toy")]
+
+    def checks(self, target: Target) -> list[Check]:
+        """Compare a target's runs with the kept ones."""
+        return [self._check(name) for name in target.run_names("toy")]
+
+    def figure(self, target: Target) -> Figure:
+        """Draw the entropy of each run's beginning over the kept curves: a panel a run."""
+        draws = [partial(self._panel, name) for name in target.run_names("toy")]
+        rows = [draws[i : i + _COLUMNS] for i in range(0, len(draws), _COLUMNS)]
+        return style.panels(rows, width_in=_WIDTH_IN, row_height_in=_ROW_HEIGHT_IN)
+
+    def _config(self, name: str):
+        config = run_config(name, seed=self.seed)
+        return config.model_copy(update={"steps": min(self.rollouts, config.steps)})
+
+    def _run(self, name: str) -> Run:
+        return self.store.run(self._config(name))
+
+    def _check(self, name: str) -> Check:
+        run = self._run(name)
+        kept = kept_store().run(run.config)
+        return Check(name, self.seed, follows(run, kept) if run.complete else None)
+
+    def _panel(self, name: str, ax: Axes) -> None:
+        whole = run_config(name, seed=self.seed)
+        kept, run = kept_store().run(whole).metrics(), self._run(name)
+        ax.plot(kept["step"], kept["entropy_nats"], color="#56B4E9", lw=2.5, label="kept")
+        if run.complete:
+            here = run.metrics("step", "entropy_nats")
+            ax.plot(here["step"], here["entropy_nats"], "k.", ms=4, label="this machine")
+        ax.set_title(f"{name}, seed {self.seed}", fontsize="small")
+        ax.set(xlabel="rollout step", ylabel="entropy (nats)")
+        ax.legend(loc="upper right")
+
+
+def summary(checks: Sequence[Check]) -> str:
+    """Return in a sentence how many runs follow the kept ones.
+
+    >>> summary([Check("a", 1, Follows(12, None, 0.0)), Check("b", 1, Follows(12, 3, 0.0))])
+    '1 of 2 runs follows the kept one (1 to the last bit), 1 leaves it'
+    """
+    good = [check for check in checks if check.good]
+    exact = sum(check.follows.largest == 0.0 for check in good)
+    left = sum(check.follows is not None and not check.good for check in checks)
+    waiting = len(checks) - len(good) - left
+    one = len(good) == 1
+    words = [f"{len(good)} of {len(checks)} runs {'follows' if one else 'follow'} the kept "
+             f"{'one' if one else 'ones'} ({exact} to the last bit)"]  # fmt: skip
+    words += [f"{left} {'leaves it' if left == 1 else 'leave them'}"] if left else []
+    words += [f"{waiting} not trained here"] if waiting else []
+    return ", ".join(words)
+
+
+def draw(target: Target, beginnings: Beginnings, folder: Path) -> None:
+    """Draw a target's checks into ``folder``, once all its runs are there."""
+    path = folder / f"{target.name}_here.png"
+    if not path.exists() and all(check.follows for check in beginnings.checks(target)):
+        folder.mkdir(parents=True, exist_ok=True)
+        figure = beginnings.figure(target)
+        with atomic_write(path) as temporary:
+            figure.savefig(temporary, dpi=110, format="png")
+        plt.close(figure)
