@@ -8,6 +8,8 @@ PROFILE ?= toy
 # More for JupyterLab's command line: make lab LAB="--no-browser --port 9999"
 LAB ?=
 SEEDS ?= 1
+# With PROFILE=kept: rollouts of each run that are trained here and compared with the kept ones.
+CHECK ?= 12
 # Files of tests that run at once.
 TEST_WORKERS ?= 2
 
@@ -49,7 +51,8 @@ $(STACK): $(READY) entropy_mech/stack.py
 	@if $(BIN)/python -m entropy_mech.stack; then touch $@; fi
 
 reproduce: $(READY)
-	@$(BIN)/entropy-mech reproduce --profile $(PROFILE) --seeds $(SEEDS)
+	@$(BIN)/entropy-mech reproduce --profile $(PROFILE) --seeds $(SEEDS) \
+	    $(if $(filter kept,$(PROFILE)),--check $(CHECK))
 
 test: $(READY) $(STACK)
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile

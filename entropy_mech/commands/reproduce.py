@@ -22,7 +22,7 @@ def reproduce(
             metavar="P",
             help="kept evidence; toy: trained here; published: the paper's numbers; paper",
         ),
-    ] = "kept",
+    ] = "toy",
     seed: Annotated[int, count("first seed")] = 1,
     seeds: Annotated[int, count("how many; 0: all that are kept, else 3")] = 0,
     check: Annotated[

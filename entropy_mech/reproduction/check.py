@@ -109,16 +109,20 @@ def summary(checks: Sequence[Check]) -> str:
     >>> summary([Check("a", 1, Follows(12, None, 0.0)), Check("b", 1, Follows(12, 3, 0.0))])
     '1 of 2 runs follows the kept one (1 to the last bit), 1 leaves it'
     """
-    good = [check for check in checks if check.good]
-    exact = sum(check.follows.largest == 0.0 for check in good)
-    left = sum(check.follows is not None and not check.good for check in checks)
-    waiting = len(checks) - len(good) - left
-    one = len(good) == 1
-    words = [f"{len(good)} of {len(checks)} runs {'follows' if one else 'follow'} the kept "
-             f"{'one' if one else 'ones'} ({exact} to the last bit)"]  # fmt: skip
-    words += [f"{left} {'leaves it' if left == 1 else 'leave them'}"] if left else []
-    words += [f"{waiting} not trained here"] if waiting else []
-    return ", ".join(words)
+    compared = [check.follows for check in checks if check.follows is not None]
+    good = [check.follows for check in checks if check.good]
+    exact = sum(follows.largest == 0.0 for follows in good)
+    left = sum(follows.left_at is not None for follows in compared)
+    lost = len(compared) - len(good) - left
+    waiting = len(checks) - len(compared)
+    verb, ones = ("follows", "one") if len(good) == 1 else ("follow", "ones")
+    words = [
+        f"{len(good)} of {len(checks)} runs {verb} the kept {ones} ({exact} to the last bit)",
+        f"{left} {'leaves it' if left == 1 else 'leave them'}" if left else "",
+        f"{lost} not kept" if lost else "",
+        f"{waiting} not trained here" if waiting else "",
+    ]
+    return ", ".join(filter(None, words))
 
 
 def draw(target: Target, beginnings: Beginnings, folder: Path) -> None:

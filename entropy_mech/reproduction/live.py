@@ -15,7 +15,7 @@ from entropy_mech.runs.handle import RunHandle, launch
 from entropy_mech.runs.kept import kept_store
 from entropy_mech.runs.launch import run_job_name, training_jobs
 from entropy_mech.runs.status import status_of
-from entropy_mech.runs.store import default_store
+from entropy_mech.runs.store import Run, default_store
 
 _COSTS = ("run", "seed", "state", "rollouts", "minutes", "base_model_minutes")
 
@@ -57,15 +57,22 @@ def wait_for(report: Report, handles: list[RunHandle]) -> pd.DataFrame:
 
 
 def trained(report: Report, *names: str) -> pd.DataFrame:
-    """Return the metrics of those of these runs that have been trained, as ``Report.metrics``.
+    """Return the metrics of these runs as ``Report.metrics`` does: of the trained, else the kept.
 
-    Empty where none has, and in the published profile.
+    Those that are neither trained here nor kept are left out; the published profile has none.
     """
-    store = kept_store() if report.profile == "kept" else default_store()
-    runs = [(name, store.run(config)) for name, config in _chosen(report, names)]
-    complete = [(name, run) for name, run in runs if run.complete]
+    complete = [
+        (name, run)
+        for name, config in _chosen(report, names)
+        if (run := _trained_or_kept(report, config)).complete
+    ]
     report.used += complete
     return stacked_metrics(complete, report.profile)
+
+
+def _trained_or_kept(report: Report, config: TrainConfig) -> Run:
+    run = default_store().run(config)
+    return run if run.complete and report.profile != "kept" else kept_store().run(config)
 
 
 def costs(report: Report, *names: str) -> pd.DataFrame:

@@ -125,7 +125,8 @@ def keep_runs(request: Request, folder: Path) -> int:
     targets = targets_of(request)
     groups = {name: target.benchmarks(request.profile) for target in targets
               for name in target.run_names(request.profile) if target.evaluate}  # fmt: skip
-    return keep(_runs(request, targets), folder, groups)
+    tokens_of = {name for target in targets if target.tokens for name in target.runs}
+    return keep(_runs(request, targets), folder, groups, tokens_of)
 
 
 def dry_run(request: Request, *, gpu_memory_gib: float) -> list[str]:

@@ -60,6 +60,7 @@ class Target:
     notebook: str
     runs: tuple[str, ...] = ()
     toy_runs: tuple[str, ...] = ()  # more of them, that there are at toy size alone
+    tokens: bool = False  # whether it looks at single tokens of its runs' first step
     evaluate: str = ""  # benchmarks that the trained policies are measured on: toy or paper's
     parameters: dict[str, Any] = field(default_factory=dict)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -122,13 +122,19 @@ def _read_manifest(path: Path, _changed_ns: int) -> dict[str, Any]:
 # -- Keeping -------------------------------------------------------------------------------------
 
 
-def keep(runs: Iterable[tuple[str, Run]], folder: Path, groups: Mapping[str, str]) -> int:
+def keep(
+    runs: Iterable[tuple[str, Run]],
+    folder: Path,
+    groups: Mapping[str, str],
+    tokens_of: Collection[str] = (),
+) -> int:
     """Add runs that are complete to the tables of ``folder``, in place of earlier ones.
 
     Args:
         runs: names of their files, and the runs.
         folder: of kept evidence; made where it is missing.
         groups: the benchmarks that the policies of a name were measured on.
+        tokens_of: names of runs of which the tokens of the first step are kept too.
 
     Returns:
         How many runs were added or replaced.
@@ -140,7 +146,11 @@ def keep(runs: Iterable[tuple[str, Run]], folder: Path, groups: Mapping[str, str
     for table in TABLES:
         path = folder / f"{table}.parquet"
         old = {key: rows for key, rows in _by_run(path).items() if key not in found}
-        new = {key: _table(table, run, groups.get(name, "")) for key, (name, run) in found.items()}
+        new = {
+            key: _table(table, run, groups.get(name, ""))
+            for key, (name, run) in found.items()
+            if table != "tokens" or name in tokens_of
+        }
         frames = [rows.assign(run=key) for key, rows in (old | new).items() if len(rows)]
         if frames:
             data = pd.concat(frames, ignore_index=True)
@@ -173,7 +183,7 @@ def _source(name: str, run: Run) -> dict[str, Any]:
         "steps": run.config.steps,
         "weights_sha256": _weights_digest(run),
         **{key: manifest[key] for key in _FROM_MANIFEST if key in manifest},
-        "config": run.config.model_dump(mode="json"),
+        "config": run.config.model_dump(mode="json", exclude_defaults=True),
     }
 
 

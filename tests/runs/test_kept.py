@@ -21,7 +21,7 @@ def kept(module_store, tmp_path_factory):
     config = tiny(loss=KL_COV, lemma1_every=2, seed=2, rollout={"prompts": 16, "responses": 8})
     run = train(config, RunStore(module_store), say=lambda text: None)
     folder = tmp_path_factory.mktemp("kept")
-    assert keep([("some_run", run)], folder, {}) == 1
+    assert keep([("some_run", run)], folder, {}, {"some_run"}) == 1
     return run, KeptStore(folder).run(config)
 
 
