@@ -79,6 +79,22 @@ class Beginnings:
         rows = [draws[i : i + _COLUMNS] for i in range(0, len(draws), _COLUMNS)]
         return style.panels(rows, width_in=_WIDTH_IN, row_height_in=_ROW_HEIGHT_IN)
 
+    def full_time_s(self, targets: Sequence[Target], cores: int) -> float | None:
+        """Return how long all kept runs would take on this machine; None before any is here.
+
+        Their own time, times what the beginnings took here over what they took there.
+        """
+        sources, here_s, there_s = kept_store().sources(), 0.0, 0.0
+        for name in dict.fromkeys(n for target in targets for n in target.run_names("toy")):
+            run = self._run(name)
+            source = sources.get(run.path.name)
+            if run.complete and source:
+                here_s += run.manifest()["wall_time_s"]
+                there_s += source["wall_time_s"] * run.config.steps / source["steps"]
+        if not there_s:
+            return None
+        return sum(source["wall_time_s"] for source in sources.values()) * here_s / there_s / cores
+
     def _config(self, name: str):
         config = run_config(name, seed=self.seed)
         return config.model_copy(update={"steps": min(self.rollouts, config.steps)})

@@ -164,10 +164,12 @@ def write_gallery(
     targets: Sequence[Target],
     profile: str,
     checks: Mapping[str, Sequence[Check]] | None = None,
+    full_time_s: float | None = None,
 ) -> Path:
     """Write ``folder/index.html`` from the results that are there; return its path.
 
-    ``checks``: by target, whether the runs' beginnings on this machine follow the kept ones.
+    ``checks``: by target, whether the runs' beginnings on this machine follow the kept ones;
+    ``full_time_s``: how long all kept runs would take here.
 
     Items come in the paper's order. The page opens from disk, and links only to files below
     ``folder``.
@@ -189,6 +191,7 @@ def write_gallery(
             tables={path.stem: _html_of(path) for path in (folder / "tables").glob("*.md")},
             executed={t.name for t, r in items if r and _notebook(folder, t).exists()},
             checks={name: found for name, found in (checks or {}).items() if found},
+            full_time_s=full_time_s,
             pictures={path.stem for path in (folder / "figures").glob("*.png")},
             last=max(results, key=lambda result: result["made"], default=None),
             classes=_CLASS,

@@ -187,14 +187,15 @@ def _run(request: Request, plan: Plan, workers: int) -> None:
 
 def _gallery(request: Request) -> Path:
     """Write the gallery; the kept one says whether this machine gives the same numbers."""
-    targets, checks = list(load_targets().values()), {}
+    targets, checks, full_time_s = list(load_targets().values()), {}, None
     if request.check:
         beginnings = _beginnings(request)
         checks = {target.name: beginnings.checks(target) for target in targets}
+        full_time_s = beginnings.full_time_s(targets, usable_cores())
         for target in targets:
             if checks[target.name]:
                 draw(target, beginnings, request.folder / "figures")
-    return write_gallery(request.folder, targets, request.profile, checks)
+    return write_gallery(request.folder, targets, request.profile, checks, full_time_s)
 
 
 def _reproduce_paper(request: Request, targets: Sequence[Target]) -> None:

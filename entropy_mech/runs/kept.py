@@ -36,6 +36,10 @@ class KeptStore(RunStore):
         plain = super().run(config)
         return KeptRun(plain.path, config)
 
+    def sources(self) -> dict[str, dict[str, Any]]:
+        """Return where each kept run came from, by the hash of its configuration."""
+        return _manifest(self.root)
+
 
 def kept_store() -> KeptStore:
     """Return the evidence in this source tree."""

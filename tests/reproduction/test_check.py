@@ -38,6 +38,7 @@ def test_a_beginning_follows_to_the_last_bit_and_is_drawn(beginnings, tmp_path):
     assert len([job for job in beginnings.jobs([TARGET]) if "base" not in job.name]) == 2
     draw(TARGET, beginnings, tmp_path)
     assert not (tmp_path / "fig_here.png").exists()
+    assert beginnings.full_time_s([TARGET], 2) is None
     _train(beginnings, "one")
     assert len(beginnings.jobs([TARGET])) == 1
     assert summary(beginnings.checks(TARGET)) == (
@@ -47,6 +48,9 @@ def test_a_beginning_follows_to_the_last_bit_and_is_drawn(beginnings, tmp_path):
     assert [str(c) for c in beginnings.checks(TARGET)] == ["follows to the last bit, 3 steps"] * 2
     draw(TARGET, beginnings, tmp_path)
     assert (tmp_path / "fig_here.png").stat().st_size > 10_000
+    one, two = (beginnings.full_time_s([TARGET], cores) for cores in (1, 2))
+    assert one == pytest.approx(2 * two)
+    assert one > 0
 
 
 def test_a_run_that_leaves_the_kept_one_is_said(beginnings, tmp_path):
