@@ -39,6 +39,9 @@ TRAINING_SETS = {
 }
 LAST_VALIDATIONS = 3  # the accuracy reached is their mean
 _QUANTITIES = ("a", "b", "ceiling", "r2", "rmse")
+# The accuracy that enters the law is that of the sampled policy, at temperature 1, whose entropy is
+# measured; the paper's validation is mostly greedy, so that both are fitted.
+_SAMPLED, _GREEDY = "validation_accuracy", "validation_greedy_accuracy"
 
 
 def by_model(frame: pd.DataFrame) -> pd.DataFrame:
@@ -62,7 +65,7 @@ def by_run(frame: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
     )
 
 
-def validated(frame: pd.DataFrame, accuracy: str = "validation_accuracy") -> pd.DataFrame:
+def validated(frame: pd.DataFrame, accuracy: str = _SAMPLED) -> pd.DataFrame:
     """Return the steps with a validation: entropy and accuracy of one and the same policy."""
     return frame.dropna(subset=["entropy_nats", accuracy])
 
@@ -71,7 +74,7 @@ def law_fits(
     frame: pd.DataFrame,
     by: Sequence[str] = ("group",),
     *,
-    accuracy: str = "validation_accuracy",
+    accuracy: str = _SAMPLED,
 ) -> pd.DataFrame:
     """Fit R = -a exp(H) + b (Eq. 6) to every run: a row for each of ``by`` and each seed.
 
@@ -139,10 +142,15 @@ def law_table(frame: pd.DataFrame) -> pd.DataFrame:
     estimates, each = law_estimates(frame), law_fits(frame).groupby("group", sort=False)
     table = estimates.pivot(index="group", columns="quantity", values="interval").map(str)
     entropy = each[["entropy_first", "entropy_last"]].mean().map("{:.3g}".format)
+    greedy = {}
+    if _GREEDY in frame:
+        r2 = law_fits(frame, accuracy=_GREEDY).groupby("group", sort=False)["r2"]
+        greedy = {"R^2, greedy": r2.agg(mean_interval).map(str)}
     return (
         table.loc[list(each.groups), list(_QUANTITIES)]
         .rename(columns={"ceiling": "ceiling b - a", "r2": "R^2", "rmse": "RMSE"})
         .rename_axis(columns=None)
+        .assign(**greedy)
         .assign(**{"accuracy reached": each["reached"].mean().round(3)})
         .assign(**{"entropy (nats)": entropy.agg(" to ".join, axis="columns")})
         .assign(**{"points a run": each["points"].min(), "seeds": each["seed"].nunique()})
@@ -161,13 +169,20 @@ def law_claims(frame: pd.DataFrame, *, of: str, paper_r2: str, paper_ceiling: st
     fits["off"] = (fits["ceiling"] - fits["reached"]).abs().fillna(inf)
     seeds, groups = fits.groupby("seed"), fits["group"].nunique()
     explained = at_least(0.9, contradicted_below=0.5)
+    greedy = []
+    if _GREEDY in frame:
+        r2 = law_fits(frame, accuracy=_GREEDY).fillna({"r2": 0.0}).groupby("seed")["r2"]
+        text = f"The same with greedy accuracy: median R^2 of {groups} {of} at least 0.9"
+        greedy = [Claim(text, paper_r2, mean_interval(r2.median()), explained)]
     return [
         Claim(
-            f"R = -a exp(H) + b explains the runs: median R^2 of {groups} {of} at least 0.9",
+            "R = -a exp(H) + b explains the runs, accuracy at temperature 1: median R^2 of "
+            f"{groups} {of} at least 0.9",
             paper_r2,
             mean_interval(seeds["r2"].median()),
             explained,
         ),
+        *greedy,
         Claim(
             f"R^2 is at least 0.9 in nine of ten {of} (share of {groups})",
             paper_r2,

@@ -72,6 +72,20 @@ def test_claims_hold_on_the_law_and_fail_off_it():
     assert "reproduced" not in noise
 
 
+def test_greedy_accuracy_is_fitted_beside_the_sampled():
+    frame = _models().assign(validation_greedy_accuracy=lambda f: f["validation_accuracy"])
+    frame.loc[frame["seed"] == 2, "validation_greedy_accuracy"] *= -1.0
+    sampled, greedy, *_ = law_groups.law_claims(frame, **WORDS)
+    assert "temperature 1" in sampled.statement
+    assert "greedy" in greedy.statement
+    assert greedy.verdict == sampled.verdict == "reproduced"  # R^2 knows no sign
+    noise = np.random.default_rng(0).normal(size=len(frame))
+    frame["validation_greedy_accuracy"] = frame["validation_accuracy"] * 0 + noise
+    assert law_groups.law_claims(frame, **WORDS)[1].verdict == "contradicted"
+    table = law_groups.law_table(frame)
+    assert table.loc["Qwen2.5-3B", "R^2"] != table.loc["Qwen2.5-3B", "R^2, greedy"]
+
+
 def test_a_model_without_a_fit_counts_against_the_law():
     flat = [flat_run(f"fig03_{m}", s) for m in ("llama3.2_3b", "llama3.1_8b") for s in (1, 2, 3)]
     one_of_three = law_groups.by_model(
