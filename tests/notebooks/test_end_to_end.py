@@ -38,6 +38,8 @@ def project(tmp_path_factory):
     shutil.copytree(ROOT / "reproduce", folder / "reproduce")
     shared = folder / "reproduce" / "runs" / "toy" / "_toy.toml"
     shared.write_text(_toml(_merged(tomllib.loads(shared.read_text()), TINY)))
+    for path in shared.parent.glob("fig11_*_grpo.toml"):  # the runs that have steps of their own
+        path.write_text(path.read_text().replace("steps = 80", f"steps = {TINY['steps']}"))
     return folder
 
 
@@ -138,6 +140,22 @@ def test_every_item_of_the_published_profile_needs_no_run(project):
     assert "Not made yet" not in page
     assert "Runs: " not in page
     assert _trained(project) == had
+
+
+@pytest.mark.long
+@pytest.mark.skipif(
+    not (ROOT / "reproduce" / "kept" / "manifest.json").is_file(),
+    reason="no evidence lies in the tree",
+)
+def test_the_kept_profile_has_a_verdict_for_every_claim_and_trains_nothing(tmp_path):
+    for name in ("notebooks", "reproduce"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    _reproduce(tmp_path, "--profile", "kept")
+    assert not list((tmp_path / "runs").glob("*/metrics.jsonl"))
+    results = [json.loads(p.read_text()) for p in (tmp_path / "out/kept/results").glob("*.json")]
+    assert {result["target"] for result in results} == set(load_targets())
+    claims = [claim for result in results for claim in result["claims"]]
+    assert "no verdict" not in {claim["verdict"] for claim in claims}
 
 
 @pytest.mark.long
