@@ -15,7 +15,6 @@ from numbers import Integral, Real
 from pathlib import Path
 
 from entropy_mech.errors import bad_value, unknown_name
-from entropy_mech.grading.interpreter import interpreter
 from entropy_mech.grading.mathematics.normal import (
     MAX_ANSWER_CHARACTERS,
     after_reasoning,
@@ -26,7 +25,13 @@ from entropy_mech.grading.mathematics.normal import (
     without_filler,
 )  # fmt: skip
 from entropy_mech.grading.mathematics.structure import Closeness, Comparison, NeedsAlgebra
-from entropy_mech.grading.process import ChildGone, ChildServer, ChildTimeout, GraderFailed
+from entropy_mech.grading.process import (
+    ChildGone,
+    ChildServer,
+    ChildTimeout,
+    GraderFailed,
+    interpreter,
+)
 from entropy_mech.grading.verdict import Verdict
 
 ANSWER_FROM = ("box", "box_or_bare", "anywhere")
@@ -71,32 +76,30 @@ class MathWorker:
 
     def __init__(self):
         self._server = ChildServer(
-            lambda: [interpreter(), "-s", "-m", "entropy_mech.grading.mathematics.worker"],
+            lambda: [interpreter(), "-s", "-m", "entropy_mech.grading.mathematics.algebra"],
             env=_worker_environment,
         )
 
     def compare(
         self, answers: list[str], references: list[str], prose: list[str], rules: MathRules
     ) -> dict:
-        """``{"same": bool}``, ``{"late": True}`` or, for want of memory, ``{"died": signal}``.
+        """What was found: ``{"same": bool}``, or why nothing was.
 
-        Raises GraderFailed where the worker failed by itself.
+        ``{"late": True}``; for want of memory ``{"died": signal}``; where the worker failed by
+        itself ``{"failed": reason}``.
         """
         lists = {"answers": answers, "references": references, "prose": prose}
-        job = {**lists, **asdict(rules)}
-        for last in (False, True):
+        reason = ""
+        for _ in range(2):
             try:
-                result = self._server.ask(job, timeout_s=rules.timeout_s + 2)
+                return self._server.ask({**lists, **asdict(rules)}, timeout_s=rules.timeout_s + 2)
             except ChildTimeout:
                 return {"late": True}
             except ChildGone as gone:  # it compares in a process of its own, so no answer ends it
-                if last:
-                    raise GraderFailed(str(gone)) from None
-                continue
-            if "failed" in result:
-                raise GraderFailed(result["failed"])
-            return result
-        raise AssertionError("unreachable")
+                reason = str(gone)
+            except GraderFailed as failed:
+                return {"failed": str(failed)}
+        return {"failed": reason}
 
     @property
     def pid(self) -> int | None:
@@ -159,10 +162,9 @@ def _readable(text: str) -> str:
 
 
 def _with_algebra(answers, references, prose, rules, worker, why) -> Verdict:
-    try:
-        result = worker.compare(answers, references, prose, rules)
-    except GraderFailed as failed:
-        return Verdict("error", f"the maths worker: {failed}")
+    result = worker.compare(answers, references, prose, rules)
+    if "failed" in result:
+        return Verdict("error", f"the maths worker: {result['failed']}")
     if result.get("late"):
         return Verdict("timeout", f"over {rules.timeout_s:g} s: {why}")
     if result.get("died"):

@@ -38,13 +38,7 @@ from pathlib import Path
 
 from entropy_mech.errors import UserError, bad_value, unknown_name
 from entropy_mech.grading.inside import confine
-from entropy_mech.grading.interpreter import interpreter, own_environment, readable_paths
-from entropy_mech.grading.process import (
-    ChildGone,
-    ChildServer,
-    ChildTimeout,
-    GraderFailed,
-)
+from entropy_mech.grading.process import ChildGone, ChildServer, GraderFailed, interpreter
 
 INSIDE = Path(__file__).with_name("inside")
 BOX = "/box"  # the one writable folder inside
@@ -77,9 +71,8 @@ class Limits:
         if self.timeout_s > 3600:
             raise bad_value("timeout_s", self.timeout_s, "give at most 3600 seconds")
         if self.memory_gib < 0.25:
-            raise bad_value(
-                "memory_gib", self.memory_gib, "give at least 0.25 (the interpreter's own)"
-            )
+            fix = "give at least 0.25 (the interpreter's own)"
+            raise bad_value("memory_gib", self.memory_gib, fix)
 
 
 class Sandbox:
@@ -142,8 +135,6 @@ class Sandbox:
         job = {**job, "limits": asdict(limits)}
         try:
             reply = self._server.ask(job, *tests, timeout_s=limits.timeout_s + 0.6)
-        except ChildTimeout:
-            raise
         except ChildGone as gone:
             # In a process namespace of its own no program can send its first process a signal.
             if gone.killed and "processes" in self._server.ready["protections"]:
@@ -285,6 +276,54 @@ def describe_sandbox() -> str:
         text = f"{sandbox.mode} ({', '.join(sandbox.protections) or 'no protections'})"
         lacking = sandbox.lacking(Limits())
     return "; ".join(filter(None, [text, lacking, _bubblewrap_fault(sys.executable)]))
+
+
+# -- what an interpreter needs in order to start: its folders, its environment --------------------
+def library_folders() -> list[str]:
+    """The folders of ``LD_LIBRARY_PATH`` that an interpreter may need, as on a cluster's modules.
+
+    Those that hold shared libraries; none with the user's home, the current folder or temporary
+    files below it, since programs will be able to read them.
+    """
+    names = (("HOME", "/"), ("PWD", "/"), ("TMPDIR", "/tmp"))
+    private = [os.environ.get(name, default) for name, default in names]
+    return [
+        folder
+        for folder in dict.fromkeys(os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))
+        if os.path.isabs(folder)
+        and not any(Path(p).resolve().is_relative_to(os.path.realpath(folder)) for p in private)
+        and any(Path(folder).glob("*.so*"))
+    ]
+
+
+def own_environment() -> dict[str, str]:
+    """What the interpreter itself may need in order to start: its libraries, its home."""
+    own = {"LD_LIBRARY_PATH": ":".join(library_folders())}
+    own["PYTHONHOME"] = os.environ.get("PYTHONHOME", "")
+    return {name: value for name, value in own.items() if value}
+
+
+def readable_paths(also: str) -> list[str]:
+    """The folders that an interpreter reads: its own, its libraries', and one more."""
+    wanted = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, also}
+    wanted |= {
+        str(Path(path).parent) for path in (sys.executable, os.path.realpath(sys.executable))
+    }
+    wanted |= {os.path.realpath(path) for path in wanted}
+    return outermost(wanted | set(library_folders()))
+
+
+def outermost(paths: set[str]) -> list[str]:
+    """Without the paths that lie in another one.
+
+    >>> outermost({"/a/b", "/a", "/ab"})
+    ['/a', '/ab']
+    """
+    kept: list[str] = []
+    for path in sorted(paths, key=lambda p: (len(p), p)):
+        if not any(path == k or path.startswith(k.rstrip("/") + "/") for k in kept):
+            kept.append(path)
+    return kept
 
 
 # -- the bubblewrap command: name spaces of its own, a system of the few folders needed ----------

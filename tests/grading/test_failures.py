@@ -15,8 +15,7 @@ from entropy_mech.commands import doctor
 from entropy_mech.errors import UserError
 from entropy_mech.grading import GraderAlarm, GradingPool, grade_code, grade_math, process
 from entropy_mech.grading.inside.confine import descendants
-from entropy_mech.grading.interpreter import library_folders
-from entropy_mech.grading.sandbox import INSIDE
+from entropy_mech.grading.sandbox import INSIDE, library_folders
 from entropy_mech.grading.verdict import ErrorAlarm, Verdict
 
 RIGHT, WRONG, TESTS = "def f(x): return x + 1", "def f(x): return x", ["assert f(1) == 2"]

@@ -32,7 +32,6 @@ import types
 import weakref
 
 import frames
-import plain
 import proxies
 import values
 from proxies import Proxy as Remote  # noqa: F401 (how others tell a proxy)
@@ -98,7 +97,8 @@ def _check(op: str, args: tuple, codec) -> None:
     target = args[0]
     ours = codec.known.get(id(target), 0) > 0
     own_class = isinstance(target, type) and target.__module__ not in _CLOSED
-    may = grants(type(target), op) or (own_class and op == "set" and not plain.library_name(target))
+    own_class = own_class and op == "set" and not values.library_name(target)
+    may = grants(type(target), op) or own_class
     if not ours or not may:
         raise TypeError(f"{type(target).__name__!r} object does not do this for a program: {op}")
     if op in ("get", "set", "del"):
@@ -124,26 +124,19 @@ def _outline(function) -> types.SimpleNamespace:
         raise AttributeError("__code__")
     flags = code.co_flags
     count = code.co_argcount + code.co_kwonlyargcount + bool(flags & 4) + bool(flags & 8)
-    return types.SimpleNamespace(
-        co_name=code.co_name,
-        co_flags=flags,
-        co_argcount=code.co_argcount,
-        co_posonlyargcount=code.co_posonlyargcount,
-        co_kwonlyargcount=code.co_kwonlyargcount,
-        co_varnames=code.co_varnames[:count],
-    )
+    told = ("co_name", "co_flags", "co_argcount", "co_posonlyargcount", "co_kwonlyargcount")
+    outline = {name: getattr(code, name) for name in told}
+    return types.SimpleNamespace(**outline, co_varnames=code.co_varnames[:count])
 
 
 def _outer_signature(function) -> inspect.Signature:
     """The signature of a function, without its defaults and annotations."""
-    empty = inspect.Parameter.empty
-    parameters = inspect.signature(function).parameters.values()
-    return inspect.Signature(
-        [
-            p.replace(annotation=empty, default=p.default if p.default is empty else ...)
-            for p in parameters
-        ]
-    )
+    signature, empty = inspect.signature(function), inspect.Parameter.empty
+    outer = []
+    for p in signature.parameters.values():
+        default = p.default if p.default is empty else ...
+        outer.append(p.replace(annotation=empty, default=default))
+    return inspect.Signature(outer)
 
 
 # -- coroutines --------------------------------------------------------------------------------

@@ -286,7 +286,6 @@ def same_value(first, second, point: dict, *, among_complex: bool = False) -> bo
         digits += 4 * int(sum(run.magnitude for run in runs))
         if digits > MAX_DIGITS:
             raise UndecidedError("equal to as many digits as were computed")
-    raise AssertionError("unreachable")
 
 
 def points(symbols, seed: int = 22617, *, more: int = 0) -> list[dict]:
