@@ -256,9 +256,8 @@ def _inputs_and_outputs(tests: dict) -> CodeTests:
     if not name:
         if None in inputs or None in outputs:
             raise BadTests("an input or output is None")
-        return CodeTests(
-            "stdin", total, tuple(map(_as_text, inputs)), tuple(map(_as_text, outputs))
-        )
+        inputs, outputs = (tuple(map(_as_text, texts)) for texts in (inputs, outputs))
+        return CodeTests("stdin", total, inputs, outputs)
     if not isinstance(name, str) or not name.isidentifier():
         raise BadTests(f"fn_name {name!r} is no name")
     cases = [{"args": a, "expected": b} for a, b in _calls(inputs, outputs)]
@@ -275,9 +274,8 @@ def _calls(inputs: list, outputs: list) -> list[tuple[list, object]]:
     """
     arguments = [_json_lines(given) for given in inputs]
     if None in arguments:
-        return [
-            (g if isinstance(g, list) else [g], b) for g, b in zip(inputs, outputs, strict=True)
-        ]
+        arguments = [given if isinstance(given, list) else [given] for given in inputs]
+        return list(zip(arguments, outputs, strict=True))
     results = [_json_lines(wanted) for wanted in outputs]
     if all(r is not None and len(r) == 1 for r in results):
         outputs = [r[0] for r in results]
@@ -441,11 +439,10 @@ class Block:
         self.is_tests = any(n.module == "solution" for n in imports)
         self.star = any(n.names[0].name == "*" for n in imports)
         self.defines, self.needs = _defined_and_needed(self.text)
-        self.methods = {
+        self.defines |= {
             f.name for node in tree.body if isinstance(node, ast.ClassDef)
             for f in node.body if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef))
         }  # fmt: skip
-        self.defines |= self.methods
 
     @property
     def is_python(self) -> bool:

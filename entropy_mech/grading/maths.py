@@ -15,6 +15,7 @@ from numbers import Integral, Real
 from pathlib import Path
 
 from entropy_mech.errors import bad_value, unknown_name
+from entropy_mech.grading import process
 from entropy_mech.grading.mathematics.normal import (
     MAX_ANSWER_CHARACTERS,
     after_reasoning,
@@ -25,13 +26,6 @@ from entropy_mech.grading.mathematics.normal import (
     without_filler,
 )  # fmt: skip
 from entropy_mech.grading.mathematics.structure import Closeness, Comparison, NeedsAlgebra
-from entropy_mech.grading.process import (
-    ChildGone,
-    ChildServer,
-    ChildTimeout,
-    GraderFailed,
-    interpreter,
-)
 from entropy_mech.grading.verdict import Verdict
 
 ANSWER_FROM = ("box", "box_or_bare", "anywhere")
@@ -71,14 +65,12 @@ class MathRules:
                 raise bad_value(name, getattr(self, name), "give a number of at least 0")
 
 
-class MathWorker:
+class MathWorker(process.ChildServer):
     """A warm process for comparisons that need algebra; starts with the first of them."""
 
     def __init__(self):
-        self._server = ChildServer(
-            lambda: [interpreter(), "-s", "-m", "entropy_mech.grading.mathematics.algebra"],
-            env=_worker_environment,
-        )
+        program = ["-s", "-m", "entropy_mech.grading.mathematics.algebra"]
+        super().__init__(lambda: [process.interpreter(), *program], env=_worker_environment)
 
     def compare(
         self, answers: list[str], references: list[str], prose: list[str], rules: MathRules
@@ -92,23 +84,14 @@ class MathWorker:
         reason = ""
         for _ in range(2):
             try:
-                return self._server.ask({**lists, **asdict(rules)}, timeout_s=rules.timeout_s + 2)
-            except ChildTimeout:
+                return self.ask({**lists, **asdict(rules)}, timeout_s=rules.timeout_s + 2)
+            except process.ChildTimeout:
                 return {"late": True}
-            except ChildGone as gone:  # it compares in a process of its own, so no answer ends it
+            except process.ChildGone as gone:  # by no answer, compared in a process of its own
                 reason = str(gone)
-            except GraderFailed as failed:
+            except process.GraderFailed as failed:
                 return {"failed": str(failed)}
         return {"failed": reason}
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of the running worker, None before the first use."""
-        return self._server.pid
-
-    def close(self) -> None:
-        """End the worker."""
-        self._server.close()
 
 
 def _worker_environment() -> dict[str, str]:

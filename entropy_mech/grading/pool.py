@@ -94,18 +94,14 @@ class GradingPool:
     ) -> list[Verdict]:
         """Grade (response, reference) pairs; ``timeout_s`` is for each pair."""
         settings = MathRules(timeout_s=timeout_s, **rules)
-        return self._grade(
-            list(pairs), lambda pair, worker: grade_answer(*pair, settings, worker.maths)
-        )
+        return self._grade(pairs, lambda pair, by: grade_answer(*pair, settings, by.maths))
 
     def grade_code_many(
         self, pairs: Iterable[tuple[str, object]], *, timeout_s: float = 10.0, **limits
     ) -> list[Verdict]:
         """Grade (program, tests) pairs; ``timeout_s`` is for all tests of one program."""
         settings = Limits(timeout_s=timeout_s, **limits)
-        return self._grade(
-            list(pairs), lambda pair, worker: grade_program(*pair, worker.sandbox, settings)
-        )
+        return self._grade(pairs, lambda pair, by: grade_program(*pair, by.sandbox, settings))
 
     def run_program(self, program: str, *, timeout_s: float = 10.0, **limits) -> dict:
         """Run a script in a sandbox, with nothing to read, and return how it ended.
@@ -124,18 +120,19 @@ class GradingPool:
             except (ChildGone, GraderFailed):
                 return {"ended": "gone", **nothing}
 
-    def _grade(self, tasks: list, grade: Callable[[tuple, _Worker], Verdict]) -> list[Verdict]:
+    def _grade(self, pairs: Iterable, grade: Callable[[tuple, _Worker], Verdict]) -> list[Verdict]:
         self._hire()
+        pairs = list(pairs)
 
-        def work(task: tuple) -> Verdict:
+        def work(pair: tuple) -> Verdict:
             with self._borrowed() as worker:  # anew for each, so that callers take turns
-                return _judged(grade, task, worker)
+                return _judged(grade, pair, worker)
 
-        if self.workers == 1 or len(tasks) <= 1:
-            verdicts = list(map(work, tasks))
+        if self.workers == 1 or len(pairs) <= 1:
+            verdicts = list(map(work, pairs))
         else:
             with ThreadPoolExecutor(self.workers, thread_name_prefix="grading") as executor:
-                verdicts = list(executor.map(work, tasks))
+                verdicts = list(executor.map(work, pairs))
         with self._lock:
             self.counts.update(v.name for v in verdicts)
         self._alarm.watch(verdicts)
@@ -167,10 +164,10 @@ class GradingPool:
         self.close()
 
 
-def _judged(grade: Callable[[tuple, _Worker], Verdict], task: tuple, worker: _Worker) -> Verdict:
+def _judged(grade: Callable[[tuple, _Worker], Verdict], pair: tuple, worker: _Worker) -> Verdict:
     """Grade; a fault of the grader's own code is an ``error`` too, counted like all others."""
     try:
-        return grade(task, worker)
+        return grade(pair, worker)
     except UserError:
         raise
     except Exception as error:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -73,12 +74,12 @@ class ChildServer:
         self._owner = 0
         self._files: list[socket.socket | BinaryIO] = []
         self._failure, self._rest_until_s = "", 0.0
-        self.starts = 0
+        self.starts = 0  # more than one means that a child was killed
         self.ready: dict = {}
 
     @property
     def pid(self) -> int | None:
-        """The process id of the running child, None if none is running."""
+        """The process id of the running child, None while there is none."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def ask(self, first: object, *rest: object, timeout_s: float) -> dict:
@@ -120,6 +121,12 @@ class ChildServer:
         with self._lock:
             self._kill()
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error) -> None:
+        self.close()
+
     def _ensure_started(self) -> None:
         if self._process and self._owner == os.getpid() and self._process.poll() is None:
             return
@@ -144,8 +151,7 @@ class ChildServer:
                 time.sleep(_PAUSE_S)
 
     def _start(self) -> None:
-        self._owner, self._unread = os.getpid(), bytearray()
-        self._words = _unnamed_file()
+        self._owner, self._words = os.getpid(), _unnamed_file()
         self._socket, theirs = socket.socketpair()
         self._files = [self._words, self._socket, theirs]
         self._process = subprocess.Popen(
@@ -164,31 +170,29 @@ class ChildServer:
 
     def _write(self, message: object, deadline_s: float) -> None:
         with self._until(deadline_s, "it does not read"):
-            self._socket.sendall(frames.pack(message))
+            frames.send(self._socket.fileno(), message)
 
     def _read(self, deadline_s: float) -> dict:
-        data, need = self._unread, 4
-        while True:
-            if len(data) >= 4:
-                need = 4 + int.from_bytes(data[:4], "big")
-                if need > frames.MAX_FRAME_BYTES:
-                    raise frames.FrameError(f"its words are no message: {bytes(data[:60])!r}")
-            if len(data) >= need:
-                self._unread = data[need:]
-                return frames.unpack(bytes(data[4:need]))
-            with self._until(deadline_s, "it does not answer"):
-                part = self._socket.recv(1 << 20)
-            if not part:
-                raise self._gone()
-            data += part
+        with self._until(deadline_s, "it does not answer"):
+            words = self._socket.recv(60, socket.MSG_PEEK)
+            try:
+                message = frames.receive(self._socket.fileno())
+            except frames.FrameError:
+                raise frames.FrameError(f"its words are no message: {words!r}") from None
+        if message is None:
+            raise self._gone()
+        return message
 
     @contextlib.contextmanager
     def _until(self, deadline_s: float, late: str):
         """Use the socket until then; raise ChildTimeout, or ChildGone where the child ended."""
-        self._socket.settimeout(max(deadline_s - time.monotonic(), 1e-6))
+        left_s = max(deadline_s - time.monotonic(), 1e-3)
+        limit = struct.pack("ll", int(left_s), int(left_s % 1 * 1e6))
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, limit)
         try:
             yield
-        except TimeoutError:
+        except BlockingIOError:
             raise ChildTimeout(late) from None
         except ConnectionError:
             raise self._gone() from None

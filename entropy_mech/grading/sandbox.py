@@ -75,7 +75,7 @@ class Limits:
             raise bad_value("memory_gib", self.memory_gib, fix)
 
 
-class Sandbox:
+class Sandbox(ChildServer):
     r"""One warm process that forks a fresh one for every program; use each from one thread.
 
     >>> with Sandbox() as sandbox:
@@ -90,7 +90,7 @@ class Sandbox:
             raise bad_value("sandbox mode", mode, "install bubblewrap (bwrap), or give 'kernel'")
         self._asked_mode = mode
         self._folder: str | None = None
-        self._server = ChildServer(self._prepare, env=self._environment, after_end=self._clean)
+        super().__init__(self._prepare, env=self._environment, after_end=self._clean)
 
     @functools.cached_property
     def mode(self) -> str:
@@ -110,7 +110,7 @@ class Sandbox:
 
         """
         job = {"kind": "stdin", "program": program, "inputs": inputs}
-        return self._ask(job, limits or Limits())
+        return self._run(job, limits or Limits())
 
     def run_tests(
         self, program: str, tests: dict, limits: Limits | None = None, *,
@@ -126,18 +126,18 @@ class Sandbox:
         """
         about = {"names": [*names], "libraries": [*libraries], "provide": provide}
         job = {"kind": "tests", "program": program, **about}
-        reply = self._ask(job, limits or Limits(), tests)
+        reply = self._run(job, limits or Limits(), tests)
         if reply["ended"] == "exit" and (reply["exit"] or 0) < 0 and not reply["result"]:
             raise ChildGone(f"the tests' process was killed by signal {-reply['exit']}")
         return reply
 
-    def _ask(self, job: dict, limits: Limits, *tests: dict) -> dict:
+    def _run(self, job: dict, limits: Limits, *tests: dict) -> dict:
         job = {**job, "limits": asdict(limits)}
         try:
-            reply = self._server.ask(job, *tests, timeout_s=limits.timeout_s + 0.6)
+            reply = self.ask(job, *tests, timeout_s=limits.timeout_s + 0.6)
         except ChildGone as gone:
             # In a process namespace of its own no program can send its first process a signal.
-            if gone.killed and "processes" in self._server.ready["protections"]:
+            if gone.killed and "processes" in self.ready["protections"]:
                 raise GraderFailed(f"the sandbox was killed from outside: {gone}") from None
             raise
         if "failed" in reply:
@@ -149,7 +149,7 @@ class Sandbox:
 
         A program that fails for want of what it was promised is not to blame.
         """
-        granted = dict(self._server.ready.get("at_most", {}))
+        granted = dict(self.ready.get("at_most", {}))
         if self._folder:  # of the disk; bubblewrap's lies in memory
             free_mib = shutil.disk_usage(self._folder).free / (1 << 20)
             granted["file_mib"] = min(free_mib, granted.get("file_mib", free_mib))
@@ -164,27 +164,7 @@ class Sandbox:
     def protections(self) -> list[str]:
         """What the running sandbox obtained from the kernel; starts it if need be."""
         self.run_stdin("", [])
-        return list(self._server.ready["protections"])
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of the warm process, None while there is none."""
-        return self._server.pid
-
-    @property
-    def starts(self) -> int:
-        """How often the warm process was started; more than once means that it was killed."""
-        return self._server.starts
-
-    def close(self) -> None:
-        """End the warm process and whatever runs below it."""
-        self._server.close()
-
-    def __enter__(self) -> Sandbox:
-        return self
-
-    def __exit__(self, *_error) -> None:
-        self.close()
+        return list(self.ready["protections"])
 
     def _prepare(self) -> list[str]:
         python = interpreter()

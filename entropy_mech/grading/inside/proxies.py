@@ -10,7 +10,7 @@ run there; ``NotImplemented`` crosses as itself.
 from __future__ import annotations
 
 PEER = None  # the one end of the conversation that this process holds
-AWAITING: dict = {}  # the methods by which coroutines are driven; see :mod:`awaiting`
+AWAITING: dict = {}  # the methods by which coroutines are driven; see :mod:`remote`
 order_of = type.__dict__["__mro__"].__get__  # asks nobody, unlike the attribute of a remote class
 
 COMPARISONS = set("__eq__ __ne__ __lt__ __le__ __gt__ __ge__ __contains__".split())

@@ -9,7 +9,7 @@ else stays where it is, behind a proxy. Two rules keep the program from marking 
   would learn the expected value and say yes), unless the tests made that object themselves, by
   calling a class that they know by a name in CapWords; a class's plain value always answers;
 * the tests' side lets the program call what it was given, and use public attributes and
-  operators of ordinary objects; see :mod:`policy`.
+  operators of ordinary objects; see :func:`grants`.
 """
 
 from __future__ import annotations
@@ -38,11 +38,9 @@ from proxies import Proxy as Remote  # noqa: F401 (how others tell a proxy)
 from proxies import RemoteClass  # noqa: F401
 
 # -- what the program may do with what the tests pass to it ------------------------------------
-_HEAP_TYPE = 1 << 9
 _CALLABLE = (
-    types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.MethodWrapperType,
-    type(str.upper), type(int.__add__), functools.partial, type(functools.lru_cache(len)),
-    weakref.ref,
+    *values.FUNCTIONS, types.MethodType, types.MethodWrapperType, functools.partial,
+    type(functools.lru_cache(len)), weakref.ref,
 )  # fmt: skip
 _ITERATORS = (
     types.GeneratorType, zip, map, filter, enumerate, reversed, itertools.count, itertools.cycle,
@@ -64,9 +62,9 @@ _CLOSED = {path.stem for path in pathlib.Path(__file__).parent.glob("*.py")} | s
     "asyncio.futures _asyncio sys bdb pdb code codeop dis gc linecache importlib types weakref "
     "contextvars".split()
 )
-_CLOSED_NAMES = set("findCaller makeRecord".split())  # of a logger: they show the stack
-_OF_THE_STACK = set("stack_info exc_info".split())  # arguments that do
-_NAMES = set("__name__ __qualname__ __doc__ __module__".split())
+_CLOSED_NAMES = {"findCaller", "makeRecord"}  # of a logger: they show the stack
+_OF_THE_STACK = {"stack_info", "exc_info"}  # arguments that do
+_NAMES = {"__name__", "__qualname__", "__doc__", "__module__"}
 
 # What the program reads, it reads where the tests may have put something to read.
 INPUT = {
@@ -86,10 +84,10 @@ def grants(kind: type, op: str) -> bool:
         return op in ("finish", "start", "cancel", "__await__")
     if issubclass(kind, type):
         return op in ("__call__", "get") or op in proxies.SPECIAL
-    ordinary = kind in _OPEN or (kind.__flags__ & _HEAP_TYPE and kind.__module__ not in _CLOSED)
-    return bool(ordinary) and (
-        op in proxies.SPECIAL or op in ("get", "set", "del", "copy", "deepcopy")
-    )
+    theirs = kind.__flags__ & values.HEAP_TYPE and kind.__module__ not in _CLOSED
+    ordinary = theirs or kind in _OPEN
+    named = op in proxies.SPECIAL or op in ("get", "set", "del", "copy", "deepcopy")
+    return bool(ordinary) and named
 
 
 def _check(op: str, args: tuple, codec) -> None:

@@ -157,7 +157,7 @@ class Mirrors:
 
 # -- plain types and names of the library ------------------------------------------------------
 _flags_of = type.__dict__["__flags__"].__get__
-_HEAP_TYPE = 1 << 9  # the flag of classes that are not the interpreter's own
+HEAP_TYPE = 1 << 9  # the flag of classes that are not the interpreter's own
 _OUTSIDE_STDLIB = {"numpy", "scipy", "pandas"}
 FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, type(str.upper), type(int.__add__))
 # Modules and builtins whose functions may cross by name into the tests: they only compute.
@@ -220,7 +220,7 @@ def base_of(kind: type) -> type | None:
     for base in order_of(kind):
         if base in ARGUMENTS or base in CONTENT or base is type:
             return base
-        if issubclass(base, BaseException) and not _flags_of(base) & _HEAP_TYPE:
+        if issubclass(base, BaseException) and not _flags_of(base) & HEAP_TYPE:
             return base  # the interpreter's own
     return None
 
