@@ -184,8 +184,6 @@ def read_tests(tests) -> CodeTests:
     text. Also the rows of HumanEval (a dict with ``test`` and ``entry_point``) and MBPP
     (``test_list``, with ``test_setup_code`` or ``test_imports``).
     """
-    if isinstance(tests, CodeTests):
-        return tests
     if isinstance(tests, str):
         stripped = tests.strip()
         if stripped[:1] in ("{", "["):

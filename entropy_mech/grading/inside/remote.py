@@ -46,11 +46,8 @@ _ITERATORS = (
     types.GeneratorType, zip, map, filter, enumerate, reversed, itertools.count, itertools.cycle,
     itertools.chain, itertools.islice, itertools.repeat, itertools.product, itertools.permutations,
     itertools.combinations, itertools.starmap, itertools.takewhile, itertools.accumulate,
-    *[
-        type(iter(empty))
-        for empty in ([], (), "", b"", {}, set(), range(0), range(1 << 70), bytearray(),
-                      {}.values(), {}.items(), reversed([]))
-    ],
+    *map(type, map(iter, ([], (), "", b"", {}, set(), range(0), range(1 << 70), bytearray(),
+                          {}.values(), {}.items(), reversed([])))),
 )  # fmt: skip
 _OPEN = (
     io.StringIO, io.BytesIO, re.Pattern, re.Match, random.Random, type(threading.Lock()),

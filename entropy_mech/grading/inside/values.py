@@ -9,7 +9,6 @@ plain value.
 from __future__ import annotations
 
 import array
-import collections
 import contextlib
 import dataclasses
 import datetime
@@ -26,6 +25,7 @@ import threading
 import types
 import typing
 import uuid
+from collections import Counter, OrderedDict, defaultdict, deque
 from operator import is_
 
 import proxies
@@ -54,6 +54,10 @@ def _fill_by(clear, extend):
     return fill
 
 
+def _clear_array(target):
+    array.array.__delitem__(target, slice(None))
+
+
 def _fill_defaultdict(target, items):
     target.default_factory = items[0]
     _fill_mapping(dict)(target, items[1:])
@@ -62,27 +66,16 @@ def _fill_defaultdict(target, items):
 # base type: how to read its content as a list or as bytes, and how to replace it
 CONTENT = {
     list: (lambda v: list(list.__iter__(v)), _fill_by(list.clear, list.extend)),
-    collections.OrderedDict: (
-        lambda v: _flat(collections.OrderedDict.items(v)), _fill_mapping(collections.OrderedDict),
-    ),
-    collections.defaultdict: (
-        lambda v: [v.default_factory, *_flat(dict.items(v))], _fill_defaultdict,
-    ),
+    OrderedDict: (lambda v: _flat(OrderedDict.items(v)), _fill_mapping(OrderedDict)),
+    defaultdict: (lambda v: [v.default_factory, *_flat(dict.items(v))], _fill_defaultdict),
     dict: (lambda v: _flat(dict.items(v)), _fill_mapping(dict)),
     set: (lambda v: list(set.__iter__(v)), _fill_by(set.clear, set.update)),
-    collections.deque: (
-        lambda v: list(collections.deque.__iter__(v)),
-        _fill_by(collections.deque.clear, collections.deque.extend),
-    ),
-    bytearray: (
-        lambda v: bytes(bytearray.__iter__(v)), _fill_by(bytearray.clear, bytearray.extend),
-    ),
-    array.array: (
-        array.array.tobytes,
-        _fill_by(lambda v: array.array.__delitem__(v, slice(None)), array.array.frombytes),
-    ),
+    deque: (lambda v: list(deque.__iter__(v)), _fill_by(deque.clear, deque.extend)),
+    bytearray: (lambda v: bytes(bytearray.__iter__(v)),
+                _fill_by(bytearray.clear, bytearray.extend)),
+    array.array: (array.array.tobytes, _fill_by(_clear_array, array.array.frombytes)),
 }  # fmt: skip
-EXACT = (*CONTENT, collections.Counter)
+EXACT = (*CONTENT, Counter)
 CONTAINERS = {kind.__name__: kind for kind in EXACT}
 KEYED = (set, dict)  # what needs the hash of its elements as it is filled
 
@@ -95,7 +88,7 @@ def container_of(kind: type) -> type | None:
 
 def extra(value):
     """What cannot be changed in a container, and must be known to make it."""
-    if isinstance(value, collections.deque):
+    if isinstance(value, deque):
         return value.maxlen
     return value.typecode if isinstance(value, array.array) else None
 
@@ -106,8 +99,8 @@ def blank(kind: type, extra):
     if base is array.array:
         return array.array.__new__(kind, extra)
     value = base.__new__(kind)
-    if base is collections.deque:
-        collections.deque.__init__(value, (), extra)
+    if base is deque:
+        deque.__init__(value, (), extra)
     return value
 
 
