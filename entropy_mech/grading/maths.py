@@ -15,7 +15,7 @@ from numbers import Integral, Real
 from pathlib import Path
 
 from entropy_mech.errors import bad_value, unknown_name
-from entropy_mech.grading.interpreter import interpreter
+from entropy_mech.grading import process
 from entropy_mech.grading.mathematics.normal import (
     MAX_ANSWER_CHARACTERS,
     after_reasoning,
@@ -26,7 +26,6 @@ from entropy_mech.grading.mathematics.normal import (
     without_filler,
 )  # fmt: skip
 from entropy_mech.grading.mathematics.structure import Closeness, Comparison, NeedsAlgebra
-from entropy_mech.grading.process import ChildGone, ChildServer, ChildTimeout, GraderFailed
 from entropy_mech.grading.verdict import Verdict
 
 ANSWER_FROM = ("box", "box_or_bare", "anywhere")
@@ -66,46 +65,33 @@ class MathRules:
                 raise bad_value(name, getattr(self, name), "give a number of at least 0")
 
 
-class MathWorker:
+class MathWorker(process.ChildServer):
     """A warm process for comparisons that need algebra; starts with the first of them."""
 
     def __init__(self):
-        self._server = ChildServer(
-            lambda: [interpreter(), "-s", "-m", "entropy_mech.grading.mathematics.worker"],
-            env=_worker_environment,
-        )
+        program = ["-s", "-m", "entropy_mech.grading.mathematics.algebra"]
+        super().__init__(lambda: [process.interpreter(), *program], env=_worker_environment)
 
     def compare(
         self, answers: list[str], references: list[str], prose: list[str], rules: MathRules
     ) -> dict:
-        """``{"same": bool}``, ``{"late": True}`` or, for want of memory, ``{"died": signal}``.
+        """What was found: ``{"same": bool}``, or why nothing was.
 
-        Raises GraderFailed where the worker failed by itself.
+        ``{"late": True}``; for want of memory ``{"died": signal}``; where the worker failed by
+        itself ``{"failed": reason}``.
         """
         lists = {"answers": answers, "references": references, "prose": prose}
-        job = {**lists, **asdict(rules)}
-        for last in (False, True):
+        reason = ""
+        for _ in range(2):
             try:
-                result = self._server.ask(job, timeout_s=rules.timeout_s + 2)
-            except ChildTimeout:
+                return self.ask({**lists, **asdict(rules)}, timeout_s=rules.timeout_s + 2)
+            except process.ChildTimeout:
                 return {"late": True}
-            except ChildGone as gone:  # it compares in a process of its own, so no answer ends it
-                if last:
-                    raise GraderFailed(str(gone)) from None
-                continue
-            if "failed" in result:
-                raise GraderFailed(result["failed"])
-            return result
-        raise AssertionError("unreachable")
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of the running worker, None before the first use."""
-        return self._server.pid
-
-    def close(self) -> None:
-        """End the worker."""
-        self._server.close()
+            except process.ChildGone as gone:  # by no answer, compared in a process of its own
+                reason = str(gone)
+            except process.GraderFailed as failed:
+                return {"failed": str(failed)}
+        return {"failed": reason}
 
 
 def _worker_environment() -> dict[str, str]:
@@ -159,10 +145,9 @@ def _readable(text: str) -> str:
 
 
 def _with_algebra(answers, references, prose, rules, worker, why) -> Verdict:
-    try:
-        result = worker.compare(answers, references, prose, rules)
-    except GraderFailed as failed:
-        return Verdict("error", f"the maths worker: {failed}")
+    result = worker.compare(answers, references, prose, rules)
+    if "failed" in result:
+        return Verdict("error", f"the maths worker: {result['failed']}")
     if result.get("late"):
         return Verdict("timeout", f"over {rules.timeout_s:g} s: {why}")
     if result.get("died"):

@@ -9,7 +9,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from entropy_mech.errors import UserError, bad_value
 from entropy_mech.grading.code import grade_program
@@ -94,18 +94,14 @@ class GradingPool:
     ) -> list[Verdict]:
         """Grade (response, reference) pairs; ``timeout_s`` is for each pair."""
         settings = MathRules(timeout_s=timeout_s, **rules)
-        return self._grade(
-            list(pairs), lambda pair, worker: grade_answer(*pair, settings, worker.maths)
-        )
+        return self._grade(pairs, lambda pair, by: grade_answer(*pair, settings, by.maths))
 
     def grade_code_many(
         self, pairs: Iterable[tuple[str, object]], *, timeout_s: float = 10.0, **limits
     ) -> list[Verdict]:
         """Grade (program, tests) pairs; ``timeout_s`` is for all tests of one program."""
         settings = Limits(timeout_s=timeout_s, **limits)
-        return self._grade(
-            list(pairs), lambda pair, worker: grade_program(*pair, worker.sandbox, settings)
-        )
+        return self._grade(pairs, lambda pair, by: grade_program(*pair, by.sandbox, settings))
 
     def run_program(self, program: str, *, timeout_s: float = 10.0, **limits) -> dict:
         """Run a script in a sandbox, with nothing to read, and return how it ended.
@@ -124,53 +120,36 @@ class GradingPool:
             except (ChildGone, GraderFailed):
                 return {"ended": "gone", **nothing}
 
-    def _grade(self, tasks: list, grade: Callable[[tuple, _Worker], Verdict]) -> list[Verdict]:
-        if self._closed:
-            raise RuntimeError("this grading pool was closed")
+    def _grade(self, pairs: Iterable, grade: Callable[[tuple, _Worker], Verdict]) -> list[Verdict]:
         self._hire()
-        verdicts: list[Verdict | None] = [None] * len(tasks)
-        positions = iter(range(len(tasks)))
-        next_lock = threading.Lock()
+        pairs = list(pairs)
 
-        def work() -> None:
-            while True:
-                with next_lock:
-                    position = next(positions, None)
-                if position is None or self._closed:
-                    return
-                with self._borrowed() as worker:  # anew for each, so that callers take turns
-                    verdicts[position] = _judged(grade, tasks[position], worker)
+        def work(pair: tuple) -> Verdict:
+            with self._borrowed() as worker:  # anew for each, so that callers take turns
+                return _judged(grade, pair, worker)
 
-        threads = min(self.workers, len(tasks))
-        if threads <= 1:
-            work()
+        if self.workers == 1 or len(pairs) <= 1:
+            verdicts = list(map(work, pairs))
         else:
-            with ThreadPoolExecutor(threads, thread_name_prefix="grading") as executor:
-                for future in [executor.submit(work) for _ in range(threads)]:
-                    future.result()
-        if None in verdicts:
-            raise RuntimeError("this grading pool was closed while it graded")
-        self._count(verdicts)
+            with ThreadPoolExecutor(self.workers, thread_name_prefix="grading") as executor:
+                verdicts = list(executor.map(work, pairs))
+        with self._lock:
+            self.counts.update(v.name for v in verdicts)
+        self._alarm.watch(verdicts)
         return verdicts
 
     @contextmanager
     def _borrowed(self):
         worker = None
         while worker is None:  # every holder gives it back within its limit
-            try:
+            if self._closed:
+                raise RuntimeError("this grading pool was closed")
+            with suppress(queue.Empty):
                 worker = self._free.get(timeout=1.0)
-            except queue.Empty:
-                if self._closed:
-                    raise RuntimeError("this grading pool was closed") from None
         try:
             yield worker
         finally:
             self._free.put(worker)
-
-    def _count(self, verdicts: list[Verdict]) -> None:
-        with self._lock:
-            self.counts.update(v.name for v in verdicts)
-        self._alarm.watch(verdicts)
 
     def close(self) -> None:
         """End all workers; grades still under way end as errors of their callers."""
@@ -185,10 +164,10 @@ class GradingPool:
         self.close()
 
 
-def _judged(grade: Callable[[tuple, _Worker], Verdict], task: tuple, worker: _Worker) -> Verdict:
+def _judged(grade: Callable[[tuple, _Worker], Verdict], pair: tuple, worker: _Worker) -> Verdict:
     """Grade; a fault of the grader's own code is an ``error`` too, counted like all others."""
     try:
-        return grade(task, worker)
+        return grade(pair, worker)
     except UserError:
         raise
     except Exception as error:
@@ -196,17 +175,12 @@ def _judged(grade: Callable[[tuple, _Worker], Verdict], task: tuple, worker: _Wo
 
 
 _default: GradingPool | None = None
-_default_owner = 0
-_default_lock = threading.Lock()
-if hasattr(os, "register_at_fork"):  # a thread of the parent's may have held it
-    os.register_at_fork(after_in_child=lambda: globals().update(_default_lock=threading.Lock()))
 
 
 def default_pool() -> GradingPool:
-    """The pool behind ``grade_math`` and ``grade_code``: made on first use, one for a process."""
-    global _default, _default_owner
-    with _default_lock:
-        if _default is None or _default_owner != os.getpid():  # a fork must not share its parent's
-            _default, _default_owner = GradingPool(error_limit_fraction=1.0), os.getpid()
-            atexit.register(_default.close)
-        return _default
+    """The pool behind ``grade_math`` and ``grade_code``: made on first use."""
+    global _default
+    if _default is None:  # two threads at once may make two, of which one starts no worker
+        _default = GradingPool(error_limit_fraction=1.0)
+        atexit.register(_default.close)
+    return _default

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
+import socket
+import struct
 import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from typing import BinaryIO
 
 from entropy_mech.errors import UserError
 from entropy_mech.grading.inside import confine, frames
@@ -38,14 +42,15 @@ class ChildTimeout(ChildGone):
     """The child did not answer in time and was killed."""
 
 
-_NO_START = (
-    ChildGone,
-    frames.FrameError,
-    OSError,
-    ValueError,
-    subprocess.SubprocessError,
-    UserError,
-)
+_LOST = (ChildGone, frames.FrameError, OSError)
+_NO_START = (*_LOST, ValueError, subprocess.SubprocessError, UserError)
+
+
+def interpreter() -> str:
+    """The path of this Python, to start another with."""
+    if not sys.executable:
+        raise ValueError("sys.executable is empty: this process does not know its own interpreter")
+    return sys.executable
 
 
 class ChildServer:
@@ -61,20 +66,20 @@ class ChildServer:
         command: Callable[[], list[str]],
         *,
         env: Callable[[], dict[str, str]],
-        after_end: Callable[[], None] | None = None,
+        after_end: Callable[[], None] = lambda: None,
     ):
         self._command, self._env, self._after_end = command, env, after_end
         self._process: subprocess.Popen | None = None
         self._lock = threading.Lock()
         self._owner = 0
-        self._words, self._unread = b"", bytearray()
+        self._files: list[socket.socket | BinaryIO] = []
         self._failure, self._rest_until_s = "", 0.0
-        self.starts = 0
+        self.starts = 0  # more than one means that a child was killed
         self.ready: dict = {}
 
     @property
     def pid(self) -> int | None:
-        """The process id of the running child, None if none is running."""
+        """The process id of the running child, None while there is none."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def ask(self, first: object, *rest: object, timeout_s: float) -> dict:
@@ -97,28 +102,30 @@ class ChildServer:
                 begun = False
                 try:
                     patience_s = time.monotonic() + START_TIMEOUT_S
-                    self._write(frames.pack(first), patience_s)
+                    self._write(first, patience_s)
                     self._expect("begun", patience_s)
                     begun = True
                     deadline_s = time.monotonic() + timeout_s
                     for message in rest:
-                        self._write(frames.pack(message), deadline_s)
+                        self._write(message, deadline_s)
                     return self._read(deadline_s)
-                except (ChildGone, frames.FrameError, OSError) as error:
-                    self._kill()
-                    if begun and isinstance(error, ChildGone):
+                except BaseException as error:
+                    self._kill()  # after a KeyboardInterrupt too: no late answer is ever read
+                    if not isinstance(error, _LOST) or (begun and isinstance(error, ChildGone)):
                         raise
                     if begun or last:
                         raise GraderFailed(f"the grader's process: {error}") from None
-                except BaseException:  # a KeyboardInterrupt: a late answer must never be read
-                    self._kill()
-                    raise
-        raise AssertionError("unreachable")
 
     def close(self) -> None:
         """End the child and everything below it."""
         with self._lock:
             self._kill()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error) -> None:
+        self.close()
 
     def _ensure_started(self) -> None:
         if self._process and self._owner == os.getpid() and self._process.poll() is None:
@@ -131,33 +138,28 @@ class ChildServer:
             try:
                 self._start()
                 return
-            except _NO_START as error:
+            except BaseException as error:
                 self._kill()
-                reason = f"the grader's process did not start: {error}"
+                if not isinstance(error, _NO_START):
+                    raise
                 if last or isinstance(error, ChildTimeout):
                     took_s = time.monotonic() - began_s
                     self._rest_until_s = time.monotonic() + _REST_AFTER_FAILURE * took_s
-                    self._failure = " ".join(reason.split())
+                    words = f"the grader's process did not start: {error}".split()
+                    self._failure = " ".join(words)
                     raise GraderFailed(self._failure) from None
                 time.sleep(_PAUSE_S)
-            except BaseException:
-                self._kill()
-                raise
 
     def _start(self) -> None:
-        self._owner, self._words, self._unread = os.getpid(), b"", bytearray()
-        try:
-            self._process = subprocess.Popen(
-                self._command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE, env=self._env(), start_new_session=True, close_fds=True,
-                cwd="/",
-            )  # fmt: skip
-        except BaseException:
-            self._cleaned()  # the command may have made a folder
-            raise
+        self._owner, self._words = os.getpid(), _unnamed_file()
+        self._socket, theirs = socket.socketpair()
+        self._files = [self._words, self._socket, theirs]
+        self._process = subprocess.Popen(
+            self._command(), stdin=theirs, stdout=theirs, stderr=self._words, env=self._env(),
+            start_new_session=True, close_fds=True, cwd="/",
+        )  # fmt: skip
+        theirs.close()
         self.starts += 1
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            os.set_blocking(stream.fileno(), False)
         self.ready = self._expect("ready", time.monotonic() + START_TIMEOUT_S)
 
     def _expect(self, word: str, deadline_s: float) -> dict:
@@ -166,97 +168,65 @@ class ChildServer:
             raise frames.FrameError(f"it says {str(message)[:80]!r} in place of {word!r}")
         return message
 
-    def _write(self, data: bytes, deadline_s: float) -> None:
-        fd, view = self._process.stdin.fileno(), memoryview(data)
-        while view:
-            self._wait(fd, select.POLLOUT, deadline_s, "it does not read")
-            try:
-                view = view[os.write(fd, view) :]
-            except BlockingIOError:
-                continue
-            except BrokenPipeError:
-                raise self._gone() from None
+    def _write(self, message: object, deadline_s: float) -> None:
+        with self._until(deadline_s, "it does not read"):
+            frames.send(self._socket.fileno(), message)
 
     def _read(self, deadline_s: float) -> dict:
-        fd, data, need = self._process.stdout.fileno(), self._unread, 4
-        while True:
-            if len(data) >= 4:
-                need = 4 + int.from_bytes(data[:4], "big")
-                if need > frames.MAX_FRAME_BYTES:
-                    raise frames.FrameError(f"its words are no message: {bytes(data[:60])!r}")
-            if len(data) >= need:
-                self._unread = data[need:]
-                return frames.unpack(bytes(data[4:need]))
-            self._wait(fd, select.POLLIN, deadline_s, "it does not answer")
-            part = os.read(fd, 1 << 20)
-            if not part:
-                raise self._gone()
-            data += part
+        with self._until(deadline_s, "it does not answer"):
+            words = self._socket.recv(60, socket.MSG_PEEK)
+            try:
+                message = frames.receive(self._socket.fileno())
+            except frames.FrameError:
+                raise frames.FrameError(f"its words are no message: {words!r}") from None
+        if message is None:
+            raise self._gone()
+        return message
 
-    def _wait(self, fd: int, event: int, deadline_s: float, late: str) -> None:
-        """Wait until ``fd`` is ready; take what the child says on its standard error meanwhile.
-
-        A child whose standard error is full would stop, and look like a late one. ``poll``, since
-        ``select`` knows no descriptor above 1,023.
-        """
-        errors = self._process.stderr.fileno()
-        poll = select.poll()
-        poll.register(fd, event)
-        poll.register(errors, select.POLLIN)
-        while True:
-            left_s = deadline_s - time.monotonic()
-            ready = dict(poll.poll(max(0.0, left_s) * 1000))
-            if errors in ready and not self._listen():
-                poll.unregister(errors)
-            if fd in ready:
-                return
-            if left_s <= 0:
-                raise ChildTimeout(late)
-
-    def _listen(self) -> bool:
-        """Keep the end of what the child said on its standard error; False when it is closed."""
-        with contextlib.suppress(BlockingIOError):
-            part = os.read(self._process.stderr.fileno(), 1 << 16)
-            self._words = (self._words + part)[-_WORDS_KEPT:]
-            return bool(part)
-        return True
+    @contextlib.contextmanager
+    def _until(self, deadline_s: float, late: str):
+        """Use the socket until then; raise ChildTimeout, or ChildGone where the child ended."""
+        left_s = max(deadline_s - time.monotonic(), 1e-3)
+        limit = struct.pack("ll", int(left_s), int(left_s % 1 * 1e6))
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, limit)
+        try:
+            yield
+        except BlockingIOError:
+            raise ChildTimeout(late) from None
+        except ConnectionError:
+            raise self._gone() from None
 
     def _gone(self) -> ChildGone:
         """Why the child ended: its last line of output and its exit code."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(0.5)
-        while self._has_more_words():
-            continue
         code = self._process.poll()
         killed = code is not None and (code < 0 or code > 128)
         number = (-code if code < 0 else code - 128) if killed else 0
         ended = f"killed by signal {number}" if killed else f"exit code {code}"
-        words = self._words.decode(errors="replace").strip().splitlines()
-        return ChildGone(f"{words[-1][:300]} ({ended})" if words else ended, killed=killed)
-
-    def _has_more_words(self) -> bool:
-        poll = select.poll()
-        poll.register(self._process.stderr.fileno(), select.POLLIN)
-        return any(event & select.POLLIN for _, event in poll.poll(0)) and self._listen()
+        self._words.seek(max(0, self._words.seek(0, os.SEEK_END) - _WORDS_KEPT))
+        lines = self._words.read().decode(errors="replace").strip().splitlines()
+        return ChildGone(f"{lines[-1][:300]} ({ended})" if lines else ended, killed=killed)
 
     def _kill(self) -> None:
         process, self._process = self._process, None
-        if process is None or self._owner != os.getpid():  # a fork leaves its parent's child alone
+        if self._owner != os.getpid():  # a fork leaves its parent's child alone
             return
-        for stream in (process.stdout, process.stderr):
-            stream.close()  # before /proc is read, which takes a descriptor
-        below = confine.descendants(process.pid)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        for pid in below:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # subprocess reaps it later
-            process.wait(10)
-        self._cleaned()
+        while self._files:
+            self._files.pop().close()  # before /proc is read, which takes a descriptor
+        if process is not None:
+            below = confine.descendants(process.pid)
+            for kill, pid in ((os.killpg, process.pid), *((os.kill, pid) for pid in below)):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    kill(pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # subprocess reaps it later
+                process.wait(10)
+        self._after_end()  # the command may have made a folder, even if it did not run
 
-    def _cleaned(self) -> None:
-        if self._after_end:
-            self._after_end()
+
+def _unnamed_file() -> BinaryIO:
+    """For what a child says on its standard error: unlike a full pipe, it never makes one wait."""
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("words"), "w+b")
+    return tempfile.TemporaryFile()

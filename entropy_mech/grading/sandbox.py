@@ -38,13 +38,7 @@ from pathlib import Path
 
 from entropy_mech.errors import UserError, bad_value, unknown_name
 from entropy_mech.grading.inside import confine
-from entropy_mech.grading.interpreter import interpreter, own_environment, readable_paths
-from entropy_mech.grading.process import (
-    ChildGone,
-    ChildServer,
-    ChildTimeout,
-    GraderFailed,
-)
+from entropy_mech.grading.process import ChildGone, ChildServer, GraderFailed, interpreter
 
 INSIDE = Path(__file__).with_name("inside")
 BOX = "/box"  # the one writable folder inside
@@ -77,12 +71,11 @@ class Limits:
         if self.timeout_s > 3600:
             raise bad_value("timeout_s", self.timeout_s, "give at most 3600 seconds")
         if self.memory_gib < 0.25:
-            raise bad_value(
-                "memory_gib", self.memory_gib, "give at least 0.25 (the interpreter's own)"
-            )
+            fix = "give at least 0.25 (the interpreter's own)"
+            raise bad_value("memory_gib", self.memory_gib, fix)
 
 
-class Sandbox:
+class Sandbox(ChildServer):
     r"""One warm process that forks a fresh one for every program; use each from one thread.
 
     >>> with Sandbox() as sandbox:
@@ -97,7 +90,7 @@ class Sandbox:
             raise bad_value("sandbox mode", mode, "install bubblewrap (bwrap), or give 'kernel'")
         self._asked_mode = mode
         self._folder: str | None = None
-        self._server = ChildServer(self._prepare, env=self._environment, after_end=self._clean)
+        super().__init__(self._prepare, env=self._environment, after_end=self._clean)
 
     @functools.cached_property
     def mode(self) -> str:
@@ -117,7 +110,7 @@ class Sandbox:
 
         """
         job = {"kind": "stdin", "program": program, "inputs": inputs}
-        return self._ask(job, limits or Limits())
+        return self._run(job, limits or Limits())
 
     def run_tests(
         self, program: str, tests: dict, limits: Limits | None = None, *,
@@ -133,20 +126,18 @@ class Sandbox:
         """
         about = {"names": [*names], "libraries": [*libraries], "provide": provide}
         job = {"kind": "tests", "program": program, **about}
-        reply = self._ask(job, limits or Limits(), tests)
+        reply = self._run(job, limits or Limits(), tests)
         if reply["ended"] == "exit" and (reply["exit"] or 0) < 0 and not reply["result"]:
             raise ChildGone(f"the tests' process was killed by signal {-reply['exit']}")
         return reply
 
-    def _ask(self, job: dict, limits: Limits, *tests: dict) -> dict:
+    def _run(self, job: dict, limits: Limits, *tests: dict) -> dict:
         job = {**job, "limits": asdict(limits)}
         try:
-            reply = self._server.ask(job, *tests, timeout_s=limits.timeout_s + 0.6)
-        except ChildTimeout:
-            raise
+            reply = self.ask(job, *tests, timeout_s=limits.timeout_s + 0.6)
         except ChildGone as gone:
             # In a process namespace of its own no program can send its first process a signal.
-            if gone.killed and "processes" in self._server.ready["protections"]:
+            if gone.killed and "processes" in self.ready["protections"]:
                 raise GraderFailed(f"the sandbox was killed from outside: {gone}") from None
             raise
         if "failed" in reply:
@@ -158,7 +149,7 @@ class Sandbox:
 
         A program that fails for want of what it was promised is not to blame.
         """
-        granted = dict(self._server.ready.get("at_most", {}))
+        granted = dict(self.ready.get("at_most", {}))
         if self._folder:  # of the disk; bubblewrap's lies in memory
             free_mib = shutil.disk_usage(self._folder).free / (1 << 20)
             granted["file_mib"] = min(free_mib, granted.get("file_mib", free_mib))
@@ -173,27 +164,7 @@ class Sandbox:
     def protections(self) -> list[str]:
         """What the running sandbox obtained from the kernel; starts it if need be."""
         self.run_stdin("", [])
-        return list(self._server.ready["protections"])
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of the warm process, None while there is none."""
-        return self._server.pid
-
-    @property
-    def starts(self) -> int:
-        """How often the warm process was started; more than once means that it was killed."""
-        return self._server.starts
-
-    def close(self) -> None:
-        """End the warm process and whatever runs below it."""
-        self._server.close()
-
-    def __enter__(self) -> Sandbox:
-        return self
-
-    def __exit__(self, *_error) -> None:
-        self.close()
+        return list(self.ready["protections"])
 
     def _prepare(self) -> list[str]:
         python = interpreter()
@@ -285,6 +256,54 @@ def describe_sandbox() -> str:
         text = f"{sandbox.mode} ({', '.join(sandbox.protections) or 'no protections'})"
         lacking = sandbox.lacking(Limits())
     return "; ".join(filter(None, [text, lacking, _bubblewrap_fault(sys.executable)]))
+
+
+# -- what an interpreter needs in order to start: its folders, its environment --------------------
+def library_folders() -> list[str]:
+    """The folders of ``LD_LIBRARY_PATH`` that an interpreter may need, as on a cluster's modules.
+
+    Those that hold shared libraries; none with the user's home, the current folder or temporary
+    files below it, since programs will be able to read them.
+    """
+    names = (("HOME", "/"), ("PWD", "/"), ("TMPDIR", "/tmp"))
+    private = [os.environ.get(name, default) for name, default in names]
+    return [
+        folder
+        for folder in dict.fromkeys(os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))
+        if os.path.isabs(folder)
+        and not any(Path(p).resolve().is_relative_to(os.path.realpath(folder)) for p in private)
+        and any(Path(folder).glob("*.so*"))
+    ]
+
+
+def own_environment() -> dict[str, str]:
+    """What the interpreter itself may need in order to start: its libraries, its home."""
+    own = {"LD_LIBRARY_PATH": ":".join(library_folders())}
+    own["PYTHONHOME"] = os.environ.get("PYTHONHOME", "")
+    return {name: value for name, value in own.items() if value}
+
+
+def readable_paths(also: str) -> list[str]:
+    """The folders that an interpreter reads: its own, its libraries', and one more."""
+    wanted = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, also}
+    wanted |= {
+        str(Path(path).parent) for path in (sys.executable, os.path.realpath(sys.executable))
+    }
+    wanted |= {os.path.realpath(path) for path in wanted}
+    return outermost(wanted | set(library_folders()))
+
+
+def outermost(paths: set[str]) -> list[str]:
+    """Without the paths that lie in another one.
+
+    >>> outermost({"/a/b", "/a", "/ab"})
+    ['/a', '/ab']
+    """
+    kept: list[str] = []
+    for path in sorted(paths, key=lambda p: (len(p), p)):
+        if not any(path == k or path.startswith(k.rstrip("/") + "/") for k in kept):
+            kept.append(path)
+    return kept
 
 
 # -- the bubblewrap command: name spaces of its own, a system of the few folders needed ----------

@@ -15,8 +15,7 @@ from entropy_mech.commands import doctor
 from entropy_mech.errors import UserError
 from entropy_mech.grading import GraderAlarm, GradingPool, grade_code, grade_math, process
 from entropy_mech.grading.inside.confine import descendants
-from entropy_mech.grading.interpreter import library_folders
-from entropy_mech.grading.sandbox import INSIDE
+from entropy_mech.grading.sandbox import INSIDE, library_folders
 from entropy_mech.grading.verdict import ErrorAlarm, Verdict
 
 RIGHT, WRONG, TESTS = "def f(x): return x + 1", "def f(x): return x", ["assert f(1) == 2"]
@@ -174,7 +173,7 @@ def test_limits_that_a_program_cannot_be_given_are_an_error():
     original = (INSIDE / "server.py").read_text()
     with new_pool(sandbox_mode="kernel") as pool:
         sandbox = pool._all[0].sandbox
-        prepare = sandbox._server._command
+        prepare = sandbox._command
 
         def command():
             words = prepare()
@@ -183,7 +182,7 @@ def test_limits_that_a_program_cannot_be_given_are_an_error():
             text = text.replace("os.path.abspath(__file__)", repr(str(INSIDE / "server.py")))
             return [*words[:script_at], "-c", text, *words[script_at + 1 :]]
 
-        sandbox._server._command = command
+        sandbox._command = command
         for program, tests in ((RIGHT, TESTS), ("print(2)", STDIN)):
             verdict = pool.grade_code(program, tests)
             assert verdict.name == "error"

@@ -69,7 +69,7 @@ def test_killed_workers_are_replaced():
         assert pool.grade_math(r"\boxed{\sqrt{8}}", r"2\sqrt{2}").name == "correct"
         worker = pool._all[0]
         os.kill(worker.maths.pid, 9)
-        worker.maths._server._process.wait(5)
+        worker.maths._process.wait(5)
         assert pool.grade_math(r"\boxed{\sqrt{8}}", r"2\sqrt{2}").name == "correct"
         for child in descendants(worker.maths.pid):  # the one that does the algebra
             os.kill(child, 9)
@@ -134,7 +134,7 @@ LEAVING = {
         "import threading, time\n"
         "threading.Thread(target=grade_math, args=[r'\\boxed{9^{9^{9^{9}}}}', '1'],"
         " kwargs={'timeout_s': 3000}).start()\n"
-        "while not any(w.maths.pid and w.maths._server.ready and descendants(w.maths.pid)"
+        "while not any(w.maths.pid and w.maths.ready and descendants(w.maths.pid)"
         " for w in default_pool()._all): time.sleep(0.05)\n"
         "time.sleep(0.5)"
     ),

@@ -19,7 +19,7 @@ def run(sandbox, program, limits=QUICK, stdin=""):
     """Run, and check the promise that holds for every program: an end, and nothing left of it."""
     case = sandbox.run_stdin(program, [stdin], limits)["cases"][0]
     assert case["ended"] in ("exit", "timeout", "output")
-    if sandbox.pid and "processes" in sandbox._server.ready["protections"]:
+    if sandbox.pid and "processes" in sandbox.ready["protections"]:
         assert len(descendants(sandbox.pid)) == 1  # the warm process
     return case
 

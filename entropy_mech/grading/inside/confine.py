@@ -91,13 +91,10 @@ def landlock(read_paths: list[str], write_paths: list[str]) -> list[str]:
     if ruleset < 0:
         return []
     try:
-        for paths, rights in (
-            (read_paths, _READ_FILE | _READ_DIR | _EXECUTE),
-            (write_paths, every),
-        ):
-            for path in paths:
-                if os.path.exists(path):
-                    _allow(ruleset, path, rights & every)
+        reading = (_READ_FILE | _READ_DIR | _EXECUTE) & every
+        rights = {**dict.fromkeys(read_paths, reading), **dict.fromkeys(write_paths, every)}
+        for path in filter(os.path.exists, rights):
+            _allow(ruleset, path, rights[path])
         no_new_privileges()
         if _LIBC.syscall(_RESTRICT_SELF, ruleset, 0) != 0:
             return []
@@ -179,6 +176,15 @@ def hard_limits() -> dict[str, float]:
         if hard not in (-1, resource.RLIM_INFINITY):
             found[name] = hard / unit
     return found
+
+
+def close_all_but(*keep: int) -> None:
+    """Close every descriptor above standard error, but these."""
+    last = 3
+    for fd in sorted(keep):
+        os.closerange(last, fd)
+        last = fd + 1
+    os.closerange(last, 4096)
 
 
 def processes_of(uid: int) -> int:

@@ -79,7 +79,8 @@ class MonkeyPatch:
             raise AttributeError(f"{target!r} has no attribute {name!r}")
         if isinstance(target, type):
             old = vars(target).get(name, _ABSENT)
-        self.undone.append(lambda: _put_back(target, name, old))
+        put_back = (delattr, target, name) if old is _ABSENT else (setattr, target, name, old)
+        self.undone.append(put_back)
         setattr(target, name, value)
 
     def delattr(self, target, name=_ABSENT, raising=True):
@@ -90,14 +91,12 @@ class MonkeyPatch:
             if raising:
                 raise AttributeError(name)
             return
-        self.undone.append(lambda: setattr(target, name, old))
+        self.undone.append((setattr, target, name, old))
         delattr(target, name)
 
     def setitem(self, mapping, key, value):
         old = mapping.get(key, _ABSENT)
-        put_back = (lambda: mapping.pop(key, None)) if old is _ABSENT else (
-            lambda: mapping.__setitem__(key, old)
-        )  # fmt: skip
+        put_back = (mapping.pop, key, None) if old is _ABSENT else (mapping.__setitem__, key, old)
         self.undone.append(put_back)
         mapping[key] = value
 
@@ -106,8 +105,7 @@ class MonkeyPatch:
             if raising:
                 raise KeyError(key)
             return
-        old = mapping[key]
-        self.undone.append(lambda: mapping.__setitem__(key, old))
+        self.undone.append((mapping.__setitem__, key, mapping[key]))
         del mapping[key]
 
     def setenv(self, name, value, prepend=None):
@@ -119,22 +117,17 @@ class MonkeyPatch:
         self.delitem(os.environ, name, raising)
 
     def syspath_prepend(self, path):
-        old = sys.path[:]
-        self.undone.append(lambda: sys.path.__setitem__(slice(None), old))
+        self.undone.append((sys.path.__setitem__, slice(None), sys.path[:]))
         sys.path.insert(0, str(path))
 
     def chdir(self, path):
-        old = os.getcwd()
-        self.undone.append(lambda: os.chdir(old))
+        self.undone.append((os.chdir, os.getcwd()))
         os.chdir(path)
 
     def undo(self):
         while self.undone:
-            self.undone.pop()()
-
-
-def _put_back(target, name, old):
-    delattr(target, name) if old is _ABSENT else setattr(target, name, old)
+            function, *arguments = self.undone.pop()
+            function(*arguments)
 
 
 # -- the fixtures that pytest itself brings ----------------------------------------------------
@@ -312,46 +305,22 @@ class WarningsRecorder(warnings.catch_warnings):
 
 
 # -- by name ------------------------------------------------------------------------------------
-def _capture(binary):
-    def make(_request):
-        capture = CaptureFixture(binary)
-        return capture, capture.close
-
-    return make
-
-
-def _monkeypatch(_request):
-    patch = MonkeyPatch()
-    return patch, patch.undo
-
-
-def _caplog(_request):
-    log = LogCaptureFixture()
-    return log, log.close_down
-
-
-def _recwarn(_request):
-    recorder = WarningsRecorder()
-    recorder.__enter__()
-    return recorder, lambda: recorder.__exit__(None, None, None)
-
-
-def _folder(kind):
-    return lambda _request: (kind(tempfile.mkdtemp(dir=os.getcwd())), None)
-
-
-# What each makes: the value, and how to end it. The scope is a test's own unless noted.
+# How each is made for a request, and how its value is ended.
 BUILTIN = {
-    "capsys": _capture(False), "capfd": _capture(False),
-    "capsysbinary": _capture(True), "capfdbinary": _capture(True),
-    "monkeypatch": _monkeypatch, "caplog": _caplog, "recwarn": _recwarn,
-    "tmp_path": _folder(pathlib.Path), "tmpdir": _folder(LocalPath),
-    "tmp_path_factory": lambda _request: (TempPathFactory(), None),
-    "request": lambda request: (request, None),
-    "record_property": lambda _request: (lambda *_: None, None),
-    "anyio_backend": lambda _request: ("asyncio", None),
-    "anyio_backend_name": lambda _request: ("asyncio", None),
-}  # fmt: skip
+    **dict.fromkeys(("capsys", "capfd"), (lambda _: CaptureFixture(), CaptureFixture.close)),
+    **dict.fromkeys(
+        ("capsysbinary", "capfdbinary"), (lambda _: CaptureFixture(True), CaptureFixture.close)
+    ),
+    "monkeypatch": (lambda _: MonkeyPatch(), MonkeyPatch.undo),
+    "caplog": (lambda _: LogCaptureFixture(), LogCaptureFixture.close_down),
+    "recwarn": (lambda _: WarningsRecorder().__enter__(), WarningsRecorder.__exit__),
+    "tmp_path": (lambda _: pathlib.Path(tempfile.mkdtemp(dir=os.getcwd())), None),
+    "tmpdir": (lambda _: LocalPath(tempfile.mkdtemp(dir=os.getcwd())), None),
+    "tmp_path_factory": (lambda _: TempPathFactory(), None),
+    "request": (lambda request: request, None),
+    "record_property": (lambda _: lambda *_: None, None),
+    **dict.fromkeys(("anyio_backend", "anyio_backend_name"), (lambda _: "asyncio", None)),
+}
 SESSION_WIDE = {"tmp_path_factory", "anyio_backend", "anyio_backend_name"}
 
 
@@ -400,7 +369,7 @@ class BuiltIn:
     autouse, needs = False, ()
 
     def __init__(self, name):
-        self.name, self.make = name, BUILTIN[name]
+        self.name, (self.make, self.end) = name, BUILTIN[name]
         self.scope = "session" if name in SESSION_WIDE else "function"
 
 
@@ -493,9 +462,9 @@ def make(definition, item, dependent=None):
 
 def _value(definition, item, made):
     if isinstance(definition, BuiltIn):
-        value, end = definition.make(Request(item))
-        if end:
-            made.finalizers.append(end)
+        value = definition.make(Request(item))
+        if definition.end:
+            made.finalizers.append(lambda: definition.end(value))
         return value
     arguments = {}
     for name in definition.needs:
@@ -510,40 +479,25 @@ def _value(definition, item, made):
     function = definition.function
     if definition.owner is not None:
         function = function.__get__(item.instance, definition.owner)
-    if inspect.isgeneratorfunction(function):
-        return _first_of(function(**arguments), made)
-    if inspect.isasyncgenfunction(function):
-        return _first_of_async(function(**arguments), item, made)
     value = function(**arguments)
+    if inspect.isgeneratorfunction(function):
+        return _first_of(lambda: next(value), made)
+    if inspect.isasyncgenfunction(function):
+        return _first_of(lambda: item.file.run_async(anext(value)), made)
     return item.file.run_async(value) if inspect.iscoroutine(value) else value
 
 
-def _first_of(generator, made):
+def _first_of(step, made):
+    """The value that a generator yields first; it is run to its end when the fixture is ended."""
     try:
-        value = next(generator)
+        value = step()
     except StopIteration:
         raise ValueError("the fixture yielded no value") from None
 
     def finish():
-        for _ in generator:
+        with contextlib.suppress(StopIteration, StopAsyncIteration):
+            step()
             raise AssertionError("the fixture yielded twice")
-
-    made.finalizers.append(finish)
-    return value
-
-
-def _first_of_async(generator, item, made):
-    async def step():
-        return await anext(generator)
-
-    value = item.file.run_async(step())
-
-    def finish():
-        try:
-            item.file.run_async(step())
-        except StopAsyncIteration:
-            return
-        raise AssertionError("the fixture yielded twice")
 
     made.finalizers.append(finish)
     return value

@@ -18,6 +18,7 @@ import types
 import unittest
 import warnings
 
+import confine
 import names
 import proxies
 import pytest_names
@@ -57,25 +58,21 @@ def run(tests: dict, peer: remote.Peer, result_fd: int, folder: str) -> None:
     """Run the tests and write one JSON report to ``result_fd``; then end the process."""
     sys.modules["proxies"] = proxies  # where pickle looks for it
     gc.set_threshold(50_000)  # a collection copies the pages of what it looks at
-    keep = sorted({peer.connection.fileno(), result_fd})
-    os.closerange(3, keep[0])
-    os.closerange(keep[0] + 1, keep[1])
-    os.closerange(keep[1] + 1, 4096)
+    confine.close_all_but(peer.connection.fileno(), result_fd)
     os.chdir(folder)
-    if hasattr(sys, "set_int_max_str_digits"):
-        sys.set_int_max_str_digits(0)
+    sys.set_int_max_str_digits(0)
     null = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)
     sys.stdin, sys.stdout, sys.stderr = open(os.devnull), null, null  # noqa: SIM115
     try:
         report = FORMS[tests["form"]](tests, peer)
     except remote.Gone as gone:
-        report = {"passed": 0, "total": tests["total"], "failure": str(gone)}
+        report = {"failure": str(gone)}
     except BadTests as bad:
-        report = {"passed": 0, "total": tests["total"], "bad_tests": str(bad)}
+        report = {"bad_tests": str(bad)}
     except Exception as error:  # tests and programs are run where theirs are caught: it is ours
-        why = f"the grader failed: {type(error).__name__}: {error}"
-        report = {"passed": 0, "total": tests["total"], "bad_tests": why}
-    report["failure"] = str(report.get("failure", ""))[:500]
+        report = {"bad_tests": f"the grader failed: {type(error).__name__}: {error}"}
+    report = {"passed": 0, "total": tests["total"], "failure": "", **report}
+    report["failure"] = report["failure"][:500]
     os.write(result_fd, json.dumps(report).encode())
     os._exit(0)
 
@@ -125,19 +122,17 @@ def _refuse_to_lose(error=None) -> None:
             raise error
 
 
-def load(peer: remote.Peer, tests: dict):
-    """Wait until the program is loaded; return its module, or a report if it cannot be loaded."""
+def load(peer: remote.Peer) -> RemoteModule:
+    """Wait until the program is loaded and return its module; raise Gone if it cannot be."""
     while "ask" in (message := peer.receive()):
         peer.answer(message)  # the program reads as it loads
     if message.get("error"):
-        error = message["values"][0]
-        why = f"the program fails as it loads: {describe(error)}"
-        return None, {"passed": 0, "total": tests["total"], "failure": why}
+        raise remote.Gone(f"the program fails as it loads: {describe(message['values'][0])}")
     peer.show, peer.swallowed = lambda events: show(peer, events), _refuse_to_lose
     try:
         proxy, *values = message["values"]
         ready = dict(zip(message["ready"], values, strict=True))
-        return RemoteModule(peer, proxy, message["loaded"], ready), None
+        return RemoteModule(peer, proxy, message["loaded"], ready)
     except (KeyError, TypeError, ValueError) as error:
         raise remote.Gone(f"an answer that makes no sense: {error}") from None
 
@@ -190,9 +185,7 @@ def run_calls(tests: dict, peer: remote.Peer) -> dict:
 
     A whole table may wrap each result in a list of one, as some data sets do.
     """
-    module, report = load(peer, tests)
-    if report:
-        return report
+    module = load(peer)
     name, cases = tests["name"], tests["cases"]
     wrapped = all(isinstance(c["expected"], list) and len(c["expected"]) == 1 for c in cases)
     plain_right, inner_right, failure = 0, 0, ""
@@ -229,9 +222,7 @@ def run_asserts(tests: dict, peer: remote.Peer) -> dict:
 
     Imports, definitions and assignments prepare: they are no tests, and none may fail.
     """
-    module, report = load(peer, tests)
-    if report:
-        return report
+    module = load(peer)
     text = names.TestText.of(tests["read"])
     space = {"__name__": "test_solution"}
     fill(space, text, module, peer, tests)
@@ -288,9 +279,7 @@ def _library(name, module):
 # -- pytest files ---------------------------------------------------------------------------
 def run_pytest(tests: dict, peer: remote.Peer) -> dict:
     """Run a file of tests that imports from ``solution`` or shares its namespace."""
-    module, report = load(peer, tests)
-    if report:
-        return report
+    module = load(peer)
     text = names.TestText.of(tests["read"])
     peer.lacks = bool((text.imported | text.asked_of_module) - module._names)
     file_module = types.ModuleType("test_solution")
@@ -306,7 +295,7 @@ def run_pytest(tests: dict, peer: remote.Peer) -> dict:
         _refuse_if_the_tests_fault(error)
         if _is_choice_of_the_tests(error) and not (peer.count or peer.lacks):
             raise BadTests(f"they do not run: {describe(error)}") from None
-        return {"passed": 0, "total": tests["total"], "failure": describe(error)}
+        return {"failure": describe(error)}
     passed, total, failure = _run_file(file_module, text, peer)
     if total == 0 and not failure:
         total, failure = 1, _run_as_script(file_module, text, module, tests)

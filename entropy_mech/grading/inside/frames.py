@@ -46,13 +46,13 @@ def send(fd: int, message: object) -> None:
         data = data[os.write(fd, data) :]
 
 
-def receive(fd: int, limit_bytes: int = MAX_FRAME_BYTES) -> object | None:
+def receive(fd: int) -> object | None:
     """The next message, or None once the other side is gone."""
     head = _read_exactly(fd, 4)
     if head is None:
         return None
     length = int.from_bytes(head, "big")
-    if length > limit_bytes:
-        raise FrameError(f"a message of {length} bytes is over the limit of {limit_bytes}")
+    if length > MAX_FRAME_BYTES:
+        raise FrameError(f"a message of {length} bytes is over the limit of {MAX_FRAME_BYTES}")
     body = _read_exactly(fd, length)
     return None if body is None else unpack(body)

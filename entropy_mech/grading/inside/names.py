@@ -24,7 +24,7 @@ def parsed(program: str) -> ast.Module | None:
     """The tree of a program; None where it does not parse."""
     try:
         return ast.parse(program)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
         return None
 
 
@@ -34,9 +34,7 @@ def entry_point(tree: ast.Module | None) -> str | None:
     Helpers come before what they help or are called by it; a ``main`` is no entry.
     """
     functions = [n for n in tree.body if isinstance(n, _DEFINITIONS[:2])] if tree else []
-    called = {
-        name for node in functions for name in _loaded(node) - {node.name}
-    }  # fmt: skip
+    called = {name for node in functions for name in _loaded(node) - {node.name}}
     names = [n.name for n in functions if n.name != "main"]
     free = [name for name in names if name not in called]
     return (free or names or [None])[-1]
@@ -51,17 +49,12 @@ def bound_by(node: ast.AST) -> set[str]:
     """The names that one node binds where it stands, without looking into it."""
     if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
         return {node.id}
-    if isinstance(node, _DEFINITIONS):
-        return {node.name}
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return {a.asname or a.name.partition(".")[0] for a in node.names if a.name != "*"}
-    if isinstance(node, ast.ExceptHandler) and node.name:
-        return {node.name}
     if isinstance(node, ast.arg):
         return {node.arg}
-    if isinstance(node, (ast.MatchAs, ast.MatchStar)) and node.name:
-        return {node.name}
-    return set()
+    named = (*_DEFINITIONS, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
+    return {node.name} if isinstance(node, named) and node.name else set()
 
 
 def _same_scope(node):
@@ -76,6 +69,11 @@ def _same_scope(node):
 
 def _loaded(node) -> set[str]:
     return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+
+
+def _loaded_or_asked(node) -> set[str]:
+    """The names that are read, and those of arguments, which a fixture may answer."""
+    return _loaded(node) | {a.arg for a in ast.walk(node) if isinstance(a, ast.arg)}
 
 
 class TestText:
@@ -184,16 +182,12 @@ class TestText:
         bodies: dict[str, set[str]] = {}
         for node in self.tree.body:
             for name in set().union(*map(bound_by, _same_scope(node))):
-                arguments = {a.arg for a in ast.walk(node) if isinstance(a, ast.arg)}
-                bodies.setdefault(name, set()).update(_loaded(node) | arguments)
+                bodies.setdefault(name, set()).update(_loaded_or_asked(node))
         found = set()
         for node in self.tree.body:
-            if not (isinstance(node, ast.Assert) or _is_test(node) or isinstance(node, ast.Expr)):
+            if not (isinstance(node, (ast.Assert, ast.Expr)) or _is_test(node)):
                 continue
-            uses, todo = (
-                set(),
-                [_loaded(node) | {a.arg for a in ast.walk(node) if isinstance(a, ast.arg)}],
-            )
+            uses, todo = set(), [_loaded_or_asked(node)]
             while todo:
                 for name in todo.pop() - uses:
                     uses.add(name)

@@ -12,6 +12,7 @@ import linecache
 import logging
 import os
 import sys
+import tempfile
 import threading
 import types
 import warnings
@@ -82,13 +83,9 @@ def hide_server() -> None:
     sys.modules["__main__"] = types.ModuleType("__main__")
 
 
-def _settle(folder: str, keep: set[int]) -> None:
+def _settle(folder: str, *keep: int) -> None:
     confine.hide_memory(False)
-    last = 3
-    for fd in sorted(keep):
-        os.closerange(last, fd)
-        last = fd + 1
-    os.closerange(last, 4096)
+    confine.close_all_but(*keep)
     os.chdir(folder)
 
 
@@ -97,30 +94,22 @@ def _module(name: str, text: str) -> types.ModuleType:
     module.__file__ = "solution.py"
     module.__builtins__ = builtins
     sys.modules[name] = module
-    linecache.cache["solution.py"] = (
-        len(text),
-        None,
-        text.splitlines(keepends=True),
-        "solution.py",
-    )
+    lines = text.splitlines(keepends=True)
+    linecache.cache["solution.py"] = (len(text), None, lines, "solution.py")
     return module
 
 
 def run_as_main(text: str, stdin: str, ends: dict[str, int], folder: str) -> None:
     """Be ``python solution.py < stdin`` from here to the end of the process."""
-    source = os.memfd_create("stdin") if hasattr(os, "memfd_create") else _unlinked(folder)
-    os.write(source, b"") if not stdin else _write_all(source, stdin.encode(errors="replace"))
-    os.lseek(source, 0, os.SEEK_SET)
-    for fd, new in ((source, 0), (ends["stdout"], 1), (ends["stderr"], 2)):
-        os.dup2(fd, new)
+    with tempfile.TemporaryFile(dir=folder) as source:
+        source.write(stdin.encode(errors="replace"))
+        source.seek(0)
+        for fd, new in ((source.fileno(), 0), (ends["stdout"], 1), (ends["stderr"], 2)):
+            os.dup2(fd, new)
     os.write(ends["begun"], b"!")  # from here on, what goes wrong is the program's doing
-    _settle(folder, set())
-    for name, fd, mode, errors in (
-        ("stdin", 0, "r", "strict"),
-        ("stdout", 1, "w", "strict"),
-        ("stderr", 2, "w", "backslashreplace"),
-    ):
-        stream = _standard_stream(name, fd, mode, errors)
+    _settle(folder)
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = _standard_stream(name, fd)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     module = _module("__main__", text)
@@ -142,27 +131,15 @@ def run_as_main(text: str, stdin: str, ends: dict[str, int], folder: str) -> Non
     os._exit(code & 0xFF)
 
 
-def _standard_stream(name: str, fd: int, mode: str, errors: str) -> io.TextIOWrapper:
+def _standard_stream(name: str, fd: int) -> io.TextIOWrapper:
     """A stream as an interpreter makes it: with a name and a mode, not closing the descriptor."""
+    mode, errors = "w" if fd else "r", "backslashreplace" if fd == 2 else "strict"
     raw = io.FileIO(fd, mode, closefd=False)
     raw.name = f"<{name}>"
     buffer = io.BufferedReader(raw) if mode == "r" else io.BufferedWriter(raw)
     stream = io.TextIOWrapper(buffer, "utf-8", errors, line_buffering=name == "stderr")
     stream.mode = mode
     return stream
-
-
-def _unlinked(folder: str) -> int:
-    path = os.path.join(folder, "stdin")
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-    os.unlink(path)
-    return fd
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
 
 
 class Told:
@@ -238,7 +215,7 @@ def serve_functions(job: dict, peer: remote.Peer, told: Told, connection, folder
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
-    _settle(folder, {connection.fileno()})
+    _settle(folder, connection.fileno())
     peer.connect(connection, printed=told.take)
     sys.stdin, sys.stdout, sys.stderr = Typed(peer.request), told.out, told.err
     builtins.input = lambda *prompt: peer.request("input", *prompt)

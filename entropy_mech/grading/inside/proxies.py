@@ -10,7 +10,7 @@ run there; ``NotImplemented`` crosses as itself.
 from __future__ import annotations
 
 PEER = None  # the one end of the conversation that this process holds
-AWAITING: dict = {}  # the methods by which coroutines are driven; see :mod:`awaiting`
+AWAITING: dict = {}  # the methods by which coroutines are driven; see :mod:`remote`
 order_of = type.__dict__["__mro__"].__get__  # asks nobody, unlike the attribute of a remote class
 
 COMPARISONS = set("__eq__ __ne__ __lt__ __le__ __gt__ __ge__ __contains__".split())
@@ -31,13 +31,11 @@ SPECIAL = {
     "__get__ __set__ __delete__ __set_name__".split(),
 }  # fmt: skip
 _COPYING = set("__class__ __copy__ __deepcopy__ __reduce_ex__".split())
-_OF_A_CLASS = (
-    SPECIAL | _COPYING | set("__name__ __qualname__ __module__ __prepare__ _remote".split())
-)
+_NAMING = set("__name__ __qualname__ __module__ __prepare__ _remote".split())
+_OF_A_CLASS = SPECIAL | _COPYING | _NAMING
 # Of an exception, what the raising process alone knows, and what the other one set.
-_OF_THE_OWNER = set(
-    "__cause__ __context__ __suppress_context__ __doc__ __module__ __init__".split()
-)
+_CONTEXT = set("__cause__ __context__ __suppress_context__".split())
+_OF_THE_OWNER = _CONTEXT | set("__doc__ __module__ __init__".split())
 
 
 def is_remote(value) -> bool:
@@ -199,17 +197,13 @@ def make_class(note, bases, meta, library, data):
     """
     of_classes = data is type
     root = RemoteClass if of_classes else Proxy
-    remote = [b for b in bases if isinstance(b, RemoteClass) or issubclass(b, RemoteClass)] or [
-        root
-    ]
+    remote = [b for b in bases if isinstance(b, RemoteClass) or issubclass(b, RemoteClass)]
+    remote = remote or [root]
     others = [b for b in bases if b not in remote and b not in (object, type)]
     if data and not of_classes and not any(issubclass(b, data) for b in (*remote, *others)):
         others.insert(0, data)
-    space = {
-        "__slots__": (),
-        "__module__": str(note["module"]),
-        "__qualname__": str(note["qualname"]),
-    }
+    named = {"__module__": str(note["module"]), "__qualname__": str(note["qualname"])}
+    space = {"__slots__": (), **named}
     plain = {n for n in note["names"] if n[:2] != "__" or n in ("__init__", "__post_init__")}
     space.update({name: _Inherited() for name in plain})
     if not of_classes:

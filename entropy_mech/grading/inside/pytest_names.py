@@ -224,16 +224,19 @@ def _members(group, depth):
         yield from _members(error, depth + 1)
 
 
+def _kinds(expected, base, takes) -> tuple:
+    kinds = expected if isinstance(expected, tuple) else (expected,)
+    if not kinds or not all(isinstance(k, type) and issubclass(k, base) for k in kinds):
+        raise TypeError(f"{takes}, not {expected!r}")
+    return kinds
+
+
 class Raises:
     """Fails unless the block raises one of the expected exceptions."""
 
     def __init__(self, expected, match=None, check=None):
-        kinds = expected if isinstance(expected, tuple) else (expected,)
-        if not kinds or not all(
-            isinstance(k, type) and issubclass(k, BaseException) for k in kinds
-        ):
-            raise TypeError(f"raises() takes exception types, not {expected!r}")
-        self.expected, self.pattern, self.check = kinds, match, check
+        self.expected = _kinds(expected, BaseException, "raises() takes exception types")
+        self.pattern, self.check = match, check
 
     def __enter__(self):
         self.info = ExceptionInfo()
@@ -307,9 +310,7 @@ class Warns(WarningsRecorder):
 
     def __init__(self, expected=Warning, match=None):
         super().__init__()
-        self.expected = expected if isinstance(expected, tuple) else (expected,)
-        if not all(isinstance(k, type) and issubclass(k, Warning) for k in self.expected):
-            raise TypeError(f"warns() takes warning types, not {expected!r}")
+        self.expected = _kinds(expected, Warning, "warns() takes warning types")
         self.pattern = match
 
     def __exit__(self, *error):
@@ -321,9 +322,8 @@ class Warns(WarningsRecorder):
             wanted = [w for w in wanted if re.search(self.pattern, str(w.message))]
         if not wanted:
             names = " or ".join(k.__name__ for k in self.expected)
-            raise Failed(
-                f"did not warn with {names}" + (f" matching {self.pattern!r}" * bool(self.pattern))
-            )
+            matching = f" matching {self.pattern!r}" if self.pattern else ""
+            raise Failed(f"did not warn with {names}{matching}")
         for other in self.list:  # those that this block did not ask for are another's to see
             if other not in wanted:
                 _warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
@@ -357,9 +357,8 @@ class Mark:
 
     def __call__(self, *args, **kwargs):
         target = args[0] if len(args) == 1 and not kwargs else None
-        if isinstance(target, (*_MARKABLE, Fixture)) and getattr(target, "__name__", "") != (
-            "<lambda>"
-        ):
+        named = getattr(target, "__name__", "") != "<lambda>"
+        if named and isinstance(target, (*_MARKABLE, Fixture)):
             target.pytestmark = [self, *vars(target).get("pytestmark", ())]
             return target
         return Mark(self.name, (*self.args, *args), {**self.kwargs, **kwargs})
@@ -434,13 +433,12 @@ def importorskip(modname, minversion=None, reason=None, *, exc_type=ImportError)
     except exc_type:
         raise Skipped(reason or f"could not import {modname}") from None
     module = sys.modules[modname]
-    if minversion:
-        wanted, got = (
-            [int(part) for part in re.findall(r"\d+", str(v))]
-            for v in (minversion, getattr(module, "__version__", "0"))
-        )
-        if got < wanted:
-            raise Skipped(reason or f"{modname} is older than {minversion}")
+    wanted, got = (
+        [int(part) for part in re.findall(r"\d+", str(version))]
+        for version in (minversion or "", getattr(module, "__version__", "0"))
+    )
+    if got < wanted:
+        raise Skipped(reason or f"{modname} is older than {minversion}")
     return module
 
 
@@ -452,32 +450,17 @@ def main(*_args, **_kwargs):
 
 
 # Names that only stand in annotations and filters.
-class FixtureRequest:
-    pass
-
-
-class Item:
-    pass
-
-
-class Config:
-    pass
-
-
 class PytestWarning(UserWarning):
     pass
 
 
-class PytestUnknownMarkWarning(PytestWarning):
+class _Named:
     pass
 
 
-class PytestUnhandledCoroutineWarning(PytestWarning):
-    pass
-
-
-class PytestUnraisableExceptionWarning(PytestWarning):
-    pass
+FixtureRequest = Item = Config = _Named
+PytestUnknownMarkWarning = PytestUnhandledCoroutineWarning = PytestWarning
+PytestUnraisableExceptionWarning = PytestWarning
 
 
 def register_assert_rewrite(*_names):

@@ -9,7 +9,7 @@ else stays where it is, behind a proxy. Two rules keep the program from marking 
   would learn the expected value and say yes), unless the tests made that object themselves, by
   calling a class that they know by a name in CapWords; a class's plain value always answers;
 * the tests' side lets the program call what it was given, and use public attributes and
-  operators of ordinary objects; see :mod:`policy`.
+  operators of ordinary objects; see :func:`grants`.
 """
 
 from __future__ import annotations
@@ -32,28 +32,22 @@ import types
 import weakref
 
 import frames
-import plain
 import proxies
 import values
 from proxies import Proxy as Remote  # noqa: F401 (how others tell a proxy)
 from proxies import RemoteClass  # noqa: F401
 
 # -- what the program may do with what the tests pass to it ------------------------------------
-_HEAP_TYPE = 1 << 9
 _CALLABLE = (
-    types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.MethodWrapperType,
-    type(str.upper), type(int.__add__), functools.partial, type(functools.lru_cache(len)),
-    weakref.ref,
+    *values.FUNCTIONS, types.MethodType, types.MethodWrapperType, functools.partial,
+    type(functools.lru_cache(len)), weakref.ref,
 )  # fmt: skip
 _ITERATORS = (
     types.GeneratorType, zip, map, filter, enumerate, reversed, itertools.count, itertools.cycle,
     itertools.chain, itertools.islice, itertools.repeat, itertools.product, itertools.permutations,
     itertools.combinations, itertools.starmap, itertools.takewhile, itertools.accumulate,
-    *[
-        type(iter(empty))
-        for empty in ([], (), "", b"", {}, set(), range(0), range(1 << 70), bytearray(),
-                      {}.values(), {}.items(), reversed([]))
-    ],
+    *map(type, map(iter, ([], (), "", b"", {}, set(), range(0), range(1 << 70), bytearray(),
+                          {}.values(), {}.items(), reversed([])))),
 )  # fmt: skip
 _OPEN = (
     io.StringIO, io.BytesIO, re.Pattern, re.Match, random.Random, type(threading.Lock()),
@@ -65,9 +59,9 @@ _CLOSED = {path.stem for path in pathlib.Path(__file__).parent.glob("*.py")} | s
     "asyncio.futures _asyncio sys bdb pdb code codeop dis gc linecache importlib types weakref "
     "contextvars".split()
 )
-_CLOSED_NAMES = set("findCaller makeRecord".split())  # of a logger: they show the stack
-_OF_THE_STACK = set("stack_info exc_info".split())  # arguments that do
-_NAMES = set("__name__ __qualname__ __doc__ __module__".split())
+_CLOSED_NAMES = {"findCaller", "makeRecord"}  # of a logger: they show the stack
+_OF_THE_STACK = {"stack_info", "exc_info"}  # arguments that do
+_NAMES = {"__name__", "__qualname__", "__doc__", "__module__"}
 
 # What the program reads, it reads where the tests may have put something to read.
 INPUT = {
@@ -87,10 +81,10 @@ def grants(kind: type, op: str) -> bool:
         return op in ("finish", "start", "cancel", "__await__")
     if issubclass(kind, type):
         return op in ("__call__", "get") or op in proxies.SPECIAL
-    ordinary = kind in _OPEN or (kind.__flags__ & _HEAP_TYPE and kind.__module__ not in _CLOSED)
-    return bool(ordinary) and (
-        op in proxies.SPECIAL or op in ("get", "set", "del", "copy", "deepcopy")
-    )
+    theirs = kind.__flags__ & values.HEAP_TYPE and kind.__module__ not in _CLOSED
+    ordinary = theirs or kind in _OPEN
+    named = op in proxies.SPECIAL or op in ("get", "set", "del", "copy", "deepcopy")
+    return bool(ordinary) and named
 
 
 def _check(op: str, args: tuple, codec) -> None:
@@ -98,7 +92,8 @@ def _check(op: str, args: tuple, codec) -> None:
     target = args[0]
     ours = codec.known.get(id(target), 0) > 0
     own_class = isinstance(target, type) and target.__module__ not in _CLOSED
-    may = grants(type(target), op) or (own_class and op == "set" and not plain.library_name(target))
+    own_class = own_class and op == "set" and not values.library_name(target)
+    may = grants(type(target), op) or own_class
     if not ours or not may:
         raise TypeError(f"{type(target).__name__!r} object does not do this for a program: {op}")
     if op in ("get", "set", "del"):
@@ -124,26 +119,19 @@ def _outline(function) -> types.SimpleNamespace:
         raise AttributeError("__code__")
     flags = code.co_flags
     count = code.co_argcount + code.co_kwonlyargcount + bool(flags & 4) + bool(flags & 8)
-    return types.SimpleNamespace(
-        co_name=code.co_name,
-        co_flags=flags,
-        co_argcount=code.co_argcount,
-        co_posonlyargcount=code.co_posonlyargcount,
-        co_kwonlyargcount=code.co_kwonlyargcount,
-        co_varnames=code.co_varnames[:count],
-    )
+    told = ("co_name", "co_flags", "co_argcount", "co_posonlyargcount", "co_kwonlyargcount")
+    outline = {name: getattr(code, name) for name in told}
+    return types.SimpleNamespace(**outline, co_varnames=code.co_varnames[:count])
 
 
 def _outer_signature(function) -> inspect.Signature:
     """The signature of a function, without its defaults and annotations."""
-    empty = inspect.Parameter.empty
-    parameters = inspect.signature(function).parameters.values()
-    return inspect.Signature(
-        [
-            p.replace(annotation=empty, default=p.default if p.default is empty else ...)
-            for p in parameters
-        ]
-    )
+    signature, empty = inspect.signature(function), inspect.Parameter.empty
+    outer = []
+    for p in signature.parameters.values():
+        default = p.default if p.default is empty else ...
+        outer.append(p.replace(annotation=empty, default=default))
+    return inspect.Signature(outer)
 
 
 # -- coroutines --------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ class Child:
     @property
     def said(self) -> str | None:
         """Why it did not come to its program ("" if it was killed before); None if it did."""
-        said = bytes(self.output[self._begun])
+        said = self.output[self._begun]
         return None if said.startswith(BEGUN) else said.decode(errors="replace")
 
     def drain(self) -> bool:
@@ -218,9 +218,10 @@ class Server:
                 except Exception:
                     sys.modules.pop(name, None)  # the program will see its own ImportError
 
-    def limits(self, job: dict) -> tuple[dict, int]:
+    def limits(self, job: dict) -> tuple[dict, int, int]:
+        """A job's limits, the processes that count already, and the bytes of an output."""
         already = 0 if os.getpid() == 1 else confine.processes_of(os.getuid())
-        return job["limits"], already
+        return job["limits"], already, int(job["limits"]["output_mib"] * (1 << 20))
 
     def finish(self, children: list[Child]) -> None:
         kill_everything(children)
@@ -233,8 +234,7 @@ class Server:
     def stdin_job(self, job: dict) -> dict:
         """Run the program once for each input, each time in a fresh process."""
         cases = []
-        limits, already = self.limits(job)
-        cap = int(limits["output_mib"] * (1 << 20))
+        limits, already, cap = self.limits(job)
         for text in job["inputs"]:
             if time.monotonic() >= self.deadline_s:
                 cases.append({"ended": "timeout", "stdout": "", "stderr": "", "exit": None})
@@ -251,21 +251,14 @@ class Server:
             self.finish([child])
             if child.said is not None and not (cases and ended == "timeout"):
                 raise CannotStart(child.said or f"it ended with {child.status} before its program")
-            stderr = bytes(child.output[fds["stderr"]][-STDERR_BYTES:])
-            cases.append(
-                {
-                    "ended": ended,
-                    "exit": child.status,
-                    "stdout": bytes(child.output[fds["stdout"]]).decode(errors="replace"),
-                    "stderr": stderr.decode(errors="replace"),
-                }
-            )
+            stdout = child.output[fds["stdout"]].decode(errors="replace")
+            stderr = child.output[fds["stderr"]][-STDERR_BYTES:].decode(errors="replace")
+            cases.append({"ended": ended, "exit": child.status, "stdout": stdout, "stderr": stderr})
         return {"cases": cases}
 
     def tests_job(self, job: dict) -> dict:
         """Run the program in one process and its tests in another that talks to it."""
-        limits, already = self.limits(job)
-        cap = int(limits["output_mib"] * (1 << 20))
+        limits, already, cap = self.limits(job)
         try:
             ours, theirs = socket.socketpair()
         except OSError as error:
@@ -294,8 +287,8 @@ class Server:
             raise CannotStart(solution.said or tests.said or "killed before the program began")
         if tests.said is not None:
             os._exit(4)  # killed, maybe by the program; the control pipe may still hold the tests
-        text = bytes(tests.output[fds["result"]])
-        return {"ended": ended, "exit": tests.status, "result": text.decode(errors="replace")}
+        text = tests.output[fds["result"]].decode(errors="replace")
+        return {"ended": ended, "exit": tests.status, "result": text}
 
 
 def enter(config: dict) -> list[str]:
@@ -315,9 +308,8 @@ def enter(config: dict) -> list[str]:
     if config["user"] is not None:
         confine.become_user(config["user"], keep_reading=config["keep_reading"])
     if config["mode"] == "kernel":
-        gained += confine.landlock(
-            config["read_paths"], [config["folder"], "/dev/null", "/dev/urandom"]
-        )
+        writes = [config["folder"], "/dev/null", "/dev/urandom"]
+        gained += confine.landlock(config["read_paths"], writes)
     confine.no_new_privileges()
     confine.hide_memory()
     return gained

@@ -240,9 +240,8 @@ def _expanded(file, label, function, classes, known, marks) -> list[Item]:
     for name in draft.closure:
         definition = known.get(name)
         if name not in taken and definition is not None and definition.params is not None:
-            tables.append(
-                ((name,), {name}, list(_rows((name,), definition.params, definition.ids, True)))
-            )
+            rows = list(_rows((name,), definition.params, definition.ids, True))
+            tables.append(((name,), {name}, rows))
     draft.empty = any(not rows for _, _, rows in tables)
     if draft.empty or not tables:
         return [draft]
@@ -283,16 +282,13 @@ def _table(mark, item):
 def _rows(names, values, ids, alone):
     ids = list(ids) if ids is not None and not callable(ids) else ids
     for number, value in enumerate(values):
-        row = value if isinstance(value, Parameters) else Parameters(
-            (value,) if alone else tuple(value)
-        )  # fmt: skip
+        row = value
+        if not isinstance(value, Parameters):
+            row = Parameters((value,) if alone else tuple(value))
         if len(row.values) != len(names):
             raise BadTests(f"parametrize: {len(names)} names, but {len(row.values)} values")
-        yield (
-            row.values,
-            [m for m in row.marks if isinstance(m, Mark)],
-            _id(row, number, names, ids),
-        )
+        marks = [m for m in row.marks if isinstance(m, Mark)]
+        yield row.values, marks, _id(row, number, names, ids)
 
 
 def _id(row, number, names, ids) -> str:
@@ -374,20 +370,15 @@ def _set_filters(item) -> None:
 
 
 def _judge(error, item, had_a_say) -> str:
-    if isinstance(error, Skipped) or (
-        isinstance(error, unittest.SkipTest) and not from_program(error)
-    ):
-        return "failed" if had_a_say else "skipped"
-    if isinstance(error, XFailed):
+    said_so = isinstance(error, unittest.SkipTest) and not from_program(error)
+    if said_so or isinstance(error, (Skipped, XFailed)):
         return "failed" if had_a_say else "skipped"
     marks = _expected_to_fail(item)
     strict = any(m.kwargs.get("strict") for m in marks)
     if error is None:
         return "passed" if not marks else "failed" if strict else "skipped"
-    kinds = [m.kwargs.get("raises") for m in marks]
-    expected = any(
-        isinstance(error, kind if kind is not None else (Exception, Failed)) for kind in kinds
-    )
+    kinds = [m.kwargs.get("raises") or (Exception, Failed) for m in marks]
+    expected = any(isinstance(error, kind) for kind in kinds)
     # Whether a program passes a test that is allowed to fail says nothing; one that has to does.
     return "failed" if not expected else "passed" if strict else "skipped"
 
@@ -400,13 +391,10 @@ def _call(item) -> None:
     """Make the fixtures, wide scopes first, and run the test itself."""
     if item.owner is not None:
         item.instance = item.owner(item.originalname) if item.is_case else item.owner()
-    ready, set_up = {}, False
-    for name in item.closure:
-        if not set_up and item.scope_of(name) == "function":
-            set_up = _setup_of_test(item)
-        ready[name] = item.fixture_value(name)
-    if not set_up:
-        _setup_of_test(item)
+    wide = [name for name in item.closure if item.scope_of(name) != "function"]
+    ready = {name: item.fixture_value(name) for name in wide}
+    _setup_of_test(item)
+    ready |= {name: item.fixture_value(name) for name in item.closure if name not in ready}
     if item.is_case:
         return _run_case(item.instance)
     function = item.function
@@ -463,10 +451,8 @@ def _hook(holder, *names) -> Callable | None:
 def _call_hook(function, *arguments) -> None:
     """Call with as many of the arguments as it takes."""
     if function is not None:
-        count = len(
-            [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
-        )
-        value = function(*arguments[:count])
+        parameters = inspect.signature(function).parameters.values()
+        value = function(*arguments[: sum(p.default is p.empty for p in parameters)])
         if inspect.isawaitable(value):
             value.close()
 
@@ -477,14 +463,11 @@ def _around(node, before, after, *arguments):
         node.finalizers.append(lambda: _call_hook(after, *arguments))
 
 
-def _setup_of_test(item) -> bool:
-    if item.owner is None:
-        holder, kind = item.file.module, "function"
-    else:
-        holder, kind = item.instance, "method"
+def _setup_of_test(item) -> None:
+    in_class = item.owner is not None
+    holder, kind = (item.instance, "method") if in_class else (item.file.module, "function")
     before, after = _hook(holder, f"setup_{kind}"), _hook(holder, f"teardown_{kind}")
     _around(item.node, before, after, item.function)
-    return True
 
 
 def _open_scopes(file, classes) -> None:

@@ -1,21 +1,274 @@
+# ruff: noqa: SIM905 (a list of names is easier to read this way)
 """Values as JSON and back: plain types by value, the rest by reference.
 
-Decoding builds only from the types of :mod:`plain` and never runs a function that the other side
-named. A value of a class that derives from a plain type carries its plain value.
+Decoding builds only from the plain types below, which both processes know, and never runs a
+function that the other side named. A value of a class that derives from a plain type carries its
+plain value.
 """
 
 from __future__ import annotations
 
+import array
+import contextlib
 import dataclasses
+import datetime
+import decimal
 import enum
+import fractions
+import functools
 import gc
 import importlib
+import math
+import pathlib
+import sys
+import threading
 import types
 import typing
+import uuid
+from collections import Counter, OrderedDict, defaultdict, deque
+from operator import is_
 
-import plain
 import proxies
+from proxies import order_of
 
+
+# -- containers that both processes hold -------------------------------------------------------
+def _flat(pairs):
+    return [part for pair in list(pairs) for part in pair]
+
+
+def _fill_mapping(base):
+    def fill(target, flat):
+        base.clear(target)
+        for i in range(0, len(flat), 2):
+            base.__setitem__(target, flat[i], flat[i + 1])
+
+    return fill
+
+
+def _fill_by(clear, extend):
+    def fill(target, items):
+        clear(target)
+        extend(target, items)
+
+    return fill
+
+
+def _clear_array(target):
+    array.array.__delitem__(target, slice(None))
+
+
+def _fill_defaultdict(target, items):
+    target.default_factory = items[0]
+    _fill_mapping(dict)(target, items[1:])
+
+
+# base type: how to read its content as a list or as bytes, and how to replace it
+CONTENT = {
+    list: (lambda v: list(list.__iter__(v)), _fill_by(list.clear, list.extend)),
+    OrderedDict: (lambda v: _flat(OrderedDict.items(v)), _fill_mapping(OrderedDict)),
+    defaultdict: (lambda v: [v.default_factory, *_flat(dict.items(v))], _fill_defaultdict),
+    dict: (lambda v: _flat(dict.items(v)), _fill_mapping(dict)),
+    set: (lambda v: list(set.__iter__(v)), _fill_by(set.clear, set.update)),
+    deque: (lambda v: list(deque.__iter__(v)), _fill_by(deque.clear, deque.extend)),
+    bytearray: (lambda v: bytes(bytearray.__iter__(v)),
+                _fill_by(bytearray.clear, bytearray.extend)),
+    array.array: (array.array.tobytes, _fill_by(_clear_array, array.array.frombytes)),
+}  # fmt: skip
+EXACT = (*CONTENT, Counter)
+CONTAINERS = {kind.__name__: kind for kind in EXACT}
+KEYED = (set, dict)  # what needs the hash of its elements as it is filled
+
+
+@functools.cache
+def container_of(kind: type) -> type | None:
+    """The builtin container whose content a value of this class has."""
+    return next((base for base in order_of(kind) if base in CONTENT), None)
+
+
+def extra(value):
+    """What cannot be changed in a container, and must be known to make it."""
+    if isinstance(value, deque):
+        return value.maxlen
+    return value.typecode if isinstance(value, array.array) else None
+
+
+def blank(kind: type, extra):
+    """An empty container of a class."""
+    base = container_of(kind)
+    if base is array.array:
+        return array.array.__new__(kind, extra)
+    value = base.__new__(kind)
+    if base is deque:
+        deque.__init__(value, (), extra)
+    return value
+
+
+def content(value):
+    return CONTENT[container_of(type(value))][0](value)
+
+
+def fill(value, items) -> None:
+    CONTENT[container_of(type(value))][1](value, items)
+
+
+def same(now, before) -> bool:
+    if isinstance(now, bytes):
+        return now == before
+    return len(now) == len(before) and all(map(is_, now, before))
+
+
+class Mirrors:
+    """The containers that this side shares with the other, by their numbers among all objects."""
+
+    def __init__(self, objects):
+        self.objects = objects
+        self.seen: dict[int, object] = {}  # number -> content when it last crossed
+
+    def changed(self):
+        """Yield (number, container, content) of what changed here since it last crossed."""
+        for number, before in list(self.seen.items()):
+            now = content(value := self.objects[number])
+            if not same(now, before):
+                self.seen[number] = now
+                yield number, value, now
+
+    def release(self, forget) -> list[int]:
+        """Forget the containers that nothing here holds any more, and return which."""
+        if threading.active_count() > 1:  # a message that names one may be under way
+            return []
+        unused = []
+        for number in list(self.seen):
+            value = self.objects[number]
+            if number > 0 and type(value) not in EXACT:
+                continue  # only the side with the proxy knows whether it is still wanted
+            if sys.getrefcount(value) <= 3:  # the table of objects, `value`, the argument
+                unused.append(number)
+                forget(number)
+        return unused
+
+
+# -- plain types and names of the library ------------------------------------------------------
+_flags_of = type.__dict__["__flags__"].__get__
+HEAP_TYPE = 1 << 9  # the flag of classes that are not the interpreter's own
+_OUTSIDE_STDLIB = {"numpy", "scipy", "pandas"}
+FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, type(str.upper), type(int.__add__))
+# Modules and builtins whose functions may cross by name into the tests: they only compute.
+_PURE = set(
+    "math cmath operator _operator _functools functools itertools statistics bisect _bisect "
+    "heapq _heapq string json re".split()
+)
+_PURE_BUILTINS = set(
+    "abs all any ascii bin callable chr divmod format hash hex id isinstance issubclass iter len "
+    "max min next oct ord pow repr round sorted sum".split()
+)
+# Modules whose classes may stand above a proxy's class: none of them answers for an object.
+_ABOVE_PROXIES = set(
+    "abc enum collections collections.abc typing numbers contextlib types threading queue random "
+    "string argparse json ast html".split()
+)
+ONLY_ONES = [
+    Ellipsis, NotImplemented, math.nan, dataclasses.MISSING, dataclasses.KW_ONLY,
+    dataclasses._FIELD, dataclasses._FIELD_CLASSVAR, dataclasses._FIELD_INITVAR,
+]  # fmt: skip
+_TYPES = {v: k for k, v in vars(types).items() if k.endswith("Type") and isinstance(v, type)}
+VIEWS_BY_NAME = {"keys": dict.keys, "values": dict.values, "items": dict.items,
+                 "proxy": types.MappingProxyType}  # fmt: skip
+VIEWS = {type(view({})): name for name, view in VIEWS_BY_NAME.items()}
+
+
+def _reduced(kind):
+    return lambda value: kind.__reduce__(value)[1]
+
+
+# immutable type -> the arguments that make a value of it, also for values of its subclasses
+ARGUMENTS = {
+    int: lambda v: [int.__pos__(v)],
+    float: lambda v: [float.__pos__(v)],
+    complex: lambda v: [complex.__pos__(v).real, complex.__pos__(v).imag],
+    str: lambda v: [str.__str__(v)],
+    bytes: lambda v: [bytes.hex(v)],
+    tuple: lambda v: [list(tuple.__iter__(v))],
+    frozenset: lambda v: [list(frozenset.__iter__(v))],
+    decimal.Decimal: lambda v: [decimal.Decimal.__str__(v)],
+    fractions.Fraction: lambda v: [f"{v._numerator}/{v._denominator}"],
+    uuid.UUID: lambda v: [v.hex],
+    datetime.timezone: datetime.timezone.__getinitargs__,
+    property: lambda v: [v.fget, v.fset, v.fdel],
+    staticmethod: lambda v: [v.__func__],
+    classmethod: lambda v: [v.__func__],
+    types.GenericAlias: lambda v: [v.__origin__, v.__args__],
+}
+for _kind in (datetime.datetime, datetime.date, datetime.time, datetime.timedelta, range, slice,
+              pathlib.PosixPath, pathlib.PurePosixPath):  # fmt: skip
+    ARGUMENTS[_kind] = _reduced(_kind)
+BY_NAME = {kind.__name__: kind for kind in ARGUMENTS}
+SERIES = (tuple, frozenset)
+BY_IDENTITY = (object.__hash__, type.__hash__, BaseException.__hash__, None)
+
+
+@functools.cache
+def base_of(kind: type) -> type | None:
+    """The builtin type whose plain value a value of this class carries, if any."""
+    for base in order_of(kind):
+        if base in ARGUMENTS or base in CONTENT or base is type:
+            return base
+        if issubclass(base, BaseException) and not _flags_of(base) & HEAP_TYPE:
+            return base  # the interpreter's own
+    return None
+
+
+def library_name(value) -> list[str] | None:
+    """Module and name by which both processes know a class, a function or an enum's member."""
+    if isinstance(value, enum.Enum) and type(value).__module__ != "enum":
+        owner = library_name(type(value))
+        return owner and [owner[0], f"{owner[1]}.{value.name}"]
+    if isinstance(value, type) and value in _TYPES:
+        return ["types", _TYPES[value]]
+    owner = getattr(value, "__objclass__", None) or value
+    module, name = getattr(owner, "__module__", None), getattr(value, "__qualname__", None)
+    if not isinstance(name, str) or not is_library(module):
+        return None
+    try:
+        return [module, name] if find(sys.modules.get(module), name) is value else None
+    except AttributeError:
+        return None
+
+
+def is_library(module) -> bool:
+    top = str(module).partition(".")[0]
+    return top in sys.stdlib_module_names or top in _OUTSIDE_STDLIB
+
+
+def may_name(value, name, to_the_tests: bool) -> bool:
+    """Whether it may cross by name: into the tests only functions that do nothing but compute."""
+    if isinstance(value, (type, enum.Enum)) or not to_the_tests:
+        return True
+    top = name[1].partition(".")[0]
+    return name[0] in _PURE or (name[0] == "builtins" and (top in _PURE_BUILTINS or "." in name[1]))
+
+
+def find(value, name: str):
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def exception_arguments(kind, value):
+    if isinstance(value, BaseExceptionGroup):
+        return [value.message, value.exceptions]
+    return kind.__reduce__(value)[1]
+
+
+def may_stand_above(kind) -> bool:
+    if not isinstance(kind, type):
+        return False
+    if issubclass(kind, BaseException) or kind in ARGUMENTS or kind in CONTENT:
+        return True
+    return kind.__module__ in _ABOVE_PROXIES and kind is not object
+
+
+# -- the codec --------------------------------------------------------------------------------
 _DTYPES = tuple("biufcU")
 _SMALL = 1 << 53  # beyond it JSON is no place for integers
 
@@ -32,7 +285,7 @@ class Codec:
         self.hashes: dict[int, int] = {}  # number -> hash of one of theirs, where it was sent
         self.kinds: dict[type, int] = {}  # a library's class -> its number as a kind of ours
         self.waiting: list = []  # containers that cross with this message for the first time
-        self.mirrors = plain.Mirrors(self.objects)
+        self.mirrors = Mirrors(self.objects)
         self.keyed = False  # whether what is encoded becomes a key over there
         self.last = 0
 
@@ -46,9 +299,9 @@ class Codec:
         while self.waiting:
             number = self.waiting.pop()
             value = self.objects[number]
-            self.mirrors.seen[number] = now = plain.content(value)
-            exact = type(value).__name__ if type(value) in plain.EXACT else None
-            new.append([number, exact, plain.extra(value), self._content(value, now)])
+            self.mirrors.seen[number] = now = content(value)
+            exact = type(value).__name__ if type(value) in EXACT else None
+            new.append([number, exact, extra(value), self._content(value, now)])
         for name, rows in (("new", new), ("changed", changed), ("released", released)):
             if rows:
                 message[name] = rows
@@ -59,14 +312,14 @@ class Codec:
         changed = message.pop("changed", [])
         for number, kind, extra, items in message.pop("new", ()):
             if kind is not None:
-                self._adopt(number, plain.blank(plain.CONTAINERS[kind], extra))
+                self._adopt(number, blank(CONTAINERS[kind], extra))
             changed.append([number, items])
         message["values"] = self.decode(message["values"])  # in the order of their encoding
         for number, items in changed:
             decoded = bytes.fromhex(items) if isinstance(items, str) else self.decode(items)
             target = self.objects[-number]
-            plain.fill(target, decoded)
-            self.mirrors.seen[-number] = plain.content(target)
+            fill(target, decoded)
+            self.mirrors.seen[-number] = content(target)
         for number in message.pop("released", ()):
             self._forget(-number)
         if type(message.get("c", 0)) is not int or not ("ask" in message or message["values"]):
@@ -76,7 +329,7 @@ class Codec:
     def _content(self, value, now):
         if isinstance(now, bytes):
             return now.hex()
-        return self._series(now, isinstance(value, plain.KEYED))
+        return self._series(now, isinstance(value, KEYED))
 
     def _series(self, items, keyed=False):
         """Encoded items; with their hashes where the other side must sort them into a table."""
@@ -111,7 +364,7 @@ class Codec:
             return value
         if number := self.known.get(id(value)):
             return self._hashed({"t": "ref", "v": number}, value)
-        if kind in plain.EXACT:
+        if kind in EXACT:
             self.waiting.append(number := self._number(value))
             return {"t": "ref", "v": number}
         try:
@@ -121,34 +374,25 @@ class Codec:
             return self._reference(value, kind)
 
     def _by_value(self, value, kind):
-        for index, only in enumerate(plain.ONLY_ONES):
+        for index, only in enumerate(ONLY_ONES):
             if value is only:
                 return {"t": "one", "v": index}
         if kind is float:
             return {"t": "nan", "v": self._number(value)}
-        if kind in plain.ARGUMENTS:
+        if kind in ARGUMENTS:
             return {"t": "of", "k": kind.__name__, "v": self._arguments(kind, value)}
-        if issubclass(kind, type) or kind in plain.FUNCTIONS or isinstance(value, enum.Enum):
-            if name := plain.library_name(value):
-                return (
-                    {"t": "library", "v": name}
-                    if plain.may_name(value, name, self.trusting)
-                    else None
-                )
+        if issubclass(kind, type) or kind in FUNCTIONS or isinstance(value, enum.Enum):
+            if name := library_name(value):
+                return _note("library", may_name(value, name, self.trusting) and name)
             return self.kind(value) if issubclass(kind, type) else None
-        if kind is types.ModuleType and plain.is_library(value.__name__):
+        if kind is types.ModuleType and is_library(value.__name__):
             return {"t": "module", "v": value.__name__}
         if kind is types.TracebackType:
             return {"t": "one", "v": None}
-        if kind in plain.VIEWS:
-            return {
-                "t": "view",
-                "k": plain.VIEWS[kind],
-                "v": self.encode(gc.get_referents(value)[0]),
-            }
-        if kind is types.MappingProxyType:
-            return {"t": "view", "k": None, "v": self.encode(gc.get_referents(value)[0])}
-        if isinstance(value, BaseException) and plain.library_name(kind):
+        if kind in VIEWS:
+            seen = self.encode(gc.get_referents(value)[0])
+            return {"t": "view", "k": VIEWS[kind], "v": seen}
+        if isinstance(value, BaseException) and library_name(kind):
             return self._exception(value, kind)
         return self._by_value_of_modules(value, kind)
 
@@ -161,28 +405,24 @@ class Codec:
                 return {"t": "typing", "v": value._name}
             if hasattr(value, "__origin__") and hasattr(value, "__args__"):
                 origin, arguments = value.__reduce__()[1]
-                if origin is not value.__origin__ or plain.library_name(origin):
+                if origin is not value.__origin__ or library_name(origin):
                     return {"t": "alias", "v": [self.encode(origin), self.encode(arguments)]}
-        if (
-            kind.__module__ == "numpy"
-            and getattr(getattr(value, "dtype", 0), "kind", "") in _DTYPES
-        ):
+        kind_of_items = getattr(getattr(value, "dtype", 0), "kind", "")
+        if kind.__module__ == "numpy" and kind_of_items in _DTYPES:
             note = {"t": "numpy", "k": str(value.dtype), "s": value.shape}
             return {**note, "v": value.tobytes().hex()}
         return None
 
     def _arguments(self, base, value):
-        arguments = plain.ARGUMENTS[base](value)
-        return (
-            self._series(*arguments, base is frozenset)
-            if base in plain.SERIES
-            else self._series(arguments)
-        )
+        arguments = ARGUMENTS[base](value)
+        if base in SERIES:
+            return self._series(*arguments, base is frozenset)
+        return self._series(arguments)
 
     def _exception(self, value, kind):
         own = {k: v for k, v in vars(value).items() if k[0] != "_" or k == "__notes__"}
-        note = {"t": "exception", "k": plain.library_name(kind)}
-        note["v"] = self._series(plain.exception_arguments(kind, value))
+        note = {"t": "exception", "k": library_name(kind)}
+        note["v"] = self._series(exception_arguments(kind, value))
         note["a"] = [[k, self.encode(v)] for k, v in own.items()]
         if self.trusting:
             note["c"] = [self.encode(value.__cause__), value.__suppress_context__]
@@ -190,27 +430,21 @@ class Codec:
 
     def _reference(self, value, kind):
         note = {"t": "ref", "v": self._number(value), "k": self.kind(kind)}
-        base = plain.base_of(kind)
-        if base in plain.ARGUMENTS:
+        base = base_of(kind)
+        if base in ARGUMENTS:
             note["d"] = self._arguments(base, value)
-        elif base in plain.CONTENT:
-            note["d"] = plain.extra(value)
+        elif base in CONTENT:
+            note["d"] = extra(value)
             self.waiting.append(note["v"])
         elif base and issubclass(base, BaseException):
-            note["d"] = self._series(plain.exception_arguments(base, value))
+            note["d"] = self._series(exception_arguments(base, value))
         return note
 
     def _hashed(self, note, value):
-        if (
-            self.keyed
-            and note["t"] == "ref"
-            and note["v"] > 0
-            and type(value).__hash__ not in plain.BY_IDENTITY
-        ):
-            try:
+        own = note["t"] == "ref" and note["v"] > 0
+        if self.keyed and own and type(value).__hash__ not in BY_IDENTITY:
+            with contextlib.suppress(Exception):  # not hashable: then it is no key here
                 note["h"] = hash(value)
-            except Exception:
-                note.pop("h", None)  # not hashable: then it is no key here
         return note
 
     def kind(self, kind: type) -> dict:
@@ -218,49 +452,31 @@ class Codec:
         number = self.known.get(id(kind)) or self.kinds.get(kind)
         if number:
             return {"t": "ref", "v": number}
-        library = plain.library_name(kind)
+        library = library_name(kind)
         number = self._number(kind)
         if library:  # as a value it crosses by name
             self.kinds[kind] = self.known.pop(id(kind))
         return {"t": "ref", "v": number, "is": self._describe(kind, library)}
 
     def _describe(self, kind, library):
-        base = plain.base_of(kind)
+        base = base_of(kind)
         native = base.__mro__ if base else (object,)
-        own = set()
-        for name in proxies.SPECIAL:
-            owner = next((c for c in kind.__mro__ if name in vars(c)), object)
-            if owner is kind or (
-                owner not in native and owner is not object and plain.library_name(owner)
-            ):
-                own.add(name)
-        names = [n for n in own if self.grants(kind, n)]
-        over = {
-            name
-            for c in kind.__mro__
-            if c not in native
-            for name in vars(c)
-            if base and hasattr(base, name)
-        }
+        above = [c for c in kind.__mro__ if base and c not in native]
+        own = {n for n in proxies.SPECIAL if _defines(kind, n, native) and self.grants(kind, n)}
+        bases = (kind,) if library else kind.__bases__
+        names = [n for n in vars(kind) if n[:2] != "__" or n in ("__init__", "__post_init__")]
         return {
-            "name": kind.__name__,
-            "qualname": kind.__qualname__,
-            "module": kind.__module__,
+            "name": kind.__name__, "qualname": kind.__qualname__, "module": kind.__module__,
             "kind": kind.__name__ if kind.__module__ in ("builtins", "functools") else "",
             "library": library,
-            "bases": [
-                {"t": "library", "v": name} if (name := plain.library_name(b)) else self.kind(b)
-                for b in ((kind,) if library else kind.__bases__)
-            ],
-            "base": base and plain.library_name(base),
+            "bases": [_note("library", library_name(b)) or self.kind(b) for b in bases],
+            "base": base and library_name(base),
             "meta": type(kind) is not type and kind is not type(kind) and self.kind(type(kind)),
-            "own": [n for n in names if getattr(kind, n) is not None],
-            "none": [n for n in names if getattr(kind, n) is None],
-            "over": sorted(over),
-            "names": []
-            if library
-            else [n for n in vars(kind) if n[:2] != "__" or n in ("__init__", "__post_init__")],
-        }
+            "own": [n for n in own if getattr(kind, n) is not None],
+            "none": [n for n in own if getattr(kind, n) is None],
+            "over": sorted({n for c in above for n in vars(c) if hasattr(base, n)}),
+            "names": [] if library else names,
+        }  # fmt: skip
 
     # -- and back ---------------------------------------------------------------------------
     def decode(self, data):
@@ -278,11 +494,11 @@ class Codec:
         if -number in self.objects:
             return self.objects[-number]
         kind = self.decode(data["k"])
-        base = plain.base_of(kind)
-        if base in plain.ARGUMENTS:
+        base = base_of(kind)
+        if base in ARGUMENTS:
             value = base.__new__(kind, *self._made_of(base, data["d"]))
-        elif base in plain.CONTENT:
-            value = plain.blank(kind, data["d"])
+        elif base in CONTENT:
+            value = blank(kind, data["d"])
         elif base:
             arguments = self.decode(data["d"])
             value = base.__new__(kind, *arguments)
@@ -293,41 +509,50 @@ class Codec:
 
     def _made_of(self, base, arguments):
         arguments = self.decode(arguments)
-        if base in plain.SERIES:
+        if base in SERIES:
             return [arguments]
         return [bytes.fromhex(*arguments)] if base is bytes else arguments
 
     def _make_kind(self, number, note):
         bases = [self.decode(b) for b in note["bases"]]
         own = [b for b in bases if isinstance(b, proxies.RemoteClass) or proxies.is_remote(b)]
-        bases = [b for b in bases if b in own or plain.may_stand_above(b)]
+        bases = [b for b in bases if b in own or may_stand_above(b)]
         base = note["base"] and _library(self, None, note["base"])
         meta = self.decode(note["meta"]) if note["meta"] else proxies.RemoteClass
-        if not issubclass(meta, proxies.RemoteClass) or (base and plain.base_of(base) is not base):
+        if not issubclass(meta, proxies.RemoteClass) or (base and base_of(base) is not base):
             raise TypeError("not a class that a proxy can have")
         library = note["library"] and _library(self, None, note["library"])
         return self._adopt(number, proxies.make_class(note, bases, meta, library, base))
 
 
+def _defines(kind, name, native) -> bool:
+    """Whether a class defines a special method itself, or inherits it from a library's class."""
+    owner = next((c for c in kind.__mro__ if name in vars(c)), object)
+    inherits = owner not in native and owner is not object
+    return owner is kind or (inherits and bool(library_name(owner)))
+
+
+def _note(kind, value) -> dict | None:
+    return {"t": kind, "v": value} if value else None
+
+
 def _of(codec, data, arguments):
-    kind = plain.BY_NAME[data["k"]]
+    kind = BY_NAME[data["k"]]
     return kind(*codec._made_of(kind, arguments))
 
 
 def _library(codec, _data, name):
-    if not plain.is_library(name[0]):
+    if not is_library(name[0]):
         raise ValueError(f"not of the library: {name[0]}")
-    found = plain.find(importlib.import_module(name[0]), name[1])
-    to_the_tests = not codec.trusting
-    if isinstance(found, (type, enum.Enum, *plain.FUNCTIONS)) and plain.may_name(
-        found, name, to_the_tests
-    ):
+    found = find(importlib.import_module(name[0]), name[1])
+    known = isinstance(found, (type, enum.Enum, *FUNCTIONS))
+    if known and may_name(found, name, to_the_tests=not codec.trusting):
         return found
     raise ValueError(f"not what the tests may get by name: {name}")
 
 
 def _module(_codec, _data, name):
-    if plain.is_library(name):
+    if is_library(name):
         return importlib.import_module(name)
     raise ValueError(f"not a module that tests may get: {name}")
 
@@ -368,12 +593,7 @@ def _numpy(_codec, data, value):
 
 
 def _view(codec, data, value):
-    value = codec.decode(value)
-    return (
-        getattr(value, data["k"])()
-        if data["k"] in plain.VIEWS.values()
-        else types.MappingProxyType(value)
-    )
+    return VIEWS_BY_NAME[data["k"]](codec.decode(value))
 
 
 def _alias(codec, _data, value):
@@ -386,7 +606,7 @@ _DECODERS = {
     "int": lambda c, d, v: int(v, 16),
     "nan": lambda c, d, v: c._adopt(v, float("nan")),
     "of": _of,
-    "one": lambda c, d, v: None if v is None else plain.ONLY_ONES[v],
+    "one": lambda c, d, v: None if v is None else ONLY_ONES[v],
     "library": _library,
     "module": _module,
     "typing": lambda c, d, v: getattr(typing, v),

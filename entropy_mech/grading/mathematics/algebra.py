@@ -1,26 +1,41 @@
-"""LaTeX read as objects of sympy, and whether two are the same as mathematics.
+"""LaTeX read as objects of sympy, and the program that compares two of them as mathematics.
 
-Runs only in a worker process that can be killed: sympy may take for ever on a short text. The
-parser behind math-verify drops primes, takes I for the imaginary unit and gamma for Euler's
+The parser behind math-verify drops primes, takes I for the imaginary unit and gamma for Euler's
 constant, and lowers capitals; here each symbol goes through it under a name of its own.
+
+Sympy may take for ever on a short text, so :mod:`entropy_mech.grading.maths` starts this module as
+a program: a warm process and in it a pool of one that compares. It loads math-verify once (a
+second); pebble ends a comparison that runs over its limit and forks the next process (some
+milliseconds). It is a program of its own and no pool in the caller's process, so that whatever the
+caller is or does - a thread, a notebook, a fork, an interpreter that hangs - ends in a verdict.
 """
 
 from __future__ import annotations
 
 import functools
+import gc
 import logging
+import os
 import re
+import resource
+import select
+import signal
+import sys
+import threading
 from fractions import Fraction
+from multiprocessing import get_context
 
 import math_verify
 import mpmath
 import sympy
 from latex2sympy2_extended.latex2sympy2 import ConversionConfig, _Latex2Sympy
+from pebble import ProcessExpired, ProcessPool
 from sympy.core.function import AppliedUndef
 
+from entropy_mech.grading.inside import confine, frames
 from entropy_mech.grading.mathematics.normal import normal
 from entropy_mech.grading.mathematics.quantity import number
-from entropy_mech.grading.mathematics.structure import Closeness, rounds_to
+from entropy_mech.grading.mathematics.structure import Closeness, Comparison, rounds_to
 from entropy_mech.grading.mathematics.values import (
     DIGITS,
     Evaluation,
@@ -294,3 +309,117 @@ def _solved(equation) -> bool:
 
 def _infinities(thing) -> list[str]:
     return sorted(map(str, thing.atoms(*map(type, _NOT_FINITE))))
+
+
+# -- the program ----------------------------------------------------------------------------------
+MEMORY_GIB = 4
+OUR_FAULT = (OSError, ImportError)  # of a comparison: no answer can bring these about
+WARM_UP = (
+    r"\frac{x+2}{7}", r"\frac{3\sqrt{5}-\pi}{4}", r"2^{n-1}(n+1)!", r"\binom{n}{2}", r"x^2-4x+3",
+    r"-\frac{\sqrt[3]{7}}{2}", r"e^{-2t}\cos(3t)", r"\log_{2}5", r"y=2x", r"6-5i", r"2\pi/\omega",
+)  # fmt: skip
+
+
+def compare(job: dict) -> dict:
+    """Compare each answer, and what is found in a text, with each reference until two agree."""
+    closeness = Closeness(job["relative_tolerance"], job["absolute_tolerance"])
+    comparison = Comparison(closeness, same_algebra)
+    answers, problems = list(job["answers"]), [""]
+
+    def tried(function, *texts):
+        try:
+            return function(*texts)
+        except OUR_FAULT:
+            raise
+        except Exception as error:
+            problems.append(_in_a_line(error))
+
+    try:
+        for text in job["prose"]:
+            answers += tried(found_in, text) or []
+        for reference in job["references"]:
+            if any(tried(comparison.same, answer, reference) for answer in answers):
+                return {"same": True}
+    except OUR_FAULT as error:
+        return {"failed": _in_a_line(error)}
+    return {"same": False, "problem": problems[-1]}
+
+
+def _in_a_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:200]
+
+
+def memory_limit() -> tuple[int, int]:
+    """The bytes that a comparison may take, and those that this machine grants it."""
+    wanted, hard = MEMORY_GIB << 30, resource.getrlimit(resource.RLIMIT_AS)[1]
+    return wanted, wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+
+
+def _confine(*not_its_files: int) -> None:
+    """Begin the process that compares: it reads libraries only, in bounded memory."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # ends it at once; pebble's own handler waits
+    own = [sys.prefix, sys.base_prefix, *filter(None, sys.path)]
+    libraries = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":"))
+    confine.landlock([*own, *libraries, "/usr", "/lib", "/lib64"], [os.devnull])
+    _, granted = memory_limit()
+    resource.setrlimit(resource.RLIMIT_AS, (granted, granted))
+    for descriptor in not_its_files:
+        os.close(descriptor)
+
+
+def whose_fault(answer: dict | None, code: int) -> dict:
+    """Return the answer; where there is none, who ended it: the comparison or this machine.
+
+    A process that ends by a signal of its own ran out of memory or of stack over what it compared.
+    """
+    if answer is None and code == -signal.SIGKILL:  # the caller starts another, once
+        sys.exit("the process that does the algebra was killed from outside")
+    if answer is None and code >= 0:
+        return {"failed": f"the process that does the algebra ended with {code}"}
+    wanted, granted = memory_limit()
+    starved = answer is None or answer.get("problem", "").startswith("MemoryError")
+    if starved and granted < wanted:
+        return {"failed": f"a comparison may take {MEMORY_GIB} GiB, and this machine grants a "
+                f"process {granted / (1 << 30):.3g} (see ulimit -H -v)"}  # fmt: skip
+    return {"died": f"signal {-code}"} if answer is None else answer
+
+
+def ask(pool: ProcessPool, job: dict) -> dict:
+    """The answer of ``compare``, or whether it was late, or why there is none."""
+    try:
+        return whose_fault(pool.schedule(compare, args=[job], timeout=job["timeout_s"]).result(), 0)
+    except TimeoutError:
+        return {"late": True}
+    except (ProcessExpired, RuntimeError) as lost:  # the latter: before it began
+        return whose_fault(None, getattr(lost, "exitcode", -signal.SIGKILL))
+
+
+def _end_with_caller(control_in: int) -> None:
+    """End this program, and what it compares just now, when its caller has died."""
+    end = select.poll()
+    end.register(control_in, 0)
+    end.poll()
+    os.killpg(0, signal.SIGKILL)
+
+
+def main() -> None:
+    control_in, control_out = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(2, 1)  # whatever a library prints must not mix with the answers
+    for text in WARM_UP:  # parsers learn from what they read; every later fork inherits it
+        same_algebra(text, f"{text}+1")
+    gc.collect()
+    gc.freeze()
+    pool = ProcessPool(
+        1, initializer=_confine, initargs=(control_in, control_out), context=get_context("fork")
+    )
+    threading.Thread(target=_end_with_caller, args=[control_in], daemon=True).start()
+    frames.send(control_out, {"ready": True})
+    while (job := frames.receive(control_in)) is not None:
+        frames.send(control_out, {"begun": True})
+        frames.send(control_out, ask(pool, job))
+
+
+if __name__ == "__main__":
+    main()

@@ -292,13 +292,13 @@ def choice(text: str) -> tuple[str, str] | None:
     return match.group(1).lower(), said.rstrip("}") if said.count("}") > said.count("{") else said
 
 
+_MONTH_NAMES = (
+    "january jan,february feb,march mar,april apr,may,june jun,july jul,august aug,"
+    "september sep sept,october oct,november nov,december dec"
+)
 _MONTHS = {
-    name: i + 1
-    for i, names in enumerate(
-        ("january jan", "february feb", "march mar", "april apr", "may", "june jun", "july jul",
-         "august aug", "september sep sept", "october oct", "november nov", "december dec")
-    )
-    for name in names.split()
+    name: month
+    for month, names in enumerate(_MONTH_NAMES.split(","), 1) for name in names.split()
 }  # fmt: skip
 _CLOCK = re.compile(
     r"(\d{1,2})(?::(\d\d))?(?::(\d\d))?\s*(?:(?:\\text\{ ?)?([ap])\.?\s?m\.?(?: ?\})?)?",

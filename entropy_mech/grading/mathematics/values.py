@@ -21,12 +21,8 @@ _LARGEST_POWER_BITS = 5_000_000
 _LARGEST_FACTORIAL = 20_000
 _CONSTANTS = {sympy.pi: "pi", sympy.E: "e", sympy.EulerGamma: "euler", sympy.GoldenRatio: "phi"}
 _QUOTIENTS = {"tan": ("sin", "cos"), "cot": ("cos", "sin"), "sec": ("", "cos"), "csc": ("", "sin")}
-_OF_REALS = {
-    "Max": max,
-    "Min": min,
-    "Mod": lambda a, b: a % b,
-    "sign": lambda a: Fraction((a > 0) - (a < 0)),
-}
+_OF_REALS = {"Max": max, "Min": min, "Mod": lambda a, b: a % b,
+             "sign": lambda a: Fraction((a > 0) - (a < 0))}  # fmt: skip
 _OF_ALL = {"Abs": abs, "UnevaluatedExpr": lambda a: a}
 _OF_ONE = (  # that mpmath has under the same name
     "asin acos atan acot asec acsc sinh cosh tanh coth sech csch asinh acosh atanh gamma zeta re im"
@@ -99,9 +95,8 @@ class Evaluation:
             return _product([self._value(a) for a in e.args])
         if isinstance(e, (sympy.Pow, sympy.exp)):
             base, exponent = e.as_base_exp() if isinstance(e, sympy.exp) else e.args
-            return self._power(
-                self._value(base), self._value(exponent), a_root=not exponent.free_symbols
-            )
+            a_root = not exponent.free_symbols
+            return self._power(self._value(base), self._value(exponent), a_root=a_root)
         return self._function(type(e).__name__, [self._value(a) for a in e.args])
 
     def _sum(self, terms):
@@ -286,7 +281,6 @@ def same_value(first, second, point: dict, *, among_complex: bool = False) -> bo
         digits += 4 * int(sum(run.magnitude for run in runs))
         if digits > MAX_DIGITS:
             raise UndecidedError("equal to as many digits as were computed")
-    raise AssertionError("unreachable")
 
 
 def points(symbols, seed: int = 22617, *, more: int = 0) -> list[dict]:
