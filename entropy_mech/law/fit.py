@@ -59,27 +59,34 @@ def fit_law(entropy_nats: np.ndarray, performance: np.ndarray) -> LawFit:
     [0.3, 1.0, 0.7, 1.0]
     """
     entropy, scores = checked_points(entropy_nats, performance)
-    growth = np.exp(entropy)
-    slope, b, _ = straight_line(growth, scores)
-    a = -slope
-    residual = scores + a * growth - b
-    total = float(((scores - scores.mean()) ** 2).sum())
-    unexplained = float(residual @ residual)
-    rmse = float(np.sqrt(unexplained / len(scores)))
-    r2 = 1.0 - unexplained / total if total > 0.0 else float("nan")
-    return LawFit(a, b, b - a, rmse, r2, n_points=len(scores))
+    line = straight_line(np.exp(entropy), scores)
+    a, b = -line.slope, line.intercept
+    return LawFit(a, b, b - a, line.rmse, line.r2, n_points=len(scores))
 
 
-def straight_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, np.ndarray]:
-    """Return slope, intercept and residuals of the least-squares line; slope 0 where x is constant.
+class Line(NamedTuple):
+    """A least-squares line; ``rss`` is the residual sum of squares, ``rmse`` divides it by n."""
 
-    >>> straight_line(np.array([0.0, 1.0]), np.array([1.0, 3.0]))[:2]
-    (2.0, 1.0)
+    slope: float
+    intercept: float
+    rss: float
+    rmse: float
+    r2: float  # NaN where all y are equal
+
+
+def straight_line(x: np.ndarray, y: np.ndarray) -> Line:
+    """Return the least-squares line; its slope is 0 where x is constant.
+
+    >>> straight_line(np.array([0.0, 1.0]), np.array([1.0, 3.0]))
+    Line(slope=2.0, intercept=1.0, rss=0.0, rmse=0.0, r2=1.0)
     """
     spread, level = x - x.mean(), y - y.mean()
-    squares = spread @ spread
-    slope = spread @ level / squares if squares > 0.0 else 0.0
-    return float(slope), float(y.mean() - slope * x.mean()), level - slope * spread
+    squares, total = float(spread @ spread), float(level @ level)
+    slope = float(spread @ level) / squares if squares > 0.0 else 0.0
+    residual = level - slope * spread
+    rss = float(residual @ residual)
+    r2 = 1.0 - rss / total if total > 0.0 else float("nan")
+    return Line(slope, float(y.mean() - slope * x.mean()), rss, float(np.sqrt(rss / len(y))), r2)
 
 
 def checked_points(
@@ -177,10 +184,8 @@ def fit_sizes(parameters_billion: np.ndarray, values: np.ndarray) -> SizeFit:
     x = np.log(sizes)
     if len(x) < 2 or np.ptp(x) == 0.0:
         raise bad_value("parameters_billion", sizes.tolist(), "give at least two different sizes")
-    slope, intercept, residual = straight_line(x, values)
-    total = ((values - values.mean()) ** 2).sum()
-    r2 = float(1.0 - (residual**2).sum() / total) if total > 0 else float("nan")
-    return SizeFit(slope, intercept, rmse=float(np.sqrt(np.mean(residual**2))), r2=r2)
+    line = straight_line(x, values)
+    return SizeFit(line.slope, line.intercept, line.rmse, line.r2)
 
 
 def extrapolate_largest(frame: pd.DataFrame) -> pd.DataFrame:
@@ -302,8 +307,8 @@ def fit_form(form: str, entropy_nats: np.ndarray, performance: np.ndarray) -> Fo
         raise UserError(f"form {form}: entropy is 0 at some point: drop it or use another form")
 
     def fit(c: float) -> FormFit:
-        slope, b, residual = straight_line(spec.curve(entropy, c), scores)
-        return FormFit(form, -slope, b, c, float(residual @ residual), len(scores))
+        line = straight_line(spec.curve(entropy, c), scores)
+        return FormFit(form, -line.slope, line.intercept, c, line.rss, len(scores))
 
     if spec.search is None:
         return fit(float("nan"))
@@ -395,7 +400,7 @@ def _aicc_ar1(fit: FormFit, entropy: np.ndarray, scores: np.ndarray) -> float:
 # the next one better too. Intervals that take them as independent cover the true ceiling far too
 # rarely; benchmarks/law_coverage.py measures how rarely, and for other methods.
 #
-# An error is a slow wander of the run plus fresh noise of each evaluation: a stationary AR(1)
+# An error is a slow drift of the run plus fresh noise of each evaluation: a stationary AR(1)
 # series of correlation phi, and a share of independent noise. For given (phi, share) the standard
 # error of the least-squares fit is known up to the variance; the t intervals it gives are averaged
 # with the weight of (phi, share) given the data: the likelihood with coefficients and variance
@@ -430,8 +435,8 @@ def noise_models(weight_of_share: dict[float, float]) -> NoiseModels:
     return NoiseModels(phi, np.repeat(list(weight_of_share), sizes), log_prior)
 
 
-# No independent noise gets the largest weight; otherwise runs of white noise would get the wide
-# intervals of a hidden wander.
+# The share 0 gets the largest weight; otherwise runs of white noise would get the wide intervals of
+# a hidden drift.
 DRIFT = noise_models({0.0: 1.0, 0.3: 0.15, 0.6: 0.15})
 
 
@@ -513,11 +518,11 @@ def _noise_mixture(entropy, scores, picks, noise: NoiseModels):
 def _whitened_products(columns, phi, share) -> tuple[np.ndarray, np.ndarray]:
     """Return Z^T V^-1 Z ``(G, k, k)`` and log |V| ``(G,)`` for each noise of total variance 1.
 
-    V = (1 - share) phi^|i - j| + share on the diagonal. A Kalman filter of the wander turns each
+    V = (1 - share) phi^|i - j| + share on the diagonal. A Kalman filter of the drift turns each
     column ``(n, k)`` into its one-step innovations, which are independent.
     """
     mean = np.zeros((len(phi), columns.shape[1]))
-    variance = 1.0 - share  # of the wander, before the point is seen
+    variance = 1.0 - share  # of the drift, before the point is seen
     fresh = (1.0 - share) * (1.0 - phi**2)
     whitened = np.empty((len(columns), *mean.shape))
     sizes = np.empty((len(columns), len(phi)))
@@ -540,9 +545,9 @@ def _covariance_products(columns, phi, share) -> np.ndarray:
         earlier = phi[:, None] * (earlier + row)
     beside = np.einsum("ti,tgj->gij", columns, past)
     plain = columns.T @ columns
-    wander = plain + beside + beside.transpose(0, 2, 1)
+    drift = plain + beside + beside.transpose(0, 2, 1)
     share = share[:, None, None]
-    return (1.0 - share) * wander + share * plain
+    return (1.0 - share) * drift + share * plain
 
 
 def _mixture_quantiles(weight, centre, scale, degrees, tails) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The covariance between log-probability and advantage, and the tokens chosen by it.
 
 A covariance needs a population. These functions take the tokens that they are given as the
-population, so the *scope* (rollout batch, mini-batch, micro-batch) is the caller's choice; see
+population, so the caller chooses the *scope* (rollout batch, mini-batch, micro-batch): see
 ``entropy_mech.train.update``.
 """
 
@@ -71,26 +71,17 @@ def group_covariance(
     """
     check_shapes(response_mask, logp=logp, advantages=advantages)
     length = response_mask.sum(dim=1).clamp(min=1)
-    mean_logp = torch.where(response_mask, logp.detach().float(), 0.0).sum(dim=1) / length
-    mean_logp = mean_logp.view(-1, responses)
-    row_advantage = torch.where(response_mask, advantages.detach().float(), 0.0).sum(dim=1) / length
-    row_advantage = row_advantage.view(-1, responses)
 
-    def covariance(y: Tensor) -> Tensor:
-        centred = mean_logp - mean_logp.mean(dim=1, keepdim=True)
-        return (centred * (y - y.mean(dim=1, keepdim=True))).mean(dim=1)
+    def by_response(values: Tensor) -> Tensor:
+        total = torch.where(response_mask, values.detach().float(), 0.0).sum(dim=1)
+        return (total / length).view(-1, responses)
 
-    return {
-        "theorem1": covariance(mean_logp.exp() * row_advantage),
-        "theorem2": covariance(row_advantage),
-    }
+    def centred(values: Tensor) -> Tensor:
+        return values - values.mean(dim=1, keepdim=True)
 
-
-def selection_count(fraction: float, tokens: int, *, field: str) -> int:
-    """floor(fraction * N), forgiving the rounding of products such as 0.29 * 100."""
-    if not 0 <= fraction <= 1:
-        raise bad_value(field, fraction, fraction_fix(fraction))
-    return math.floor(fraction * tokens + 1e-9)
+    mean_logp, advantage = by_response(logp), by_response(advantages)
+    theorems = {"theorem1": mean_logp.exp() * advantage, "theorem2": advantage}
+    return {name: (centred(mean_logp) * centred(y)).mean(dim=1) for name, y in theorems.items()}
 
 
 def select_in_band(
@@ -132,7 +123,7 @@ def select_in_band(
     if scores is not None:
         band &= scores < torch.inf
     places = band.flatten().nonzero().squeeze(1)
-    count = _quota(clip_fraction, response_mask, minimum_tokens, field="loss.clip_fraction")
+    count = _count(clip_fraction, response_mask, minimum_tokens, field="loss.clip_fraction")
     if count < len(places):
         if scores is None:
             # In CPU memory whatever the device, so that one seed names one choice everywhere.
@@ -151,22 +142,25 @@ def select_largest(
 
     Of equal ones the first in row order is taken. ``minimum_tokens`` as in ``select_in_band``.
     """
-    count = _quota(penalty_fraction, response_mask, minimum_tokens, field="loss.penalty_fraction")
+    count = _count(penalty_fraction, response_mask, minimum_tokens, field="loss.penalty_fraction")
     values = torch.where(response_mask, covariance, -torch.inf).neg_().flatten()
     return _mask_of(_lowest(values, count), response_mask)
 
 
-def _quota(fraction: float, response_mask: Tensor, minimum_tokens: int, *, field: str) -> int:
+def _count(fraction: float, response_mask: Tensor, minimum_tokens: int, *, field: str) -> int:
+    """floor(fraction * N), forgiving the rounding of products such as 0.29 * 100."""
+    if not 0 <= fraction <= 1:
+        raise bad_value(field, fraction, fraction_fix(fraction))
     tokens = int(torch.count_nonzero(response_mask))
-    return min(max(selection_count(fraction, tokens, field=field), minimum_tokens), tokens)
+    return min(max(math.floor(fraction * tokens + 1e-9), minimum_tokens), tokens)
 
 
 def _lowest(values: Tensor, count: int) -> Tensor:
-    """Return the places of the ``count`` lowest of a flat tensor; of equal ones the first.
+    """Return the indices of the ``count`` lowest of a flat tensor; of equal ones the first.
 
-    The same as the first ``count`` of a stable sort, without its cost. A sample of the values gives
-    a bound below which more than ``count`` of them should lie, and only those are searched; if the
-    bound turns out too low, all are. The result is the same either way.
+    The same as the first ``count`` of a stable sort, without its cost: a sample of the values gives
+    a bound below which more than ``count`` of them should lie, and only those are searched. If
+    fewer lie below it, all values are searched.
     """
     if not count:
         return torch.zeros(0, dtype=torch.long, device=values.device)

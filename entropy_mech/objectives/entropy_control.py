@@ -1,28 +1,19 @@
 """Hold the policy entropy at a level, by steering KL-Cov (beyond the paper).
 
-The paper leaves open whether there is an optimal entropy (section 4.5), and its penalty is fixed,
-so the entropy at which a run ends follows from the penalty. Here the entropy is set and the penalty
-is adjusted to reach it, so that runs that differ in entropy alone can be compared.
+The paper leaves open whether there is an optimal entropy (section 4.5). Its penalty is fixed, and
+the entropy at which a run ends follows from it. Here the entropy is set and the penalty is adjusted
+to reach it, so that runs that differ in entropy alone can be compared.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 from entropy_mech.errors import bad_value
 
 _SMALLEST_ENTROPY_NATS = 1e-6  # below it the logarithm says nothing more
-
-
-class TargetSettings(Protocol):
-    """The controller's settings: ``EntropyTargetConfig``."""
-
-    target_nats: float
-    gain: float
-    proportional_gain: float
-    error_limit: float
 
 
 @dataclass(frozen=True)
@@ -40,7 +31,7 @@ class ControlState:
 
 
 def steer(
-    settings: TargetSettings,
+    settings: Any,
     state: ControlState | None,
     entropy_nats: float,
     *,
@@ -54,15 +45,14 @@ def steer(
 
         log v <- log v + gain e + proportional_gain (e - e_before),  within [minimum, maximum]
 
-    Entropy below the target raises the penalty. The integral part (``gain``) is what removes a
-    lasting error; the proportional part answers a change at once, and damps: a penalty acts on
-    the *rate* at which entropy falls, and an integral controller alone would swing about the
-    target. The rule is in velocity form: what is stored is the setting itself, cut off, and no
-    separate integral, so that nothing winds up while the setting is at a bound; it leaves the
-    bound as soon as its increment changes sign.
+    Entropy below the target raises the penalty. The integral part (``gain``) removes a lasting
+    error. The proportional part reacts to a change at once and damps: a penalty acts on the *rate*
+    at which entropy falls, so an integral controller alone would oscillate about the target. The
+    rule is in velocity form: the clipped setting itself is stored, not an integral, so there is no
+    windup at a bound, and the setting leaves the bound as soon as its increment changes sign.
 
     Args:
-        settings: target and gains.
+        settings: target, gains and limit: ``config.objective.EntropyTargetConfig``.
         state: of the rollout before; None on the first, which has no change of error.
         entropy_nats: the policy's entropy at this rollout, nats a token.
         start: the setting's own value, from which control starts; above 0.
@@ -70,7 +60,7 @@ def steer(
         maximum: its highest.
 
     Returns:
-        The next state. It is a function of the arguments alone: a resumed run goes on the same.
+        The next state, a function of the arguments alone: a resumed run continues unchanged.
 
     Raises:
         UserError: bounds out of order or not above 0.

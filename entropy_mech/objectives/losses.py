@@ -1,6 +1,6 @@
 """The policy losses, Equations 2 to 14: policy gradient, PPO clip, Clip-Cov, KL-Cov.
 
-Aggregation over tokens, the entropy bonus, the reference KL and importance weights included.
+With the aggregation over tokens, the entropy bonus, the reference KL and importance weights.
 """
 
 from __future__ import annotations
@@ -363,15 +363,8 @@ def clip_cov_loss(
             excluded=clipped,
             generator=generator,
         )
-    return policy_loss(
-        batch,
-        surrogate,
-        selected_mask,
-        aggregation,
-        token_weights,
-        dropped=selected_mask,
-        clipped=clipped,
-    )
+    masks = {"dropped": selected_mask, "clipped": clipped}
+    return policy_loss(batch, surrogate, selected_mask, aggregation, token_weights, **masks)
 
 
 def kl_cov_loss(
@@ -435,16 +428,14 @@ def kl_cov_loss(
             InertPenaltyWarning,
             stacklevel=2,
         )
-    if kl_estimator == "abs_log_ratio":
-        kl = log_ratio.abs()
-    else:
-        kl = saturating_expm1(log_ratio) - log_ratio
+    absolute = kl_estimator == "abs_log_ratio"
+    kl = log_ratio.abs() if absolute else saturating_expm1(log_ratio) - log_ratio
     token_loss = batch.surrogate()
     token_loss.index_put_(places, penalty_coefficient * kl, accumulate=True)
     return policy_loss(batch, token_loss, selected_mask, aggregation, token_weights)
 
 
-# -- Which tokens a run chooses, on a scope of its own ------------------------------------------
+# -- Choosing tokens on a wider scope than one call ----------------------------------------------
 
 
 def choose_tokens(
@@ -483,9 +474,10 @@ def choose_tokens(
 
 
 def named_scores(problem: NDArray, sample: NDArray, tokens: Tensor, seed: int, step: int) -> Tensor:
-    """Return uniform numbers that belong to tokens, not to places; as ``tokens``, B x T, float64.
+    """Return a uniform number for each token, B x T, float64, whatever the order of the rows.
 
-    ``problem`` and ``sample`` (B, integers) name the rows.
+    It depends on ``seed``, ``step``, the row's ``problem`` and ``sample`` (B, integers) and the
+    position in the response.
     """
     keys = stream_key("clip-cov", seed, step, problem, sample)
     positions = torch.arange(tokens.shape[1]).numpy()
