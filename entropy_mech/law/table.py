@@ -38,7 +38,7 @@ class Column:
 
     @property
     def bad(self) -> np.ndarray:
-        """Rows in which something else than a number is written."""
+        """Rows whose cell holds something that is not a number."""
         return np.nonzero(self.codes >= 0)[0] if self.codes is not None else np.zeros(0, int)
 
     @property
@@ -48,7 +48,7 @@ class Column:
 
     @property
     def has_texts(self) -> bool:
-        """Whether a text is written somewhere that is not NaN or infinity."""
+        """Whether some cell holds a text, NaN and infinity aside."""
         return not all(map(_NOT_FINITE.fullmatch, self.words))
 
     def labels(self) -> tuple[np.ndarray, list[str]]:
@@ -108,6 +108,8 @@ class Table:
 
     def take(self, keep: np.ndarray) -> Table:
         """Return the rows of a mask (rows,)."""
+        if keep.all():
+            return self
         columns = {name: column.take(keep) for name, column in self.columns.items()}
         return Table(int(keep.sum()), columns, self.notes)
 
