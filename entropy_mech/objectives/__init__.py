@@ -16,25 +16,26 @@ from entropy_mech.objectives.advantages import (
     token_advantages,
 )
 from entropy_mech.objectives.covariance import (
+    choose_tokens,
     group_covariance,
+    named_scores,
     select_in_band,
     select_largest,
     token_covariance,
 )
-from entropy_mech.objectives.entropy_control import ControlState, steer
 from entropy_mech.objectives.logprobs import logprobs_and_entropy, token_entropy
 from entropy_mech.objectives.losses import (
     AGGREGATIONS,
     Aggregation,
+    ControlState,
     InertPenaltyWarning,
     PolicyLoss,
-    choose_tokens,
     clip_cov_loss,
     kl_cov_loss,
-    named_scores,
     policy_gradient_loss,
     ppo_clip_loss,
     reference_kl_per_token,
+    steer,
     truncated_importance_weights,
     with_entropy_bonus,
     with_reference_kl,

@@ -8,14 +8,29 @@ population, so the caller chooses the *scope* (rollout batch, mini-batch, micro-
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from entropy_mech.errors import bad_value, fraction_fix
 from entropy_mech.objectives.logprobs import at_least_float32
+from entropy_mech.random_streams import stream_key, uniforms
 
 _SAMPLE_STRIDE = 64  # one value in 64 is sampled for the bound of a selection
+
+
+def check_shapes(response_mask: Tensor, **tensors: Tensor) -> None:
+    """Raise ValueError unless all are B x T and the mask is boolean."""
+    if response_mask.dtype != torch.bool:
+        raise ValueError(f"response_mask is {response_mask.dtype}, not bool (True = keep)")
+    for name, tensor in tensors.items():
+        if tensor.shape != response_mask.shape:
+            raise ValueError(
+                f"{name} has shape {tuple(tensor.shape)}, "
+                f"response_mask {tuple(response_mask.shape)}; all are B x T"
+            )
 
 
 def token_covariance(logp: Tensor, advantages: Tensor, response_mask: Tensor) -> Tensor:
@@ -82,6 +97,66 @@ def group_covariance(
     mean_logp, advantage = by_response(logp), by_response(advantages)
     theorems = {"theorem1": mean_logp.exp() * advantage, "theorem2": advantage}
     return {name: (centred(mean_logp) * centred(y)).mean(dim=1) for name, y in theorems.items()}
+
+
+# -- Choosing tokens -----------------------------------------------------------------------------
+
+
+def choose_tokens(
+    loss: Any,
+    logp: Tensor,
+    logp_old: Tensor,
+    advantages: Tensor,
+    response_mask: Tensor,
+    scores: Tensor | None = None,
+) -> Tensor:
+    """Choose the method's tokens among those given, by Eq. 10 under ``logp``.
+
+    ``loss`` is a section ``clip_cov`` or ``kl_cov`` of ``entropy_mech.config.objective``;
+    ``scores`` are Clip-Cov's draw (``select_in_band``), KL-Cov draws nothing. All are B x T, the
+    result is bool.
+    """
+    covariance = token_covariance(logp, advantages, response_mask)
+    if loss.method == "kl_cov":
+        return select_largest(
+            covariance,
+            response_mask,
+            penalty_fraction=loss.penalty_fraction,
+            minimum_tokens=loss.minimum_tokens,
+        )
+    ratio = (logp - logp_old).exp()
+    return select_in_band(
+        covariance,
+        response_mask,
+        scores,
+        clip_fraction=loss.clip_fraction,
+        cov_low=loss.cov_low,
+        cov_high=loss.cov_high,
+        minimum_tokens=loss.minimum_tokens,
+        excluded=held_by_clip(ratio, advantages, loss.clip_low, loss.clip_high),
+    )
+
+
+def named_scores(problem: NDArray, sample: NDArray, tokens: Tensor, seed: int, step: int) -> Tensor:
+    """Return a uniform number for each token, B x T, float64, whatever the order of the rows.
+
+    It depends on ``seed``, ``step``, the row's ``problem`` and ``sample`` (B, integers) and the
+    position in the response.
+    """
+    keys = stream_key("clip-cov", seed, step, problem, sample)
+    positions = torch.arange(tokens.shape[1]).numpy()
+    return torch.from_numpy(uniforms(keys[:, None], positions)).to(tokens.device)
+
+
+def held_by_clip(ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float) -> Tensor:
+    """Return where PPO's clip takes a token's gradient away; B x T, bool.
+
+    That is above 1 + clip_high where the advantage is positive and below 1 - clip_low where it is
+    negative. At advantage 0 there is no gradient to take: such a token is not held, as in the
+    released code, and Clip-Cov may choose it.
+    """
+    above = (advantages > 0) & (ratio > 1 + clip_high)
+    return above | ((advantages < 0) & (ratio < 1 - clip_low))
 
 
 def select_in_band(
@@ -191,15 +266,3 @@ def _lowest_of_few(values: Tensor, count: int) -> Tensor:
 def _mask_of(places: Tensor, like: Tensor) -> Tensor:
     chosen = torch.zeros(like.numel(), dtype=torch.bool, device=like.device)
     return chosen.index_fill_(0, places, True).view_as(like)
-
-
-def check_shapes(response_mask: Tensor, **tensors: Tensor) -> None:
-    """Raise ValueError unless all are B x T and the mask is boolean."""
-    if response_mask.dtype != torch.bool:
-        raise ValueError(f"response_mask is {response_mask.dtype}, not bool (True = keep)")
-    for name, tensor in tensors.items():
-        if tensor.shape != response_mask.shape:
-            raise ValueError(
-                f"{name} has shape {tuple(tensor.shape)}, "
-                f"response_mask {tuple(response_mask.shape)}; all are B x T"
-            )
