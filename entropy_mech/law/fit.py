@@ -21,27 +21,52 @@ _ROUNDING_NATS = 1e-5  # of an entropy summed in single precision over a large v
 
 @dataclass(frozen=True)
 class LawFit:
-    """Coefficients of R = -a exp(H) + b and how well they fit.
+    """R = -a phi(H; c) + b by least squares; the law has the form ``exponential``, phi = exp(H).
 
-    ``ceiling`` is the performance predicted at H = 0, b - a, when all entropy is spent. ``rmse`` is
-    the root mean squared residual (divided by n) in the units of the performance, ``r2`` the share
-    of its variance explained (NaN if the performance is constant).
+    ``rss`` is the residual sum of squares, ``r2`` the share of the variance of the performance that
+    is explained (NaN if it is constant); ``c`` is NaN for a form without one (see ``FORMS``).
     """
 
     a: float
     b: float
-    ceiling: float
-    rmse: float
+    rss: float
     r2: float
     n_points: int
+    form: str = "exponential"
+    c: float = np.nan
+
+    @property
+    def ceiling(self) -> float:
+        """The performance predicted at H = 0, when all entropy is spent: b - a for the law."""
+        return float(self.predict(0.0))
+
+    @property
+    def rmse(self) -> float:
+        """Root mean squared residual (divided by n), in the unit of the performance."""
+        return float(np.sqrt(self.rss / self.n_points))
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers were fitted: 2, or 3 with c."""
+        return 2 if np.isnan(self.c) else 3
+
+    @property
+    def aicc(self) -> float:
+        """Small-sample Akaike criterion for independent normal errors, up to a constant.
+
+        n log(RSS / n) + 2 k + 2 k (k + 1) / (n - k - 1), with k one more than ``parameters``, for
+        the variance. NaN where n is too small for it.
+        """
+        deviance = self.n_points * np.log(max(self.rss, _SMALLEST) / self.n_points)
+        return _aicc(deviance, self.parameters + 1, self.n_points)
 
     def predict(self, entropy_nats: np.ndarray) -> np.ndarray:
-        """Return -a exp(H) + b, of the shape of ``entropy_nats``.
+        """Return -a phi(H; c) + b, of the shape of ``entropy_nats``.
 
-        >>> LawFit(a=0.25, b=1.0, ceiling=0.75, rmse=0.0, r2=1.0, n_points=3).predict(0.0).item()
+        >>> LawFit(a=0.25, b=1.0, rss=0.0, r2=1.0, n_points=3).predict(0.0).item()
         0.75
         """
-        return -self.a * np.exp(np.asarray(entropy_nats, dtype=np.float64)) + self.b
+        return self.b - self.a * FORMS[self.form].curve(np.asarray(entropy_nats, float), self.c)
 
 
 def fit_law(entropy_nats: np.ndarray, performance: np.ndarray) -> LawFit:
@@ -58,27 +83,16 @@ def fit_law(entropy_nats: np.ndarray, performance: np.ndarray) -> LawFit:
     >>> [round(v, 9) for v in (fit.a, fit.b, fit.ceiling, fit.r2)]
     [0.3, 1.0, 0.7, 1.0]
     """
-    entropy, scores = checked_points(entropy_nats, performance)
-    line = straight_line(np.exp(entropy), scores)
-    a, b = -line.slope, line.intercept
-    return LawFit(a, b, b - a, line.rmse, line.r2, n_points=len(scores))
+    return fit_form("exponential", entropy_nats, performance)
 
 
-class Line(NamedTuple):
-    """A least-squares line; ``rss`` is the residual sum of squares, ``rmse`` divides it by n."""
+def straight_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float, float]:
+    """Return slope, intercept, residual sum of squares and R^2 of the least-squares line.
 
-    slope: float
-    intercept: float
-    rss: float
-    rmse: float
-    r2: float  # NaN where all y are equal
-
-
-def straight_line(x: np.ndarray, y: np.ndarray) -> Line:
-    """Return the least-squares line; its slope is 0 where x is constant.
+    The slope is 0 where x is constant, R^2 NaN where y is.
 
     >>> straight_line(np.array([0.0, 1.0]), np.array([1.0, 3.0]))
-    Line(slope=2.0, intercept=1.0, rss=0.0, rmse=0.0, r2=1.0)
+    (2.0, 1.0, 0.0, 1.0)
     """
     spread, level = x - x.mean(), y - y.mean()
     squares, total = float(spread @ spread), float(level @ level)
@@ -86,7 +100,7 @@ def straight_line(x: np.ndarray, y: np.ndarray) -> Line:
     residual = level - slope * spread
     rss = float(residual @ residual)
     r2 = 1.0 - rss / total if total > 0.0 else float("nan")
-    return Line(slope, float(y.mean() - slope * x.mean()), rss, float(np.sqrt(rss / len(y))), r2)
+    return slope, float(y.mean() - slope * x.mean()), rss, r2
 
 
 def checked_points(
@@ -184,8 +198,8 @@ def fit_sizes(parameters_billion: np.ndarray, values: np.ndarray) -> SizeFit:
     x = np.log(sizes)
     if len(x) < 2 or np.ptp(x) == 0.0:
         raise bad_value("parameters_billion", sizes.tolist(), "give at least two different sizes")
-    line = straight_line(x, values)
-    return SizeFit(line.slope, line.intercept, line.rmse, line.r2)
+    slope, intercept, rss, r2 = straight_line(x, values)
+    return SizeFit(slope, intercept, float(np.sqrt(rss / len(x))), r2)
 
 
 def extrapolate_largest(frame: pd.DataFrame) -> pd.DataFrame:
@@ -255,43 +269,7 @@ FORMS = {
 }
 
 
-@dataclass(frozen=True)
-class FormFit:
-    """R = -a phi(H; c) + b fitted by least squares; ``c`` is NaN for a form without one."""
-
-    form: str
-    a: float
-    b: float
-    c: float
-    rss: float
-    n_points: int
-
-    @property
-    def parameters(self) -> int:
-        """How many numbers were fitted: 2, or 3 with c."""
-        return 2 if np.isnan(self.c) else 3
-
-    @property
-    def rmse(self) -> float:
-        """Root mean squared residual, divided by n."""
-        return float(np.sqrt(self.rss / self.n_points))
-
-    @property
-    def aicc(self) -> float:
-        """Small-sample Akaike criterion for independent normal errors, up to a constant.
-
-        n log(RSS / n) + 2 k + 2 k (k + 1) / (n - k - 1), with k one more than ``parameters``, for
-        the variance. NaN where n is too small for it.
-        """
-        deviance = self.n_points * np.log(max(self.rss, _SMALLEST) / self.n_points)
-        return _aicc(deviance, self.parameters + 1, self.n_points)
-
-    def predict(self, entropy_nats: np.ndarray) -> np.ndarray:
-        """Return -a phi(H; c) + b."""
-        return self.b - self.a * FORMS[self.form].curve(np.asarray(entropy_nats, float), self.c)
-
-
-def fit_form(form: str, entropy_nats: np.ndarray, performance: np.ndarray) -> FormFit:
+def fit_form(form: str, entropy_nats: np.ndarray, performance: np.ndarray) -> LawFit:
     """Fit one of ``FORMS``; ``UserError`` for an unknown one or log H with an entropy of 0.
 
     >>> entropy = np.array([0.1, 0.4, 0.9, 1.6])
@@ -306,12 +284,12 @@ def fit_form(form: str, entropy_nats: np.ndarray, performance: np.ndarray) -> Fo
     if spec.positive_entropy and entropy.min() <= 0.0:
         raise UserError(f"form {form}: entropy is 0 at some point: drop it or use another form")
 
-    def fit(c: float) -> FormFit:
-        line = straight_line(spec.curve(entropy, c), scores)
-        return FormFit(form, -line.slope, line.intercept, c, line.rss, len(scores))
+    def fit(c: float) -> LawFit:
+        slope, b, rss, r2 = straight_line(spec.curve(entropy, c), scores)
+        return LawFit(-slope, b, rss, r2, len(scores), form, c)
 
     if spec.search is None:
-        return fit(float("nan"))
+        return fit(np.nan)
     grid = np.linspace(*spec.search, 81)
     best = int(np.argmin([fit(c).rss for c in grid]))
     bracket = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
@@ -380,7 +358,7 @@ def _aicc(minus_two_log_likelihood: float, k: int, n: int) -> float:
     return float(minus_two_log_likelihood + 2 * k + 2 * k * (k + 1) / (n - k - 1))
 
 
-def _aicc_ar1(fit: FormFit, entropy: np.ndarray, scores: np.ndarray) -> float:
+def _aicc_ar1(fit: LawFit, entropy: np.ndarray, scores: np.ndarray) -> float:
     curve = FORMS[fit.form].curve(entropy, fit.c)
     columns = np.stack([np.ones(len(scores)), curve - curve.mean(), scores - scores.mean()], axis=1)
     phi = np.tanh(np.linspace(np.arctanh(-0.9), np.arctanh(0.995), 200))[:, None, None]

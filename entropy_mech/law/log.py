@@ -166,13 +166,13 @@ def _entropy_column(table: Table, given: str, dialect: Dialect) -> str:
 def _performance_column(table: Table, given: str, dialect: Dialect) -> tuple[str, bool]:
     """Return the column and whether it is measured on training prompts."""
     names = table.measured()
-    patterns = [(d.validation, d.rewards) for d in dict.fromkeys((dialect, _ANY, *DIALECTS))]
-    rewards = next((found for _, r in patterns if (found := matching(names, r))), [])
+    order = dict.fromkeys((dialect, _ANY, *DIALECTS))
+    rewards = matching(names, [pattern for d in order for pattern in d.rewards])
     if given:
         name = _given(table, "performance", given)
         trained = name in rewards and not re.fullmatch("scores?", name, re.IGNORECASE)
         return name, trained and not matching([name], _ANY.validation)
-    validation = next((found for v, _ in patterns if (found := matching(names, v))), [])
+    validation = matching(names, [pattern for d in order for pattern in d.validation])
     few = [name for name in validation if np.isfinite(table.numbers(name)).sum() < _LEAST]
     if validation and rewards and len(few) == len(validation):
         table.notes.append(f"{validation[0]!r} has fewer than {_LEAST} values: not taken")
@@ -467,22 +467,17 @@ def _joined(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Return all metrics by step, and (rows,) whether a row is well past the last entropy."""
     columns = {"entropy_nats": entropy, "performance": performance}
-    if lengths := _clean(table, LENGTHS):
-        columns["response_length_mean"] = lengths[0]
-    frame = pd.DataFrame({"step": np.zeros(0)})
-    for name, column in columns.items():
-        at, values = series(table, steps, column)
-        how = "left" if name == "response_length_mean" else "outer"
-        frame = frame.merge(pd.DataFrame({"step": at, name: values}), on="step", how=how)
-    if not lengths:
-        frame["response_length_mean"] = np.nan
+    frame = pd.DataFrame({name: by_step(table, steps, columns[name]) for name in columns})
+    lengths = _clean(table, LENGTHS)
+    frame["response_length_mean"] = by_step(table, steps, lengths[0]) if lengths else np.nan
+    frame = frame.rename_axis("step").reset_index()
     at = frame["step"][frame["entropy_nats"].notna()].to_numpy()
     gap = 2.0 * np.diff(at).max(initial=1.0)
     return frame, (frame["step"] > at.max(initial=-np.inf) + gap).to_numpy() & (len(at) > 0)
 
 
-def series(table: Table, steps: Steps, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return steps and values of a metric, in order of steps, one value a step.
+def by_step(table: Table, steps: Steps, metric: str) -> pd.Series:
+    """Return a metric's values by step, in order of steps, one value a step.
 
     Repeats of the same value count once. Of several updates within a step, told apart by a counter
     such as optimizer_step, the first is taken. Any other two values of one step are refused.
@@ -506,7 +501,7 @@ def series(table: Table, steps: Steps, metric: str) -> tuple[np.ndarray, np.ndar
         said = f"{metric!r} has several updates a step (by {counter!r}): the first is taken"
         table.notes.append(said)
     first = np.r_[True, ~repeated][: len(at)]
-    return at[first], values[first]
+    return pd.Series(values[first], at[first])
 
 
 def _counter(table: Table, rows: np.ndarray, again: np.ndarray) -> str:
