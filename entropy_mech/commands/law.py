@@ -30,7 +30,7 @@ def law(
     figure. Reads CSV, JSONL, JSON, Parquet, console text, TensorBoard events and wandb exports; the
     columns of most training frameworks are known by name.
     """
-    from entropy_mech.law.report import analyse_log, check_forecast_entropies
+    from entropy_mech.law.report import analyse_log
 
     report, _ = analyse_log(
         log,
@@ -38,7 +38,7 @@ def law(
         performance=performance,
         step=step,
         run=run,
-        at_entropy_nats=check_forecast_entropies(at or []),
+        at_entropy_nats=at or None,
     )
     print(report.text())
     print(f"figure: {_draw(report, log, figure)}")

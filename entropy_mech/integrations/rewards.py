@@ -9,7 +9,7 @@ from entropy_mech.grading import GradingPool, Verdict
 from entropy_mech.grading.pool import default_pool
 from entropy_mech.grading.verdict import VERDICT_NAMES, ErrorAlarm, RewardRule
 
-# TRL leaves verdicts ``error`` out of the group, so that a run can go on with some of them.
+# TRL leaves responses with the verdict ``error`` out of the group, so a run can bear some of them.
 _TRLS_LIMIT_FRACTION = 0.5
 
 
@@ -106,8 +106,8 @@ def verl_math_score(
 ) -> dict[str, float | str]:
     """Grade for verl, as ``custom_reward_function``: the score, and the verdict's name to log.
 
-    verl has no reward that does not count: a verdict ``error`` scores 0. Where more than a tenth of
-    the last thousand verdicts of this process are ``error``, ``GraderAlarm`` is raised instead.
+    verl cannot leave a response out: a verdict ``error`` scores 0. If more than a tenth of the last
+    thousand verdicts of this process are ``error``, ``GraderAlarm`` is raised instead.
     """
     return _score(default_pool().grade_math(solution_str, ground_truth))
 

@@ -171,7 +171,7 @@ class CovGRPOTrainer(GRPOTrainer):
         if not isinstance(args, CovGRPOConfig):
             raise bad_value("args", type(args).__name__, "give a CovGRPOConfig")
         self.covariance_loss = args.covariance_loss()
-        self._first_update = False  # of a rollout: the policy has not moved since
+        self._first_update = False  # of a rollout: the policy is still the one that sampled
         self._step_counts: dict[str, int] = {}
         super().__init__(model, reward_funcs, args, *more, **named)
         if self.covariance_loss is not None and self.aux_loss_enabled:
@@ -221,11 +221,10 @@ class CovGRPOTrainer(GRPOTrainer):
         return logp, entropies
 
     def _choose(self, parts: Sequence[dict], logps: list[Tensor]) -> None:
-        """Choose among the tokens of all parts of all processes; store each part's own in it.
+        """Choose among the tokens of all parts of all processes; store its own mask in each part.
 
-        Every process gathers all tokens and makes the same choice. Clip-Cov's draw names a row by
-        its place; TRL shuffles a rollout before splitting it, so the place does not depend on how
-        it is split.
+        Every process gathers all tokens and makes the same choice. Clip-Cov's random numbers belong
+        to row numbers, which no split changes: TRL shuffles a rollout before splitting it.
         """
         logp = torch.cat(logps)
         old = [part.get("old_per_token_logps", now) for part, now in zip(parts, logps, strict=True)]
@@ -251,7 +250,7 @@ class CovGRPOTrainer(GRPOTrainer):
         logp_new, entropy = self._forward(model, inputs, entropy=True)
         logp_old = inputs.get("old_per_token_logps")
         if logp_old is None or (training and self._first_update):
-            # Exactly ratio 1, and not left to rounding: |log ratio| has its corner there.
+            # Makes the ratio exactly 1: rounding must not choose a side of the kink of |log ratio|.
             logp_old = logp_new.detach()
         loss = self.covariance_loss
         counts = self._step_counts if training else {}
@@ -282,7 +281,7 @@ class CovGRPOTrainer(GRPOTrainer):
         return out.loss * (self.accelerator.num_processes if training else 1)
 
     def _log_step(self, metrics: dict[str, Tensor], entropy: Tensor, mask: Tensor) -> None:
-        """Log means over the step's tokens. Each part holds its share, and TRL averages parts."""
+        """Log means over the step's tokens: each part adds its share, TRL averages parts."""
         training = self.model.training
         parts = self.args.gradient_accumulation_steps if training else 1
         tokens = self._step_counts["token_count"] if training else mask.sum()

@@ -18,7 +18,7 @@ from entropy_mech.errors import UserError, bad_value
 
 COLUMNS = ("loss_type", "step", "entropy_nats", "reward", "selected_fraction")
 _HOW = "pip install 'entropy-mech[trl]', or make stack in a clone"
-# A policy that knows the commonest facts of the toy world after a minute of supervision.
+# Knows the most frequent facts of the toy world after a minute of supervised training.
 _POLICY = {
     "model": {
         "layers": 1, "hidden_size": 32, "intermediate_size": 128, "heads": 2, "kv_heads": 1,
@@ -92,7 +92,7 @@ def _finished(run: subprocess.Popen, folder: Path) -> pd.DataFrame:
 
 
 def trl_trainer(folder: Path, loss_type: str, seed: int, **settings: Any):
-    """Return a trainer set up as with TRL alone, but for its class, configuration and loss."""
+    """Return a trainer set up as in plain TRL, except for its class, configuration and loss."""
     from datasets import Dataset
 
     from entropy_mech.integrations.trl import CovGRPOConfig, CovGRPOTrainer

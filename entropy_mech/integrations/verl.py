@@ -7,11 +7,11 @@ Give verl this module and the name of a loss; the settings are verl's own::
     actor_rollout_ref.actor.policy_loss.kl_cov_ratio=2e-3
     actor_rollout_ref.actor.policy_loss.ppo_kl_coef=1.0
 
-A loss in verl's registry is not enough: it is called with the tensors of one micro-batch only, so
-verl's own ``clip_cov`` and ``kl_cov`` choose inside each micro-batch. Here the training worker,
-which has its share of the rollout before it is split, chooses tokens among those of all workers;
-the choice is stored as a column of the batch, and the registered loss reads its micro-batch's rows.
-Without that worker the losses refuse to run.
+A loss in verl's registry sees the tensors of one micro-batch only, so verl's own ``clip_cov`` and
+``kl_cov`` choose inside each micro-batch. Here the training worker, which has its share of the
+rollout before it is split, chooses among the tokens of all workers; the choice becomes a column of
+the batch, and the registered loss reads its micro-batch's rows. Without that worker the losses
+refuse to run.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _policy_loss(
         )
         raise bad_value("actor.policy_loss.loss_mode", config.policy_loss.loss_mode, fix)
     counts = config.global_batch_info
-    # Exactly ratio 1 on the first update, and not left to rounding: |log ratio| has its corner.
+    # On the first update the ratio is exactly 1: rounding must not choose a side of |log ratio|.
     old = log_prob.detach() if choice.first_update else old_log_prob
     mean = Aggregation(
         loss.aggregation,
@@ -123,7 +123,7 @@ def _policy_loss(
         normaliser_tokens=loss.normaliser_tokens,
     )
     with warnings.catch_warnings():
-        if choice.first_update:  # the worker warns where there is no other
+        if choice.first_update:  # the worker warns if it is the only one
             warnings.simplefilter("ignore", InertPenaltyWarning)
         out = _FUNCTIONS[loss.method](
             log_prob,

@@ -4,7 +4,6 @@ NumPy float64; importing it loads neither torch nor matplotlib.
 """
 
 from entropy_mech.law.fit import (
-    FormFit,
     LawFit,
     SizeFit,
     compare_forms,
@@ -25,7 +24,7 @@ from entropy_mech.law.report import (
 )
 
 __all__ = [
-    "FormFit", "LawFit", "LawForecast", "LawReport", "RunLog", "SizeFit",
+    "LawFit", "LawForecast", "LawReport", "RunLog", "SizeFit",
     "analyse_log", "analyse_run", "compare_forms", "extrapolate_largest", "fit_form", "fit_law",
     "fit_sizes", "forecast_law", "law_intervals", "law_warnings", "read_log",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 One row of ``DIALECTS`` a framework; a new framework is a new row. Names are regular expressions
 that must match the whole column name, in any case; ``/`` and ``_`` match any of ``/``, ``_``, ``.``
-and a space, which exporters exchange. Of several patterns the first that a column matches is used.
+and a space, which exporters exchange. Of several patterns the first that matches a column is used.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Dialect:
     kind: str = "exact"
 
 
-# How an entropy is computed; empty where nothing has to be said about it.
+# How an entropy is computed, as the report says it; empty where it needs no remark.
 KINDS = {
     "exact": "",
     "unknown": "",  # judged by its name alone: ``entropy_doubt``
@@ -122,7 +122,8 @@ STEPS = (
 LENGTHS = ("response_length_mean", "response_length/mean", "completions/mean_length",
            "length/mean", "avg_response_len")  # fmt: skip
 
-# Words in an entropy's name that speak against it, where no framework's row has that name.
+# Words in a column's name which say that it is not the sampling policy's mean token entropy, each
+# with the warning it gets. Asked only of names that are in no framework's row.
 _DOUBTS = (
     (r"approx|estimat|monte|(?:^|[/_.])mc(?:[/_.]|$)|sampled",
      "an approximation, not the entropy of the sampling policy"),
@@ -185,7 +186,7 @@ _CONTROLS = (
 
 
 def role_of(word: str) -> str:
-    """Return eval, train or rollout for a word that means it, else the empty string.
+    """Return "eval", "train" or "rollout" for a word that means one of them, else "".
 
     >>> role_of("validation"), role_of("summary")
     ('eval', '')
@@ -194,7 +195,7 @@ def role_of(word: str) -> str:
 
 
 def control_in(columns: Mapping[str, np.ndarray], settings: Iterable[str] = ()) -> str:
-    """Return what in a log says that entropy is controlled: a setting, or a column not all zero.
+    """Return the setting, or the column not all zero, that shows that entropy is controlled.
 
     >>> control_in({"actor/entropy_coeff": np.array([0.0, 0.01])}), control_in({"h": np.ones(2)})
     ("column 'actor/entropy_coeff'", '')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import gzip
 import json
 import re
@@ -150,8 +151,8 @@ def _json(path: Path, builder: Builder) -> None:
     if all(isinstance(value, dict) for value in whole.values()):  # as pandas writes columns
         whole = {name: list(values.values()) for name, values in whole.items()}
     lists = [value for value in whole.values() if isinstance(value, list)]
-    if isinstance(whole.get("log_history"), list):
-        lists = [whole["log_history"]]
+    if isinstance(history := whole.get("log_history"), list):
+        lists = [history]
     if len(lists) == 1 and all(isinstance(item, dict | list) for item in lists[0]):
         for record in lists[0]:
             _add_item(path, record, builder)
@@ -199,11 +200,9 @@ def _csv(path: Path, builder: Builder) -> None:
     with _open(path) as file:
         header = file.readline()
     separator = "\t" if _suffix(path) == ".tsv" else max(",;\t", key=header.count)
-    with _open(path) as file:
-        names = pd.read_csv(file, sep=separator, header=None, nrows=1, dtype=str).iloc[0].dropna()
-    twice = names[names.duplicated()]
-    if len(twice):
-        raise UserError(f"{path.name}: column {twice.iloc[0]!r} comes twice: are these two runs?")
+    names = next(csv.reader([header], delimiter=separator), [])
+    if twice := [name for name in names if name and names.count(name) > 1]:
+        raise UserError(f"{path.name}: column {twice[0]!r} comes twice: are these two runs?")
     # Only an empty cell is "not measured"; "nan" stays text and is refused where it matters.
     with _open(path) as file:
         table = pd.read_csv(file, sep=separator, keep_default_na=False, na_values=[""])
@@ -231,7 +230,7 @@ def _last_row_is_torn(path: Path, separator: str, fields: int) -> bool:
 
 
 def _export_names(path: Path, values: Any) -> dict[str, Any]:
-    """Return metric and run as the file name of TensorBoard's download of one metric gives them."""
+    """Name values by metric and run, which a TensorBoard download has in its file name."""
     stem = path.name.removesuffix(".gz").rpartition(".")[0]
     found = re.fullmatch(r"(?:run[-_])?(.*?)[-_]tag[-_](.+)", stem)
     if not found:

@@ -21,27 +21,52 @@ _ROUNDING_NATS = 1e-5  # of an entropy summed in single precision over a large v
 
 @dataclass(frozen=True)
 class LawFit:
-    """Coefficients of R = -a exp(H) + b and how well they fit.
+    """R = -a phi(H; c) + b by least squares; the law has the form ``exponential``, phi = exp(H).
 
-    ``ceiling`` is the performance predicted at H = 0, b - a, when all entropy is spent. ``rmse`` is
-    the root mean squared residual (divided by n) in the units of the performance, ``r2`` the share
-    of its variance explained (NaN if the performance is constant).
+    ``rss`` is the residual sum of squares, ``r2`` the share of the variance of the performance that
+    is explained (NaN if it is constant); ``c`` is NaN for a form without one (see ``FORMS``).
     """
 
     a: float
     b: float
-    ceiling: float
-    rmse: float
+    rss: float
     r2: float
     n_points: int
+    form: str = "exponential"
+    c: float = np.nan
+
+    @property
+    def ceiling(self) -> float:
+        """The performance predicted at H = 0, when all entropy is spent: b - a for the law."""
+        return float(self.predict(0.0))
+
+    @property
+    def rmse(self) -> float:
+        """Root mean squared residual (divided by n), in the unit of the performance."""
+        return float(np.sqrt(self.rss / self.n_points))
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers were fitted: 2, or 3 with c."""
+        return 2 if np.isnan(self.c) else 3
+
+    @property
+    def aicc(self) -> float:
+        """Small-sample Akaike criterion for independent normal errors, up to a constant.
+
+        n log(RSS / n) + 2 k + 2 k (k + 1) / (n - k - 1), with k one more than ``parameters``, for
+        the variance. NaN where n is too small for it.
+        """
+        deviance = self.n_points * np.log(max(self.rss, _SMALLEST) / self.n_points)
+        return _aicc(deviance, self.parameters + 1, self.n_points)
 
     def predict(self, entropy_nats: np.ndarray) -> np.ndarray:
-        """Return -a exp(H) + b, of the shape of ``entropy_nats``.
+        """Return -a phi(H; c) + b, of the shape of ``entropy_nats``.
 
-        >>> LawFit(a=0.25, b=1.0, ceiling=0.75, rmse=0.0, r2=1.0, n_points=3).predict(0.0).item()
+        >>> LawFit(a=0.25, b=1.0, rss=0.0, r2=1.0, n_points=3).predict(0.0).item()
         0.75
         """
-        return -self.a * np.exp(np.asarray(entropy_nats, dtype=np.float64)) + self.b
+        return self.b - self.a * FORMS[self.form].curve(np.asarray(entropy_nats, float), self.c)
 
 
 def fit_law(entropy_nats: np.ndarray, performance: np.ndarray) -> LawFit:
@@ -58,28 +83,24 @@ def fit_law(entropy_nats: np.ndarray, performance: np.ndarray) -> LawFit:
     >>> [round(v, 9) for v in (fit.a, fit.b, fit.ceiling, fit.r2)]
     [0.3, 1.0, 0.7, 1.0]
     """
-    entropy, scores = checked_points(entropy_nats, performance)
-    growth = np.exp(entropy)
-    slope, b, _ = straight_line(growth, scores)
-    a = -slope
-    residual = scores + a * growth - b
-    total = float(((scores - scores.mean()) ** 2).sum())
-    unexplained = float(residual @ residual)
-    rmse = float(np.sqrt(unexplained / len(scores)))
-    r2 = 1.0 - unexplained / total if total > 0.0 else float("nan")
-    return LawFit(a, b, b - a, rmse, r2, n_points=len(scores))
+    return fit_form("exponential", entropy_nats, performance)
 
 
-def straight_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, np.ndarray]:
-    """Return slope, intercept and residuals of the least-squares line; slope 0 where x is constant.
+def straight_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float, float]:
+    """Return slope, intercept, residual sum of squares and R^2 of the least-squares line.
 
-    >>> straight_line(np.array([0.0, 1.0]), np.array([1.0, 3.0]))[:2]
-    (2.0, 1.0)
+    The slope is 0 where x is constant, R^2 NaN where y is.
+
+    >>> straight_line(np.array([0.0, 1.0]), np.array([1.0, 3.0]))
+    (2.0, 1.0, 0.0, 1.0)
     """
     spread, level = x - x.mean(), y - y.mean()
-    squares = spread @ spread
-    slope = spread @ level / squares if squares > 0.0 else 0.0
-    return float(slope), float(y.mean() - slope * x.mean()), level - slope * spread
+    squares, total = float(spread @ spread), float(level @ level)
+    slope = float(spread @ level) / squares if squares > 0.0 else 0.0
+    residual = level - slope * spread
+    rss = float(residual @ residual)
+    r2 = 1.0 - rss / total if total > 0.0 else float("nan")
+    return slope, float(y.mean() - slope * x.mean()), rss, r2
 
 
 def checked_points(
@@ -177,10 +198,8 @@ def fit_sizes(parameters_billion: np.ndarray, values: np.ndarray) -> SizeFit:
     x = np.log(sizes)
     if len(x) < 2 or np.ptp(x) == 0.0:
         raise bad_value("parameters_billion", sizes.tolist(), "give at least two different sizes")
-    slope, intercept, residual = straight_line(x, values)
-    total = ((values - values.mean()) ** 2).sum()
-    r2 = float(1.0 - (residual**2).sum() / total) if total > 0 else float("nan")
-    return SizeFit(slope, intercept, rmse=float(np.sqrt(np.mean(residual**2))), r2=r2)
+    slope, intercept, rss, r2 = straight_line(x, values)
+    return SizeFit(slope, intercept, float(np.sqrt(rss / len(x))), r2)
 
 
 def extrapolate_largest(frame: pd.DataFrame) -> pd.DataFrame:
@@ -250,43 +269,7 @@ FORMS = {
 }
 
 
-@dataclass(frozen=True)
-class FormFit:
-    """R = -a phi(H; c) + b fitted by least squares; ``c`` is NaN for a form without one."""
-
-    form: str
-    a: float
-    b: float
-    c: float
-    rss: float
-    n_points: int
-
-    @property
-    def parameters(self) -> int:
-        """How many numbers were fitted: 2, or 3 with c."""
-        return 2 if np.isnan(self.c) else 3
-
-    @property
-    def rmse(self) -> float:
-        """Root mean squared residual, divided by n."""
-        return float(np.sqrt(self.rss / self.n_points))
-
-    @property
-    def aicc(self) -> float:
-        """Small-sample Akaike criterion for independent normal errors, up to a constant.
-
-        n log(RSS / n) + 2 k + 2 k (k + 1) / (n - k - 1), with k one more than ``parameters``, for
-        the variance. NaN where n is too small for it.
-        """
-        deviance = self.n_points * np.log(max(self.rss, _SMALLEST) / self.n_points)
-        return _aicc(deviance, self.parameters + 1, self.n_points)
-
-    def predict(self, entropy_nats: np.ndarray) -> np.ndarray:
-        """Return -a phi(H; c) + b."""
-        return self.b - self.a * FORMS[self.form].curve(np.asarray(entropy_nats, float), self.c)
-
-
-def fit_form(form: str, entropy_nats: np.ndarray, performance: np.ndarray) -> FormFit:
+def fit_form(form: str, entropy_nats: np.ndarray, performance: np.ndarray) -> LawFit:
     """Fit one of ``FORMS``; ``UserError`` for an unknown one or log H with an entropy of 0.
 
     >>> entropy = np.array([0.1, 0.4, 0.9, 1.6])
@@ -301,12 +284,12 @@ def fit_form(form: str, entropy_nats: np.ndarray, performance: np.ndarray) -> Fo
     if spec.positive_entropy and entropy.min() <= 0.0:
         raise UserError(f"form {form}: entropy is 0 at some point: drop it or use another form")
 
-    def fit(c: float) -> FormFit:
-        slope, b, residual = straight_line(spec.curve(entropy, c), scores)
-        return FormFit(form, -slope, b, c, float(residual @ residual), len(scores))
+    def fit(c: float) -> LawFit:
+        slope, b, rss, r2 = straight_line(spec.curve(entropy, c), scores)
+        return LawFit(-slope, b, rss, r2, len(scores), form, c)
 
     if spec.search is None:
-        return fit(float("nan"))
+        return fit(np.nan)
     grid = np.linspace(*spec.search, 81)
     best = int(np.argmin([fit(c).rss for c in grid]))
     bracket = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
@@ -375,7 +358,7 @@ def _aicc(minus_two_log_likelihood: float, k: int, n: int) -> float:
     return float(minus_two_log_likelihood + 2 * k + 2 * k * (k + 1) / (n - k - 1))
 
 
-def _aicc_ar1(fit: FormFit, entropy: np.ndarray, scores: np.ndarray) -> float:
+def _aicc_ar1(fit: LawFit, entropy: np.ndarray, scores: np.ndarray) -> float:
     curve = FORMS[fit.form].curve(entropy, fit.c)
     columns = np.stack([np.ones(len(scores)), curve - curve.mean(), scores - scores.mean()], axis=1)
     phi = np.tanh(np.linspace(np.arctanh(-0.9), np.arctanh(0.995), 200))[:, None, None]
@@ -395,7 +378,7 @@ def _aicc_ar1(fit: FormFit, entropy: np.ndarray, scores: np.ndarray) -> float:
 # the next one better too. Intervals that take them as independent cover the true ceiling far too
 # rarely; benchmarks/law_coverage.py measures how rarely, and for other methods.
 #
-# An error is a slow wander of the run plus fresh noise of each evaluation: a stationary AR(1)
+# An error is a slow drift of the run plus fresh noise of each evaluation: a stationary AR(1)
 # series of correlation phi, and a share of independent noise. For given (phi, share) the standard
 # error of the least-squares fit is known up to the variance; the t intervals it gives are averaged
 # with the weight of (phi, share) given the data: the likelihood with coefficients and variance
@@ -430,8 +413,8 @@ def noise_models(weight_of_share: dict[float, float]) -> NoiseModels:
     return NoiseModels(phi, np.repeat(list(weight_of_share), sizes), log_prior)
 
 
-# No independent noise gets the largest weight; otherwise runs of white noise would get the wide
-# intervals of a hidden wander.
+# The share 0 gets the largest weight; otherwise runs of white noise would get the wide intervals of
+# a hidden drift.
 DRIFT = noise_models({0.0: 1.0, 0.3: 0.15, 0.6: 0.15})
 
 
@@ -513,11 +496,11 @@ def _noise_mixture(entropy, scores, picks, noise: NoiseModels):
 def _whitened_products(columns, phi, share) -> tuple[np.ndarray, np.ndarray]:
     """Return Z^T V^-1 Z ``(G, k, k)`` and log |V| ``(G,)`` for each noise of total variance 1.
 
-    V = (1 - share) phi^|i - j| + share on the diagonal. A Kalman filter of the wander turns each
+    V = (1 - share) phi^|i - j| + share on the diagonal. A Kalman filter of the drift turns each
     column ``(n, k)`` into its one-step innovations, which are independent.
     """
     mean = np.zeros((len(phi), columns.shape[1]))
-    variance = 1.0 - share  # of the wander, before the point is seen
+    variance = 1.0 - share  # of the drift, before the point is seen
     fresh = (1.0 - share) * (1.0 - phi**2)
     whitened = np.empty((len(columns), *mean.shape))
     sizes = np.empty((len(columns), len(phi)))
@@ -540,9 +523,9 @@ def _covariance_products(columns, phi, share) -> np.ndarray:
         earlier = phi[:, None] * (earlier + row)
     beside = np.einsum("ti,tgj->gij", columns, past)
     plain = columns.T @ columns
-    wander = plain + beside + beside.transpose(0, 2, 1)
+    drift = plain + beside + beside.transpose(0, 2, 1)
     share = share[:, None, None]
-    return (1.0 - share) * wander + share * plain
+    return (1.0 - share) * drift + share * plain
 
 
 def _mixture_quantiles(weight, centre, scale, degrees, tails) -> np.ndarray:

@@ -42,9 +42,9 @@ class RunLog:
 
     ``every_step`` has a row for each step with anything: these and response_length_mean, NaN where
     not measured. The names are those in the log; ``step_column`` is empty where rows were counted.
-    ``on_training_data``: performance is the training reward, for want of validation; ``percent``:
-    the log writes percent signs; ``controlled``: what in the log or beside it says that entropy is
-    controlled. ``warnings`` are doubts about the columns, ``notes`` what else was done to the rows.
+    ``on_training_data``: performance is the training reward, as there is no validation;
+    ``percent``: the log writes percent signs; ``controlled``: the setting or column that controls
+    the entropy. ``warnings`` are doubts about the columns, ``notes`` what was done to the rows.
     """
 
     frame: pd.DataFrame
@@ -166,13 +166,13 @@ def _entropy_column(table: Table, given: str, dialect: Dialect) -> str:
 def _performance_column(table: Table, given: str, dialect: Dialect) -> tuple[str, bool]:
     """Return the column and whether it is measured on training prompts."""
     names = table.measured()
-    patterns = [(d.validation, d.rewards) for d in dict.fromkeys((dialect, _ANY, *DIALECTS))]
-    rewards = next((found for _, r in patterns if (found := matching(names, r))), [])
+    order = dict.fromkeys((dialect, _ANY, *DIALECTS))
+    rewards = matching(names, [pattern for d in order for pattern in d.rewards])
     if given:
         name = _given(table, "performance", given)
         trained = name in rewards and not re.fullmatch("scores?", name, re.IGNORECASE)
         return name, trained and not matching([name], _ANY.validation)
-    validation = next((found for v, _ in patterns if (found := matching(names, v))), [])
+    validation = matching(names, [pattern for d in order for pattern in d.validation])
     few = [name for name in validation if np.isfinite(table.numbers(name)).sum() < _LEAST]
     if validation and rewards and len(few) == len(validation):
         table.notes.append(f"{validation[0]!r} has fewer than {_LEAST} values: not taken")
@@ -206,10 +206,10 @@ def _only(table: Table, names: list[str], kind: str) -> str:
 
 
 def _steps(table: Table, given: str, dialect: Dialect, *metrics: str) -> Steps:
-    """Return the step of each row: the first known column that is filled in all rows that count.
+    """Return the step of each row: the first known column that is filled wherever a metric is.
 
-    Several columns of one name (``train/global_step``, ``eval/global_step``) are one, if they count
-    alike. Rows are numbered where there is no column.
+    Columns such as ``train/global_step`` and ``eval/global_step`` are joined into one, if they end
+    at about the same step. Rows are numbered where there is no column.
     """
     used = [np.isfinite(table.numbers(metric)) for metric in metrics]
     if given:
@@ -241,7 +241,7 @@ def _steps(table: Table, given: str, dialect: Dialect, *metrics: str) -> Steps:
 
 def _clean(table: Table, patterns: tuple[str, ...] | list[str]) -> list[str]:
     """Return the measured columns that match, without those in which a number is bad."""
-    return [n for n in matching(table.measured(), patterns) if not table.columns[n].bad]
+    return [n for n in matching(table.measured(), patterns) if not len(table.columns[n].bad)]
 
 
 def _goes_back(steps: Steps, rows: np.ndarray) -> bool:
@@ -253,7 +253,7 @@ def _filled(values: np.ndarray) -> np.ndarray:
 
 
 def _settings(path: Path) -> list[str]:
-    """Return which settings of a run of this package, in its folder, control the entropy."""
+    """Return the settings in the folder of a run of this package that control its entropy."""
     file = path / "config.json"
     try:
         loss = json.loads(file.read_text())["loss"] if file.is_file() else {}
@@ -319,9 +319,10 @@ def one_run(table: Table, steps: Steps, metrics: list[str], run: str) -> tuple[T
     if run:
         raise UserError(f"--run {run!r}: no such run, this log holds only one: leave it out")
     for name, column in table.columns.items():
-        if column.codes is None:
+        if not column.has_texts:
             continue
-        counts = [len(np.unique(column.codes[np.isfinite(table.numbers(m))])) for m in metrics]
+        codes, _ = column.labels()
+        counts = [len(np.unique(codes[np.isfinite(table.numbers(m))])) for m in metrics]
         if 1 < min(counts) <= max(counts) <= 5:
             table.notes.append(f"{name!r} changes within this log: is it one run?")
     return table, steps
@@ -359,7 +360,7 @@ def _by_column(table: Table, steps: Steps, metrics: list[str], run: str) -> tupl
 
 
 def _counts_steps(steps: Steps, codes: np.ndarray, filled: np.ndarray) -> bool:
-    """Return whether a column has a value of its own at every step, as a seed drawn anew has."""
+    """Return whether a column has a new value at every step, as a seed drawn anew has."""
     if not steps.name:
         return False
     pairs = np.unique(np.stack([codes[filled], steps.values[filled]]), axis=1)
@@ -403,7 +404,7 @@ def _by_going_back(table: Table, steps: Steps, metric: str, run: str) -> tuple[n
 
 
 def _only_out_of_order(at: np.ndarray, values: np.ndarray) -> bool:
-    """Return whether steps that go back are late, shuffled or written twice, but of one run."""
+    """Return whether steps go back because rows of one run are late, shuffled or repeated."""
     order = np.argsort(at, kind="stable")
     again = _same(at[order][1:], at[order][:-1])
     if (again & ~_same(values[order][1:], values[order][:-1])).any():
@@ -436,7 +437,7 @@ def _without_abandoned(table: Table, clock: np.ndarray, part: np.ndarray, name: 
 
 
 def _by_any_column(table: Table, steps: Steps, metric: str, run: str) -> tuple[np.ndarray, str]:
-    """Keep rows in which the column that tells the rows of one step apart has the value ``run``."""
+    """Keep the rows with the value ``run`` in a column whose values differ within each step."""
     if not run:
         return np.ones(table.rows, bool), run
     rows = np.nonzero(np.isfinite(table.numbers(metric)))[0]
@@ -448,7 +449,7 @@ def _by_any_column(table: Table, steps: Steps, metric: str, run: str) -> tuple[n
 
 
 def _telling(table: Table, rows: np.ndarray, at: np.ndarray) -> Iterator[str]:
-    """Yield columns with a value of their own for each row of a step, and about as few in all."""
+    """Yield columns whose values differ within each step and are few: one for each of its rows."""
     most = np.unique(at, return_counts=True)[1].max(initial=0)
     for name, column in table.columns.items():
         codes, words = column.labels()
@@ -464,24 +465,19 @@ def _telling(table: Table, rows: np.ndarray, at: np.ndarray) -> Iterator[str]:
 def _joined(
     table: Table, steps: Steps, entropy: str, performance: str
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return all measured by step, and (rows,) whether an evaluation is past the last entropy."""
+    """Return all metrics by step, and (rows,) whether a row is well past the last entropy."""
     columns = {"entropy_nats": entropy, "performance": performance}
-    if lengths := _clean(table, LENGTHS):
-        columns["response_length_mean"] = lengths[0]
-    frame = pd.DataFrame({"step": np.zeros(0)})
-    for name, column in columns.items():
-        at, values = series(table, steps, column)
-        how = "left" if name == "response_length_mean" else "outer"
-        frame = frame.merge(pd.DataFrame({"step": at, name: values}), on="step", how=how)
-    if not lengths:
-        frame["response_length_mean"] = np.nan
+    frame = pd.DataFrame({name: by_step(table, steps, columns[name]) for name in columns})
+    lengths = _clean(table, LENGTHS)
+    frame["response_length_mean"] = by_step(table, steps, lengths[0]) if lengths else np.nan
+    frame = frame.rename_axis("step").reset_index()
     at = frame["step"][frame["entropy_nats"].notna()].to_numpy()
     gap = 2.0 * np.diff(at).max(initial=1.0)
     return frame, (frame["step"] > at.max(initial=-np.inf) + gap).to_numpy() & (len(at) > 0)
 
 
-def series(table: Table, steps: Steps, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return steps and values of a metric, in order of steps, one value a step.
+def by_step(table: Table, steps: Steps, metric: str) -> pd.Series:
+    """Return a metric's values by step, in order of steps, one value a step.
 
     Repeats of the same value count once. Of several updates within a step, told apart by a counter
     such as optimizer_step, the first is taken. Any other two values of one step are refused.
@@ -505,7 +501,7 @@ def series(table: Table, steps: Steps, metric: str) -> tuple[np.ndarray, np.ndar
         said = f"{metric!r} has several updates a step (by {counter!r}): the first is taken"
         table.notes.append(said)
     first = np.r_[True, ~repeated][: len(at)]
-    return at[first], values[first]
+    return pd.Series(values[first], at[first])
 
 
 def _counter(table: Table, rows: np.ndarray, again: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""Everything the law says about one run: what its entropy did, warnings, forecasts, the report."""
+"""The law of one run: how its entropy developed, warnings, forecasts and the report."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from entropy_mech.law.fit import (
 )
 from entropy_mech.law.log import RunLog, read_log
 
-# -- What entropy did ----------------------------------------------------------------------------
-# The law describes runs that spend their entropy, and no others.
+# -- How entropy developed -----------------------------------------------------------------------
+# The law describes runs whose entropy falls because it is spent, and no others.
 
 _SPENT = 0.7  # of the start: a run that spent its entropy ends below
 
@@ -42,12 +42,12 @@ class Course:
 def course_of(
     entropy_nats: np.ndarray, performance: np.ndarray | None = None, *, controlled: str = ""
 ) -> Course:
-    """Return what entropy does over training, all values in training order.
+    """Return how entropy develops over training; all values in training order.
 
-    By medians over a running twentieth of the points, start and end being those of the first and
-    last few (a tenth at the end), the first that holds of:
+    Entropy is smoothed by a running median over a twentieth of the points; start and end are
+    medians of the first and the last few points (a tenth at the end). The first class that holds:
 
-        controlled   ``controlled`` is not empty: it says by what
+        controlled   ``controlled`` is not empty; it names what controls the entropy
         explodes     the highest value after the start is 3 times the start and 2 nats or more, or
                      10 times the start
         collapses    performance (never negative) ends below half of its best
@@ -59,7 +59,7 @@ def course_of(
         held         above 0.3 of the start in the last quarter, with no downward trend in the
                      later half: rank correlation above -0.4, or within 5 %, and a tenth of
                      the fall, from the third quarter
-        falls        none of these: entropy is spent, and the law may be asked of it
+        falls        none of these: entropy is spent, and the law can be fitted
 
     >>> course_of(np.linspace(1.0, 0.1, 30)).name, course_of(np.linspace(0.2, 0.6, 30)).name
     ('falls', 'rises')
@@ -225,8 +225,8 @@ class LawReport:
 
     ``intervals`` is ``law_intervals`` with rows ``law`` at lower entropies, None below five points;
     ``forms`` is ``compare_forms``, None below eight; ``autocorrelation`` is that of neighbouring
-    residuals; ``unit`` is fraction, percent or reward. ``course`` is what entropy did: unless it
-    was spent, the fit is a curve and not the law. ``read`` says what was taken from a log.
+    residuals; ``unit`` is fraction, percent or reward. ``course`` is how entropy developed: unless
+    it was spent, the fit is a curve and not the law. ``read`` names what was taken from a log.
     """
 
     points: pd.DataFrame
@@ -330,7 +330,10 @@ def analyse_run(
     if np.ptp(scores) == 0.0:
         fix = "give a run in which performance moves"
         raise bad_value("performance", f"{scores[0]:g} everywhere", fix)
-    at = entropy.min() * np.array(_FORECAST_SHARES) if at_entropy_nats is None else at_entropy_nats
+    shares = np.array(_FORECAST_SHARES)
+    at = entropy.min() * shares if at_entropy_nats is None else np.asarray(at_entropy_nats, float)
+    if not ((at >= 0.0) & (at <= 50.0)).all():
+        raise UserError(f"--at {at.min():g}: give entropies in nats, 0 or more")
     enough = len(entropy) >= 5
     forms = compare_forms(entropy, scores) if len(entropy) >= 8 else None
     intervals = law_intervals(entropy, scores, at_entropy_nats=at) if enough else None
@@ -415,19 +418,6 @@ def performance_unit(performance: np.ndarray, name: str = "") -> str:
             fix = "percent mixed with fractions: give one of the two"
             raise bad_value("performance", mixed, fix)
     return "percent"
-
-
-def check_forecast_entropies(values: list[float]) -> np.ndarray | None:
-    """Return entropies to forecast at, or None for the default ones; refuse negative ones.
-
-    >>> check_forecast_entropies([]) is None
-    True
-    """
-    if not values:
-        return None
-    if not all(0.0 <= value <= 50.0 for value in values):
-        raise UserError(f"--at {min(values):g}: give entropies in nats, 0 or more")
-    return np.array(values)
 
 
 _UNITS = {"fraction": "fractions", "percent": "percent", "reward": "units of the reward"}

@@ -19,33 +19,43 @@ from entropy_mech.law.dialects import ROLES, STEPS, listed, matching, role_of
 
 _WRAPPERS = ("data", "metrics", "log", "logs", "stats", "scalars")  # of the metrics of one row
 _MOST_TEXTS = 5_000  # more different texts are prompts, times or addresses, and name no runs
-_MOST_BAD = 1_000
+_NOT_FINITE = re.compile(r"[-+]?(?:nan|inf|infinity)", re.IGNORECASE)
 
 
 @dataclass
 class Column:
     """One column of a log.
 
-    ``numbers``: (rows,) float64, NaN where nothing was measured. ``codes``: (rows,), each row's
-    index into ``words``, -1 where it has no text; None without any text. ``bad``: what stands
-    where a number should, as (row, text). ``percent``: numbers are written with a percent sign.
+    ``numbers``: (rows,) float64, NaN where there is no number. ``codes``: (rows,), the index into
+    ``words`` of the text that stands there instead, -1 where there is none; None if no row has one.
+    ``percent``: numbers are written with a percent sign.
     """
 
     numbers: np.ndarray
     codes: np.ndarray | None = None
     words: list[str] = field(default_factory=list)
-    bad: list[tuple[int, str]] = field(default_factory=list)
     percent: bool = False
 
     @property
+    def bad(self) -> np.ndarray:
+        """Rows whose cell holds something that is not a number."""
+        return np.nonzero(self.codes >= 0)[0] if self.codes is not None else np.zeros(0, int)
+
+    @property
     def measured(self) -> bool:
-        """Whether there is a number, or what should have been one."""
-        return bool(self.bad) or bool(np.isfinite(self.numbers).any())
+        """Whether any cell is filled."""
+        return bool(len(self.bad)) or bool(np.isfinite(self.numbers).any())
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether some cell holds a text, NaN and infinity aside."""
+        return not all(map(_NOT_FINITE.fullmatch, self.words))
 
     def labels(self) -> tuple[np.ndarray, list[str]]:
         """Return the values as texts: codes (rows,), -1 where empty, and the texts."""
-        if self.codes is not None:
-            return self.codes, self.words
+        if self.has_texts:
+            unnamed = [code for code, word in enumerate(self.words) if _NOT_FINITE.fullmatch(word)]
+            return np.where(np.isin(self.codes, unnamed), -1, self.codes), self.words
         filled = np.isfinite(self.numbers)
         codes = np.full(len(self.numbers), -1)
         distinct, codes[filled] = np.unique(self.numbers[filled], return_inverse=True)
@@ -54,9 +64,17 @@ class Column:
     def take(self, keep: np.ndarray) -> Column:
         """Return the rows of a mask (rows,)."""
         codes = None if self.codes is None else self.codes[keep]
-        at = np.cumsum(keep) - 1 if self.bad else keep
-        bad = [(int(at[row]), shown) for row, shown in self.bad if keep[row]]
-        return Column(self.numbers[keep], codes, self.words, bad, self.percent)
+        return replace(self, numbers=self.numbers[keep], codes=codes)
+
+    def over(self, other: Column, rows: np.ndarray) -> Column:
+        """Return the other column with this one's cells in the rows of a mask (rows,)."""
+        codes, words = other.codes, other.words
+        if rows[self.bad].any():
+            mine = np.where(self.codes < 0, -1, self.codes + len(words))
+            codes = np.where(rows, mine, -1 if codes is None else codes)
+            words = words + self.words
+        numbers = np.where(rows, self.numbers, other.numbers)
+        return Column(numbers, codes, words, self.percent or other.percent)
 
 
 @dataclass
@@ -68,7 +86,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
     def measured(self) -> list[str]:
-        """Return the names of the columns with a number, or with what should have been one."""
+        """Return the names of the columns in which any cell is filled."""
         return [name for name, column in self.columns.items() if column.measured]
 
     def numbers(self, name: str) -> np.ndarray:
@@ -77,18 +95,16 @@ class Table:
 
     def checked(self, name: str) -> np.ndarray:
         """Return a column's numbers; refuse it if anything else is written there."""
-        if bad := self.columns[name].bad:
-            row, shown = bad[0]
-            if re.fullmatch(r"[-+]?(?:nan|inf|infinity)", shown, re.IGNORECASE):
-                raise UserError(
-                    f"column {name!r} row {row + 1}: {shown}: remove that row, or leave the cell "
-                    "empty if nothing was measured"
-                )
-            raise UserError(
-                f"column {name!r} row {row + 1}: {shown[:40]!r} is not a number: "
-                "give a numeric column"
-            )
-        return self.numbers(name)
+        column = self.columns[name]
+        if len(column.bad):
+            row = column.bad[0]
+            shown = column.words[column.codes[row]]
+            said = f"{shown[:40]!r} is not a number: give a numeric column"
+            if _NOT_FINITE.fullmatch(shown):
+                fix = "remove that row, or leave the cell empty if nothing was measured"
+                said = f"{shown}: {fix}"
+            raise UserError(f"column {name!r} row {row + 1}: {said}")
+        return column.numbers
 
     def take(self, keep: np.ndarray) -> Table:
         """Return the rows of a mask (rows,)."""
@@ -107,55 +123,41 @@ class _Growing:
     def __init__(self) -> None:
         self.numbers, self.codes = array("d"), array("i")
         self.words: dict[str, int] = {}
-        self.bad: list[tuple[int, str]] = []
         self.percent = False
 
-    def pad(self, rows: int) -> array:
-        """Fill the numbers up to ``rows`` with NaN, and return them."""
-        if len(self.numbers) < rows:
-            self.numbers.frombytes(np.full(rows - len(self.numbers), np.nan).tobytes())
-        return self.numbers
-
-    def put(self, row: int, value: Any, counts_steps: bool) -> None:
-        """Set a row: a number, or a text that may be one; None leaves it empty."""
-        if type(value) in (float, int):
-            if value - value == 0 and -1e308 < value < 1e308:
-                numbers = self.pad(row)
-                if len(numbers) == row:
-                    numbers.append(value)
-                else:  # the same name twice in one row, flat and nested: the later one counts
-                    numbers[row] = value
-            else:
-                self.put_bad(row, "NaN" if value != value else str(value))
-        elif value is not None:
-            self._put_text(row, str(value).strip(), counts_steps)
-
-    def _put_text(self, row: int, text: str, counts_steps: bool) -> None:
-        number = re.sub(r"^(\d+)/\d+$", r"\1", text) if counts_steps else text  # 12/300
+    def put(self, row: int, value: Any, counts_steps: bool = False) -> None:
+        """Set a row: a number, or a text that may be one."""
+        text = "NaN" if value != value else str(value).strip()
+        digits = re.sub(r"^(\d+)/\d+$", r"\1", text) if counts_steps else text  # 12/300
         try:
-            value = float(number.removesuffix("%"))
+            number = float(digits.removesuffix("%"))
         except ValueError:
-            self.put_bad(row, text)
-            if len(self.words) < _MOST_TEXTS:
-                self.codes.extend([-1] * (row - len(self.codes)))
-                self.codes.append(self.words.setdefault(text[:200], len(self.words)))
-            return
-        self.percent |= number.endswith("%")
-        self.put(row, value, False) if np.isfinite(value) else self.put_bad(row, text)
-
-    def put_bad(self, row: int, shown: str) -> None:
-        """Leave a row without a number, and remember what stands there."""
-        self.pad(row + 1)
-        if len(self.bad) < _MOST_BAD:
-            self.bad.append((row, shown[:200]))
+            number = np.nan
+        if np.isfinite(number):
+            self.percent |= digits.endswith("%")
+        else:
+            number, word = np.nan, text[:200] if len(self.words) < _MOST_TEXTS else "another text"
+            _set(self.codes, row, self.words.setdefault(word, len(self.words)), empty=-1)
+        _set(self.numbers, row, number, empty=np.nan)
 
     def column(self, rows: int) -> Column:
         """Return the column, filled up to ``rows``."""
-        numbers, codes = np.frombuffer(self.pad(rows)), None
+        numbers, codes = np.frombuffer(_padded(self.numbers, rows, np.nan)), None
         if self.words:
-            self.codes.extend([-1] * (rows - len(self.codes)))
-            codes = np.frombuffer(self.codes, dtype=np.int32)
-        return Column(numbers, codes, list(self.words), self.bad, self.percent)
+            codes = np.frombuffer(_padded(self.codes, rows, -1), dtype=np.int32)
+        return Column(numbers, codes, list(self.words), self.percent)
+
+
+def _padded(values: array, rows: int, empty: float) -> array:
+    """Append ``empty`` to the values until there are as many as ``rows``, and return them."""
+    if len(values) < rows:
+        values.frombytes(np.full(rows - len(values), empty, values.typecode).tobytes())
+    return values
+
+
+def _set(values: array, row: int, value: float, *, empty: float) -> None:
+    """Set or append a row's value; a name that comes twice in a row keeps the later one."""
+    _padded(values, row, empty)[row : row + 1] = array(values.typecode, [value])
 
 
 class Builder:
@@ -179,12 +181,8 @@ class Builder:
         row, columns = self.rows, self._columns
         for name, value in record.items():
             column = columns.get(name)
-            if (
-                type(value) is float
-                and column is not None
-                and len(column.numbers) == row
-                and (-1e308 < value < 1e308)
-            ):
+            ready = column is not None and len(column.numbers) == row
+            if ready and type(value) is float and -1e308 < value < 1e308:
                 column.numbers.append(value)  # the fast way, which nearly all values take
             else:
                 for inner, leaf in _flat({name: value}):
@@ -199,14 +197,12 @@ class Builder:
             length = len(values)
             if isinstance(values, np.ndarray) and values.dtype == np.float64:
                 column = self._column(name)
-                for row in np.nonzero(np.isinf(values))[0][:_MOST_BAD]:
-                    column.put_bad(self.rows + int(row), str(values[row]))
-                column.pad(self.rows).frombytes(values.tobytes())
+                _padded(column.numbers, self.rows, np.nan).frombytes(values.tobytes())
+                not_numbers = np.nonzero(np.isinf(values))[0].tolist()
             else:
-                counts_steps = "step" in name.lower()
-                for row, value in enumerate(values, self.rows):
-                    if value is not None:
-                        self._column(name).put(row, value, counts_steps)
+                not_numbers = [row for row, value in enumerate(values) if value is not None]
+            for row in not_numbers:
+                self._column(name).put(self.rows + row, values[row], "step" in name.lower())
         self.rows += length
 
     def table(self) -> Table:
@@ -292,16 +288,17 @@ def roles_as_prefixes(table: Table) -> Table:
 
 
 def _with_texts(table: Table) -> list[str]:
-    return [name for name, column in table.columns.items() if column.codes is not None]
+    return [name for name, column in table.columns.items() if column.has_texts]
 
 
 def _is_metric(table: Table, name: str) -> bool:
     """Whether a column has numbers, and they are neither a step nor the name of a run."""
     column = table.columns[name]
-    if column.codes is not None and not np.isfinite(column.numbers).any():
+    if column.has_texts and not np.isfinite(column.numbers).any():
         return False
-    names_rows = matching([name], STEPS) or re.search(r"(?:^|_)(?:step|epoch|seed|run|id)s?$", name)
-    return not names_rows
+    return not re.search(r"(?:^|_)(?:step|epoch|seed|run|id)s?$", name) and not matching(
+        [name], STEPS
+    )
 
 
 def _prefixed(prefixes: list[str], name: str, code: int) -> str:
@@ -310,18 +307,14 @@ def _prefixed(prefixes: list[str], name: str, code: int) -> str:
 
 def _split(table: Table, by: str, names: list[str], named: Callable[[str, int], str]) -> Table:
     """Split columns by the text in column ``by`` into columns that ``named`` (name, code) names."""
-    codes = table.columns[by].codes
+    codes, _ = table.columns[by].labels()
     columns = {n: c for n, c in table.columns.items() if n not in (*names, by)}
     for name in names:
         column = table.columns[name]
-        measured = np.isfinite(column.numbers)
-        for code in sorted({*np.unique(codes[measured]), *(codes[row] for row, _ in column.bad)}):
+        filled = np.isfinite(column.numbers)
+        filled[column.bad] = True
+        for code in np.unique(codes[filled]):
             new = name if code < 0 else named(name, code)
-            numbers = np.where(measured & (codes == code), column.numbers, np.nan)
-            bad = [(row, shown) for row, shown in column.bad if codes[row] == code]
-            old = columns.get(new, Column(numbers))
-            numbers = np.where(np.isfinite(numbers), numbers, old.numbers)
-            columns[new] = Column(
-                numbers, old.codes, old.words, old.bad + bad, old.percent or column.percent
-            )
+            below = columns.get(new, Column(np.full(table.rows, np.nan)))
+            columns[new] = column.over(below, filled & (codes == code))
     return replace(table, columns=columns)

@@ -5,7 +5,10 @@ tokens (the true entries of ``response_mask``), V vocabulary, D hidden size.
 """
 
 from entropy_mech.objectives.advantages import (
+    PRMLoss,
     group_advantages,
+    implicit_prm_loss,
+    implicit_process_rewards,
     mixed_outcome_groups,
     prime_advantages,
     reinforce_pp_advantages,
@@ -13,30 +16,26 @@ from entropy_mech.objectives.advantages import (
     token_advantages,
 )
 from entropy_mech.objectives.covariance import (
+    choose_tokens,
     group_covariance,
+    named_scores,
     select_in_band,
     select_largest,
     token_covariance,
-)
-from entropy_mech.objectives.entropy_control import ControlState, steer
-from entropy_mech.objectives.implicit_prm import (
-    PRMLoss,
-    implicit_prm_loss,
-    implicit_process_rewards,
 )
 from entropy_mech.objectives.logprobs import logprobs_and_entropy, token_entropy
 from entropy_mech.objectives.losses import (
     AGGREGATIONS,
     Aggregation,
+    ControlState,
     InertPenaltyWarning,
     PolicyLoss,
-    choose_tokens,
     clip_cov_loss,
     kl_cov_loss,
-    named_scores,
     policy_gradient_loss,
     ppo_clip_loss,
     reference_kl_per_token,
+    steer,
     truncated_importance_weights,
     with_entropy_bonus,
     with_reference_kl,
@@ -48,7 +47,6 @@ __all__ = [
     "implicit_process_rewards", "kl_cov_loss", "logprobs_and_entropy", "mixed_outcome_groups",
     "named_scores", "policy_gradient_loss", "ppo_clip_loss", "prime_advantages",
     "reference_kl_per_token", "reinforce_pp_advantages", "rloo_advantages", "select_in_band",
-    "select_largest", "steer",
-    "token_advantages", "token_covariance", "token_entropy", "truncated_importance_weights",
-    "with_entropy_bonus", "with_reference_kl",
+    "select_largest", "steer", "token_advantages", "token_covariance", "token_entropy",
+    "truncated_importance_weights", "with_entropy_bonus", "with_reference_kl",
 ]  # fmt: skip

@@ -1,14 +1,21 @@
-"""Advantages from rewards: GRPO, RLOO, REINFORCE++ and PRIME (section 2.1), and their dispatch."""
+"""Advantages from rewards: GRPO, RLOO, REINFORCE++ and PRIME (section 2.1).
+
+``token_advantages`` dispatches to the algorithm's function. PRIME's implicit process reward model
+is here too.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from entropy_mech.errors import bad_value, unknown_name
 from entropy_mech.objectives.covariance import check_shapes
+from entropy_mech.objectives.logprobs import at_least_float32
 
 # -- GRPO, RLOO, REINFORCE++ ---------------------------------------------------------------------
 
@@ -16,8 +23,7 @@ from entropy_mech.objectives.covariance import check_shapes
 def group_advantages(rewards: Tensor, *, correction: int = 1) -> Tensor:
     """GRPO's advantage, (r - mean) / std over the responses of one prompt (paper, Eq. 3).
 
-    A group whose rewards are all the same says nothing about which response is better: its
-    advantages are 0, not 0/0.
+    In a group whose rewards are all the same every advantage is 0, not 0/0.
 
     Args:
         rewards: P x G, any real numbers; the paper's are 0 and 1.
@@ -149,25 +155,19 @@ def check_groups(rewards: Tensor, *, least: int = 2) -> Tensor:
     return rewards if rewards.dtype == torch.float64 else rewards.float()
 
 
-# -- PRIME, and the dispatch by algorithm --------------------------------------------------------
-
-
-class AlgorithmSettings(Protocol):
-    """An algorithm's configuration: ``name``, and its settings as attributes."""
-
-    name: str
+# -- PRIME, and the dispatch --------------------------------------------------------------------
 
 
 def token_advantages(
-    algorithm: AlgorithmSettings,
+    algorithm: Any,
     rewards: Tensor,
     response_mask: Tensor,
     process_rewards: Tensor | None = None,
 ) -> Tensor:
-    """Return the advantage of every token, by the advantage function of the algorithm named.
+    """Return the advantage of every token: dispatches to the algorithm's advantage function.
 
     Args:
-        algorithm: a section of ``entropy_mech.config.objective``.
+        algorithm: its section of ``entropy_mech.config.objective``; ``name`` says which.
         rewards: P x G, outcome rewards.
         response_mask: B x T, B = P * G, rows of a prompt adjacent.
         process_rewards: B x T, for PRIME alone, from ``implicit_process_rewards``.
@@ -183,28 +183,22 @@ def token_advantages(
         case "rloo":
             return to_tokens(rloo_advantages(rewards), response_mask)
         case "reinforce_pp":
-            return reinforce_pp_advantages(
-                rewards,
-                response_mask,
-                normalise_over=algorithm.normalise_over,
-                baseline=algorithm.baseline,
-            )
+            settings = _named(algorithm, "normalise_over", "baseline")
+            return reinforce_pp_advantages(rewards, response_mask, **settings)
         case "prime":
             if process_rewards is None:
                 raise ValueError("PRIME needs process_rewards, B x T, from the implicit PRM")
-            return prime_advantages(
-                rewards,
-                process_rewards,
-                response_mask,
-                outcome_coefficient=algorithm.outcome_coefficient,
-                process_coefficient=algorithm.process_coefficient,
-                process_baseline=algorithm.process_baseline,
-                process_norm=algorithm.process_norm,
-                last_token_reward=algorithm.last_token_reward,
-                whiten=algorithm.whiten,
-            )
+            settings = _named(
+                algorithm, "outcome_coefficient", "process_coefficient", "process_baseline",
+                "process_norm", "last_token_reward", "whiten",
+            )  # fmt: skip
+            return prime_advantages(rewards, process_rewards, response_mask, **settings)
     names = ("grpo", "rloo", "reinforce_pp", "prime")
     raise unknown_name("algorithm.name", algorithm.name, names)
+
+
+def _named(section: Any, *names: str) -> dict[str, Any]:
+    return {name: getattr(section, name) for name in names}
 
 
 def prime_advantages(
@@ -289,3 +283,95 @@ def _future_sum(values: Tensor) -> Tensor:
 def _is_last(mask: Tensor) -> Tensor:
     """Where the last true entry of each row is."""
     return mask & (_future_sum(mask.long()) == 1)
+
+
+# -- The implicit process reward model of PRIME ----------------------------------------------------
+# A language model pi_prm is trained as an outcome classifier, with logit beta log(pi_prm / pi_ref)
+# of the whole response. Since the sum over tokens predicts the outcome, each term serves as the
+# reward of its token, and no step needs a label (arXiv 2502.01456).
+
+
+def implicit_process_rewards(
+    logp_prm: Tensor, logp_ref: Tensor, response_mask: Tensor, *, beta: float = 0.05
+) -> Tensor:
+    """r_t = beta (log pi_prm(y_t) - log pi_ref(y_t)) (arXiv 2502.01456).
+
+    Args:
+        logp_prm: B x T, nats, under the implicit PRM.
+        logp_ref: B x T, nats, under its frozen reference.
+        response_mask: B x T.
+        beta: above 0; 0.05 as released.
+
+    Returns:
+        B x T, float32 or float64, detached; 0 outside the mask.
+
+    """
+    return _log_ratio(logp_prm.detach(), logp_ref, response_mask, beta) * beta
+
+
+@dataclass(frozen=True)
+class PRMLoss:
+    """What the implicit PRM's loss returns.
+
+    Attributes:
+        loss: scalar, differentiable with respect to ``logp_prm``.
+        metrics: detached scalars, means over sequences: ``prm_accuracy``, how often the sign of
+            the summed reward names the outcome (as an outcome reward model); and
+            ``prm_positive_fraction``, the outcomes above 1/2, without which accuracy says little.
+
+    """
+
+    loss: Tensor
+    metrics: dict[str, Tensor]
+
+
+def implicit_prm_loss(
+    logp_prm: Tensor,
+    logp_ref: Tensor,
+    response_mask: Tensor,
+    outcomes: Tensor,
+    *,
+    beta: float = 0.05,
+    sequence_count: int | None = None,
+) -> PRMLoss:
+    """Cross-entropy of sigmoid(beta sum_t log(pi_prm / pi_ref)) against the outcome.
+
+    To split a batch give ``sequence_count``, the sequences of the whole optimizer step: loss and
+    metrics of the parts then add up to those of the whole. A sequence without a token counts: it
+    scores 0, a probability of 1/2.
+
+    Args:
+        logp_prm: B x T, nats, under the model being trained.
+        logp_ref: B x T, nats, under its frozen reference.
+        response_mask: B x T.
+        outcomes: B, the outcome rewards, in [0, 1].
+        beta: above 0.
+        sequence_count: B of the whole optimizer step.
+
+    >>> logp_ref = torch.log(torch.tensor([[0.5, 0.5]]))
+    >>> logp_prm = torch.log(torch.tensor([[0.75, 1.0]]))      # ratio 3/2 times 2: odds 3 to 1
+    >>> mask, right = torch.ones(1, 2, dtype=torch.bool), torch.tensor([1.0])
+    >>> round(implicit_prm_loss(logp_prm, logp_ref, mask, right, beta=1.0).loss.exp().item(), 6)
+    1.333333
+
+    """
+    if outcomes.shape != response_mask.shape[:1]:
+        raise ValueError(f"outcomes has shape {tuple(outcomes.shape)}, not one a sequence")
+    score = beta * _log_ratio(logp_prm, logp_ref, response_mask, beta).sum(dim=1)
+    outcomes = outcomes.to(score.dtype)
+    count = len(outcomes) if sequence_count is None else sequence_count
+    loss = binary_cross_entropy_with_logits(score, outcomes, reduction="sum") / max(count, 1)
+    right = (score.detach() > 0) == (outcomes > 0.5)
+    metrics = {
+        "prm_accuracy": right.to(score.dtype).sum() / max(count, 1),
+        "prm_positive_fraction": (outcomes > 0.5).to(score.dtype).sum() / max(count, 1),
+    }
+    return PRMLoss(loss, metrics)
+
+
+def _log_ratio(logp_prm: Tensor, logp_ref: Tensor, response_mask: Tensor, beta: float) -> Tensor:
+    check_shapes(response_mask, logp_prm=logp_prm, logp_ref=logp_ref)
+    if not beta > 0:
+        raise bad_value("algorithm.prm_beta", beta, "beta scales the reward and must be above 0")
+    difference = at_least_float32(logp_prm) - at_least_float32(logp_ref.detach())
+    return torch.where(response_mask, difference, 0.0)

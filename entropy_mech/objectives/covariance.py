@@ -1,21 +1,36 @@
 """The covariance between log-probability and advantage, and the tokens chosen by it.
 
 A covariance needs a population. These functions take the tokens that they are given as the
-population, so the *scope* (rollout batch, mini-batch, micro-batch) is the caller's choice; see
+population, so the caller chooses the *scope* (rollout batch, mini-batch, micro-batch): see
 ``entropy_mech.train.update``.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from entropy_mech.errors import bad_value, fraction_fix
 from entropy_mech.objectives.logprobs import at_least_float32
+from entropy_mech.random_streams import stream_key, uniforms
 
 _SAMPLE_STRIDE = 64  # one value in 64 is sampled for the bound of a selection
+
+
+def check_shapes(response_mask: Tensor, **tensors: Tensor) -> None:
+    """Raise ValueError unless all are B x T and the mask is boolean."""
+    if response_mask.dtype != torch.bool:
+        raise ValueError(f"response_mask is {response_mask.dtype}, not bool (True = keep)")
+    for name, tensor in tensors.items():
+        if tensor.shape != response_mask.shape:
+            raise ValueError(
+                f"{name} has shape {tuple(tensor.shape)}, "
+                f"response_mask {tuple(response_mask.shape)}; all are B x T"
+            )
 
 
 def token_covariance(logp: Tensor, advantages: Tensor, response_mask: Tensor) -> Tensor:
@@ -71,26 +86,77 @@ def group_covariance(
     """
     check_shapes(response_mask, logp=logp, advantages=advantages)
     length = response_mask.sum(dim=1).clamp(min=1)
-    mean_logp = torch.where(response_mask, logp.detach().float(), 0.0).sum(dim=1) / length
-    mean_logp = mean_logp.view(-1, responses)
-    row_advantage = torch.where(response_mask, advantages.detach().float(), 0.0).sum(dim=1) / length
-    row_advantage = row_advantage.view(-1, responses)
 
-    def covariance(y: Tensor) -> Tensor:
-        centred = mean_logp - mean_logp.mean(dim=1, keepdim=True)
-        return (centred * (y - y.mean(dim=1, keepdim=True))).mean(dim=1)
+    def by_response(values: Tensor) -> Tensor:
+        total = torch.where(response_mask, values.detach().float(), 0.0).sum(dim=1)
+        return (total / length).view(-1, responses)
 
-    return {
-        "theorem1": covariance(mean_logp.exp() * row_advantage),
-        "theorem2": covariance(row_advantage),
-    }
+    def centred(values: Tensor) -> Tensor:
+        return values - values.mean(dim=1, keepdim=True)
+
+    mean_logp, advantage = by_response(logp), by_response(advantages)
+    theorems = {"theorem1": mean_logp.exp() * advantage, "theorem2": advantage}
+    return {name: (centred(mean_logp) * centred(y)).mean(dim=1) for name, y in theorems.items()}
 
 
-def selection_count(fraction: float, tokens: int, *, field: str) -> int:
-    """floor(fraction * N), forgiving the rounding of products such as 0.29 * 100."""
-    if not 0 <= fraction <= 1:
-        raise bad_value(field, fraction, fraction_fix(fraction))
-    return math.floor(fraction * tokens + 1e-9)
+# -- Choosing tokens -----------------------------------------------------------------------------
+
+
+def choose_tokens(
+    loss: Any,
+    logp: Tensor,
+    logp_old: Tensor,
+    advantages: Tensor,
+    response_mask: Tensor,
+    scores: Tensor | None = None,
+) -> Tensor:
+    """Choose the method's tokens among those given, by Eq. 10 under ``logp``.
+
+    ``loss`` is a section ``clip_cov`` or ``kl_cov`` of ``entropy_mech.config.objective``;
+    ``scores`` are Clip-Cov's draw (``select_in_band``), KL-Cov draws nothing. All are B x T, the
+    result is bool.
+    """
+    covariance = token_covariance(logp, advantages, response_mask)
+    if loss.method == "kl_cov":
+        return select_largest(
+            covariance,
+            response_mask,
+            penalty_fraction=loss.penalty_fraction,
+            minimum_tokens=loss.minimum_tokens,
+        )
+    ratio = (logp - logp_old).exp()
+    return select_in_band(
+        covariance,
+        response_mask,
+        scores,
+        clip_fraction=loss.clip_fraction,
+        cov_low=loss.cov_low,
+        cov_high=loss.cov_high,
+        minimum_tokens=loss.minimum_tokens,
+        excluded=held_by_clip(ratio, advantages, loss.clip_low, loss.clip_high),
+    )
+
+
+def named_scores(problem: NDArray, sample: NDArray, tokens: Tensor, seed: int, step: int) -> Tensor:
+    """Return a uniform number for each token, B x T, float64, whatever the order of the rows.
+
+    It depends on ``seed``, ``step``, the row's ``problem`` and ``sample`` (B, integers) and the
+    position in the response.
+    """
+    keys = stream_key("clip-cov", seed, step, problem, sample)
+    positions = torch.arange(tokens.shape[1]).numpy()
+    return torch.from_numpy(uniforms(keys[:, None], positions)).to(tokens.device)
+
+
+def held_by_clip(ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float) -> Tensor:
+    """Return where PPO's clip takes a token's gradient away; B x T, bool.
+
+    That is above 1 + clip_high where the advantage is positive and below 1 - clip_low where it is
+    negative. At advantage 0 there is no gradient to take: such a token is not held, as in the
+    released code, and Clip-Cov may choose it.
+    """
+    above = (advantages > 0) & (ratio > 1 + clip_high)
+    return above | ((advantages < 0) & (ratio < 1 - clip_low))
 
 
 def select_in_band(
@@ -132,7 +198,7 @@ def select_in_band(
     if scores is not None:
         band &= scores < torch.inf
     places = band.flatten().nonzero().squeeze(1)
-    count = _quota(clip_fraction, response_mask, minimum_tokens, field="loss.clip_fraction")
+    count = _count(clip_fraction, response_mask, minimum_tokens, field="loss.clip_fraction")
     if count < len(places):
         if scores is None:
             # In CPU memory whatever the device, so that one seed names one choice everywhere.
@@ -151,22 +217,25 @@ def select_largest(
 
     Of equal ones the first in row order is taken. ``minimum_tokens`` as in ``select_in_band``.
     """
-    count = _quota(penalty_fraction, response_mask, minimum_tokens, field="loss.penalty_fraction")
+    count = _count(penalty_fraction, response_mask, minimum_tokens, field="loss.penalty_fraction")
     values = torch.where(response_mask, covariance, -torch.inf).neg_().flatten()
     return _mask_of(_lowest(values, count), response_mask)
 
 
-def _quota(fraction: float, response_mask: Tensor, minimum_tokens: int, *, field: str) -> int:
+def _count(fraction: float, response_mask: Tensor, minimum_tokens: int, *, field: str) -> int:
+    """floor(fraction * N), forgiving the rounding of products such as 0.29 * 100."""
+    if not 0 <= fraction <= 1:
+        raise bad_value(field, fraction, fraction_fix(fraction))
     tokens = int(torch.count_nonzero(response_mask))
-    return min(max(selection_count(fraction, tokens, field=field), minimum_tokens), tokens)
+    return min(max(math.floor(fraction * tokens + 1e-9), minimum_tokens), tokens)
 
 
 def _lowest(values: Tensor, count: int) -> Tensor:
-    """Return the places of the ``count`` lowest of a flat tensor; of equal ones the first.
+    """Return the indices of the ``count`` lowest of a flat tensor; of equal ones the first.
 
-    The same as the first ``count`` of a stable sort, without its cost. A sample of the values gives
-    a bound below which more than ``count`` of them should lie, and only those are searched; if the
-    bound turns out too low, all are. The result is the same either way.
+    The same as the first ``count`` of a stable sort, without its cost: a sample of the values gives
+    a bound below which more than ``count`` of them should lie, and only those are searched. If
+    fewer lie below it, all values are searched.
     """
     if not count:
         return torch.zeros(0, dtype=torch.long, device=values.device)
@@ -197,15 +266,3 @@ def _lowest_of_few(values: Tensor, count: int) -> Tensor:
 def _mask_of(places: Tensor, like: Tensor) -> Tensor:
     chosen = torch.zeros(like.numel(), dtype=torch.bool, device=like.device)
     return chosen.index_fill_(0, places, True).view_as(like)
-
-
-def check_shapes(response_mask: Tensor, **tensors: Tensor) -> None:
-    """Raise ValueError unless all are B x T and the mask is boolean."""
-    if response_mask.dtype != torch.bool:
-        raise ValueError(f"response_mask is {response_mask.dtype}, not bool (True = keep)")
-    for name, tensor in tensors.items():
-        if tensor.shape != response_mask.shape:
-            raise ValueError(
-                f"{name} has shape {tuple(tensor.shape)}, "
-                f"response_mask {tuple(response_mask.shape)}; all are B x T"
-            )

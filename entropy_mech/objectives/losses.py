@@ -1,28 +1,29 @@
 """The policy losses, Equations 2 to 14: policy gradient, PPO clip, Clip-Cov, KL-Cov.
 
-Aggregation over tokens, the entropy bonus, the reference KL and importance weights included.
+With the aggregation over tokens, the entropy bonus, the reference KL, importance weights, and the
+controller that steers KL-Cov to a level of entropy.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from entropy_mech.errors import bad_value, unknown_name
 from entropy_mech.objectives.covariance import (
     check_shapes,
+    held_by_clip,
     select_in_band,
     select_largest,
     token_covariance,
 )
 from entropy_mech.objectives.logprobs import at_least_float32
-from entropy_mech.random_streams import stream_key, uniforms
 
 # -- Ratios without overflow ---------------------------------------------------------------------
 # A probability ratio overflows float32 where its logarithm exceeds 88. Often the loss does not
@@ -206,17 +207,6 @@ class PolicyBatch:
         return torch.where(held, bounded, self.surrogate()), held
 
 
-def held_by_clip(ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float) -> Tensor:
-    """Return where PPO's clip takes a token's gradient away; B x T, bool.
-
-    That is above 1 + clip_high where the advantage is positive and below 1 - clip_low where it is
-    negative. At advantage 0 there is no gradient to take: such a token is not held, as in the
-    released code, and Clip-Cov may choose it.
-    """
-    above = (advantages > 0) & (ratio > 1 + clip_high)
-    return above | ((advantages < 0) & (ratio < 1 - clip_low))
-
-
 def clamped(log_ratio: Tensor, bound: float | None) -> Tensor:
     """Return the log-ratio clamped to [-bound, bound]; unchanged where ``bound`` is None."""
     if bound is None:
@@ -363,15 +353,8 @@ def clip_cov_loss(
             excluded=clipped,
             generator=generator,
         )
-    return policy_loss(
-        batch,
-        surrogate,
-        selected_mask,
-        aggregation,
-        token_weights,
-        dropped=selected_mask,
-        clipped=clipped,
-    )
+    masks = {"dropped": selected_mask, "clipped": clipped}
+    return policy_loss(batch, surrogate, selected_mask, aggregation, token_weights, **masks)
 
 
 def kl_cov_loss(
@@ -435,61 +418,11 @@ def kl_cov_loss(
             InertPenaltyWarning,
             stacklevel=2,
         )
-    if kl_estimator == "abs_log_ratio":
-        kl = log_ratio.abs()
-    else:
-        kl = saturating_expm1(log_ratio) - log_ratio
+    absolute = kl_estimator == "abs_log_ratio"
+    kl = log_ratio.abs() if absolute else saturating_expm1(log_ratio) - log_ratio
     token_loss = batch.surrogate()
     token_loss.index_put_(places, penalty_coefficient * kl, accumulate=True)
     return policy_loss(batch, token_loss, selected_mask, aggregation, token_weights)
-
-
-# -- Which tokens a run chooses, on a scope of its own ------------------------------------------
-
-
-def choose_tokens(
-    loss: Any,
-    logp: Tensor,
-    logp_old: Tensor,
-    advantages: Tensor,
-    response_mask: Tensor,
-    scores: Tensor | None = None,
-) -> Tensor:
-    """Choose the method's tokens among those given, by Eq. 10 under ``logp``.
-
-    ``loss`` is a section ``clip_cov`` or ``kl_cov`` of ``entropy_mech.config.objective``;
-    ``scores`` are Clip-Cov's draw (``select_in_band``), KL-Cov draws nothing. All are B x T, the
-    result is bool.
-    """
-    covariance = token_covariance(logp, advantages, response_mask)
-    if loss.method == "kl_cov":
-        return select_largest(
-            covariance,
-            response_mask,
-            penalty_fraction=loss.penalty_fraction,
-            minimum_tokens=loss.minimum_tokens,
-        )
-    ratio = (logp - logp_old).exp()
-    return select_in_band(
-        covariance,
-        response_mask,
-        scores,
-        clip_fraction=loss.clip_fraction,
-        cov_low=loss.cov_low,
-        cov_high=loss.cov_high,
-        minimum_tokens=loss.minimum_tokens,
-        excluded=held_by_clip(ratio, advantages, loss.clip_low, loss.clip_high),
-    )
-
-
-def named_scores(problem: NDArray, sample: NDArray, tokens: Tensor, seed: int, step: int) -> Tensor:
-    """Return uniform numbers that belong to tokens, not to places; as ``tokens``, B x T, float64.
-
-    ``problem`` and ``sample`` (B, integers) name the rows.
-    """
-    keys = stream_key("clip-cov", seed, step, problem, sample)
-    positions = torch.arange(tokens.shape[1]).numpy()
-    return torch.from_numpy(uniforms(keys[:, None], positions)).to(tokens.device)
 
 
 # -- Entropy bonus (Fig. 9) and reference KL (Fig. 10) -------------------------------------------
@@ -645,3 +578,74 @@ def truncated_importance_weights(
         raise bad_value("loss.importance_cap", cap, "the largest weight must be above 0")
     gap = at_least_float32(logp_old.detach()) - at_least_float32(logp_sampler.detach())
     return torch.where(response_mask, gap, 0.0).exp().clamp(max=cap).where(response_mask, 1.0)
+
+
+# -- KL-Cov steered to a level of entropy (beyond the paper) -------------------------------------
+# The paper leaves open whether there is an optimal entropy (section 4.5). Its penalty is fixed, and
+# the entropy at which a run ends follows from it. Here the entropy is set and the penalty adjusted
+# to reach it, so that runs that differ in entropy alone can be compared.
+
+_SMALLEST_ENTROPY_NATS = 1e-6  # below it the logarithm says nothing more
+
+
+@dataclass(frozen=True)
+class ControlState:
+    """The controller's state, two numbers, which go into the checkpoint and the metrics.
+
+    Attributes:
+        value: the setting that is steered, for the next rollout.
+        error: log(target / entropy) at the last rollout, cut off at ``error_limit``.
+
+    """
+
+    value: float
+    error: float
+
+
+def steer(
+    settings: Any,
+    state: ControlState | None,
+    entropy_nats: float,
+    *,
+    start: float,
+    minimum: float,
+    maximum: float,
+) -> ControlState:
+    """One step of a proportional-integral controller on the logarithms of entropy and setting.
+
+    With e = log(target / entropy), cut off at +- ``error_limit``, and v the setting:
+
+        log v <- log v + gain e + proportional_gain (e - e_before),  within [minimum, maximum]
+
+    Entropy below the target raises the penalty. The integral part (``gain``) removes a lasting
+    error. The proportional part reacts to a change at once and damps: a penalty acts on the *rate*
+    at which entropy falls, so an integral controller alone would oscillate about the target. The
+    rule is in velocity form: the clipped setting itself is stored, not an integral, so there is no
+    windup at a bound, and the setting leaves the bound as soon as its increment changes sign.
+
+    Args:
+        settings: target, gains and limit: ``config.objective.EntropyTargetConfig``.
+        state: of the rollout before; None on the first, which has no change of error.
+        entropy_nats: the policy's entropy at this rollout, nats a token.
+        start: the setting's own value, from which control starts; above 0.
+        minimum: the setting's lowest value, above 0.
+        maximum: its highest.
+
+    Returns:
+        The next state, a function of the arguments alone: a resumed run continues unchanged.
+
+    Raises:
+        UserError: bounds out of order or not above 0.
+
+    """
+    if not 0 < minimum <= start <= maximum:
+        raise bad_value(
+            "loss.entropy_target.minimum",
+            minimum,
+            f"0 < minimum <= start = {start:g} <= maximum = {maximum:g} must hold",
+        )
+    error = math.log(settings.target_nats / max(entropy_nats, _SMALLEST_ENTROPY_NATS))
+    error = min(max(error, -settings.error_limit), settings.error_limit)
+    value, before = (start, error) if state is None else (state.value, state.error)
+    move = settings.gain * error + settings.proportional_gain * (error - before)
+    return ControlState(min(max(value * math.exp(move), minimum), maximum), error)

@@ -126,9 +126,11 @@ def published_fits() -> pd.DataFrame:
     [0.209, 0.21]
     """
     drawn = published.curve_coefficients()
-    fits = {size: vars(fit_law(*published.scatter(size))) for size in drawn.index}
-    table = pd.DataFrame.from_dict(fits, orient="index").rename(columns={"n_points": "points"})
-    table = table[["points", "a", "b", "ceiling", "rmse", "r2"]].rename_axis("model")
+    fits = {size: fit_law(*published.scatter(size)) for size in drawn.index}
+    names = ["n_points", "a", "b", "ceiling", "rmse", "r2"]
+    rows = [[getattr(fit, name) for name in names] for fit in fits.values()]
+    table = pd.DataFrame(rows, index=pd.Index(fits, name="model"), columns=names)
+    table = table.rename(columns={"n_points": "points"})
     table = table.assign(a_drawn=drawn["a"], b_drawn=drawn["b"])
     errors = {f"{name}_error": table[name] / drawn[name] - 1.0 for name in ("a", "b")}
     return table.assign(**errors)

@@ -19,8 +19,8 @@ _WORD = re.compile(r"[^\W_]+")
 class Overlap:
     """A benchmark problem with its nearest training problem.
 
-    ``similarity`` is the share of the shorter text's runs of five words that the other has
-    too; 1 for texts that are equal once all but letters and digits is dropped (``exact``).
+    ``similarity`` is the share of the shorter text's runs of five words that the other text has
+    too; 1 for texts that are equal in their letters and digits (``exact``).
     """
 
     benchmark: str
@@ -36,8 +36,8 @@ def overlaps(
 ) -> list[Overlap]:
     """Find the benchmark problems that a training set holds, the most similar copy of each.
 
-    Exact copies are found whatever their length; near copies need at least eight words. Copies
-    in other words or languages are not found: counts are lower bounds.
+    Exact copies are found whatever their length; near copies need at least eight words. Paraphrases
+    and translations are not found: counts are lower bounds.
     """
     if not 0 < least_similarity <= 1:
         raise bad_value("least_similarity", least_similarity, "give a fraction above 0, at most 1")

@@ -7,7 +7,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -158,37 +158,42 @@ def read_rows(path: Path) -> list[_Row]:
         UserError: it cannot be read, or a row of it is not a JSON object; with its number.
 
     """
-    what = "row"
     try:
-        if path.suffix == ".parquet":
-            import pandas
-
-            rows = pandas.read_parquet(path).to_dict("records")
-        elif path.suffix == ".json":
-            rows = json.loads(path.read_text(encoding="utf-8-sig"))
-        else:
-            what, lines = "line", path.read_text(encoding="utf-8-sig").split("\n")
-            numbered = [(n, line) for n, line in enumerate(lines, 1) if line.strip()]
-            rows = [_of_line(path, n, line) for n, line in numbered]
+        numbered = list(_numbered_rows(path))
     except (ValueError, OSError, RecursionError) as error:
         raise bad_value("data_dir", str(path), f"cannot be read ({_short(error)})") from None
+    rows = []
+    for place, row in numbered:
+        if not isinstance(row, dict):
+            raise bad_value("data_dir", str(path), f"{place} is not a JSON object: {_FIX}")
+        rows.append(_Row(row))
+        rows[-1].place = f"{path}, {place}"
+    return rows
+
+
+def _numbered_rows(path: Path) -> Iterator[tuple[str, object]]:
+    """Yield each row with its place in the file."""
+    if path.suffix not in (".parquet", ".json"):
+        for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
+            if line.strip():
+                yield f"line {number}", _of_line(path, number, line)
+        return
+    if path.suffix == ".parquet":
+        import pandas
+
+        rows = pandas.read_parquet(path).to_dict("records")
+    else:
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
     if not isinstance(rows, list):
         raise bad_value("data_dir", str(path), _FIX)
-    numbers = [n for n, _ in numbered] if what == "line" else range(1, len(rows) + 1)
-    placed = []
-    for number, row in zip(numbers, rows, strict=True):
-        if not isinstance(row, dict):
-            raise bad_value("data_dir", str(path), f"{what} {number} is no table: {_FIX}")
-        placed.append(_Row(row))
-        placed[-1].place = f"{path}, {what} {number}"
-    return placed
+    yield from ((f"row {number}", row) for number, row in enumerate(rows, 1))
 
 
 def _of_line(path: Path, number: int, line: str) -> object:
     try:
         return json.loads(line)
     except (ValueError, RecursionError) as error:
-        fix = f"cannot be read: line {number} is no JSON ({_short(error, 200)})"
+        fix = f"cannot be read: line {number} is not JSON ({_short(error, 200)})"
         raise bad_value("data_dir", str(path), fix) from None
 
 
@@ -227,8 +232,8 @@ def load(
 
     A text that occurs twice is kept once; one that occurs with different answers is dropped,
     since no answer is right for all of them. Raises UserError, in one line with both fixes, if the
-    hub cannot be reached, a file is missing or a column has changed; and one with row and column if
-    a row has no reference.
+    hub cannot be reached, a file is missing or a column has changed; if a row has no reference the
+    line names row and column.
     """
     if data_dir is None:
         rows, origin = _from_hub(source)
@@ -365,7 +370,7 @@ _MISSING = object()
 
 
 def _value(row: object, column: str) -> object:
-    """Return what a row has in a column, where a dot goes into a nested value; or _MISSING."""
+    """Return a row's value in a column, or _MISSING; a dot in the name goes into a nested value."""
     for part in column.split("."):
         if not isinstance(row, dict) or part not in row:
             return _MISSING
@@ -399,7 +404,7 @@ def _text(source: DataSource, row: _Row) -> str:
 
 
 def _last_message(messages: object) -> object:
-    """Return what the last of a list of messages says; None where that is not what is given."""
+    """Return the content of the last of a list of messages; None for anything else."""
     if not hasattr(messages, "__len__") or isinstance(messages, dict) or not len(messages):
         return None
     last = list(messages)[-1]
@@ -414,9 +419,9 @@ def _malformed(source: DataSource, row: _Row, columns: tuple[str, ...], fix: str
 
 
 def _tolerance(source: DataSource, row: _Row) -> float:
-    """Return how far an answer may be from a measured reference; 0 where nothing is said."""
+    """Return how far an answer may be from a measured reference; 0 where the row has no error."""
     said = row.get("error")
-    if said is None or said == "" or said != said:  # NaN is how pandas says that nothing is there
+    if said is None or said == "" or said != said:  # NaN is pandas' empty cell
         return 0.0
     try:
         tolerance = abs(float(said))
@@ -445,7 +450,7 @@ def _problem(source: DataSource, row: _Row, number: int, tolerances: dict):
 
 
 def _answer(source: DataSource, value) -> str:
-    """The reference as one text; raises NoReference."""
+    """Return the reference as one text; raises NoReference."""
     texts = reference_texts(value)
     if not isinstance(value, str):  # of a list, all of them wanted
         texts = [text.strip().rstrip(".").strip("$") for text in texts]

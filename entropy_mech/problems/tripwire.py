@@ -1,4 +1,4 @@
-"""Detects faults of a grader: one answer that is graded right for two different references."""
+"""Detects grader faults: one answer graded correct for two different references."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class OneAnswerTwoReferences(UserWarning):
 
 @dataclass
 class _Accepted:
-    """An answer's first problem, and all references (in normal form) that it was right for."""
+    """An answer's first problem, and all references (in normal form) it was correct for."""
 
     problem: str
     references: list[str]
@@ -34,10 +34,10 @@ class _Accepted:
 
 
 class Tripwire:
-    r"""Remembers the references each answer was right for; counts answers with different ones.
+    r"""Remembers the references that each answer was correct for; counts those that differ.
 
-    Such an answer shows a fault of the grader, which a policy may learn to exploit, or of the data.
-    Only maths problems have references that can be compared.
+    An answer correct for different references shows a fault of the grader, which a policy may learn
+    to exploit, or of the data. Only maths problems have references that can be compared.
 
     >>> wire, right = Tripwire(), [Verdict("correct")] * 2
     >>> problems = [MathProblem("a", "?", "17"), MathProblem("b", "?", "0.5")]
@@ -54,7 +54,7 @@ class Tripwire:
     def watch(
         self, problems: Sequence[Problem], texts: Sequence[str], verdicts: Sequence[Verdict]
     ) -> None:
-        """Record graded responses; warn once of each answer that is right for different ones."""
+        """Record graded responses; warn once of each answer correct for different references."""
         for problem, text, verdict in zip(problems, texts, verdicts, strict=True):
             if verdict.name == "correct" and isinstance(problem, MathProblem):
                 self._note(problem, problem.final_answer(text))
@@ -98,7 +98,7 @@ class Tripwire:
 
 
 def _differ(some: Sequence[str], others: Sequence[str], rules: dict[str, float]) -> bool:
-    """Whether the grader grades each problem's references wrong for the other problem."""
+    """Return whether the grader grades each problem's references wrong for the other problem."""
     if {*map(_undressed, some)} & {*map(_undressed, others)}:
         return False
     # Two numbers within a tolerance of one answer are within twice that of each other.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, product
 from math import comb
 from typing import NamedTuple
 
@@ -400,7 +400,7 @@ def visitation_by_horizon(
 
     Families:
 
-    - ``mixing``: 8 states, 4 actions, dense random transitions. A state is forgotten at once.
+    - ``mixing``: 8 states, 4 actions, dense random transitions: a state says little of the next.
     - ``token_tree``: two tokens, each prefix with logits of its own, 0/1 reward at the leaves.
     - ``fork``: the first token decides between a nearly certain and an undecided continuation,
       which then goes on to the end; 0/1 reward for the branch. The worst case for Lemma 1.
@@ -414,18 +414,16 @@ def visitation_by_horizon(
     horizons = count_list("horizons", horizons)
     whole_number("policies", policies, least=1)
     whole_number("seed", seed)
+    if unknown := [family for family in families if family not in _FAMILIES]:
+        raise unknown_name("family", unknown[0], _FAMILIES)
     rows = []
-    for family in families:
-        if family not in _FAMILIES:
-            raise unknown_name("family", family, _FAMILIES)
-        for horizon in horizons:
-            for policy in range(policies):
-                stream = np.random.default_rng([seed, horizon, policy])
-                mdp, logits, rewards = _FAMILIES[family](stream, horizon)
-                step = mdp_policy_gradient(mdp, logits, rewards)
-                change = mdp_entropy_change(mdp, logits, step)
-                terms = change.policy_first_order, change.visitation_first_order
-                rows.append((family, horizon, policy, *terms))
+    for family, horizon, policy in product(families, horizons, range(policies)):
+        stream = np.random.default_rng([seed, horizon, policy])
+        mdp, logits, rewards = _FAMILIES[family](stream, horizon)
+        step = mdp_policy_gradient(mdp, logits, rewards)
+        change = mdp_entropy_change(mdp, logits, step)
+        terms = change.policy_first_order, change.visitation_first_order
+        rows.append((family, horizon, policy, *terms))
     columns = ["family", "horizon", "policy", "policy_term", "visitation_term"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -483,10 +481,10 @@ def sampled_against_expected(
 ) -> pd.DataFrame:
     """Return E[dH] of sampled steps beside Theorem 1's, by estimator and group size, exactly.
 
-    One random policy with normal logits, the rarest-but-one action right. Columns: estimator,
-    group_size, expected_change (E[dH] over draws), theorem1 (Theorem 1 for the step that the
-    estimator takes on average, nats), noise_change (their difference: the entropy spent or gained
-    by the second order, mostly noise), no_signal_fraction.
+    One random policy with normal logits, whose second-rarest action is the right one. Columns:
+    estimator, group_size, expected_change (E[dH] over draws), theorem1 (Theorem 1 for the step that
+    the estimator takes on average, nats), noise_change (their difference: the entropy spent or
+    gained by the second order, mostly noise), no_signal_fraction.
     """
     eta, group_sizes = real_number("eta", eta), count_list("group_sizes", group_sizes)
     logits = np.random.default_rng(whole_number("seed", seed)).standard_normal(actions)
@@ -495,13 +493,12 @@ def sampled_against_expected(
     plain = policy_gradient_step(logits, rewards, eta)
     whole_step = float(theorem1(logits, rewards, eta))
     rows = []
-    for estimator in ESTIMATORS:
-        for size in group_sizes:
-            step = enumerate_steps(logits, rewards, eta, estimator=estimator, group_size=size)
-            predicted = whole_step * (step.mean @ plain / (plain @ plain))
-            change = step.entropy_change_nats
-            noise = change - predicted
-            rows.append((estimator, size, change, predicted, noise, step.no_signal_fraction))
+    for estimator, size in product(ESTIMATORS, group_sizes):
+        step = enumerate_steps(logits, rewards, eta, estimator=estimator, group_size=size)
+        predicted = whole_step * (step.mean @ plain / (plain @ plain))
+        change = step.entropy_change_nats
+        noise = change - predicted
+        rows.append((estimator, size, change, predicted, noise, step.no_signal_fraction))
     columns = ["estimator", "group_size", "expected_change", "theorem1", "noise_change"]
     return pd.DataFrame(rows, columns=[*columns, "no_signal_fraction"])
 

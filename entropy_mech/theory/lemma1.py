@@ -29,10 +29,9 @@ LOGIT_DISTRIBUTIONS = {
     "uniform": lambda stream, n: stream.uniform(-np.sqrt(3.0), np.sqrt(3.0), n),
     "laplace": lambda stream, n: stream.laplace(scale=np.sqrt(0.5), size=n),
 }
-# Two decades in which both slopes are clean. Below about 1e-4 the third-order error of a flat
-# policy of 1,000 actions (its steps are eta / 1,000) nears 1e-16 of the first-order term, the
-# rounding of the exact change; above about 0.3 the next power of eta is not small and bends the
-# line.
+# Two decades in which both log-log lines are straight. Below about 1e-4 the third-order error of a
+# flat policy of 1,000 actions (its steps are eta / 1,000) is about 1e-16 of the first-order term,
+# the rounding of the exact change; above about 0.3 the next power of eta is not small.
 DEFAULT_ETAS = tuple(np.logspace(-3.0, -1.0, 7).tolist())
 _CHUNK_ELEMENTS = 1 << 17  # a megabyte an array: stays in the cache
 
