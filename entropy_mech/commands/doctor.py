@@ -1,4 +1,4 @@
-"""``entropy-mech doctor``: what this machine can run, and what mends the rest."""
+"""``entropy-mech doctor``: what this machine can run, and how to fix the rest."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from entropy_mech import stack
 
 _GIB = 2**30
 _NEEDED_DISK_GIB = 2.0
-_NO_REWARDS = "no run gets rewards here until that is mended"
+_NO_REWARDS = "no run gets rewards here until that is fixed"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: a subject, whether it is well, what was found, and what mends it."""
+    """One line: a subject, whether it works, what was found, and how to fix it."""
 
     subject: str
     well: bool | None  # None: missing, but only some uses need it
@@ -34,17 +34,17 @@ class Finding:
 
 
 def doctor() -> int:
-    """Say what this machine can run, and the command that mends what is missing."""
+    """Say what this machine can run, and how to fix what is missing."""
     findings = [_checked(check) for check in CHECKS]
     print("\n".join(map(str, findings)))
     return 1 if any(finding.well is False for finding in findings) else 0
 
 
 def _checked(check: Callable[[], Finding]) -> Finding:
-    """Return what a check finds; one that fails is itself a finding, never a traceback."""
+    """Return what a check finds; a check that raises is a finding too, not a traceback."""
     try:
         return check()
-    except Exception as error:  # whatever a broken machine raises is the finding
+    except Exception as error:  # any error is the finding
         found = " ".join(f"cannot be checked: {type(error).__name__}: {error}".split())
         return Finding(check.__name__.strip("_"), False, found)
 

@@ -115,7 +115,7 @@ class TorchSampler:
 def _in_evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
     """Sample as in evaluation: in training mode, gradient checkpointing keeps no KV cache.
 
-    Hugging Face then drops the cache with a warning, and every token would see itself alone.
+    Hugging Face then drops the cache with a warning, and each token would attend to itself alone.
     """
     training = model.training
     model.eval()
@@ -352,13 +352,14 @@ def _pairs_adjacent(rows: Tensor) -> Tensor:
 
 
 # -- The faster decoder: Qwen2, Llama, Mistral ---------------------------------------------------
-# At one token a row the Hugging Face forward spends its time between the matrix products: on
-# small operations, a growing cache and masks. Here the projections are fused, the cache stands
-# still and loses rows in place, and attention is two batched products. Only what is known to be
-# computed right is taken (``why_not_fused``); everything else is left to ``HuggingFaceDecoder``.
+# At one token a row the Hugging Face forward pass spends its time between the matrix products: on
+# small operations, a growing cache and masks. Here the projections are fused, the cache is
+# allocated ahead and rows that finish are removed in place, and attention is two batched products.
+# Only models known to be computed correctly are taken (``why_not_fused``); all others are left to
+# ``HuggingFaceDecoder``.
 
-# Prompt tokens passed at once, and columns by which the cache is longer than what stands in it:
-# they bound memory and change no result.
+# Prompt tokens passed at once, and columns that the cache has beyond those in use:
+# they bound memory and do not change results.
 _PREFILL_TOKENS = 8192
 _COLUMNS_AHEAD = 64
 
