@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -67,9 +67,13 @@ def evaluate(
             line = ProgressLine(sys.stdout if ranks.first else io.StringIO())
             line.note(f"loading {model}")  # minutes, for a large one
             _say_how_many_gpus(line, kind, ranks.size, tensor_parallel)
+
+            def progress(name: str, done: int, total: int) -> None:
+                line.show(done / total, f"{name} {done}/{total}")
+
             scores = evaluate_sets(
                 found, sets, folder, kind=kind, tensor_parallel=tensor_parallel, seed=seed,
-                batch_size=batch_size, ranks=ranks, report=_progress(line),
+                batch_size=batch_size, ranks=ranks, report=progress,
             )  # fmt: skip
             rows = list(_noted(scores, line))
     finally:
@@ -90,10 +94,6 @@ def _say_how_many_gpus(line: ProgressLine, kind: str, ranks: int, tensor_paralle
     if ranks == 1 and gpus > tensor_parallel:
         start = f"torchrun --standalone --nproc-per-node {gpus} -m entropy_mech evaluate"
         line.note(f"{tensor_parallel} of {gpus} GPUs; all of them: {start} ...")
-
-
-def _progress(line: ProgressLine) -> Callable[[str, int, int], None]:
-    return lambda name, done, total: line.show(done / total, f"{name} {done}/{total}")
 
 
 def _noted(scores: Iterator[Score], line: ProgressLine) -> Iterator[dict[str, Any]]:

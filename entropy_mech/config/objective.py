@@ -85,6 +85,7 @@ Aggregation = Literal["token_mean", "sequence_mean_token_mean", "sequence_mean_t
 class PolicyLossSection(Section):
     """What every policy loss shares: how tokens are averaged, and the terms added to it."""
 
+    method: str
     aggregation: Aggregation = "token_mean"
     """token_mean: over all response tokens (released code); sequence_mean_token_mean: over
     responses of their own mean (GRPO's first form); sequence_mean_token_sum: of their sum over a

@@ -162,9 +162,7 @@ def open_sampler(
     with VLLMSampler(
         found.place,
         VLLMSamplerConfig(
-            tensor_parallel=tensor_parallel,
-            gpu_memory_fraction=0.9,
-            sample_timeout_s=PATIENCE_S,
+            tensor_parallel=tensor_parallel, gpu_memory_fraction=0.9, sample_timeout_s=PATIENCE_S
         ),
         **_special_tokens(tokenizer),
         dtype=torch.float32 if config.dtype == torch.float32 else torch.bfloat16,

@@ -216,9 +216,7 @@ class Evaluation:
         for start in range(0, largest_share, self.batch_size):
             batch = requests[start : start + self.batch_size]
             for places, out in self.sampler.stream(
-                batch,
-                temperature=protocol.temperature,
-                max_new_tokens=protocol.max_new_tokens,
+                batch, temperature=protocol.temperature, max_new_tokens=protocol.max_new_tokens
             ):
                 yield [start + place for place in places], out
 

@@ -43,12 +43,7 @@ class TorchSampler:
     """
 
     def __init__(
-        self,
-        model: PreTrainedModel,
-        *,
-        pad_token: int,
-        eos_token: int,
-        keep_entropy: bool = False,
+        self, model: PreTrainedModel, *, pad_token: int, eos_token: int, keep_entropy: bool = False
     ):
         self.model, self.pad_token, self.eos_token = model, pad_token, eos_token
         self.keep_entropy = keep_entropy
@@ -81,13 +76,10 @@ class TorchSampler:
             yield range(len(requests)), self.sample(requests, **settings)
 
     def _fill(
-        self,
-        out: _Output,
-        prompts: Sequence[Sequence[int]],
-        keys: np.ndarray,
-        temperature: float,
+        self, out: _Output, prompts: Sequence[Sequence[int]], keys: np.ndarray, temperature: float
     ) -> None:
-        decoder = self._decoder(prompts)
+        chosen = FusedDecoder if why_not_fused(self.model) is None else HuggingFaceDecoder
+        decoder: Decoder = chosen(self.model, prompts, self.pad_token)
         rows, columns = out.tokens.shape
         alive = torch.arange(rows, device=self.model.device)
         for position in range(columns):
@@ -105,10 +97,6 @@ class TorchSampler:
             if not len(alive) or position + 1 == columns:
                 break
             decoder.advance(token)
-
-    def _decoder(self, prompts: Sequence[Sequence[int]]) -> Decoder:
-        chosen = FusedDecoder if why_not_fused(self.model) is None else HuggingFaceDecoder
-        return chosen(self.model, prompts, self.pad_token)
 
 
 @contextmanager

@@ -133,13 +133,9 @@ def naming(name: str, what: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        raise SamplerError(f"{name}: {what} failed: {last_line(error)}") from error
-
-
-def last_line(error: BaseException) -> str:
-    """Return an error's kind and the last line of its message, for a message of one line."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__
+        last_line = (str(error).strip().splitlines() or [""])[-1].strip()
+        reason = f"{type(error).__name__}: {last_line}".removesuffix(": ")
+        raise SamplerError(f"{name}: {what} failed: {reason}") from error
 
 
 # Read by vllm on import. One process an engine (the executor may add workers), no reports of use,
@@ -540,9 +536,7 @@ def probe_prompts(
 
 
 def probe_gap(
-    sampler: VLLMSampler,
-    logp_of: Callable[[Tensor], Tensor],
-    prompts: Sequence[Sequence[int]],
+    sampler: VLLMSampler, logp_of: Callable[[Tensor], Tensor], prompts: Sequence[Sequence[int]]
 ) -> float:
     """Return the largest gap in nats between a sampler's and the trainer's log-probabilities.
 
