@@ -1,4 +1,4 @@
-"""The command line: ``entropy-mech`` and its commands, one module each in ``commands``."""
+"""The command line: ``entropy-mech`` and its commands, which are functions in ``commands``."""
 
 from __future__ import annotations
 
@@ -6,24 +6,20 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
 
 import entropy_mech
 from entropy_mech.commands.doctor import doctor
-from entropy_mech.commands.evaluate import evaluate
-from entropy_mech.commands.follow import follow
-from entropy_mech.commands.import_run import import_run
-from entropy_mech.commands.law import law
-from entropy_mech.commands.pretrain import pretrain
+from entropy_mech.commands.measure import evaluate, law
 from entropy_mech.commands.reproduce import reproduce
 from entropy_mech.commands.runs import runs
-from entropy_mech.commands.train import train
+from entropy_mech.commands.train import follow, import_run, pretrain, train
 from entropy_mech.errors import UserError, naming_disk_faults, nearest, unknown_name
 
-# Options that take several words; typer's take one each and are repeated.
+# Options that take several values; typer's take one and are repeated.
 _SEVERAL = {"--benchmarks", "--at"}
 
 app = typer.Typer(
@@ -33,17 +29,13 @@ app = typer.Typer(
 )
 
 
-def _example(line: str) -> dict[str, Any]:
-    return {"epilog": f"example: entropy-mech {line}"}
-
-
 def _print_version(wanted: bool) -> None:
     if wanted:
         print(entropy_mech.__version__)
         raise typer.Exit
 
 
-@app.callback(**_example("reproduce fig01"))
+@app.callback(epilog="example: entropy-mech reproduce fig01")
 def _entropy_mech(
     version: Annotated[
         bool,
@@ -53,27 +45,19 @@ def _entropy_mech(
     """The entropy mechanism of RL for reasoning language models, reproduced."""
 
 
-app.command(**_example("train reproduce/runs/kl_cov.toml --set seed=4"))(train)
-app.command(**_example("pretrain fig03_qwen2.5_0.5b"))(pretrain)
-app.command(**_example("runs --state training"))(runs)
-app.command(**_example("follow fig11_7b_kl_cov --seed 2"))(follow)
-app.command(**_example("evaluate reproduce/runs/grpo.toml --benchmarks toy"))(evaluate)
-app.command(**_example("reproduce fig11 --seeds 3 -p steps 24"))(reproduce)
-app.command(**_example("import-run fig11_7b_kl_cov copied/3f2a --profile paper"))(import_run)
-app.command(**_example("law run.jsonl --performance val-core/math/acc/mean@1"))(law)
-app.command(**_example("doctor"))(doctor)
-
-
-def parsed(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """Return a command's name and its parameters, run nothing.
-
-    Raises:
-        TyperException: an unknown option, a value of another kind, a word too many.
-
-    """
-    name, *rest = _one_word_each(words)
-    command = typer.main.get_command(app).commands[name]
-    return name, command.make_context(f"entropy-mech {name}", rest).params
+_EXAMPLES = {
+    train: "train reproduce/runs/kl_cov.toml --set seed=4",
+    pretrain: "pretrain fig03_qwen2.5_0.5b",
+    runs: "runs --state training",
+    follow: "follow fig11_7b_kl_cov --seed 2",
+    evaluate: "evaluate reproduce/runs/grpo.toml --benchmarks toy",
+    reproduce: "reproduce fig11 --seeds 3 -p steps 24",
+    import_run: "import-run fig11_7b_kl_cov copied/3f2a --profile paper",
+    law: "law run.jsonl --performance val-core/math/acc/mean@1",
+    doctor: "doctor",
+}
+for _command, _line in _EXAMPLES.items():
+    app.command(epilog=f"example: entropy-mech {_line}")(_command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except typer.Exit as stop:  # --help, --version
         return stop.exit_code
     except BrokenPipeError:
-        # Who read the output (head, less) has seen enough; nothing is to be said at exit either.
+        # The reader (head, less) has closed the pipe: print nothing more, at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except TyperException as error:
@@ -120,7 +104,7 @@ def _said(error: TyperException) -> str:
 
 
 def _one_word_each(words: Sequence[str]) -> Iterator[str]:
-    """Yield the words with each option before each of its values.
+    """Yield the words, with an option that takes several values before each of them.
 
     >>> list(_one_word_each(["--at", "0.5", "1", "--seed", "2", "-p", "steps", "24"]))
     ['--at', '0.5', '--at', '1', '--seed', '2', '-p', 'steps=24']

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_LONGEST = 200  # characters of a value: the rest says no more about what is wrong with it
+_LONGEST = 200  # characters of a value that are shown
 _LISTED = 30  # with more names than these one line would be a page
 
 
@@ -64,7 +64,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     ('fig01', '--seed')
     """
     known = list(known)
-    for other in known:  # but for case, zeros and what joins words it is the same
+    for other in known:  # the same but for case, leading zeros and separators
         if _bare(other) == _bare(name):
             return other
     return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.5)), "")
@@ -88,9 +88,9 @@ def whole_number(field: str, value: object, *, least: int = 0) -> int:
 
 
 def name_list(field: str, value: object) -> tuple[str, ...]:
-    """Return a list of names as a tuple; one name alone is refused, for it is a list of letters.
+    """Return a list of names as a tuple; a string is refused: it is a list of letters.
 
-    Papermill passes a list on as its text, which is read too.
+    Papermill passes a list as JSON text, which is read too.
 
     >>> name_list("methods", ["kl_cov"]), name_list("methods", '["kl_cov"]')
     (('kl_cov',), ('kl_cov',))
@@ -105,7 +105,7 @@ def name_list(field: str, value: object) -> tuple[str, ...]:
 
 
 def real_number(field: str, value: object) -> float:
-    """Return a number as a float; what is none is refused, true and false too.
+    """Return a number as a float; anything else is refused, true and false too.
 
     >>> real_number("eta", 1)
     1.0
@@ -116,7 +116,7 @@ def real_number(field: str, value: object) -> float:
 
 
 def number_list(field: str, values: object) -> list[float]:
-    """Return numbers as a list of floats; what is none is refused.
+    """Return numbers as a list of floats; anything else is refused.
 
     >>> number_list("logits", [0, 1.5])
     [0.0, 1.5]
@@ -129,7 +129,7 @@ def number_list(field: str, values: object) -> list[float]:
 
 
 def count_list(field: str, values: object, *, least: int = 1) -> list[int]:
-    """Return counts as a list of ints, one or more; what is none is refused.
+    """Return one or more counts as a list of ints; anything else is refused.
 
     >>> count_list("horizons", (1, 2))
     [1, 2]
@@ -185,9 +185,9 @@ def cannot_write(place: object, error: OSError) -> UserError | None:
 
 
 def as_os_error(error: Exception) -> OSError | None:
-    """Return what the operating system said in another library's error; None if it said nothing.
+    """Return the operating system's error behind another library's; None if there is none.
 
-    Libraries in Rust (safetensors) put its number into their text.
+    Libraries in Rust (safetensors) put the error number into their text.
 
     >>> as_os_error(RuntimeError("I/O error: No space left on device (os error 28)")).strerror
     'No space left on device'
@@ -200,7 +200,7 @@ def as_os_error(error: Exception) -> OSError | None:
 
 @contextmanager
 def naming_disk_faults(place: object = "") -> Iterator[None]:
-    """Turn what the operating system refuses, through whatever library, into one line.
+    """Turn a disk error, raised by any library, into one line.
 
     Args:
         place: what the line begins with; the file's name, where the error has one, if empty.

@@ -1,4 +1,4 @@
-"""Whether the model hub can be reached: its libraries retry for minutes where it cannot."""
+"""The model hub's libraries: silenced, and kept from retrying for minutes without a network."""
 
 from __future__ import annotations
 
@@ -10,11 +10,19 @@ from urllib.parse import urlparse
 from entropy_mech.errors import bad_value
 
 _HUB = "huggingface.co"
+# Read by transformers and huggingface_hub when they are imported.
+QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+
+
+def quiet_libraries() -> None:
+    """Silence notices and bars, which say nothing about a run; what the user has set stays."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
 
 
 @contextlib.contextmanager
 def cache_only():
-    """Tell the libraries not to try the hub, which they do for minutes."""
+    """Read models and data from the cache alone inside the block."""
     import datasets.config
     import huggingface_hub.constants
 

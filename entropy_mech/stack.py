@@ -1,4 +1,4 @@
-"""Packages beside the pins: vLLM, DeepSpeed and TRL, and how they are installed here.
+"""The optional packages vLLM, DeepSpeed and TRL, and how they are installed here.
 
 ``python -m entropy_mech.stack`` installs what this machine can run, without changing the torch,
 NumPy or transformers that are there. The tests' summary and ``entropy-mech doctor`` say what was
@@ -64,7 +64,7 @@ def left_out() -> dict[str, str]:
     for name, requirement in wanted().items():
         if ">=" not in requirement:
             missing[name] = requirement
-        elif name in failures:  # what an installation that broke off left behind may be found
+        elif name in failures:  # a failed installation may have left an importable part
             missing[name] = failures[name]
         elif importlib.util.find_spec(name) is None:
             missing[name] = "not installed; `make stack` does that"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from entropy_mech.cli import main, parsed
+from entropy_mech.cli import main
+from tests.command_line import parsed
 
 
 def _run(capsys, *words):

@@ -1,4 +1,4 @@
-"""``entropy-mech doctor``: what this machine can run, and what mends the rest."""
+"""``entropy-mech doctor``: what this machine can run, and how to fix the rest."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from entropy_mech import stack
 
 _GIB = 2**30
 _NEEDED_DISK_GIB = 2.0
-_NO_REWARDS = "no run gets rewards here until that is mended"
+_NO_REWARDS = "no run gets rewards here until that is fixed"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: a subject, whether it is well, what was found, and what mends it."""
+    """One line: a subject, whether it works, what was found, and how to fix it."""
 
     subject: str
     well: bool | None  # None: missing, but only some uses need it
     found: str
-    mend: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
         mark = {True: "ok  ", False: "BAD ", None: "-   "}[self.well]
-        return f"{mark}{self.subject:<12} {self.found}" + (f"; {self.mend}" if self.mend else "")
+        return f"{mark}{self.subject:<12} {self.found}" + (f"; {self.fix}" if self.fix else "")
 
 
 def doctor() -> int:
-    """Say what this machine can run, and the command that mends what is missing."""
+    """Say what this machine can run, and how to fix what is missing."""
     findings = [_checked(check) for check in CHECKS]
     print("\n".join(map(str, findings)))
     return 1 if any(finding.well is False for finding in findings) else 0
 
 
 def _checked(check: Callable[[], Finding]) -> Finding:
-    """Return what a check finds; one that fails is itself a finding, never a traceback."""
+    """Return what a check finds; a check that raises is a finding too, not a traceback."""
     try:
         return check()
-    except Exception as error:  # whatever a broken machine raises is the finding
+    except Exception as error:  # any error is the finding
         found = " ".join(f"cannot be checked: {type(error).__name__}: {error}".split())
         return Finding(check.__name__.strip("_"), False, found)
 
@@ -63,8 +63,8 @@ def _disk() -> Finding:
         here = here.parent
     free = shutil.disk_usage(here).free / _GIB
     well = free >= _NEEDED_DISK_GIB
-    mend = "" if well else f"free some space or set {STORE_VARIABLE} to a folder elsewhere"
-    return Finding("disk", well, f"{free:.1f} GiB free for runs", mend)
+    fix = "" if well else f"free some space or set {STORE_VARIABLE} to a folder elsewhere"
+    return Finding("disk", well, f"{free:.1f} GiB free for runs", fix)
 
 
 def _torch() -> Finding:
@@ -83,13 +83,13 @@ def _transformers() -> Finding:
         except Exception as error:  # whatever a build for another torch raises is the finding
             reason = str(error).strip().splitlines()[0]
             found = f"{name} was built for another torch ({reason}) and breaks it"
-            mend = f"pip uninstall -y {' '.join(stack.BREAK_TRANSFORMERS)}"
-            return Finding("transformers", False, found, mend)
+            fix = f"pip uninstall -y {' '.join(stack.BREAK_TRANSFORMERS)}"
+            return Finding("transformers", False, found, fix)
     try:
         from transformers import Qwen2ForCausalLM  # noqa: F401 (the import itself is the check)
     except (ImportError, RuntimeError, OSError) as error:
-        mend = "pip install 'transformers>=5,<5.20'"
-        return Finding("transformers", False, str(error).splitlines()[0], mend)
+        fix = "pip install 'transformers>=5,<5.20'"
+        return Finding("transformers", False, str(error).splitlines()[0], fix)
     return Finding("transformers", True, metadata.version("transformers"))
 
 
@@ -106,15 +106,15 @@ def _notebooks() -> Finding:
 
 def _optional(package: str, use: str) -> Callable[[], Finding]:
     def check() -> Finding:
-        mend = f"{Path(sys.executable).name} -m entropy_mech.stack"
+        fix = f"{Path(sys.executable).name} -m entropy_mech.stack"
         if util.find_spec(package) is None:
             reason = stack.left_out().get(package, "not installed")
             can = ">=" in stack.wanted()[package]
-            return Finding(package, None, f"{reason} ({use})", mend if can else "")
+            return Finding(package, None, f"{reason} ({use})", fix if can else "")
         try:
             importlib.import_module(package)
         except Exception as error:  # whatever a broken build raises is the finding
-            return Finding(package, False, f"cannot be imported: {error}", mend)
+            return Finding(package, False, f"cannot be imported: {error}", fix)
         builds = [f"{n} {v}" for n, v in stack.installed().items() if n.startswith(package)]
         return Finding(package, True, ", ".join(builds))
 

@@ -8,20 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
-from entropy_mech.commands import count, number
+from entropy_mech.commands import Texts, count, number, switch, text
 from entropy_mech.errors import bad_value, folder_path, whole_number
 
 
 def reproduce(
     targets: Annotated[
-        list[str] | None, typer.Argument(metavar="TARGET", help="names such as fig01, tab01")
+        Texts, typer.Argument(metavar="TARGET", help="names such as fig01, tab01")
     ] = None,
     profile: Annotated[
-        str,
-        typer.Option(
-            metavar="P",
-            help="kept evidence; toy: trained here; published: the paper's numbers; paper",
-        ),
+        str, text("kept: our evidence; toy: trained here; published: the paper's own; paper", "P")
     ] = "toy",
     seed: Annotated[int, count("first seed")] = 1,
     seeds: Annotated[int, count("how many; 0: all that are kept, else 3")] = 0,
@@ -30,25 +26,19 @@ def reproduce(
     ] = 0,
     workers: Annotated[int, count("processes at once (0: all cores)")] = 0,
     parameters: Annotated[
-        list[str] | None,
-        typer.Option("-p", metavar="NAME VALUE", help="a notebook parameter; may be repeated"),
+        Texts, text("a notebook parameter; may be repeated", "NAME VALUE", "-p")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="say what would be trained and how, and stop")
+        bool, switch("say what would be trained and how, and stop", "--dry-run")
     ] = False,
     gpu_memory_gib: Annotated[float, number("of a GPU", "GIB", above=0)] = 80.0,
-    slurm: Annotated[
-        bool, typer.Option("--slurm", help="submit the missing runs to Slurm and stop")
-    ] = False,
+    slurm: Annotated[bool, switch("submit the missing runs to Slurm and stop", "--slurm")] = False,
     slurm_set: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="its options, as partition=gpu; may be repeated"),
+        Texts, text("its options, as partition=gpu; may be repeated", "KEY=VALUE")
     ] = None,
-    keep: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="keep what the runs measured there")
-    ] = None,
+    keep: Annotated[str | None, text("keep what the runs measured there", "FOLDER")] = None,
     write_verdicts: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="write verdicts.md and .json there")
+        str | None, text("write verdicts.md and .json there", "FOLDER")
     ] = None,
 ) -> int:
     """Train what is missing, run the notebooks, write the gallery: all figures, or those named."""
@@ -59,10 +49,9 @@ def reproduce(
     request = replace(_request(targets or [], given, ours), check=check)
     cluster = _pairs("--slurm-set", "KEY=VALUE, such as partition=gpu", slurm_set)
     options = {key: _literal(value) for key, value in cluster.items()}
-    if keep is not None:
-        folder_path("--keep", keep, "give another")
-    if write_verdicts is not None:
-        folder_path("--write-verdicts", write_verdicts, "give another")
+    for option, folder in (("--keep", keep), ("--write-verdicts", write_verdicts)):
+        if folder is not None:
+            folder_path(option, folder, "give another")
     if dry_run:
         print("\n".join(runner.dry_run(request, gpu_memory_gib=gpu_memory_gib)))
         return 0
@@ -79,20 +68,20 @@ def reproduce(
 
 
 def _pairs(option: str, form: str, texts: list[str] | None) -> dict[str, str]:
-    """Return what KEY=VALUE words say; of a key said twice, the last."""
+    """Return KEY=VALUE texts as a table; of a repeated key the last counts."""
     pairs = {}
-    for text in texts or []:
-        key, equals, value = text.partition("=")
+    for pair in texts or []:
+        key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise bad_value(option, text, f"write it as {form}")
+            raise bad_value(option, pair, f"write it as {form}")
         pairs[key] = value
     return pairs
 
 
 def _request(targets: list[str], parameters: dict[str, str], ours: dict[str, Any]):
-    """Return the request; notebook parameters that are options here too win over the options.
+    """Return the request; a notebook parameter that is also an option overrides the option.
 
-    The others stay texts: what kind of value each is to be, its notebook says.
+    The others stay text: the notebook knows the type of each.
     """
     from entropy_mech.reproduction.runner import Request
 

@@ -1,4 +1,4 @@
-"""``entropy-mech runs``: what is in the run store, and how far it is."""
+"""``entropy-mech runs``: the runs in the store, and how far they are."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import time
 from typing import Annotated
 
 import pandas as pd
-import typer
 
+from entropy_mech.commands import switch, text
 from entropy_mech.errors import unknown_name
 from entropy_mech.runs.status import STATES, base_models_in_work, list_runs
 from entropy_mech.runs.store import RunStore, default_store
@@ -20,22 +20,20 @@ _NARROWEST = {"model": 6, "method": 12}
 
 
 def runs(
-    state: Annotated[
-        str | None, typer.Option(metavar="STATE", help=f"only these: {', '.join(STATES)}")
-    ] = None,
+    state: Annotated[str | None, text(f"only these: {', '.join(STATES)}", "STATE")] = None,
     name: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="only runs whose id starts so, or whose method has it"),
+        str | None, text("only runs whose id starts so, or whose method has it", "TEXT")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="all of it, for programs")] = False,
+    as_json: Annotated[bool, switch("all of it, for programs", "--json")] = False,
 ) -> int:
-    """List the runs and how far they are, the one that moved last first."""
+    """List the runs and how far they are, most recently changed first."""
     if state is not None and state not in STATES:
         raise unknown_name("state", state, STATES)
     store = default_store()
     frame = list_runs(store, state=state, name=name)
     if as_json:
-        print(json.dumps(_records(frame), indent=1))
+        records = frame.astype(object).where(frame.notna(), None).to_dict("records")
+        print(json.dumps(records, indent=1))
         return 0
     print(_table(frame) if len(frame) else _nothing(store, state, name))
     for row in frame[frame["state"].isin(["failed", "damaged"])].itertuples():
@@ -43,17 +41,6 @@ def runs(
     for name, fraction in base_models_in_work(store).items():
         print(f"base model {name[:8]}: {fraction:.0%}")
     return 0
-
-
-def _records(frame: pd.DataFrame) -> list[dict]:
-    return [
-        {name: None if _missing(value) else value for name, value in row.items()}
-        for row in frame.astype(object).to_dict("records")
-    ]
-
-
-def _missing(value: object) -> bool:
-    return bool(pd.isna(value))
 
 
 def _nothing(store: RunStore, state: str | None, name: str | None) -> str:
@@ -73,7 +60,7 @@ def _table(frame: pd.DataFrame) -> str:
             "state": row.state,
             "method": f"{row.algorithm} {row.method}".strip(),
             "model": row.model,
-            "seed": "" if _missing(row.seed) else f"{row.seed:.0f}",
+            "seed": "" if pd.isna(row.seed) else f"{row.seed:.0f}",
             "steps": f"{row.steps_done}/{row.steps_total or '?'}",
             "left": _short(row.time_left_s),
             "entropy": _number(row.entropy_nats),
@@ -106,7 +93,7 @@ def _cut(text: str, width: int) -> str:
 
 
 def _number(value: float) -> str:
-    return "" if _missing(value) else f"{value:.3f}"
+    return "" if pd.isna(value) else f"{value:.3f}"
 
 
 def _short(seconds: float) -> str:
@@ -115,7 +102,7 @@ def _short(seconds: float) -> str:
     >>> _short(59), _short(60), _short(7300), _short(200000), _short(float("nan"))
     ('59 s', '1 min', '2 h', '2 d', '')
     """
-    if _missing(seconds):
+    if pd.isna(seconds):
         return ""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:

@@ -1,47 +1,44 @@
-"""``entropy-mech train CONFIG.toml``: one run, with progress."""
+"""``train``, ``pretrain``, ``follow`` and ``import-run``: making one run, and watching it."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from entropy_mech.commands import count, number
-from entropy_mech.config import TrainConfig
+from entropy_mech.commands import Texts, count, number, switch, text
 from entropy_mech.config.files import load_config, run_id
 from entropy_mech.config.memory import check_memory, report
+from entropy_mech.errors import bad_value, unknown_name
 from entropy_mech.runs.jobs import ProgressLine
+from entropy_mech.runs.status import existing_file, find_config, newest_run
 from entropy_mech.runs.store import default_store
 
 
 def train(
     config: Annotated[str, typer.Argument(help="TOML file, such as one of reproduce/runs/")],
     overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="override a key, such as seed=4; may be repeated"
-        ),
+        Texts, text("override a key, such as seed=4; may be repeated", "KEY=VALUE", "--set")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="print the configuration (JSON), say whether it fits")
+        bool, switch("print the configuration (JSON), say whether it fits", "--dry-run")
     ] = False,
     gpus: Annotated[int, count("with --dry-run: that train", least=1)] = 8,
     gpu_memory_gib: Annotated[float, number("with --dry-run: of each", "GIB", above=0)] = 80.0,
 ) -> int:
     """Train one policy, or go on with it where it stopped."""
-    from entropy_mech.runs.status import existing_file
-
     chosen = load_config(existing_file(config), overrides or ())
     if dry_run:
-        memory = _memory(chosen, gpus, gpu_memory_gib)
+        memory = check_memory(chosen, gpus=gpus, gpu_memory_gib=gpu_memory_gib)
+        unknown = "no check: the shape of {} is not known; give a local folder"
+        lines = report(memory) if memory else [unknown.format(chosen.model.path)]
         print(chosen.model_dump_json(indent=2), flush=True)
-        print("\n".join([f"run {run_id(chosen)}", *memory]), file=sys.stderr)
+        print("\n".join([f"run {run_id(chosen)}", *lines]), file=sys.stderr)
         return 0
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from entropy_mech.train.loop import train as train_run
 
     # Under a launcher rank 0 alone prints.
@@ -61,8 +58,79 @@ def train(
     return 0
 
 
-def _memory(config: TrainConfig, gpus: int, gpu_memory_gib: float) -> list[str]:
-    found = check_memory(config, gpus=gpus, gpu_memory_gib=gpu_memory_gib)
-    if found is None:
-        return [f"no check: the shape of {config.model.path} is not known; give a local folder"]
-    return report(found)
+def pretrain(
+    name: Annotated[
+        str, typer.Argument(help="a run's file in reproduce/runs/toy/, such as fig03_qwen2.5_7b")
+    ],
+) -> int:
+    """Train a toy's base model into reproduce/base_models/.
+
+    Stopped, it is resumed by the same command.
+    """
+    from entropy_mech.train.pretrain import keep_base_model
+
+    config = find_config(name)
+    if not config.toy:
+        raise bad_value("name", name, "starts from a model that exists; name a toy run")
+    print(keep_base_model(name, config, default_store().root))
+    return 0
+
+
+def follow(
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            help="its id or the start of it, its folder, or the name of its file in "
+            "reproduce/runs/; the one in training if left out"
+        ),
+    ] = None,
+    seed: Annotated[int | None, count("of a run named by its file (1)")] = None,
+    profile: Annotated[str, text("the same: toy or paper", "P")] = "toy",
+) -> int:
+    """Watch a run until it ends, whichever process trains it. Ctrl-C ends the watching alone."""
+    from entropy_mech.runs.handle import follow_in_terminal, handle_on
+
+    store = default_store()
+    handle = handle_on(run or newest_run(store), store=store, profile=profile, seed=seed)
+    try:
+        status = follow_in_terminal(handle)
+    except KeyboardInterrupt:
+        print(f"\nwatching ended; {handle.name} goes on", file=sys.stderr)
+        return 130
+    if status.state == "failed":
+        print(status.error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def import_run(
+    name: Annotated[
+        str, typer.Argument(help="the run's file in reproduce/runs/, such as fig11_7b_kl_cov")
+    ],
+    path: Annotated[Path, typer.Argument(help="a run's folder, or any log that `law` reads")],
+    profile: Annotated[str, text("toy or paper", "P")] = "paper",
+    seed: Annotated[int, count("the seed that it stands for")] = 1,
+    entropy: Annotated[str, text("a log's entropy column", "COL")] = "",
+    performance: Annotated[str, text("its accuracy column", "COL")] = "",
+    step: Annotated[str, text("its step column", "COL")] = "",
+    run: Annotated[str, text("one of several runs in a log", "NAME")] = "",
+    replace: Annotated[bool, switch("replace a run that is here already", "--replace")] = False,
+) -> int:
+    """Import a run or a log from elsewhere.
+
+    Stores a run's folder that was copied here, or the log of another framework, as a run.
+    """
+    from entropy_mech.reproduction.targets import check_profile, load_targets, run_config
+    from entropy_mech.runs.importing import import_run as import_into
+
+    check_profile(profile)
+    if profile == "published":
+        raise unknown_name("profile with runs", "published", ["toy", "paper"])
+    known = {run for target in load_targets().values() for run in target.run_names(profile)}
+    if name not in known:
+        raise unknown_name("run", name, known)
+    target = default_store().run(run_config(name, profile=profile, seed=seed))
+    columns = {"entropy": entropy, "performance": performance, "step": step}
+    lines = import_into(target, path, **columns, one_run=run, replace=replace)
+    print("\n".join([f"{name} seed {seed}: {target.path}", *lines]))
+    return 0

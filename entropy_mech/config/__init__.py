@@ -6,21 +6,6 @@ that it is recorded with the run (``covariance_scope``, ``std_correction``, ``kl
 
 from __future__ import annotations
 
-from entropy_mech.config.data import (
-    BaseModelConfig,
-    InstructConfig,
-    ModelConfig,
-    PretrainedModelConfig,
-    ProblemsConfig,
-    TrainingSetConfig,
-)
-from entropy_mech.config.hardware import (
-    EngineConfig,
-    MirrorConfig,
-    SamplerConfig,
-    TorchSamplerConfig,
-    VLLMSamplerConfig,
-)
 from entropy_mech.config.objective import (
     GRPO,
     PRIME,
@@ -40,7 +25,20 @@ from entropy_mech.config.run import (
     UpdateConfig,
     ValidationConfig,
 )
-from entropy_mech.config.section import Section
+from entropy_mech.config.sections import (
+    BaseModelConfig,
+    EngineConfig,
+    InstructConfig,
+    MirrorConfig,
+    ModelConfig,
+    PretrainedModelConfig,
+    ProblemsConfig,
+    SamplerConfig,
+    Section,
+    TorchSamplerConfig,
+    TrainingSetConfig,
+    VLLMSamplerConfig,
+)
 
 __all__ = [
     "GRPO",

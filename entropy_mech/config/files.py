@@ -18,8 +18,7 @@ from entropy_mech.problems.toy import ALPHABET
 # rounding, so that runs stored by an older version are not taken for new ones.
 TRAINER_REVISION = 5
 
-# What may differ between two runs that are the same run: how far it went, how often it was saved,
-# who watched, and how patient it was.
+# Settings that do not change a run's results: its length, checkpoints, dashboard and timeouts.
 _NOT_IDENTITY = {
     "steps": True,
     "checkpoint": True,
@@ -28,8 +27,8 @@ _NOT_IDENTITY = {
     "sampler": {"sync_timeout_s", "sample_timeout_s", "probe_tolerance"},
 }
 
-# Settings that are younger than runs that are stored. At their defaults, which change nothing, they
-# are left out of a run's name, so that those runs are found again.
+# Settings that were added after runs had been stored. At their defaults they change nothing and are
+# left out of the hash, so that those runs are found again.
 _ADDED = {"loss": ("log_ratio_clamp",)}
 
 # Tables with keys of the user's own: one laid over another replaces it.
@@ -88,7 +87,7 @@ def _digest(table: Mapping[str, Any]) -> str:
 
 def _read_table(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     try:
-        # Some editors begin a file with a byte order mark, which is no part of what they show.
+        # Some editors write a byte order mark at the start of a file.
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"config = {path}: no such file; give the path of a TOML file") from None

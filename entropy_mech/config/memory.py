@@ -5,14 +5,13 @@ Counted from the shapes of the model and the settings of the engine.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from entropy_mech.config import TrainConfig
 from entropy_mech.config.run import architecture_of
 from entropy_mech.config.shapes import Architecture
-from entropy_mech.errors import bad_value
 
 # -- GPU memory ----------------------------------------------------------------------------------
 
@@ -75,23 +74,10 @@ def estimate_memory(
     return Memory(state, update, reference, sampler, host, loading, unsharded=whole)
 
 
-def sampler_cache_tokens(config: TrainConfig, model: Architecture, gpu_memory_bytes: int) -> int:
-    """Return how many tokens of keys and values an engine of the sampler has room for."""
-    sampler = config.sampler
-    free = sampler.gpu_memory_fraction * gpu_memory_bytes * sampler.tensor_parallel
-    free -= model.parameters * _pass_bytes(config) + OTHER_BYTES / 2 * sampler.tensor_parallel
-    return max(int(free / (model.cache_values * _pass_bytes(config))), 0)
-
-
-def longest_sequence(config: TrainConfig) -> int:
-    """Return the tokens of the longest prompt and response together."""
-    return config.rollout.max_new_tokens + getattr(config.problems, "max_prompt_tokens", 0)
-
-
 def micro_batch_tokens(config: TrainConfig) -> int:
     """Return the most tokens of one backward pass, padding counted in."""
     update = config.update
-    return update.micro_batch_tokens or update.micro_batch_size * longest_sequence(config)
+    return update.micro_batch_tokens or update.micro_batch_size * config.longest_sequence
 
 
 def block_bytes(model: Architecture, value_bytes: int) -> int:
@@ -159,36 +145,12 @@ def _passes(config: TrainConfig, model: Architecture) -> dict[str, int]:
     else:
         activations = tokens * block * model.layers
     # Passes without gradient hold one block at a time; that they are longer matters rarely.
-    longest = max(config.engine.forward_tokens, longest_sequence(config))
+    longest = max(config.engine.forward_tokens, config.longest_sequence)
     activations = max(activations, longest * block)
     tiles = 4 if config.loss.entropy_bonus else 2
     tile = 4 * min(HEAD_TILE_LOGITS, tokens * model.vocabulary)
     gradient = (4 + (value if value < 4 else 0)) * model.head_parameters
     return {"activations": activations, "head": tiles * tile + gradient}
-
-
-def gib(size: float) -> str:
-    """Write bytes for a reader.
-
-    >>> gib(3 * 2**29), gib(2**20)
-    ('1.5 GiB', '1.0 MiB')
-    """
-    return f"{size / GIB:.1f} GiB" if size >= 0.05 * GIB else f"{size / 2**20:.1f} MiB"
-
-
-def disk_bytes(config: TrainConfig, model: Architecture) -> dict[str, int]:
-    """Bytes of checkpoints and of the exported policy, each with the one that is being written."""
-    deepspeed = config.engine.kind == "deepspeed"
-    value = 2 if deepspeed and config.engine.dtype == "bfloat16" else 4
-    moments = 8 if config.update.optimizer == "adamw" else 0
-    # DeepSpeed keeps a float32 copy of the weights beside those that it computes with.
-    one = (value + moments + (4 if deepspeed else 0)) * model.parameters
-    models = 2 if config.algorithm.name == "prime" else 1
-    return {
-        "a checkpoint": models * one,
-        "checkpoints": models * one * (config.checkpoint.keep + 1),
-        "exported policy": 2 * value * model.parameters,  # the old one until the new one is whole
-    }
 
 
 # -- The check -----------------------------------------------------------------------------------
@@ -203,7 +165,6 @@ class MemoryCheck:
 
     Attributes:
         gpus: processes that train, one on each GPU.
-        cache_tokens: keys and values that one sampling engine has room for; None without vLLM.
 
     """
 
@@ -211,23 +172,52 @@ class MemoryCheck:
     model: Architecture
     gpus: int
     gpu_memory_bytes: int
-    memory: Memory
-    cache_tokens: int | None
-    disk: dict[str, int]
+
+    @cached_property
+    def memory(self) -> Memory:
+        """Bytes a GPU and of its host."""
+        return estimate_memory(self.config, self.model, self.gpus, self.gpu_memory_bytes)
+
+    @property
+    def cache_tokens(self) -> int | None:
+        """Keys and values that one sampling engine has room for; None without vLLM."""
+        sampler, value = self.config.sampler, _pass_bytes(self.config)
+        if sampler.kind != "vllm":
+            return None
+        a_gpu = sampler.gpu_memory_fraction * self.gpu_memory_bytes - OTHER_BYTES / 2
+        free = a_gpu * sampler.tensor_parallel - self.model.parameters * value
+        return max(int(free / (self.model.cache_values * value)), 0)
+
+    @property
+    def disk(self) -> dict[str, int]:
+        """Checkpoints and the exported policy, each with the one that is being written."""
+        config, n = self.config, self.model.parameters
+        moments = 8 if config.update.optimizer == "adamw" else 0
+        # DeepSpeed keeps a float32 copy of the weights beside those that it computes with.
+        copy = 4 if config.engine.kind == "deepspeed" else 0
+        models = 2 if config.algorithm.name == "prime" else 1
+        checkpoint = models * (_weight_bytes(config) + moments + copy) * n
+        return {
+            "a checkpoint": checkpoint,
+            "checkpoints": checkpoint * (config.checkpoint.keep + 1),
+            "exported policy": 2 * _weight_bytes(config) * n,  # the old one until the new is whole
+        }
+
+    @property
+    def fits(self) -> bool:
+        """Whether the peak is within the memory of a GPU."""
+        return self.memory.peak <= self.gpu_memory_bytes
 
     @property
     def problems(self) -> list[str]:
         """Why the run does not fit these GPUs, each with a fix; empty if it does."""
-        found = []
-        if self.memory.peak > self.gpu_memory_bytes:
+        found, cache, longest = [], self.cache_tokens, self.config.longest_sequence
+        if not self.fits:
+            sizes = f"{gib(self.memory.peak)} of {gib(self.gpu_memory_bytes)} a GPU"
+            found.append(f"does not fit: {sizes}; {self._fix()}")
+        if cache is not None and cache < longest:
             found.append(
-                f"does not fit: {gib(self.memory.peak)} of {gib(self.gpu_memory_bytes)} a GPU; "
-                + _fix(self)
-            )
-        longest = longest_sequence(self.config)
-        if self.cache_tokens is not None and self.cache_tokens < longest:
-            found.append(
-                f"an engine has room for {self.cache_tokens:,} tokens of cache, and a sequence may "
+                f"an engine has room for {cache:,} tokens of cache, and a sequence may "
                 f"have {longest:,}: raise sampler.gpu_memory_fraction or sampler.tensor_parallel"
             )
         width = getattr(self.config.sampler, "tensor_parallel", 1)
@@ -235,60 +225,32 @@ class MemoryCheck:
             found.append(f"{self.gpus} GPUs do not divide into engines of {width}")
         return found
 
+    def _fix(self) -> str:
+        """Return the nearest change that makes the run fit."""
+        engine, hint = self.config.engine, ""
+        if engine.kind == "torch":
+            return 'give engine.kind = "deepspeed" and more GPUs, or a smaller model'
+        offloaded = engine.model_copy(update={"offload_optimizer": True})
+        if replace(self, config=self.config.model_copy(update={"engine": offloaded})).fits:
+            hint = ", or here with engine.offload_optimizer = true"
+        for gpus in _GPU_COUNTS:
+            if gpus > self.gpus and replace(self, gpus=gpus).fits:
+                return f"it would on {gpus} GPUs{hint}"
+        if engine.zero_stage < 3:
+            return f"give engine.zero_stage = 3{hint}"
+        return f"give a smaller update.micro_batch_tokens{hint}"
+
 
 def check_memory(
     config: TrainConfig, *, gpus: int = 8, gpu_memory_gib: float = 80.0
 ) -> MemoryCheck | None:
     """Check a run against its GPUs; None where the model's shape is not known without loading it.
 
-    Raises:
-        UserError: GPUs or memory that are not positive.
-
+    An engine of the kind ``torch`` trains in one process, on one GPU.
     """
-    if gpus < 1:
-        raise bad_value("--gpus", gpus, "give 1 or more")
-    if not 0 < gpu_memory_gib < math.inf:
-        raise bad_value("--gpu-memory-gib", gpu_memory_gib, "give more than 0")
-    if config.engine.kind == "torch":
-        gpus = 1  # it trains in one process
     model = architecture_of(config)
-    if model is None:
-        return None
-    memory_bytes = int(gpu_memory_gib * GIB)
-    cache = None
-    if config.sampler.kind == "vllm":
-        cache = sampler_cache_tokens(config, model, memory_bytes)
-    memory = estimate_memory(config, model, gpus, memory_bytes)
-    disk = disk_bytes(config, model)
-    return MemoryCheck(config, model, gpus, memory_bytes, memory, cache, disk)
-
-
-def _fix(found: MemoryCheck) -> str:
-    """Return the nearest change that makes a run fit."""
-    engine = found.config.engine
-    if engine.kind == "torch":
-        return 'give engine.kind = "deepspeed" and more GPUs, or a smaller model'
-    for gpus in _GPU_COUNTS:
-        if gpus > found.gpus and _peak(found, found.config, gpus) <= found.gpu_memory_bytes:
-            return f"it would on {gpus} GPUs{_offload_hint(found)}"
-    if engine.zero_stage < 3:
-        return f"give engine.zero_stage = 3{_offload_hint(found)}"
-    return f"give a smaller update.micro_batch_tokens{_offload_hint(found)}"
-
-
-def _offload_hint(found: MemoryCheck) -> str:
-    engine = found.config.engine
-    if engine.offload_optimizer:
-        return ""
-    changed = found.config.model_copy(
-        update={"engine": engine.model_copy(update={"offload_optimizer": True})}
-    )
-    fits = _peak(found, changed, found.gpus) <= found.gpu_memory_bytes
-    return ", or here with engine.offload_optimizer = true" if fits else ""
-
-
-def _peak(found: MemoryCheck, config: TrainConfig, gpus: int) -> int:
-    return estimate_memory(config, found.model, gpus, found.gpu_memory_bytes).peak
+    gpus = 1 if config.engine.kind == "torch" else gpus
+    return model and MemoryCheck(config, model, gpus, int(gpu_memory_gib * GIB))
 
 
 def report(found: MemoryCheck) -> list[str]:
@@ -309,7 +271,7 @@ def report(found: MemoryCheck) -> list[str]:
         + (f", then {gib(memory.host)}" if memory.host else ""),
     }
     if found.cache_tokens is not None:
-        whole = found.cache_tokens // longest_sequence(config)
+        whole = found.cache_tokens // config.longest_sequence
         rows["cache"] = (
             f"{found.cache_tokens:,} tokens an engine: {whole:,} sequences of full length"
         )
@@ -321,3 +283,12 @@ def report(found: MemoryCheck) -> list[str]:
 
 def _sizes(sizes: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {gib(size)}" for name, size in sizes.items() if size)
+
+
+def gib(size: float) -> str:
+    """Write bytes for a reader.
+
+    >>> gib(3 * 2**29), gib(2**20)
+    ('1.5 GiB', '1.0 MiB')
+    """
+    return f"{size / GIB:.1f} GiB" if size >= 0.05 * GIB else f"{size / 2**20:.1f} MiB"

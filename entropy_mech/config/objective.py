@@ -7,7 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from entropy_mech.config.section import Fraction, LearningRate, Section
+from entropy_mech.config.sections import (
+    Count,
+    Fraction,
+    LearningRate,
+    NonNegative,
+    Positive,
+    Section,
+)
 
 # -- Algorithms: rewards to advantages -----------------------------------------------------------
 
@@ -16,13 +23,12 @@ class GRPO(Section):
     """The standard score among the responses of a prompt (Eq. 3)."""
 
     name: Literal["grpo"] = "grpo"
-    std_correction: Literal[0, 1] = Field(
-        1, description="the std divides by G minus this; 1 as released, the paper is silent"
-    )
+    std_correction: Literal[0, 1] = 1
+    """The std divides by G minus this; 1 as released, the paper is silent."""
 
 
 class RLOO(Section):
-    """The reward less the mean reward of the prompt's other responses; the paper's, no setting."""
+    """The reward less the mean reward of the prompt's other responses; it has no settings."""
 
     name: Literal["rloo"] = "rloo"
 
@@ -31,56 +37,40 @@ class ReinforcePP(Section):
     """REINFORCE++: rewards normalised over the whole rollout (section 2.1)."""
 
     name: Literal["reinforce_pp"] = "reinforce_pp"
-    normalise_over: Literal["tokens", "sequences"] = Field(
-        "tokens",
-        description="population of mean and std: tokens as released (a long response counts more) "
-        "or sequences; the paper says the batch",
-    )
-    baseline: Literal["none", "group_mean"] = Field(
-        "none",
-        description="what is taken off first: none is the paper's, group_mean the later variant "
-        "of REINFORCE++ for several responses a prompt",
-    )
+    normalise_over: Literal["tokens", "sequences"] = "tokens"
+    """Population of mean and std: tokens as released (a long response counts more) or sequences;
+    the paper says the batch."""
+    baseline: Literal["none", "group_mean"] = "none"
+    """What is taken off first: none is the paper's, group_mean the later variant of REINFORCE++ for
+    several responses a prompt."""
 
 
 class PRIME(Section):
     """RLOO over the outcome plus RLOO over implicit process rewards (arXiv 2502.01456)."""
 
     name: Literal["prime"] = "prime"
-    prm_learning_rate: LearningRate = Field(1e-6, description="of the implicit PRM; paper 1e-6")
-    prm_beta: float = Field(
-        0.05, gt=0, description="beta of r = beta (log pi_prm - log pi_ref); released 0.05"
-    )
-    outcome_coefficient: float = Field(
-        1.0, ge=0, description="weight of the outcome part; 1 in the equation, 5 as released"
-    )
-    process_coefficient: float = Field(
-        1.0, ge=0, description="weight of the process part; 1 in the equation, 5 as released"
-    )
-    prm_update: Literal["before", "after"] = Field(
-        "before",
-        description="the PRM learns from a rollout before it rewards it (released, two forward "
-        "passes) or after",
-    )
-    granularity: Literal["token"] = Field("token", description="a process reward for every token")
-    process_baseline: Literal["leave_one_out", "released"] = Field(
-        "leave_one_out",
-        description="leave_one_out: less the mean token reward of the other responses, as in the "
-        "equation; released: G / (G - 1) of each token reward less all means / (G - 1)",
-    )
-    process_norm: Literal["none", "batch_max"] = Field(
-        "none",
-        description="batch_max divides by the largest absolute return of the rollout, as "
-        "released; the equation does not",
-    )
-    last_token_reward: bool = Field(
-        True, description="the last token has a process reward too; false as released"
-    )
-    whiten: bool = Field(
-        False,
-        description="normalise the sum over the rollout's tokens: true as released, false as in "
-        "the equation",
-    )
+    prm_learning_rate: LearningRate = 1e-6
+    """Of the implicit PRM; paper 1e-6."""
+    prm_beta: Positive = 0.05
+    """beta of r = beta (log pi_prm - log pi_ref); released 0.05."""
+    outcome_coefficient: NonNegative = 1.0
+    """Weight of the outcome part; 1 in the equation, 5 as released."""
+    process_coefficient: NonNegative = 1.0
+    """Weight of the process part; 1 in the equation, 5 as released."""
+    prm_update: Literal["before", "after"] = "before"
+    """The PRM learns from a rollout before rewarding it (released, two forward passes) or after."""
+    granularity: Literal["token"] = "token"
+    """A process reward for every token."""
+    process_baseline: Literal["leave_one_out", "released"] = "leave_one_out"
+    """leave_one_out: less the mean token reward of the other responses, as in the equation;
+    released: G / (G - 1) of each token reward less all means / (G - 1)."""
+    process_norm: Literal["none", "batch_max"] = "none"
+    """batch_max divides by the largest absolute return of the rollout, as released; the equation
+    does not."""
+    last_token_reward: bool = True
+    """The last token has a process reward too; false as released."""
+    whiten: bool = False
+    """Normalise the sum over the rollout's tokens: true as released, false as in the equation."""
 
 
 AlgorithmConfig = Annotated[GRPO | RLOO | ReinforcePP | PRIME, Field(discriminator="name")]
@@ -89,43 +79,31 @@ AlgorithmConfig = Annotated[GRPO | RLOO | ReinforcePP | PRIME, Field(discriminat
 # -- Policy losses -------------------------------------------------------------------------------
 
 
+Aggregation = Literal["token_mean", "sequence_mean_token_mean", "sequence_mean_token_sum"]
+
+
 class PolicyLossSection(Section):
     """What every policy loss shares: how tokens are averaged, and the terms added to it."""
 
-    aggregation: Literal["token_mean", "sequence_mean_token_mean", "sequence_mean_token_sum"] = (
-        Field(
-            "token_mean",
-            description="token_mean: over all response tokens (released code); "
-            "sequence_mean_token_mean: over responses of their own mean (GRPO's first form); "
-            "sequence_mean_token_sum: of their sum over a fixed length (Dr. GRPO)",
-        )
-    )
-    normaliser_tokens: int | None = Field(
-        None,
-        ge=1,
-        description="the fixed length of sequence_mean_token_sum; none is rollout.max_new_tokens",
-    )
-    entropy_bonus: float = Field(
-        0.0, ge=0, description="alpha of L - alpha H; paper 0, Fig. 9 tries 1e-4 to 0.01"
-    )
-    reference_kl: float = Field(
-        0.0, ge=0, description="beta of L + beta KL(pi || pi_ref); paper 0, Fig. 10 tries to 0.1"
-    )
-    reference_kl_estimator: Literal["k1", "k2", "k3"] = Field(
-        "k3", description="k3 (low-variance KL) as released; the paper is silent"
-    )
-    importance_cap: float | None = Field(
-        None,
-        gt=0,
-        description="weigh each token by min(pi_old / pi_sampler, cap), the trainer's over the "
-        "sampler's probability; none is the paper's: no correction",
-    )
-    log_ratio_clamp: float | None = Field(
-        None,
-        gt=0,
-        description="log-ratios, to the old policy and to the reference, are cut off at plus and "
-        "minus this; none is the paper's text and the released Clip-Cov and KL-Cov, verl's PPO 20",
-    )
+    method: str
+    aggregation: Aggregation = "token_mean"
+    """token_mean: over all response tokens (released code); sequence_mean_token_mean: over
+    responses of their own mean (GRPO's first form); sequence_mean_token_sum: of their sum over a
+    fixed length (Dr. GRPO)."""
+    normaliser_tokens: Count | None = None
+    """The fixed length of sequence_mean_token_sum; none is rollout.max_new_tokens."""
+    entropy_bonus: NonNegative = 0.0
+    """alpha of L - alpha H; paper 0, Fig. 9 tries 1e-4 to 0.01."""
+    reference_kl: NonNegative = 0.0
+    """beta of L + beta KL(pi || pi_ref); paper 0, Fig. 10 tries to 0.1."""
+    reference_kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    """k3 (low-variance KL) as released; the paper is silent."""
+    importance_cap: Positive | None = None
+    """Weigh each token by min(pi_old / pi_sampler, cap), the trainer's over the sampler's
+    probability; none is the paper's: no correction."""
+    log_ratio_clamp: Positive | None = None
+    """Log-ratios, to the old policy and to the reference, are cut off at plus and minus this; none
+    is the paper's text and the released Clip-Cov and KL-Cov, verl's PPO 20."""
 
     def of_the_method(self) -> dict[str, Any]:
         """Return the settings that the method's own loss function takes, by its names."""
@@ -145,70 +123,55 @@ class PPOClip(PolicyLossSection):
     """PPO's clipped surrogate (Eq. 4); clip-higher is ``clip_high = 0.28``."""
 
     method: Literal["ppo_clip"] = "ppo_clip"
-    clip_low: float = Field(0.2, ge=0, description="lower epsilon; paper 0.2")
-    clip_high: float = Field(0.2, ge=0, description="upper epsilon; paper 0.2, clip-higher 0.28")
+    clip_low: NonNegative = 0.2
+    """Lower epsilon; paper 0.2."""
+    clip_high: NonNegative = 0.2
+    """Upper epsilon; paper 0.2, clip-higher 0.28."""
 
 
-Scope = Literal["rollout_batch", "mini_batch", "micro_batch"]
-SCOPE_HELP = (
-    "tokens among which Eq. 10 centres and chooses: rollout_batch is the paper's text, "
-    "micro_batch the released code"
-)
-MINIMUM_HELP = (
-    "tokens chosen at the least in each scope: 0 is the text's floor, 1 the released code"
-)
+class CovarianceSection(PolicyLossSection):
+    """What Clip-Cov and KL-Cov share: among which tokens they choose (Eq. 10)."""
+
+    covariance_scope: Literal["rollout_batch", "mini_batch", "micro_batch"] = "rollout_batch"
+    """Tokens whose mean is subtracted and that are chosen from: rollout_batch is the paper's text,
+    micro_batch the released code."""
+    minimum_tokens: Literal[0, 1] = 0
+    """Tokens chosen at the least in each scope: 0 is the text's floor, 1 the released code."""
 
 
-class ClipCov(PolicyLossSection):
+class ClipCov(CovarianceSection):
     """Clip-Cov (Eqs. 11, 12)."""
 
     method: Literal["clip_cov"] = "clip_cov"
-    clip_fraction: Fraction = Field(
-        2e-4, description="r, share of tokens whose gradient goes; paper 2e-4"
-    )
-    cov_low: float = Field(1.0, description="omega_low, lower end of the covariance band; paper 1")
-    cov_high: float = Field(
-        5.0, description="omega_high, upper end of the covariance band; paper 5"
-    )
-    clip_low: float = Field(1.0, ge=0, description="lower epsilon of the PPO clip beside it")
-    clip_high: float = Field(1.0, ge=0, description="upper epsilon; the released scripts use 1")
-    covariance_scope: Scope = Field("rollout_batch", description=SCOPE_HELP)
-    minimum_tokens: Literal[0, 1] = Field(0, description=MINIMUM_HELP)
+    clip_fraction: Fraction = 2e-4
+    """r, share of tokens whose gradient goes; paper 2e-4."""
+    cov_low: float = 1.0
+    """omega_low, lower end of the covariance band; paper 1."""
+    cov_high: float = 5.0
+    """omega_high, upper end of the covariance band; paper 5."""
+    clip_low: NonNegative = 1.0
+    """Lower epsilon of the PPO clip beside it."""
+    clip_high: NonNegative = 1.0
+    """Upper epsilon; the released scripts use 1."""
 
 
 class EntropyTargetConfig(Section):
     """Hold the policy entropy at a level by steering KL-Cov (beyond the paper)."""
 
-    target_nats: float = Field(
-        gt=0, le=20, description="entropy to hold, nats a token; not in the paper"
-    )
-    steers: Literal["penalty_coefficient", "penalty_fraction"] = Field(
-        "penalty_coefficient", description="KL-Cov's setting that is moved; its own is the start"
-    )
-    gain: float = Field(
-        0.05,
-        gt=0,
-        le=10,
-        description="integral gain: log units of the setting for a log unit of error",
-    )
-    proportional_gain: float = Field(
-        1.0,
-        ge=0,
-        le=10,
-        description="log units of the setting for a log unit of change in the error",
-    )
-    error_limit: float = Field(
-        1.0,
-        gt=0,
-        le=10,
-        description="the log error is cut off here, so that no rollout moves it far",
-    )
-    minimum: float | None = Field(
-        None, gt=0, description="lowest value of the setting; none is a hundredth of the start"
-    )
-    maximum: float | None = Field(
-        None, gt=0, description="highest value; none is 100 times the start, a fraction at most 1"
-    )
+    target_nats: float = Field(gt=0, le=20)
+    """Entropy to hold, nats a token; not in the paper."""
+    steers: Literal["penalty_coefficient", "penalty_fraction"] = "penalty_coefficient"
+    """KL-Cov's setting that is moved; its own is the start."""
+    gain: float = Field(0.05, gt=0, le=10)
+    """Integral gain: log units of the setting for a log unit of error."""
+    proportional_gain: float = Field(1.0, ge=0, le=10)
+    """Log units of the setting for a log unit of change in the error."""
+    error_limit: float = Field(1.0, gt=0, le=10)
+    """The log error is cut off here, so that no rollout moves it far."""
+    minimum: Positive | None = None
+    """Lowest value of the setting; none is a hundredth of the start."""
+    maximum: Positive | None = None
+    """Highest value; none is 100 times the start, a fraction at most 1."""
 
     @model_validator(mode="after")
     def _bounds_are_ordered(self):
@@ -221,22 +184,18 @@ class EntropyTargetConfig(Section):
         return self
 
 
-class KLCov(PolicyLossSection):
+class KLCov(CovarianceSection):
     """KL-Cov (Eqs. 13, 14)."""
 
     method: Literal["kl_cov"] = "kl_cov"
-    penalty_fraction: Fraction = Field(
-        2e-3, description="k, share of tokens that pay; paper 2e-3, 2e-4 for 32B"
-    )
-    penalty_coefficient: float = Field(1.0, ge=0, description="beta; paper 1")
-    kl_estimator: Literal["abs_log_ratio", "k3"] = Field(
-        "abs_log_ratio", description="|log ratio| as released, or the unbiased k3 of the text"
-    )
-    covariance_scope: Scope = Field("rollout_batch", description=SCOPE_HELP)
-    minimum_tokens: Literal[0, 1] = Field(0, description=MINIMUM_HELP)
-    entropy_target: EntropyTargetConfig | None = Field(
-        None, description="hold the entropy at a level; none is the paper's: a fixed penalty"
-    )
+    penalty_fraction: Fraction = 2e-3
+    """k, share of tokens that pay; paper 2e-3, 2e-4 for 32B."""
+    penalty_coefficient: NonNegative = 1.0
+    """beta; paper 1."""
+    kl_estimator: Literal["abs_log_ratio", "k3"] = "abs_log_ratio"
+    """|log ratio| as released, or the unbiased k3 of the text."""
+    entropy_target: EntropyTargetConfig | None = None
+    """Hold the entropy at a level; none is the paper's: a fixed penalty."""
 
     def steering(self) -> dict[str, float]:
         """Return start, minimum and maximum of the setting that ``entropy_target`` steers."""

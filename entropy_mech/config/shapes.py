@@ -138,7 +138,7 @@ def architecture_at(path: str) -> Architecture | None:
     try:
         table = json.loads(file.read_text())
     except (OSError, ValueError):
-        return None  # whoever loads the model says what is wrong with it
+        return None  # loading the model gives the error
     biased = table.get("attention_bias") or table.get("mlp_bias")
     if table.get("model_type") not in _KINDS or biased:
         return None

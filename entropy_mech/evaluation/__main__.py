@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
+
+from entropy_mech.hub import quiet_libraries
 
 
 def main() -> int:
@@ -18,8 +19,7 @@ def main() -> int:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--group", required=True)
     arguments = parser.parse_args()
-    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
-    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    quiet_libraries()  # before they are imported
     from entropy_mech.config.files import make_config
     from entropy_mech.errors import UserError, naming_disk_faults
     from entropy_mech.evaluation.suite import evaluate_run

@@ -1,4 +1,4 @@
-"""The model to evaluate, and the sampler that answers for it."""
+"""The model to evaluate, and its sampler."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from entropy_mech.config import VLLMSamplerConfig
 from entropy_mech.config.files import base_model_id
-from entropy_mech.config.hardware import VLLMSamplerConfig
 from entropy_mech.errors import UserError, bad_value, unknown_name
 from entropy_mech.problems.benchmarks import BenchmarkSet
 from entropy_mech.runs.status import run_or_model
@@ -51,7 +51,7 @@ class FoundModel:
 def find_model(
     name: str, store: RunStore, *, before_training: bool = False, profile: str = "toy"
 ) -> FoundModel:
-    """Return where a model is that a user names.
+    """Return where the model is that a user names.
 
     ``name`` is a run, as ``runs.status.find_run`` takes it (its id, its folder, its file or the
     name of that, which ``profile`` says where to look for), a folder in Hugging Face format, or a
@@ -103,7 +103,7 @@ PATIENCE_S = 12 * 3600.0
 
 @dataclass(frozen=True)
 class OpenSampler:
-    """A model that can be asked.
+    """A loaded model: its sampler and tokenizer.
 
     Attributes:
         sampler: of the model's own weights, policy version 0.
@@ -135,7 +135,7 @@ def open_sampler(
 
     Args:
         found: the model.
-        sets: what it will be asked.
+        sets: the benchmarks that it will be measured on.
         kind: ``torch`` samples on this rank's GPU where there is one, ``vllm`` with an engine of
             its own there (or one for every ``tensor_parallel`` ranks). ``auto`` is ``vllm`` where
             there are a GPU and vLLM and the model is no toy's.
@@ -162,9 +162,7 @@ def open_sampler(
     with VLLMSampler(
         found.place,
         VLLMSamplerConfig(
-            tensor_parallel=tensor_parallel,
-            gpu_memory_fraction=0.9,
-            sample_timeout_s=PATIENCE_S,
+            tensor_parallel=tensor_parallel, gpu_memory_fraction=0.9, sample_timeout_s=PATIENCE_S
         ),
         **_special_tokens(tokenizer),
         dtype=torch.float32 if config.dtype == torch.float32 else torch.bfloat16,
@@ -175,6 +173,12 @@ def open_sampler(
         yield OpenSampler(sampler, tokenizer, chosen)
 
 
+def check_kind(kind: str) -> None:
+    """Refuse what is none of ``KINDS``, naming the nearest."""
+    if kind not in KINDS:
+        raise unknown_name("--sampler", kind, KINDS)
+
+
 def chosen_kind(kind: str, found: FoundModel) -> str:
     """Return ``torch`` or ``vllm`` for one of ``KINDS``.
 
@@ -182,8 +186,7 @@ def chosen_kind(kind: str, found: FoundModel) -> str:
         UserError: an unknown kind, or vLLM where it is not installed.
 
     """
-    if kind not in KINDS:
-        raise unknown_name("--sampler", kind, KINDS)
+    check_kind(kind)
     installed = importlib.util.find_spec("vllm") is not None
     if kind == "vllm" and not installed:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Evaluate one model on benchmarks, sample by sample, so that a killed evaluation goes on."""
+"""Evaluate one model on benchmarks; samples are kept, so that a killed evaluation resumes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Score:
     standard_error: float
     verdicts: dict[str, int]
     protocol: dict[str, Any]
-    # Answers of this benchmark, and of those measured before it, that tripped the wire here.
+    # Answers here that were accepted for another reference too, in this benchmark or before.
     answers_right_for_different_references: int = 0
 
 
@@ -121,7 +121,7 @@ class Evaluation:
         return self.ranks.of_first(lambda: self._finish(name, problems, protocol))
 
     def _begin(self, name: str, problems: Sequence[Problem], protocol: Protocol) -> list[Pair]:
-        """Return which (problem, sample) are missing; what no grader could judge is forgotten."""
+        """Return the missing (problem, sample) pairs; those with verdict ``error`` are redrawn."""
         self._check_same(name, problems, protocol)
         rows = self._collect(name, keep=lambda row: row["verdict"] != "error")
         done = {(row["problem"], row["sample"]) for row in rows}
@@ -162,7 +162,7 @@ class Evaluation:
         return [rows[pair] for pair in sorted(rows)]
 
     def _watch(self, problems: Sequence[Problem], rows: Sequence[Row]) -> int:
-        """Show all graded samples to alarm and tripwire; return how many answers tripped it.
+        """Give all samples to the alarm and the tripwire; return how many answers tripped it.
 
         Raises:
             GraderAlarm: a share of the samples above the bound could not be judged.
@@ -216,9 +216,7 @@ class Evaluation:
         for start in range(0, largest_share, self.batch_size):
             batch = requests[start : start + self.batch_size]
             for places, out in self.sampler.stream(
-                batch,
-                temperature=protocol.temperature,
-                max_new_tokens=protocol.max_new_tokens,
+                batch, temperature=protocol.temperature, max_new_tokens=protocol.max_new_tokens
             ):
                 yield [start + place for place in places], out
 

@@ -8,7 +8,7 @@ __all__ = ["Run", "RunStore", "default_store", "follow", "handle_on"]
 
 
 def __getattr__(name: str) -> Any:
-    # Read when asked for: whoever only wants a store need not wait for the rest.
+    # Imported on first use: a caller that only needs a store does not wait for the rest.
     if name == "follow":
         from entropy_mech.runs.handle import follow
 

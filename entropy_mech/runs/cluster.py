@@ -25,7 +25,7 @@ _PORT = 29500
 
 @dataclass(frozen=True)
 class ClusterRun:
-    """A run and what it asks of the cluster; a toy asks for one core and no GPU."""
+    """A run and the resources it needs; a toy needs one core and no GPU."""
 
     name: str
     run: Run
@@ -33,12 +33,14 @@ class ClusterRun:
     gpus_a_node: int = 0
 
 
+@dataclass
 class Training:
     """What a job executes on each of its nodes."""
 
-    def __init__(self, store: Path, config: Path, nodes: int, gpus_a_node: int):
-        self.store, self.config = store, config
-        self.nodes, self.gpus_a_node = nodes, gpus_a_node
+    store: Path
+    config: Path
+    nodes: int
+    gpus_a_node: int
 
     def __call__(self) -> None:
         """Train; a failure is the job's.
@@ -65,30 +67,22 @@ class Training:
         >>> " ".join(Training(Path("runs"), Path("c.json"), 4, 8).command("a")[3:11])
         '--nnodes 4 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint a:29500'
         """
-        train = [
-            "-m",
-            "entropy_mech.train",
-            "--store",
-            str(self.store),
-            "--config",
-            str(self.config),
-        ]
+        train = ["-m", "entropy_mech.train", "--store", str(self.store)]
+        train += ["--config", str(self.config)]
         if not self.gpus_a_node:
             return [sys.executable, *train]
-        meet = ["--standalone"]
+        hosts, meeting = ["--standalone"], []
         if self.nodes > 1:
-            meet = ["--nnodes", str(self.nodes)]
-        launcher = [sys.executable, "-m", "torch.distributed.run", *meet]
-        launcher += ["--nproc-per-node", str(self.gpus_a_node)]
-        if self.nodes > 1:
-            launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{first_host}:{_PORT}"]
-        return [*launcher, *train]
+            hosts = ["--nnodes", str(self.nodes)]
+            meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{first_host}:{_PORT}"]
+        processes = [*hosts, "--nproc-per-node", str(self.gpus_a_node), *meeting]
+        return [sys.executable, "-m", "torch.distributed.run", *processes, *train]
 
 
 def submit_runs(
     runs: Sequence[ClusterRun], store: RunStore, options: Mapping[str, object]
 ) -> list[str]:
-    """Submit runs, but for those that are in the queue already, and return a line for each.
+    """Submit runs that are not in the queue yet, and return a line for each run.
 
     ``options`` are submitit's (``slurm_partition``, ``timeout_min``, ...; Slurm's own names such
     as ``partition`` too); ``cluster`` is ``slurm`` or, to try, ``local``: processes here.
@@ -145,7 +139,7 @@ def _update(executor, options: dict) -> None:
 
 
 def _active(note: dict) -> str:
-    """Return the id of a job that is still to end, else ""."""
+    """Return the id of a job that has not ended, else ""."""
     if not note:
         return ""
     submitit = _submitit()

@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import pandas as pd
 
@@ -27,10 +27,14 @@ from entropy_mech.runs.launch import run_job
 from entropy_mech.runs.status import OPEN_VIEWS, RunStatus, find_config, find_run, pause, status_of
 from entropy_mech.runs.store import Run, RunStore, ask_to_stop, default_store, withdraw_stop
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 # -- The handle ----------------------------------------------------------------------------------
 
 _ASK_AGAIN_S = 1.0
-# A long run has metrics of megabytes, which a look at its status reads.
+# Reading the status of a long run reads megabytes of metrics.
 _POLL_TOY_S, _POLL_S = 0.2, 2.0
 _AT_REST = ("stopped", "failed", "damaged", "new")
 # Children of this process by the folder of their run: two handles on a run share its child.
@@ -51,7 +55,7 @@ def launch(
     profile: str = "toy",
     store: RunStore | str | Path | None = None,
 ) -> RunHandle:
-    """Train in a process of its own, from where the run stands, and return a handle on it.
+    """Train in a process of its own, resuming a run that exists, and return a handle on it.
 
     The process goes on when this one ends or is interrupted, and ``launch`` of the same
     configuration finds it again: a run that is complete is not trained again, one that is in
@@ -80,7 +84,7 @@ def launch(
 
 
 class RunHandle:
-    """A run that somebody trains, here or elsewhere.
+    """A run that a process trains, here or elsewhere.
 
     It holds no more than the run's folder and, if this process started it, its child: it may be
     dropped and made anew (``launch``, ``handle_on``) at any time.
@@ -98,8 +102,8 @@ class RunHandle:
         child = self._child()
         alive = None if child is None else child.poll() is None
         status = status_of(self.run, name=self.name, alive=alive)
-        # A child that was killed, or that could not even be imported, has noted nothing; one that
-        # was asked to end (SIGTERM, or the file) has done as it was told.
+        # A child that was killed, or that failed on import, has written no status; one that was
+        # asked to end (SIGTERM, or the file) has not failed.
         died = child is not None and child.returncode not in (None, 0, -signal.SIGTERM)
         if died and status.state in _AT_REST and self.run.status().get("stage") != "stopped":
             return replace(status, state="failed", error=failure(self._job(), child.returncode))
@@ -126,12 +130,12 @@ class RunHandle:
     def start(self) -> None:
         """Start the process that trains, in a session of its own."""
         self.run.path.mkdir(parents=True, exist_ok=True)
-        # So that whoever finds the folder knows what it is while the process still reads torch.
+        # So that the folder can be identified while its process still imports torch.
         self.run.write("config.json", self.run.config.model_dump(mode="json"))
         _CHILDREN[self.run.path] = start_fresh(self._job(), own_session=True)
 
     def wait(self, timeout_s: float | None = None) -> RunHandle:
-        """Wait until nobody trains the run, and return the handle.
+        """Wait until no process trains the run, and return the handle.
 
         An interrupt ends the waiting alone. A run that was stopped is no error: see ``status``.
 
@@ -152,10 +156,10 @@ class RunHandle:
         return self
 
     def stop(self, timeout_s: float = 120.0) -> RunHandle:
-        """End the process that trains after the rollout that it is at, saved, and return.
+        """End the training process after its current rollout, which is saved, and return.
 
-        ``launch`` goes on from there as if nothing had been. A child of this process that has not
-        begun its first rollout is ended at once; the making of a base model then begins anew.
+        ``launch`` resumes from there with the same results. A child of this process that has not
+        begun its first rollout is ended at once; an unfinished base model is then made again.
 
         Raises:
             TimeoutError: the rollout takes longer than ``timeout_s``; it still ends after it.
@@ -173,9 +177,9 @@ class RunHandle:
         return self
 
     def ask_to_stop(self) -> None:
-        """Ask once, without waiting, what ``stop`` asks again and again.
+        """Ask the process once to stop, without waiting; ``stop`` repeats this.
 
-        A process that is only starting does not hear what was said before.
+        A process that is still starting does not see earlier requests.
         """
         child, status = self._child(), self.status
         if status.state == "waiting" and child is not None and child.poll() is None:
@@ -191,7 +195,7 @@ class RunHandle:
 
 
 def handle_on(what: Any, *, store: RunStore | None = None, **options: Any) -> RunHandle:
-    """Return a handle on a run that was started before, here or elsewhere, or not at all.
+    """Return a handle on a run, whether or not it has been started, here or elsewhere.
 
     Args:
         what: a handle, or what ``status.find_run`` takes.
@@ -222,12 +226,12 @@ _SHOWN = {"entropy_nats": "entropy", "validation_accuracy": "accuracy"}
 
 
 def follow_in_terminal(handle: RunHandle, stream: TextIO | None = None) -> RunStatus:
-    """Show how far a run is until nobody trains it; return how it ended.
+    """Show how far a run is until no process trains it; return how it ended.
 
     An interrupt is the caller's: the run does not notice.
 
     Raises:
-        UserError: nobody has ever started it.
+        UserError: it has never been started.
 
     """
     stream = stream or sys.stdout
@@ -245,7 +249,7 @@ def follow_in_terminal(handle: RunHandle, stream: TextIO | None = None) -> RunSt
     for column, name in _SHOWN.items():
         if column in metrics:
             line.note(_history(name, metrics[column].dropna(), stream))
-    if status.state != "failed":  # an error is the caller's to say, on the error stream
+    if status.state != "failed":  # the caller prints an error, on the error stream
         line.note(f"{status} ({handle.run.path})")
     return status
 
@@ -283,16 +287,16 @@ def sparkline(values: pd.Series, width: int = _BARS_WIDTH) -> str:
 
 # -- The view in a notebook ----------------------------------------------------------------------
 # Where there is a front end, a task on the kernel's own loop draws, so that the cell ends at once
-# and the kernel stays free; whoever waits for a run in a later cell (``RunHandle.wait``) has the
+# and the kernel stays free; waiting for a run in a later cell (``RunHandle.wait``) keeps the
 # view drawn meanwhile. Without one (papermill), the cell waits, draws a bounded number of times
 # and leaves one picture. Nothing here can harm a run: it only reads files.
 
-# What Jupyter servers and VS Code set for the kernels that somebody looks at.
+# Set by Jupyter servers and VS Code for kernels with a user interface.
 _FRONT_ENDS = ("JPY_SESSION_NAME", "VSCODE_PID")
 _TICK_S = 0.5
 _DPI = 110
 _BAR = 10
-# Without a front end nobody sees the pictures before the last.
+# Without a front end only the last picture is seen.
 _REDRAWS_UNSEEN = 4
 # Drawing takes at most this share of a core from the training beside it.
 _DRAWING_SHARE = 0.15
@@ -352,7 +356,7 @@ def has_front_end() -> bool:
 
 
 class LiveView:
-    """One cell's output: a line a run, a picture, and buttons where somebody can press them."""
+    """One cell's output: a line a run, a picture, and buttons where there is a front end."""
 
     def __init__(self, handles: list[RunHandle], *, every_s: float, seen: bool):
         from IPython.display import display
@@ -368,7 +372,7 @@ class LiveView:
         self.picture = display(_text(""), raw=True, display_id=True)
 
     def tick(self) -> bool:
-        """Look, draw if there is something new, and return whether to look again."""
+        """Check the runs, redraw if there is something new, and return whether to go on."""
         if not self.open:
             return False
         now = time.monotonic()
@@ -398,7 +402,7 @@ class LiveView:
             lines = [_line(handle.status) for handle in self.handles]
             self.words.update(_text("\n".join([*lines, note])), raw=True)
         if self.buttons is not None:
-            # The saved notebook shall not hold buttons that do nothing.
+            # So that the saved notebook holds no buttons that do nothing.
             self.buttons.update(_text(""), raw=True)
 
     def failures(self) -> list[str]:
@@ -414,8 +418,6 @@ class LiveView:
         return min(state.fraction for state in states) * _REDRAWS_UNSEEN >= self.redraws
 
     def _draw(self, states) -> None:
-        from entropy_mech.runs.live_figure import live_figure
-
         started = time.monotonic()
         frames = {}
         for handle in self.handles:  # of one name, if only the profile or the length differs
@@ -423,17 +425,58 @@ class LiveView:
             name += f" ({handle.run.path.name[:8]})" if name in frames else ""
             frames[name] = handle.metrics()
         figure = live_figure(frames, total=max(state.total for state in states))
+        from IPython.display import Image
+
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=_DPI)
-        self._show(buffer.getvalue())
+        self.picture.update(Image(data=buffer.getvalue()))
         self.redraws += 1
         self.key, self.drawn = tuple(state.done for state in states), time.monotonic()
         self.rest_s = max(self.every_s, (self.drawn - started) / _DRAWING_SHARE)
 
-    def _show(self, png: bytes) -> None:
-        from IPython.display import Image
 
-        self.picture.update(Image(data=png))
+def live_figure(frames: Mapping[str, pd.DataFrame], *, total: int) -> Figure:
+    """Draw entropy and accuracy against rollouts, on axes as long as the runs will be.
+
+    The figure belongs to no pyplot window, so that it can be drawn again and again while others
+    are open.
+
+    Args:
+        frames: by the run's name its metrics so far; may be empty.
+        total: rollouts of the longest run.
+
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from entropy_mech.paper.style import ACCURACY_COLOUR, ENTROPY_COLOUR
+
+    figure = Figure(figsize=(9.5, 3.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    entropy, accuracy = figure.subplots(1, 2)
+    _draw_metric(frames, "entropy_nats", entropy, colour=ENTROPY_COLOUR)
+    _draw_metric(frames, "validation_accuracy", accuracy, colour=ACCURACY_COLOUR, marker="o")
+    entropy.set(ylabel="policy entropy H (nats)", ylim=(0, None))
+    accuracy.set(ylabel="validation accuracy (fraction)", ylim=(0, 1))
+    for ax in (entropy, accuracy):
+        ax.set(xlabel="rollout step", xlim=(0, max(total, 1)))
+        ax.grid(alpha=0.25)
+        if len(frames) > 1:
+            ax.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def _draw_metric(
+    frames: Mapping[str, pd.DataFrame], column: str, ax: Axes, *, colour: str, marker: str = ""
+) -> None:
+    """Draw one column of each frame against its step; a single run in the column's own colour."""
+    from entropy_mech.paper.style import ORDINAL_COLOURS
+
+    for i, (name, frame) in enumerate(frames.items()):
+        points = frame.dropna(subset=column) if column in frame else pd.DataFrame(columns=["step"])
+        chosen = colour if len(frames) == 1 else ORDINAL_COLOURS[i % len(ORDINAL_COLOURS)]
+        style = {"color": chosen, "lw": 1.6, "marker": marker, "ms": 3.5, "label": name}
+        ax.plot(points["step"], points.get(column, []), **style)
 
 
 def _line(status) -> str:
@@ -455,7 +498,7 @@ def _wait_with(view: LiveView) -> None:
 
 
 def _draw_in_background(view: LiveView) -> None:
-    """Draw on the kernel's loop, between cells, and whenever somebody waits for a run."""
+    """Draw on the kernel's event loop, between cells, and while a cell waits for a run."""
     if not view.tick():
         return
     OPEN_VIEWS.add(view.tick)

@@ -1,4 +1,4 @@
-"""Take up what was trained elsewhere in place of a run: a run's folder, or a framework's log.
+"""Import what was trained elsewhere in place of a run: a run's folder, or a framework's log.
 
 What was imported says so: the manifest's ``imported`` names the place, the kind and the columns.
 """
@@ -40,7 +40,7 @@ def import_run(
     one_run: str = "",
     replace: bool = False,
 ) -> list[str]:
-    """Store what lies at ``source`` as this run and return lines that say what was taken.
+    """Store what is at ``source`` as this run and return lines that say what was imported.
 
     Args:
         run: in whose place it is to stand.
@@ -50,7 +50,7 @@ def import_run(
         performance: the log's column of the validation accuracy; found by name if empty.
         step: the log's column of the step; found by name if empty.
         one_run: the name of one of several runs in the log.
-        replace: take it though the run is there already.
+        replace: import it although the run exists already.
 
     Raises:
         UserError: nothing usable there, a configuration that is not the run's (names the first

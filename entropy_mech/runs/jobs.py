@@ -21,16 +21,17 @@ import time
 import traceback
 import types
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from multiprocessing import connection, forkserver
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from entropy_mech.config import TrainConfig
 from entropy_mech.config.run import architecture_of
 from entropy_mech.errors import UserError, whole_number
+from entropy_mech.hub import QUIET
 from entropy_mech.runs.store import Run, RunStore
 
 # -- A job and its process -----------------------------------------------------------------------
@@ -41,15 +42,14 @@ JOB_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    **QUIET,
     # glibc gives large tensors back to the system and faults their pages in again at every use:
     # a tenth of a toy run's time. Other allocators do not read these.
     "MALLOC_MMAP_THRESHOLD_": str(2**25),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
 }
 
-_CONTEXT = multiprocessing.get_context("forkserver") if sys.platform == "linux" else None
+_CONTEXT = multiprocessing.get_context("forkserver")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ class Job:
 
 def fork_is_safe() -> bool:
     """Return whether a process that has loaded torch may fork: on Linux, not on macOS."""
-    return _CONTEXT is not None
+    return sys.platform == "linux"
 
 
 def start(job: Job) -> subprocess.Popen | ForkedJob:
@@ -111,74 +111,52 @@ def start_fresh(job: Job, *, own_session: bool = False) -> subprocess.Popen:
             env={**os.environ, **JOB_ENVIRONMENT},
             start_new_session=own_session,
         )
-    with contextlib.suppress(BrokenPipeError):  # it ended before it read: its exit code says why
+    with contextlib.suppress(BrokenPipeError):  # it ended before reading: its exit code says why
         process.stdin.write(job.stdin.encode())
         process.stdin.close()
     return process
 
 
-class ForkedJob:
+class ForkedJob(_CONTEXT.Process):
     """A job in a fork of the fork server, handled as a ``subprocess.Popen`` is."""
 
     def __init__(self, job: Job):
         _, _, module, *arguments = job.command
         job.log.write_bytes(b"")
-        self._process = _CONTEXT.Process(
+        super().__init__(
             target=_run_job,
             args=(module, list(map(str, arguments)), job.stdin, str(job.log.resolve())),
         )
         _CONTEXT.set_forkserver_preload(["entropy_mech.runs.preload"])
-        with _environment(JOB_ENVIRONMENT):  # the server's own, and so that of its forks
+        with _replaced(os.environ, JOB_ENVIRONMENT):  # the server's own, and so that of its forks
             forkserver.ensure_running()
-        with _no_main_module():
-            self._process.start()
-
-    @property
-    def returncode(self) -> int | None:
-        """The exit code, None while it runs; a signal's number is negative."""
-        return self._process.exitcode
+        # Multiprocessing would import the caller's script again in the fork.
+        with _replaced(sys.modules, {"__main__": types.ModuleType("__main__")}):
+            self.start()
 
     def poll(self) -> int | None:
-        """Return ``returncode``."""
-        return self._process.exitcode
+        """Return the exit code, None while it runs; a signal's number is negative."""
+        return self.exitcode
+
+    returncode = property(poll)
 
     def wait(self) -> int | None:
-        """Wait for its end and return ``returncode``."""
-        self._process.join()
-        return self._process.exitcode
-
-    def terminate(self) -> None:
-        """Ask it to end."""
-        self._process.terminate()
-
-    def kill(self) -> None:
-        """End it."""
-        self._process.kill()
+        """Wait for its end and return the exit code."""
+        self.join()
+        return self.exitcode
 
 
 @contextlib.contextmanager
-def _environment(more: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in more}
-    os.environ.update(more)
+def _replaced(table: MutableMapping[str, Any], entries: Mapping[str, Any]) -> Iterator[None]:
+    """Put entries into a table inside the block."""
+    before = {name: table[name] for name in entries if name in table}
+    table.update(entries)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _no_main_module() -> Iterator[None]:
-    """Keep multiprocessing from importing the caller's script again in the fork."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+        for name in entries:
+            del table[name]
+        table.update(before)
 
 
 def _run_job(module: str, arguments: list[str], stdin: str, log: str) -> None:
@@ -204,16 +182,16 @@ def _run_job(module: str, arguments: list[str], stdin: str, log: str) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process when whoever asked for it has died; runs go on from their checkpoints."""
+    """End this process when its parent has died; runs resume from their checkpoints."""
     connection.wait([multiprocessing.parent_process().sentinel])
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 # -- The order of jobs and the time left ---------------------------------------------------------
 
-# Guesses count as much as this many measured seconds.
+# Weight of the guesses, in measured seconds.
 _PRIOR_S = 10.0
-# Below this share done, what a job says of itself tells less of its speed than the guess does.
+# Below this fraction done, a job's own progress predicts its time worse than the guess.
 _TELLING_FRACTION = 0.1
 
 
@@ -240,10 +218,8 @@ class Schedule:
     def cost_s(self, job: Job) -> float:
         """Return the corrected guess at a job's seconds."""
         overall = (_PRIOR_S + sum(self.took.values())) / (_PRIOR_S + sum(self.guessed.values()))
-        prior = _PRIOR_S * overall
-        return job.cost_s * (
-            (prior + self.took[job.kind]) / (_PRIOR_S + self.guessed[job.kind])
-        )  # fmt: skip
+        took, guessed = self.took[job.kind], self.guessed[job.kind]
+        return job.cost_s * (_PRIOR_S * overall + took) / (_PRIOR_S + guessed)
 
     def choose(self, ready: Sequence[Job], waiting: Sequence[Job], running_s: float) -> Job:
         """Return the one of ``ready`` to start.
@@ -273,18 +249,17 @@ class Schedule:
             running: the seconds since each of the others started.
 
         """
-        left = {job.name: self._left_of(job, elapsed) for job, elapsed in running.items()}
-        tails = self._tails(waiting)
-        behind = [
-            seconds + max((tails[d.name] for d in self.dependents[name] if d.name in tails),
-                          default=0.0)
-            for name, seconds in left.items()
-        ]  # fmt: skip
-        work = sum(left.values()) + sum(map(self.cost_s, waiting))
-        return max([work / self.workers, *behind, *tails.values()], default=0.0), work
+        tails, chains = self._tails(waiting), []
+        work = sum(map(self.cost_s, waiting))
+        for job, elapsed in running.items():
+            seconds = self._left_of(job, elapsed)
+            after = (tails[d.name] for d in self.dependents[job.name] if d.name in tails)
+            chains.append(seconds + max(after, default=0.0))
+            work += seconds
+        return max([work / self.workers, *chains, *tails.values()]), work
 
     def running_s(self, running: Mapping[Job, float]) -> float:
-        """Return what is left of the jobs that run, in seconds, summed."""
+        """Return the seconds left of the running jobs, summed."""
         return sum(self._left_of(job, elapsed) for job, elapsed in running.items())
 
     def _left_of(self, job: Job, elapsed: float) -> float:
@@ -315,9 +290,9 @@ class Schedule:
 # Guesses are corrected while jobs finish (``Schedule``).
 
 STARTUP_S = 0.5
-# Of a model of no size at all, and for each 100,000 parameters of its body: seconds of a supervised
-# step of 64 demonstrations; of what a rollout of 256 responses costs whatever the updates; and of
-# one update on it. Of the size of what was measured on one core of a shared machine.
+# Seconds on one core, measured: a constant, and what each 100,000 parameters of the body add. Of a
+# supervised step on 64 demonstrations, of sampling and measuring a rollout of 256 responses, and of
+# one update on it.
 _BASE_STEP_S = (0.012, 0.016)
 _SAMPLING_S = (0.05, 0.08)
 _UPDATE_S = (0.01, 0.012)
@@ -442,7 +417,7 @@ def run_jobs(
 ) -> None:
     """Run jobs in order of need, earlier ones first, ``workers`` at a time.
 
-    A job that would otherwise be waited for at the end goes before its turn. A failed job stops
+    A job on the critical path goes before its turn. A failed job stops
     those that need it, not the others. ``done`` is called with each job that succeeded. If this
     process is interrupted its children are ended; they go on from their checkpoints next time.
 
@@ -455,9 +430,10 @@ def run_jobs(
 
 
 class _Scheduler:
-    def __init__(self, jobs: Sequence[Job], workers: int, line: ProgressLine, tell):
-        self.waiting, self.workers, self.line = list(jobs), workers, line
-        self.tell: Callable[[Job], None] = tell
+    def __init__(
+        self, jobs: Sequence[Job], workers: int, line: ProgressLine, tell: Callable[[Job], None]
+    ):
+        self.waiting, self.workers, self.line, self.tell = list(jobs), workers, line, tell
         self.schedule = Schedule(jobs, workers)
         # A need that is no job here was met before.
         names = {job.name for job in jobs}
@@ -551,6 +527,6 @@ def failure(job: Job, code: int) -> str:
     """Return one line: the job, its last log line (or the signal that ended it), its log."""
     lines = job.log.read_text(errors="replace").strip().splitlines()
     last = lines[-1] if lines else f"exit code {code}"
-    if code < 0:  # whoever is killed says nothing of it
+    if code < 0:  # a killed process logs nothing
         last = f"ended by {signal.Signals(-code).name}"
     return f"{job} failed: {last} (log: {job.log})"

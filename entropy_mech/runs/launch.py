@@ -1,4 +1,4 @@
-"""Runs on demand, and measurements of their policies: what is there is reused, the rest is made."""
+"""Runs on demand, and measurements of their policies: what exists is reused, the rest is made."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def gpu_memory_here_gib() -> float:
 
 
 def refuse_without_gpus(missing: int, needed: int) -> None:
-    """Refuse to train the paper's models on what cannot train them, with what to do instead.
+    """Refuse to train the paper's models without enough GPUs, and say what to do instead.
 
     Args:
         missing: runs that would have to be trained.
@@ -75,13 +75,6 @@ def _memories_mib() -> list[int]:
 COLUMNS = ("step", "benchmark", "accuracy", "standard_error", "problems", "samples")
 
 
-def group_of(name: str) -> tuple[str, ...]:
-    """Return the benchmarks of a group; an unknown one is an error that says the nearest."""
-    if name not in GROUPS:
-        raise unknown_name("group of benchmarks", name, GROUPS)
-    return GROUPS[name]
-
-
 def evaluation_folder(run: Run, group: str) -> Path | None:
     """Return where the run's newest policy is measured; None where the run has no policy."""
     policy = run.newest_model()
@@ -115,9 +108,16 @@ def scores(run: Run, group: str) -> pd.DataFrame:
 
 @functools.cache
 def group_digest(group: str) -> str:
-    """Return 8 hex digits that name a group's problems (a toy's: the others lie elsewhere)."""
+    """Return 8 hex digits that name a group's protocols and, of the toys, its problems.
+
+    Raises:
+        UserError: no such group (names the nearest).
+
+    """
+    if group not in GROUPS:
+        raise unknown_name("group of benchmarks", group, GROUPS)
     parts: list[Any] = []
-    for name in group_of(group):
+    for name in GROUPS[group]:
         if group == "toy":
             problems, way = load_toy_benchmark(name)
             parts += [name, asdict(way), [[p.prompt, str(p.reference)] for p in problems]]
@@ -162,7 +162,7 @@ def ensure_runs(
 def training_jobs(
     configs: Sequence[TrainConfig], store: RunStore, *, names: Sequence[str] = ()
 ) -> list[Job]:
-    """Return the jobs that bring these runs about: base models first, then runs, none twice."""
+    """Return the jobs that train these runs: base models first, then runs, none twice."""
     jobs: dict[str, Job] = {}
     for config, name in _named(configs, names):
         run = store.run(config)
@@ -187,23 +187,19 @@ def evaluation_jobs(
         job = Job(
             name=evaluation_job_name(run, group),
             label=f"{group} benchmarks, {name or run.config.loss.method} seed {config.seed}",
-            command=_command("entropy_mech.evaluation", store, "--group", group),
-            stdin=config.model_dump_json(),
             log=run.path / f"evaluation-{group}.txt",
             needs=frozenset([run_job_name(run)]),
-            warm=config.toy,
             kind="evaluation",
             cost_s=EVALUATION_S,
-            fraction=lambda run=run: _fraction_in(
-                (evaluation_folder(run, group) or run.path) / "status.json"
-            ),
+            fraction=lambda run=run: _fraction_in(evaluation_folder(run, group) or run.path),
+            **_child("entropy_mech.evaluation", config, store, "--group", group),
         )
         jobs.setdefault(job.name, job)
     return list(jobs.values())
 
 
 def run_job(run: Run, store: RunStore, name: str, needs: Sequence[Job] = ()) -> Job:
-    """Return the job that trains a run from where it stands.
+    """Return the job that trains a run, resuming it where it has begun.
 
     Raises:
         UserError: a model of the paper's size, and there is no GPU here.
@@ -217,14 +213,12 @@ def run_job(run: Run, store: RunStore, name: str, needs: Sequence[Job] = ()) -> 
     return Job(
         name=run_job_name(run),
         label=f"{name or config.loss.method} seed {config.seed}",
-        command=_command("entropy_mech.train", store, *flags),
-        stdin=config.model_dump_json(),
         log=run.path / "log.txt",
         needs=frozenset(job.name for job in needs),
-        warm=config.toy,
         kind="run",
         cost_s=STARTUP_S + left * run_s(run, store),
-        fraction=lambda: _fraction_in(run.path / "status.json"),
+        fraction=lambda: _fraction_in(run.path),
+        **_child("entropy_mech.train", config, store, *flags),
     )
 
 
@@ -255,14 +249,12 @@ def _base_jobs(config: TrainConfig, store: RunStore) -> list[Job]:
     job = Job(
         name=f"base model {folder.name}",
         label=f"base model {folder.name[:6]}",
-        command=_command("entropy_mech.train", store, "--base-model"),
-        stdin=config.model_dump_json(),
         log=folder.with_suffix(".log"),
         needs=frozenset(job.name for job in before[-1:]),
-        warm=True,
         kind="base model",
         cost_s=base_model_s(config),
-        fraction=lambda: _fraction_in(folder.with_suffix(".status.json")),
+        fraction=lambda: _fraction_in(folder.parent, f"{folder.name}.status.json"),
+        **_child("entropy_mech.train", config, store, "--base-model"),
     )
     return [*before, job]
 
@@ -271,10 +263,12 @@ def _named(configs: Sequence[TrainConfig], names: Sequence[str]) -> list[tuple[T
     return list(zip(configs, names or [""] * len(configs), strict=True))
 
 
-def _command(module: str, store: RunStore, *flags: str) -> list[str]:
-    return [sys.executable, "-m", module, "--store", str(store.root), *flags]
+def _child(module: str, config: TrainConfig, store: RunStore, *flags: str) -> dict[str, Any]:
+    """Return the part of a job that says what its process executes and reads."""
+    command = [sys.executable, "-m", module, "--store", str(store.root), *flags]
+    return {"command": command, "stdin": config.model_dump_json(), "warm": config.toy}
 
 
-def _fraction_in(status: Path) -> float:
-    said = read_json_if_whole(status)
-    return said["done"] / said["total"] if said.get("total") else 0.0
+def _fraction_in(folder: Path, name: str = "status.json") -> float:
+    status = read_json_if_whole(folder / name)
+    return status["done"] / status["total"] if status.get("total") else 0.0

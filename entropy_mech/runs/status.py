@@ -1,6 +1,6 @@
-"""What the run store holds, what each run is doing, and which run somebody means.
+"""What the run store holds, what each run is doing, and which run a name refers to.
 
-All of it from files alone.
+Read from files alone.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from entropy_mech.runs.store import (
 
 IN_WORK = ("training", "waiting")
 _TICK_S = 0.2
-# What is drawn while somebody waits: open views, each called about five times a second.
+# Redraw functions of open views; ``pause`` calls each about five times a second.
 OPEN_VIEWS: set[Callable[[], object]] = set()
 
 
@@ -74,7 +74,7 @@ class RunStatus:
 
     @property
     def in_work(self) -> bool:
-        """Whether a process is at it."""
+        """Whether a process is working on it."""
         return self.state in IN_WORK
 
     @property
@@ -103,29 +103,35 @@ class RunStatus:
 def status_of(run: Run, *, name: str = "", alive: bool | None = None) -> RunStatus:
     """Return where a run is.
 
-    ``alive`` True says that a process is at it, though it may not have come to take the run's
-    lock: one that has just been started reads torch first. False says that it has ended.
+    ``alive`` True: its process is running, though it may not hold the run's lock yet, since
+    importing torch takes seconds. False: it has ended.
     """
     shown = name or f"run {run.path.name[:8]}"
     if not run.path.is_dir():
         return RunStatus(shown, "new", 0, run.config.steps)
     row = run_row(run.path)
-    state = "complete" if run.complete else row["state"]
+    state = "complete" if run.complete else row.state
     if state in ("failed", "stopped", "damaged") and alive:
         state = "waiting"
     if state == "waiting" and alive is False and not lock_is_held(run.path.with_suffix(".lock")):
         state = "stopped"
-    base = base_models_in_work(_store(run)).get(_base_id(run), math.nan)
+    base = math.nan
+    if run.config.toy:
+        name_of_base = base_model_folder(_store(run), run.config).name
+        base = base_models_in_work(_store(run)).get(name_of_base, math.nan)
+    error = f"{shown} failed: {row.error}" if state == "failed" else ""
+    if error and (run.path / "log.txt").is_file():
+        error += f" (log: {run.path / 'log.txt'})"
     return RunStatus(
         name=shown,
         state=state,
-        done=row["steps_done"],
+        done=row.steps_done,
         total=run.config.steps,
-        left_s=_left_s(run, row["time_left_s"], base) if state in IN_WORK else math.nan,
-        entropy_nats=row["entropy_nats"],
-        accuracy=row["validation_accuracy"],
+        left_s=_left_s(run, row.time_left_s, base) if state in IN_WORK else math.nan,
+        entropy_nats=row.entropy_nats,
+        accuracy=row.validation_accuracy,
         base_fraction=base if state == "waiting" else math.nan,
-        error=_in_one_line(shown, row["error"], run) if state == "failed" else "",
+        error=error,
     )
 
 
@@ -139,11 +145,6 @@ def pause(seconds: float = _TICK_S) -> None:
         if left <= 0:
             return
         time.sleep(min(_TICK_S, left))
-
-
-def _in_one_line(name: str, error: str, run: Run) -> str:
-    log = run.path / "log.txt"
-    return f"{name} failed: {error}" + (f" (log: {log})" if log.is_file() else "")
 
 
 def _left_s(run: Run, of_steps: float, base_fraction: float) -> float:
@@ -163,18 +164,32 @@ def _store(run: Run) -> RunStore:
     return RunStore(run.path.parent)
 
 
-def _base_id(run: Run) -> str:
-    return base_model_folder(_store(run), run.config).name if run.config.toy else ""
-
-
 # -- All runs ------------------------------------------------------------------------------------
 
 # In this order of asking: "training" and "waiting" are held by a process, the others by none.
 STATES = ("complete", "training", "waiting", "failed", "stopped", "damaged")
-COLUMNS = (
-    "id", "state", "algorithm", "method", "model", "seed", "steps_done", "steps_total",
-    "time_left_s", "entropy_nats", "validation_accuracy", "updated", "error",
-)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """What a run's files say of it; entropy and accuracy are the last that were measured."""
+
+    id: str
+    state: str
+    algorithm: str = ""
+    method: str = ""
+    model: str = ""
+    seed: int | None = None
+    steps_done: int = 0
+    steps_total: int = 0
+    time_left_s: float = math.nan
+    entropy_nats: float = math.nan
+    validation_accuracy: float = math.nan
+    updated: float = 0.0
+    error: str = ""
+
+
+COLUMNS = tuple(RunRow.__dataclass_fields__)
 _RUN_FOLDER = re.compile(r"[0-9a-f]{16}")
 _RECENT_STEPS = 20
 _STARTUP_S = 60.0
@@ -183,7 +198,7 @@ _STARTUP_S = 60.0
 def list_runs(
     store: RunStore, *, state: str | None = None, name: str | None = None
 ) -> pd.DataFrame:
-    """Return the runs of a store, the one that moved last first.
+    """Return the runs of a store, the most recently changed first.
 
     ``state`` is *complete* (as far as its configuration asks), *training* (a process holds its
     lock and has done a step), *waiting* (a process holds it and has not, or its folder is new: it
@@ -205,19 +220,17 @@ def list_runs(
         raise unknown_name("state", state, STATES)
     found = store.root.iterdir() if store.root.is_dir() else ()
     rows = [run_row(path) for path in found if path.is_dir() and _RUN_FOLDER.fullmatch(path.name)]
-    rows = [row for row in rows if state in (None, row["state"]) and _is_called(row, name)]
+    rows = [row for row in rows if state in (None, row.state) and _is_called(row, name)]
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"seed": "Int64"})
     return frame.sort_values("updated", ascending=False, ignore_index=True)
 
 
-def _is_called(row: dict[str, Any], name: str | None) -> bool:
-    if name is None:
-        return True
-    words = [row["algorithm"], row["method"], row["model"]]
-    return row["id"].startswith(name) or any(name in word for word in words)
+def _is_called(row: RunRow, name: str | None) -> bool:
+    words = (row.algorithm, row.method, row.model)
+    return name is None or row.id.startswith(name) or any(name in word for word in words)
 
 
-def run_row(path: Path) -> dict[str, Any]:
+def run_row(path: Path) -> RunRow:
     """Return one run's row of ``list_runs``, by its folder."""
     try:
         return _row(path)
@@ -225,34 +238,29 @@ def run_row(path: Path) -> dict[str, Any]:
         # Files that hold something else than a run wrote; the other runs are of use.
         why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         why = why.removeprefix(f"{path}/")
-        nothing = dict.fromkeys(("time_left_s", "entropy_nats", "validation_accuracy"), math.nan)
-        words = dict.fromkeys(("algorithm", "method", "model"), "")
-        counts = {"seed": None, "steps_done": 0, "steps_total": 0}
-        moved = path.stat().st_mtime
-        known = {"id": path.name, "state": "damaged", "updated": moved, "error": why}
-        return {**known, **nothing, **words, **counts}
+        return RunRow(path.name, "damaged", updated=path.stat().st_mtime, error=why)
 
 
-def _row(path: Path) -> dict[str, Any]:
+def _row(path: Path) -> RunRow:
     config, status = read_json(path / "config.json"), read_json(path / "status.json")
     metrics = MetricsFile(path / "metrics.jsonl").rows()
     done, total = len(metrics), config.get("steps", 0)
     state = _state(path, status, done, total)
-    return {
-        "id": path.name,
-        "state": state,
-        "algorithm": config.get("algorithm", {}).get("name", ""),
-        "method": config.get("loss", {}).get("method", ""),
-        "model": _model_name(config.get("model", {})),
-        "seed": None if config.get("seed") is None else int(config["seed"]),
-        "steps_done": done,
-        "steps_total": total,
-        "time_left_s": _step_s(path) * (total - done) if state == "training" else math.nan,
-        "entropy_nats": _last(metrics, "entropy_nats"),
-        "validation_accuracy": _last(metrics, "validation_accuracy"),
-        "updated": float(status.get("updated", path.stat().st_mtime)),
-        "error": status.get("error", "") if state == "failed" else "",
-    }
+    return RunRow(
+        id=path.name,
+        state=state,
+        algorithm=config.get("algorithm", {}).get("name", ""),
+        method=config.get("loss", {}).get("method", ""),
+        model=_model_name(config.get("model", {})),
+        seed=None if config.get("seed") is None else int(config["seed"]),
+        steps_done=done,
+        steps_total=total,
+        time_left_s=_step_s(path) * (total - done) if state == "training" else math.nan,
+        entropy_nats=_last(metrics, "entropy_nats"),
+        validation_accuracy=_last(metrics, "validation_accuracy"),
+        updated=float(status.get("updated", path.stat().st_mtime)),
+        error=status.get("error", "") if state == "failed" else "",
+    )
 
 
 def _state(path: Path, status: dict[str, Any], done: int, total: int) -> str:
@@ -262,7 +270,7 @@ def _state(path: Path, status: dict[str, Any], done: int, total: int) -> str:
         return "complete"
     if status.get("stage") == "failed":
         return "failed"
-    # A child has a folder, for its log, some seconds before it has read torch and takes its lock.
+    # A child has a folder, for its log, some seconds before it takes its lock: it imports torch.
     starts = not done and time.time() - path.stat().st_mtime < _STARTUP_S
     return "waiting" if starts else "stopped"
 
@@ -301,12 +309,12 @@ def base_models_in_work(store: RunStore) -> dict[str, float]:
     return work
 
 
-# -- Which run somebody means --------------------------------------------------------------------
-# By its folder, its id or the start of it, its file's name, its configuration. What a run *is*
-# decides what it is called (``store.RunStore.run``); this is for people, who type.
+# -- Which run a name refers to ------------------------------------------------------------------
+# A run is addressed by its configuration's hash (``store.RunStore.run``); people type its folder,
+# the start of its id or the name of its file.
 
 _ID_OR_ITS_START = re.compile(r"[0-9a-f]{1,16}")
-_CLOSE = 0.8  # so like the name of a run's file that no model of the hub can be meant
+_CLOSE = 0.8  # so similar to the name of a run's file that no hub id is meant
 
 
 def find_config(
@@ -316,7 +324,7 @@ def find_config(
     seed: int | None = None,
     steps: int = 0,
 ) -> TrainConfig:
-    """Return the configuration that is meant.
+    """Return the configuration that ``what`` names.
 
     Args:
         what: a configuration, nested tables as in a TOML file, the path of a TOML file, or the
@@ -368,7 +376,7 @@ def find_run(
     profile: str = "toy",
     seed: int | None = None,
 ) -> Run:
-    """Return the run that is meant, which need not have been started yet if its file is named.
+    """Return the run that ``what`` names; named by its file, it need not have been started yet.
 
     Args:
         what: a run, its folder, its id or a start of it that no other has, the name or path of
@@ -397,7 +405,7 @@ def find_run(
         if fitting:
             return _run_in(store.root / fitting[0])
         if not str(what).endswith(".toml") and str(what) not in run_names(profile):
-            # Of an id people type the start: compare like with like.
+            # People type the start of an id: compare starts.
             starts = [name[: len(str(what))] for name in ids]
             raise _unknown(
                 str(what), starts or run_names(profile), f"a run of {store.root}, nor a run's file"
@@ -406,12 +414,12 @@ def find_run(
 
 
 def run_or_model(name: str, *, store: RunStore, profile: str = "toy") -> Run | None:
-    """Return the run that a user names where a model may be meant too; None where one is.
+    """Return the run that a user names; None where the name is that of a model.
 
     A model is a folder in Hugging Face format, or an id on the hub.
 
     Raises:
-        UserError: what looks like a run and is none (says the nearest).
+        UserError: it looks like a run, and there is none (says the nearest).
 
     """
     if not name.strip():
@@ -426,7 +434,7 @@ def run_or_model(name: str, *, store: RunStore, profile: str = "toy") -> Run | N
 
 
 def newest_run(store: RunStore) -> Run:
-    """Return the run that moved last, one in training before all others.
+    """Return the most recently changed run; one in training comes before all others.
 
     Raises:
         UserError: there is none.

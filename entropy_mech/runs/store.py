@@ -49,7 +49,7 @@ def lock_is_held(path: Path) -> bool:
     """Return whether some process holds the lock on ``path``; False where there is no such file."""
     try:
         with path.open("rb") as file:
-            # Shared, so that two who look at once do not see each other.
+            # A shared lock: two processes that check at once do not block each other.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
@@ -157,8 +157,8 @@ def now() -> str:
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a name beside ``path`` for a file or folder that takes its place when the block ends.
 
-    Nobody ever sees half of it, after a kill or a lost disk neither; an error in the block leaves
-    what was there.
+    A reader never sees half of it, even after a kill or a power failure; an error in the block
+    leaves what was there.
     """
     temporary = path.with_name(f"tmp-{os.getpid()}-{path.name}")
     _remove(temporary)
@@ -222,14 +222,13 @@ def _processor() -> str:
 
 
 # -- Asking a run to stop ------------------------------------------------------------------------
-# So it reaches a run in another process, started from another notebook or on another host, and a
-# run of many processes, whose rank 0 tells the others.
+# A file in the run's folder reaches a run in any process on any host; rank 0 tells the others.
 
 _NAME = "stop"
 
 
 class RunStopped(UserError):
-    """A run was asked to stop and did, after a whole step; it goes on when started again."""
+    """A run stopped after a whole step, as requested; it resumes when started again."""
 
     exit_code = 1
 
@@ -242,8 +241,8 @@ class RunStopped(UserError):
 def ask_to_stop(folder: Path) -> None:
     """Ask the process that trains the run in ``folder`` to stop before its next step.
 
-    A request counts for processes that have begun before it: a process that is only starting
-    must be asked again.
+    A request reaches only a process that had begun before it: ask a process that is still
+    starting again.
     """
     if folder.is_dir():
         (folder / _NAME).touch()
@@ -338,9 +337,9 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        """Whether the run has gone as far as its configuration asks, and said so.
+        """Whether the manifest says that all configured steps are done.
 
-        A log that was imported is as long as it is: there is nothing to go on from.
+        An imported log is complete at any length: it cannot be continued.
         """
         manifest = self.manifest()
         if manifest.get("imported", {}).get("kind") == "log":
@@ -379,7 +378,7 @@ class Run:
         return pd.DataFrame({"row": row, "position": position, **per_row, **per_token})
 
     def lemma1(self, step: int) -> dict[str, np.ndarray]:
-        """Return the check of Lemma 1 at a step: a value a distinct prefix (``lemma1_probe``)."""
+        """Return the check of Lemma 1 at a step: a value a distinct prefix (``Lemma1Probe``)."""
         step = whole_number("step", step)
         return _load_record(self.lemma1_path(step), step, "check of Lemma 1")
 
@@ -407,29 +406,27 @@ class Run:
     def manifest(self) -> dict[str, Any]:
         """Return the manifest, empty before the first session of the run ended or checkpointed.
 
-        A damaged one is named in a warning and counts for none: the next session writes it anew.
+        A damaged one gives a warning and counts as missing: the next session writes it again.
         """
         return read_json_if_whole(self.path / "manifest.json")
 
     def status(self) -> dict[str, Any]:
-        """Return what the run last said of itself: stage, done, total, updated (Unix time)."""
+        """Return the run's last status: stage, done, total, updated (Unix time)."""
         return read_json_if_whole(self.path / "status.json")
 
+    def write_status(self, stage: str, done: int, **more: Any) -> None:
+        """Replace the status."""
+        counts = {"done": done, "total": self.config.steps, "updated": time.time()}
+        self.write("status.json", {"stage": stage, **counts, **more})
+
     def note_failure(self, error: Exception) -> None:
-        """Keep in the status, in one line, why a session ended; the next step replaces it."""
+        """Write into the status, in one line, why a session failed; the next step replaces it."""
         if not self.path.is_dir():
             return  # refused before anything was written
         words = " ".join(f"{type(error).__name__}: {error}".split())
-        failed = {
-            "stage": "failed",
-            "done": self.steps_done,
-            "total": self.config.steps,
-            "updated": time.time(),
-            "error": words[:500],
-        }
-        # A full disk, say, is what the error is about: that is what must be raised, not this.
+        # On a full disk this fails too; the first error is the one to raise.
         with suppress(OSError):
-            self.write("status.json", failed)
+            self.write_status("failed", self.steps_done, error=words[:500])
 
     def write(self, name: str, value: Any) -> None:
         """Replace one of the run's JSON files."""

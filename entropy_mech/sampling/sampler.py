@@ -1,4 +1,4 @@
-"""What every sampler takes and gives, and the one way from a problem to its graded response."""
+"""The samplers' interface, and sampling, decoding and grading responses to problems."""
 
 from __future__ import annotations
 
@@ -85,14 +85,9 @@ class StreamingSampler(Protocol):
     """A sampler that gives responses as they finish."""
 
     def stream(
-        self,
-        requests: Sequence[SamplingRequest],
-        *,
-        temperature: float,
-        max_new_tokens: int,
-        policy_version: int = 0,
+        self, requests: Sequence[SamplingRequest], **settings: Any
     ) -> Iterator[tuple[Sequence[int], Completions]]:
-        """Yield places among the requests, and their responses."""
+        """Yield places among the requests, and their responses; settings as for ``sample``."""
         ...
 
 
@@ -158,7 +153,7 @@ def graded_in_threads(
             yield from finished([future for future in waiting if future.done()])
         yield from finished(as_completed(waiting))
     finally:
-        for future in waiting:  # of an error: what nobody will read need not be graded
+        for future in waiting:  # after an error: results that nobody reads need not be graded
             future.cancel()
 
 

@@ -43,12 +43,7 @@ class TorchSampler:
     """
 
     def __init__(
-        self,
-        model: PreTrainedModel,
-        *,
-        pad_token: int,
-        eos_token: int,
-        keep_entropy: bool = False,
+        self, model: PreTrainedModel, *, pad_token: int, eos_token: int, keep_entropy: bool = False
     ):
         self.model, self.pad_token, self.eos_token = model, pad_token, eos_token
         self.keep_entropy = keep_entropy
@@ -81,13 +76,10 @@ class TorchSampler:
             yield range(len(requests)), self.sample(requests, **settings)
 
     def _fill(
-        self,
-        out: _Output,
-        prompts: Sequence[Sequence[int]],
-        keys: np.ndarray,
-        temperature: float,
+        self, out: _Output, prompts: Sequence[Sequence[int]], keys: np.ndarray, temperature: float
     ) -> None:
-        decoder = self._decoder(prompts)
+        chosen = FusedDecoder if why_not_fused(self.model) is None else HuggingFaceDecoder
+        decoder: Decoder = chosen(self.model, prompts, self.pad_token)
         rows, columns = out.tokens.shape
         alive = torch.arange(rows, device=self.model.device)
         for position in range(columns):
@@ -106,16 +98,12 @@ class TorchSampler:
                 break
             decoder.advance(token)
 
-    def _decoder(self, prompts: Sequence[Sequence[int]]) -> Decoder:
-        chosen = FusedDecoder if why_not_fused(self.model) is None else HuggingFaceDecoder
-        return chosen(self.model, prompts, self.pad_token)
-
 
 @contextmanager
 def _in_evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
     """Sample as in evaluation: in training mode, gradient checkpointing keeps no KV cache.
 
-    Hugging Face then drops the cache with a warning, and every token would see itself alone.
+    Hugging Face then drops the cache with a warning, and each token would attend to itself alone.
     """
     training = model.training
     model.eval()
@@ -352,13 +340,14 @@ def _pairs_adjacent(rows: Tensor) -> Tensor:
 
 
 # -- The faster decoder: Qwen2, Llama, Mistral ---------------------------------------------------
-# At one token a row the Hugging Face forward spends its time between the matrix products: on
-# small operations, a growing cache and masks. Here the projections are fused, the cache stands
-# still and loses rows in place, and attention is two batched products. Only what is known to be
-# computed right is taken (``why_not_fused``); everything else is left to ``HuggingFaceDecoder``.
+# At one token a row the Hugging Face forward pass spends its time between the matrix products: on
+# small operations, a growing cache and masks. Here the projections are fused, the cache is
+# allocated ahead and rows that finish are removed in place, and attention is two batched products.
+# Only models known to be computed correctly are taken (``why_not_fused``); all others are left to
+# ``HuggingFaceDecoder``.
 
-# Prompt tokens passed at once, and columns by which the cache is longer than what stands in it:
-# they bound memory and change no result.
+# Prompt tokens passed at once, and columns that the cache has beyond those in use:
+# they bound memory and do not change results.
 _PREFILL_TOKENS = 8192
 _COLUMNS_AHEAD = 64
 

@@ -14,19 +14,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from entropy_mech.config.hardware import VLLMSamplerConfig
+from entropy_mech.config import VLLMSamplerConfig
 from entropy_mech.errors import UserError, bad_value
 from entropy_mech.random_streams import generator, stream_key
 from entropy_mech.sampling.sampler import (
     Completions,
-    Sampler,
     SamplerError,
     SamplingRequest,
     StaleWeightsError,
@@ -71,9 +70,9 @@ def contained() -> Iterator[None]:
 
 @contextmanager
 def keeping_process_group() -> Iterator[None]:
-    """Let nobody destroy the default process group: vLLM's shutdown does, and it is the trainer's.
+    """Keep the default process group, the trainer's: vLLM's shutdown would destroy it.
 
-    Groups that vLLM made for itself are destroyed all the same.
+    Groups that vLLM made for itself are still destroyed.
     """
     destroy = dist.destroy_process_group
     dist.destroy_process_group = lambda group=None: None if group is None else destroy(group)
@@ -134,13 +133,9 @@ def naming(name: str, what: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        raise SamplerError(f"{name}: {what} failed: {last_line(error)}") from error
-
-
-def last_line(error: BaseException) -> str:
-    """Return an error's kind and the last line of its message, for a message of one line."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__
+        last_line = (str(error).strip().splitlines() or [""])[-1].strip()
+        reason = f"{type(error).__name__}: {last_line}".removesuffix(": ")
+        raise SamplerError(f"{name}: {what} failed: {reason}") from error
 
 
 # Read by vllm on import. One process an engine (the executor may add workers), no reports of use,
@@ -234,14 +229,7 @@ class VLLMSampler:
         self._logprobs([eos_token, eos_token], _FIRST_STEP_S)
         self.policy_version = 0
 
-    def sample(
-        self,
-        requests: Sequence[SamplingRequest],
-        *,
-        temperature: float,
-        max_new_tokens: int,
-        policy_version: int = 0,
-    ) -> Completions:
+    def sample(self, requests: Sequence[SamplingRequest], **settings: Any) -> Completions:
         """Sample one response a request; see ``sampling.sampler.Sampler``. Tensors are on the CPU.
 
         Raises:
@@ -250,30 +238,24 @@ class VLLMSampler:
             SamplerError: the engine failed or took longer than ``sample_timeout_s``.
 
         """
-        steps = self._outputs(requests, temperature, max_new_tokens, policy_version)
-        done = dict(chain.from_iterable(steps))
+        done = dict(chain.from_iterable(self._outputs(requests, **settings)))
         return self._completions([done[place] for place in range(len(requests))])
 
     def stream(
-        self,
-        requests: Sequence[SamplingRequest],
-        *,
-        temperature: float,
-        max_new_tokens: int,
-        policy_version: int = 0,
+        self, requests: Sequence[SamplingRequest], **settings: Any
     ) -> Iterator[tuple[list[int], Completions]]:
         """Yield what has finished after each step: places among the requests, and responses.
 
         As ``sample`` otherwise. The ranks of one engine must ask together, and each must take all
         that is yielded.
         """
-        for outputs in self._outputs(requests, temperature, max_new_tokens, policy_version):
+        for outputs in self._outputs(requests, **settings):
             yield [place for place, _ in outputs], self._completions([o for _, o in outputs])
 
     def logprobs(self, prompt_tokens: Sequence[int], response_tokens: Sequence[int]) -> Tensor:
         """Return the engine's log-probabilities of given response tokens at temperature 1.
 
-        T, float32, nats. Whatever version the engine holds answers: this is what the probe asks.
+        T, float32, nats. At whatever version the engine holds: the probe uses this.
         """
         tokens = [*prompt_tokens, *response_tokens]
         if not prompt_tokens or len(tokens) >= self.max_model_len:
@@ -345,9 +327,10 @@ class VLLMSampler:
     def _outputs(
         self,
         requests: Sequence[SamplingRequest],
+        *,
         temperature: float,
         max_new_tokens: int,
-        policy_version: int,
+        policy_version: int = 0,
     ) -> Iterator[list[tuple[int, CompletionOutput]]]:
         """Check, then yield this rank's places and vLLM's outputs as they finish."""
         if temperature < 0:
@@ -419,7 +402,7 @@ class VLLMSampler:
     def _run(self, prompts, parameters, timeout_s: float) -> Iterator[list[tuple[int, Any]]]:
         """Yield (place, vLLM's output) of the prompts that finished, step by step.
 
-        Whoever stops asking leaves no request behind.
+        If the caller stops early, its open requests are aborted.
         """
         self._require_whole()
         deadline = time.monotonic() + timeout_s
@@ -430,7 +413,7 @@ class VLLMSampler:
                 parameters,
                 use_tqdm=False,
             )
-        # Its own names are those that outputs bear, a dash and random characters.
+        # The engine appends a dash and random characters to the names that outputs have.
         left = {name.partition("-")[0]: place for place, name in enumerate(ids)}
         try:
             while engine.has_unfinished_requests():
@@ -525,26 +508,16 @@ def _step_tokens(config: VLLMSamplerConfig, max_model_len: int) -> int:
 
 
 # -- The probe -----------------------------------------------------------------------------------
-# A version number says what a sampler was told; the probe says what it does. It finds weights that
-# never arrived, arrived in the wrong place, or were not taken over (a tied head's packed copy), and
-# keys and values that outlived the weights they were computed with. It cannot find an update
-# smaller than the sampler's own rounding: that is about 1e-5 nats in float32, but 0.1 in bfloat16,
-# where one step of learning rate 5e-7 may move less. Against a sync that was skipped stand the
-# numbers.
+# A version number says which weights a sampler was sent; the probe checks which weights it has. It
+# finds weights that never arrived, arrived in the wrong place, or were not taken over (a tied
+# head's packed copy), and keys and values that outlived the weights they were computed with. It
+# cannot find an update smaller than the sampler's own rounding: about 1e-5 nats in float32, but
+# 0.1 in bfloat16, where one step of learning rate 5e-7 may move less. A skipped sync is found by
+# the version numbers.
 
 # vLLM keeps a prompt's keys and values in blocks: of 16 tokens on a GPU, of 128 on a CPU.
 _PROBE_TOKENS = 160
 _FLOAT32_TOLERANCE, _BFLOAT16_TOLERANCE = 1e-3, 0.5
-
-
-class ProbedSampler(Sampler, Protocol):
-    """What the probe needs of a sampler."""
-
-    policy_version: int | None
-
-    def logprobs(self, prompt_tokens: Sequence[int], response_tokens: Sequence[int]) -> Tensor:
-        """Return log-probabilities of given response tokens at temperature 1."""
-        ...
 
 
 def probe_prompts(
@@ -563,9 +536,7 @@ def probe_prompts(
 
 
 def probe_gap(
-    sampler: ProbedSampler,
-    logp_of: Callable[[Tensor], Tensor],
-    prompts: Sequence[Sequence[int]],
+    sampler: VLLMSampler, logp_of: Callable[[Tensor], Tensor], prompts: Sequence[Sequence[int]]
 ) -> float:
     """Return the largest gap in nats between a sampler's and the trainer's log-probabilities.
 
@@ -574,7 +545,7 @@ def probe_gap(
     counts as infinite.
 
     Args:
-        sampler: it is asked at the policy version that it holds.
+        sampler: used at the policy version that it holds.
         logp_of: the trainer's function: token rows (B x L, int64) to the log-probabilities at
             temperature 1 of all tokens but the first, given those before (B x (L - 1)).
         prompts: of one length, as ``probe_prompts`` makes them.
@@ -594,7 +565,7 @@ def probe_gap(
 
 
 def probe_tolerance(dtype: torch.dtype, asked: float | None = None) -> float:
-    """Return the gap to let pass, in nats: what was asked for, or the default of the dtype."""
+    """Return the largest gap allowed, in nats: the setting, or the default of the dtype."""
     if asked is not None:
         return asked
     return _FLOAT32_TOLERANCE if dtype == torch.float32 else _BFLOAT16_TOLERANCE

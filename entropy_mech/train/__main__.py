@@ -1,10 +1,10 @@
 """The child process that trains: ``python -m entropy_mech.train``, a JSON configuration on stdin.
 
-Under a launcher, whose processes share one stdin, ``--config`` names a file with it; ``--gpus`` is
-for a process that is to become the launcher of as many.
+Under a launcher, whose processes share one stdin, ``--config`` names a file in its place; with
+``--gpus`` N this process becomes a launcher of N processes.
 
-Notebooks and the runner start training this way, so that it never runs inside a kernel and a
-crash or an interrupt of either leaves the other alone. ``--base-model`` stops before the
+Notebooks and the runner start training this way: it never runs inside a kernel, and a crash or an
+interrupt of one does not end the other. ``--base-model`` stops before the
 reinforcement learning.
 """
 
@@ -17,6 +17,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from entropy_mech.hub import quiet_libraries
+
 
 def main() -> int:
     """Train one run, or only its base model; return the exit code."""
@@ -26,9 +28,7 @@ def main() -> int:
     parser.add_argument("--config", type=Path)
     parser.add_argument("--gpus", type=int, default=0)
     arguments = parser.parse_args()
-    # Before transformers is imported: its bars and notices say nothing about this run.
-    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
-    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    quiet_libraries()  # before they are imported
     from entropy_mech.config.files import make_config
     from entropy_mech.errors import UserError, naming_disk_faults
     from entropy_mech.runs.store import RunStore

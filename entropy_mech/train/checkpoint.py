@@ -1,4 +1,4 @@
-"""Checkpoints that are either whole or not there, and what else a run's folder gets."""
+"""Checkpoints, written whole or not at all, and the other files of a run."""
 
 from __future__ import annotations
 
@@ -18,24 +18,16 @@ import numpy as np
 
 from entropy_mech.objectives import ControlState
 from entropy_mech.problems.tripwire import Tripwire
-from entropy_mech.runs.store import (
-    Run,
-    RunStopped,
-    atomic_write,
-    environment,
-    folder_lock,
-    now,
-)
+from entropy_mech.runs.store import Run, RunStopped, atomic_write, environment, folder_lock, now
 from entropy_mech.train.dashboards import Mirror, open_mirror
 from entropy_mech.train.distributed import Ranks
 from entropy_mech.train.engine import Engine
-from entropy_mech.train.models import LoadedModel, export_model
+from entropy_mech.train.models import LoadedModel
 
 # -- Checkpoints ---------------------------------------------------------------------------------
-# A checkpoint is a folder, written atomically; a marker with the checksums of its contents makes a
-# torn one recognisable. Every random stream is a function of
-# the step, so a checkpoint is weights, optimizer and a few numbers; with several ranks each
-# writes its own shards into the one folder.
+# A checkpoint is a folder, written atomically; a marker with the checksums of its contents shows
+# whether it is damaged. Every random stream is a function of the step, so a checkpoint is weights,
+# optimizer and a few numbers; with several ranks each writes its own shards into the one folder.
 
 _MARKER = "complete.json"
 _FULL_BYTES = 2**20
@@ -56,7 +48,7 @@ class LoopState:
 
     @classmethod
     def of(cls, cursor: int, control: dict[str, float] | None) -> LoopState:
-        """Return the state of a checkpoint's note."""
+        """Return the state that a checkpoint's marker holds."""
         return cls(cursor, ControlState(**control) if control else None)
 
 
@@ -173,7 +165,8 @@ def export_policy(run: Run, engine: Engine, loaded: LoadedModel, done: int) -> N
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step_{done:06d}"
     with atomic_write(final) as temporary:
-        export_model(engine.policy.model, loaded.tokenizer, weights, temporary)
+        engine.policy.model.save_pretrained(temporary, state_dict=weights)
+        loaded.tokenizer.save_pretrained(temporary)
     for old in folder.iterdir():
         if old != final:
             shutil.rmtree(old)
@@ -182,10 +175,9 @@ def export_policy(run: Run, engine: Engine, loaded: LoadedModel, done: int) -> N
 def write_manifest(
     run: Run, loaded: LoadedModel, *, done: int, ranks: int, wall_time_s: float
 ) -> None:
-    """Say where the run's results come from, and that ``done`` steps are behind them.
+    """Write the manifest: where the run's results come from, and that ``done`` steps are done.
 
-    A session that goes on with a run took weights from a checkpoint, so that time and model of
-    the first session's start stay as that session wrote them.
+    A resumed session keeps the start time and the model that the first session wrote.
     """
     before = run.manifest()
     model = {"place": loaded.place, "revision": loaded.revision}
@@ -230,7 +222,7 @@ def keep_accepted(run: Run, tripwire: Tripwire, step: int) -> None:
 
 
 def restore_accepted(run: Run, tripwire: Tripwire, step: int) -> None:
-    """Let the tripwire know what was right before ``step``, and forget what came later."""
+    """Tell the tripwire which answers were accepted before ``step``; delete later ones."""
     rows = [json.loads(line) for line in run.accepted_file.lines()]
     earlier = [row for row in rows if row["step"] < step]
     run.accepted_file.truncate(len(earlier))

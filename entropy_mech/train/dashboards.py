@@ -1,7 +1,7 @@
 """A copy of a run's metrics for a dashboard: TensorBoard, Weights & Biases or trackio.
 
-The run's own files are the record; a mirror is for watching. So whatever goes wrong with it, from
-a missing package to a lost network, is said once in one line, and the run goes on without it.
+The run's own files are the record; a mirror is for watching. It disables itself at its first error,
+from a missing package to a lost network, which is printed in one line, and the run goes on.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from entropy_mech.runs.store import read_json, write_json
-
-MirrorKind = Literal["none", "tensorboard", "wandb", "trackio"]
 
 _CLOSE_S = 90.0
 # Waits of wandb's own, in seconds, which has none on some of them; what the user set stays.
@@ -33,7 +31,7 @@ _WANDB_DEFAULTS = {
 
 
 def open_mirror(
-    kind: MirrorKind,
+    kind: str,
     run_name: str,
     folder: Path,
     config_table: Mapping[str, Any],
@@ -53,22 +51,20 @@ def open_mirror(
         project: the run's project at wandb or trackio.
 
     """
-    mirror = Mirror(kind, say)
-    if kind != "none":
-        make = _TensorBoard if kind == "tensorboard" else partial(_Tracker, kind)
-        mirror.open(lambda: make(run_name, Path(folder), config_table, project))
-    return mirror
+    make = {"none": lambda *_: None, "tensorboard": _TensorBoard}.get(kind, partial(_Tracker, kind))
+    return Mirror(kind, say, lambda: make(run_name, Path(folder), config_table, project))
 
 
 class Mirror:
     """A dashboard that disables itself at its first error. Made by ``open_mirror``."""
 
-    def __init__(self, kind: str, say: Callable[[str], None]):
-        self.kind, self._say = kind, say
-        self._dashboard: _TensorBoard | _Tracker | None = None
-
-    def open(self, make: Callable[[], _TensorBoard | _Tracker]) -> None:
-        """Open the dashboard."""
+    def __init__(
+        self,
+        kind: str,
+        say: Callable[[str], None],
+        make: Callable[[], _TensorBoard | _Tracker | None],
+    ):
+        self.kind, self._say, self._dashboard = kind, say, None
         try:
             self._dashboard = make()
         except Exception as error:
@@ -85,9 +81,9 @@ class Mirror:
 
     def close(self) -> None:
         """Send what is left, for at most a minute and a half, and let go of the dashboard."""
-        if self._dashboard is None:
-            return
         dashboard, failures = self._dashboard, []
+        if dashboard is None:
+            return
 
         def send() -> None:
             try:
@@ -106,9 +102,8 @@ class Mirror:
 
     def _give_up(self, doing: str, error: Exception) -> None:
         self._dashboard = None
-        missing = isinstance(error, ModuleNotFoundError)
         reason = " ".join(str(error).split())
-        if missing:
+        if isinstance(error, ModuleNotFoundError):
             reason = f"{error.name} is not installed: pip install {self.kind}"
         self._say(
             f"mirror.kind = {self.kind}: off from here, {doing} failed "
@@ -162,19 +157,13 @@ class _Tracker:
     """
 
     def __init__(
-        self,
-        kind: str,
-        run_name: str,
-        folder: Path,
-        config_table: Mapping[str, Any],
-        project: str,
+        self, kind: str, run_name: str, folder: Path, config_table: Mapping[str, Any], project: str
     ):
+        own = {"embed": False}
         if kind == "wandb":
             own = {"id": _plain(run_name), "dir": str(folder)}
             for name, value in _WANDB_DEFAULTS.items():
                 os.environ.setdefault(name, value)
-        else:
-            own = {"embed": False}
         tracker = importlib.import_module(kind)
         folder.mkdir(parents=True, exist_ok=True)
         self._sent_file = folder / f"shown-{kind}.json"

@@ -1,8 +1,7 @@
 """The processes of one run.
 
-Every process holds the whole rollout and decides alike (which rows, which tokens, which updates);
-only forward and backward passes are divided among them. What one process would choose is then
-chosen by any number of them.
+Every process holds the whole rollout and makes the same choices (rows, tokens, updates); only
+forward and backward passes are divided among them. So any number of processes choose as one would.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class PeerLost(UserError):
 
 
 class Ranks:
-    """One process's place among ``size``, and the exchanges between them.
+    """One process's rank among ``size``, and the exchanges between them.
 
     Exchanges are of host memory, over gloo, whatever carries the gradients. With one process
     they do nothing.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,7 +30,7 @@ def plan_rounds(
 ) -> list[Round]:
     """Cut rows into micro-batches of like length and deal them out.
 
-    The cut is deterministic and made by every process alike. Rows go from the shortest to the
+    The cut is deterministic and the same on every process. Rows go from the shortest to the
     longest, so that little is padding; the micro-batches of one round are neighbours in that
     order, so that no process waits long for another.
 
@@ -96,8 +96,8 @@ def own_parts(
 ) -> Iterator[tuple[Tensor, RolloutBatch]]:
     """Yield one process's rows of each round, and their micro-batch.
 
-    Every pass is a joint one: a process that has no rows in a round passes the first of the batch
-    all the same, and the caller must let it count for nothing.
+    Every pass is collective: a process without rows in a round passes the first row of the batch,
+    and the caller must give it weight 0.
     """
     for entries in rounds:
         rows = entries[rank]
@@ -130,7 +130,7 @@ def refuse_diverged(metrics: Mapping[str, Any], step: int) -> None:
 def broken_weight(model: nn.Module) -> str:
     """Return the name of a weight that holds NaN or infinity; the empty string if none does."""
     for name, weight in model.named_parameters():
-        # A sum is finite where all its terms are, unless the numbers are beyond any use.
+        # A sum of finite terms is finite unless it overflows, and such weights are useless too.
         if not weight.detach().sum(dtype=torch.float32).isfinite():
             return name
     return ""
@@ -168,7 +168,7 @@ class Engine(Protocol):
         ...
 
     def load(self, folder: Path) -> None:
-        """Take up a state written by ``save``."""
+        """Load a state written by ``save``."""
         ...
 
 
@@ -180,15 +180,6 @@ def prepared_policy(model: PreTrainedModel, config: EngineConfig, temperature: f
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.train()
     return Policy(model, temperature=temperature)
-
-
-def half_passes(config: EngineConfig, device: torch.device) -> AbstractContextManager:
-    """Return the context of forward passes: bfloat16 over float32 weights, where it is asked for.
-
-    DeepSpeed's weights are bfloat16 themselves and need none.
-    """
-    half = config.kind == "torch" and config.dtype == "bfloat16"
-    return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
 
 
 def new_optimizer(
@@ -230,7 +221,25 @@ def measure(engine: Engine, batch: RolloutBatch) -> tuple[Tensor, Tensor]:
 # -- Frozen policies -----------------------------------------------------------------------------
 
 
-class FrozenPolicy:
+class _OneProcess:
+    """A policy whose passes are this process's own."""
+
+    config: EngineConfig
+    device: torch.device
+    policy: Policy
+
+    def forward(
+        self, batch: RolloutBatch, *, entropy_gradient: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities (differentiable) and entropies of the response tokens, B x T each."""
+        inputs = batch.to(self.device).policy_inputs
+        # DeepSpeed's weights are bfloat16 themselves; these are float32.
+        half = self.config.dtype == "bfloat16" and self.config.kind == "torch"
+        with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():
+            return self.policy(*inputs, entropy_gradient=entropy_gradient)
+
+
+class FrozenPolicy(_OneProcess):
     """A frozen policy, inference only. Each rank has a whole copy, on the host between passes.
 
     Its passes have the trained policy's precision, so that its KL to itself is 0.
@@ -242,14 +251,6 @@ class FrozenPolicy:
         self.config, self.ranks = config, ranks
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.policy = Policy(model.requires_grad_(False).eval(), temperature=temperature)
-
-    def forward(
-        self, batch: RolloutBatch, *, entropy_gradient: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """Log-probabilities and entropies of the response tokens, B x T each; no gradient."""
-        part = batch.to(self.device)
-        with half_passes(self.config, self.device):
-            return self.policy(part.input_ids, part.prompt_length, part.tokens, part.response_mask)
 
     def logprobs(self, batch: RolloutBatch) -> Tensor:
         """Log-probabilities of all rows, B x T, on every rank."""
@@ -265,7 +266,7 @@ class FrozenPolicy:
 _STATE = "state.pt"
 
 
-class TorchEngine:
+class TorchEngine(_OneProcess):
     """Owns the model and its optimizer; weights are float32, passes bfloat16 where asked."""
 
     def __init__(
@@ -275,7 +276,7 @@ class TorchEngine:
         update: UpdateConfig,
         ranks: Ranks | None = None,
         *,
-        temperature: float,
+        temperature: float = 1.0,
         learning_rate: float | None = None,
     ):
         self.config, self.ranks = config, ranks or Ranks()
@@ -288,20 +289,6 @@ class TorchEngine:
         self.policy = prepared_policy(model.to(self.device), config, temperature)
         self.max_grad_norm = update.max_grad_norm
         self.optimizer = new_optimizer(model.parameters(), update, learning_rate)
-
-    def forward(
-        self, batch: RolloutBatch, *, entropy_gradient: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """Log-probabilities (differentiable) and entropies of the response tokens, B x T each."""
-        part = batch.to(self.device)
-        with half_passes(self.config, self.device):
-            return self.policy(
-                part.input_ids,
-                part.prompt_length,
-                part.tokens,
-                part.response_mask,
-                entropy_gradient=entropy_gradient,
-            )
 
     @torch.no_grad()
     def logits(self, batch: RolloutBatch) -> Tensor:
@@ -334,22 +321,16 @@ class TorchEngine:
 
     def save(self, folder: Path) -> None:
         """Write weights and optimizer."""
-        state = {
-            "model": self.policy.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        buffer = io.BytesIO()  # a full disk is then an OSError, and not torch's own words
-        torch.save(state, buffer)
+        model, optimizer = self.policy.model.state_dict(), self.optimizer.state_dict()
+        buffer = io.BytesIO()  # so that a full disk is an OSError, and not torch's RuntimeError
+        torch.save({"model": model, "optimizer": optimizer}, buffer)
         (folder / _STATE).write_bytes(buffer.getbuffer())
 
     def load(self, folder: Path) -> None:
-        """Take up a state written by ``save``."""
+        """Load a state written by ``save``."""
         state = torch.load(folder / _STATE, map_location=self.device, weights_only=True)
         self.policy.model.load_state_dict(state["model"])
         if broken := broken_weight(self.policy.model):
-            raise bad_value(
-                "checkpoint",
-                str(folder),
-                f"the weight {broken} holds NaN or infinity; remove it, to go on from another",
-            )
+            fix = f"the weight {broken} holds NaN or infinity; remove it, to go on from another"
+            raise bad_value("checkpoint", str(folder), fix)
         self.optimizer.load_state_dict(state["optimizer"])

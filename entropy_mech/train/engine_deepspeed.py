@@ -56,7 +56,7 @@ class DeepSpeedEngine:
         update: UpdateConfig,
         ranks: Ranks,
         *,
-        temperature: float,
+        temperature: float = 1.0,
         learning_rate: float | None = None,
     ):
         self.config, self.ranks = config, ranks
@@ -76,14 +76,8 @@ class DeepSpeedEngine:
         self, batch: RolloutBatch, *, entropy_gradient: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Log-probabilities (differentiable) and entropies of the response tokens, B x T each."""
-        part = batch.to(self.device)
-        return self.engine(
-            part.input_ids,
-            part.prompt_length,
-            part.tokens,
-            part.response_mask,
-            entropy_gradient=entropy_gradient,
-        )
+        inputs = batch.to(self.device).policy_inputs
+        return self.engine(*inputs, entropy_gradient=entropy_gradient)
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
         """Add a loss's gradient; the sum over ranks is formed at the last one."""
@@ -109,13 +103,14 @@ class DeepSpeedEngine:
 
     def save(self, folder: Path) -> None:
         """Write this rank's shards."""
-        # Names of this kind let shards be cut anew for another number of ranks.
+        # With this entry, shards can be converted for another number of ranks.
         state = {"universal_checkpoint_info": {"universal_checkpoint_version": 0.2}}
         self.engine.save_checkpoint(str(folder), tag=_TAG, client_state=state, save_latest=False)
 
     def load(self, folder: Path) -> None:
-        """Take up a state written by ``save``: bit for bit by as many ranks, else cut anew."""
-        if _ranks_that_wrote(folder / _TAG) == self.ranks.size:
+        """Load a state written by ``save``: bit for bit by as many ranks, else converted."""
+        ranks_that_wrote = len(list((folder / _TAG).glob("*_optim_states.pt")))
+        if ranks_that_wrote == self.ranks.size:
             self.engine.load_checkpoint(str(folder), tag=_TAG)
             return
         cut = folder.parent.parent / f"tmp-recut-{folder.parent.name}-{folder.name}"
@@ -138,10 +133,6 @@ def _join_alone() -> None:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
 
 
-def _ranks_that_wrote(folder: Path) -> int:
-    return len(list(folder.glob("*_optim_states.pt")))
-
-
 def _cut_anew(folder: Path, out: Path) -> None:
     """Convert the shards of any number of ranks to whole parameters, DeepSpeed's own way."""
     shutil.rmtree(out, ignore_errors=True)
@@ -160,15 +151,16 @@ def _cut_anew(folder: Path, out: Path) -> None:
 
 def _settings(config: EngineConfig, update: UpdateConfig) -> dict[str, Any]:
     host = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
-    zero: dict[str, Any] = {
+    offload = {
+        "offload_optimizer": config.offload_optimizer,
+        "offload_param": config.offload_weights,
+    }
+    zero = {
         "stage": config.zero_stage,
         "overlap_comm": torch.cuda.is_available(),
         "contiguous_gradients": True,
+        **{name: host for name, wanted in offload.items() if wanted},
     }
-    if config.offload_optimizer:
-        zero["offload_optimizer"] = host
-    if config.offload_weights:
-        zero["offload_param"] = host
     return {
         # Micro-batches are cut by the trainer, which marks the last of each step itself.
         "train_micro_batch_size_per_gpu": 1,

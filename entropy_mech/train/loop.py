@@ -32,8 +32,8 @@ from entropy_mech.train.checkpoint import (
 )
 from entropy_mech.train.distributed import Ranks, join_ranks, leave_ranks
 from entropy_mech.train.engine import Engine, FrozenPolicy, measure, refuse_diverged
-from entropy_mech.train.lemma1_probe import Lemma1Probe
 from entropy_mech.train.metrics import (
+    Lemma1Probe,
     Validation,
     covariance_metrics,
     logp_gap,
@@ -80,7 +80,7 @@ class Parts:
     ) -> tuple[RolloutBatch, dict[str, float]]:
         """Return the batch with its advantages and, where asked for, reference log-probabilities.
 
-        PRIME's reward model learns from the batch on the way; its metrics come with it.
+        PRIME's reward model is trained on the batch here; its metrics are returned.
         """
         if not len(batch):
             return batch, {}
@@ -104,23 +104,19 @@ class Parts:
             (folder / name).mkdir(exist_ok=True)
             part.save(folder / name)
 
-    def load(self, folder: Path, marker: dict[str, Any]) -> None:
-        """Take up a checkpoint."""
+    def load(self, folder: Path) -> None:
+        """Load a checkpoint."""
         for name, part in self._trained.items():
             part.load(folder / name)
 
     @property
-    def _trained(self) -> dict[str, Engine | ImplicitPRM]:
-        return {"policy": self.engine} | ({"prm": self.prm} if self.prm else {})
+    def _trained(self) -> dict[str, Engine]:
+        return {"policy": self.engine} | ({"prm": self.prm.engine} if self.prm else {})
 
 
 @contextmanager
 def assemble(
-    config: TrainConfig,
-    store: RunStore,
-    tasks: Tasks,
-    ranks: Ranks,
-    say: Callable[[str], None],
+    config: TrainConfig, store: RunStore, tasks: Tasks, ranks: Ranks, say: Callable[[str], None]
 ) -> Iterator[Parts]:
     """Build the parts; close them when the block ends."""
     with ExitStack() as stack:
@@ -140,12 +136,9 @@ def assemble(
         if prime:
             prm = build_prm(copy.deepcopy(loaded.model), config, ranks)
         whole = copy.deepcopy(loaded.model) if whole_copy_needed(config) else None
+        temperature = config.rollout.temperature
         engine = build_engine(
-            loaded.model,
-            config.engine,
-            config.update,
-            ranks,
-            temperature=config.rollout.temperature,
+            loaded.model, config.engine, config.update, ranks, temperature=temperature
         )
         prompts, grader = Prompts(tokenizer, config), Grader(ranks)
         stack.callback(grader.close)
@@ -206,15 +199,15 @@ def train(
     report: Report = lambda progress: None,
     say: Callable[[str], None] = print,
 ) -> Run:
-    """Bring a run to ``config.steps``, from where it stands, and return it.
+    """Train a run up to ``config.steps``, from where it stopped, and return it.
 
-    A run that is there already is returned as it is. On one thread the metrics file is the same
+    A run that is complete is returned as it is. On one thread the metrics file is the same
     to the last bit however often the run was killed and started again. Under a launcher
     (torchrun) all processes call this together and rank 0 alone writes and prints.
 
     Raises:
         UserError: the configuration cannot be trained, or the disk is full.
-        RunStopped: somebody asked it to stop (``runs.store.ask_to_stop``); it goes on next time.
+        RunStopped: a stop was requested (``runs.store.ask_to_stop``); the next call resumes.
 
     """
     began = time.time()
@@ -223,8 +216,7 @@ def train(
         disable_progress_bar()
     run = store.run(config)
     ranks = join_ranks(timeout_s=config.engine.collective_timeout_s)
-    if not ranks.first:
-        say = _silent
+    say = say if ranks.first else (lambda text: None)
     try:
         disk = naming_disk_faults(f"run folder = {run.path}")
         with disk, only_one_run(run, ranks, say), ranks.naming_peers():
@@ -237,10 +229,6 @@ def train(
     finally:
         leave_ranks(ranks)
     return run
-
-
-def _silent(text: str) -> None:
-    """Print nothing: rank 0 does."""
 
 
 class _Loop:
@@ -261,7 +249,7 @@ class _Loop:
         if self.ranks.first:
             self.run.write("config.json", self.config.model_dump(mode="json"))
         if first == self.config.steps:
-            self._save(first)  # for the manifest, which does not say yet that all steps are there
+            self._save(first)  # for the manifest, which does not say yet that all steps are done
         with mirrored(self.run, self.ranks, self.say) as mirror:
             for step in range(first, self.config.steps):
                 self.ranks.meet(f"the start of step {step}")
@@ -282,16 +270,17 @@ class _Loop:
             self._save(done)
         if self.ranks.first:
             self.run.timings_file.append({"step": step, **self.seconds})
-            self._tell(done, metrics)
+            self.run.write_status("training", done)
+            self.report(Progress(done, self.config.steps, metrics))
 
     def _stop_if_asked(self, done: int, *, resumed: bool) -> None:
-        """Save and leave the loop where somebody wants the run to stop; it loses no step."""
+        """Save and leave the loop if a stop was requested; no step is lost."""
         if not self.ranks.from_first(stop_is_asked(self.run.path, since=self.began)):
             return
         if not resumed and done % self.config.checkpoint.every:
             self._save(done)
         if self.ranks.first:
-            self._write_status("stopped", done)
+            self.run.write_status("stopped", done)
         raise RunStopped(self.run.path.name, done, self.config.steps)
 
     def _step(self, step: int) -> dict[str, Any]:
@@ -307,7 +296,7 @@ class _Loop:
         with self._phase("measure"):
             batch, trained = self._measured(rollout)
             metrics = {"policy_version": version, **rollout_metrics(batch, rollout)}
-            # Of the whole run so far, validation included: a grader has one hole for all.
+            # Over the whole run so far, validation included: all answers share one grader.
             tripped = self.parts.grader.tripwire.answers
             metrics["answers_right_for_different_references"] = tripped
             if self.config.rollout.old_logp == "recomputed":
@@ -397,16 +386,12 @@ class _Loop:
             if last or self.config.checkpoint.export == "each":
                 export_policy(self.run, self.engine, self.parts.loaded, done)
             if self.ranks.first:
-                write_manifest(
-                    self.run,
-                    self.parts.loaded,
-                    done=done,
-                    ranks=self.ranks.size,
-                    wall_time_s=self.earlier_s + time.monotonic() - self.started,
-                )
+                wall_s = self.earlier_s + time.monotonic() - self.started
+                size, loaded = self.ranks.size, self.parts.loaded
+                write_manifest(self.run, loaded, done=done, ranks=size, wall_time_s=wall_s)
 
     def _resume(self) -> int:
-        """Take up the newest good checkpoint; return the next step."""
+        """Load the newest good checkpoint; return the next step."""
         self.earlier_s = self.run.manifest().get("wall_time_s", 0.0)
         found = None
         if self.ranks.first:
@@ -415,7 +400,7 @@ class _Loop:
         step = 0
         if found is not None:
             folder, marker = found
-            self.parts.load(folder, marker)
+            self.parts.load(folder)
             self.state = LoopState.of(**marker["loop"])
             step = marker["next_step"]
         if self.ranks.first:
@@ -423,14 +408,6 @@ class _Loop:
             self.run.timings_file.truncate(step)
             restore_accepted(self.run, self.parts.grader.tripwire, step)
         return step
-
-    def _tell(self, done: int, metrics: dict[str, Any]) -> None:
-        self._write_status("training", done)
-        self.report(Progress(done, self.config.steps, metrics))
-
-    def _write_status(self, stage: str, done: int) -> None:
-        status = {"stage": stage, "done": done, "total": self.config.steps, "updated": time.time()}
-        self.run.write("status.json", status)
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:

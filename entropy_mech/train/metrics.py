@@ -1,4 +1,4 @@
-"""What is measured at every step, and accuracy on held-out problems (R of the law)."""
+"""What is measured: at every step, on held-out problems (R of the law), and of Lemma 1."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from transformers import PreTrainedTokenizerBase
 from entropy_mech.config import TrainConfig
 from entropy_mech.objectives import group_covariance, token_covariance
 from entropy_mech.sampling.sampler import EvalResult, Sampler, evaluate
+from entropy_mech.theory.softmax import softmax_policy
+from entropy_mech.theory.step import centred_step, entropy_change, taylor_terms
+from entropy_mech.train.engine import TorchEngine
 from entropy_mech.train.rollouts import Rollout, RolloutBatch
 from entropy_mech.train.tasks import Grader, Prompts, ValidationSet
 
@@ -72,7 +75,7 @@ _THEOREMS = ("group_covariance_theorem1", "group_covariance_theorem2")
 
 
 def token_record(batch: RolloutBatch, touched: Tensor | None) -> dict[str, np.ndarray]:
-    """Return what is kept of a rollout's trained tokens for later looking at."""
+    """Return what is recorded of a rollout's trained tokens."""
     covariance = token_covariance(batch.logp_old, batch.advantages, batch.response_mask)
     selected = torch.zeros_like(batch.response_mask) if touched is None else touched
     tensors = {
@@ -113,63 +116,113 @@ class Validation:
         """Return the accuracies of a step; nothing where none is due."""
         if step % self.config.validation.every:
             return {}
-        if self.sets[0].protocol is None:
-            return self._toy(step, policy_version)
-        results = {
-            held_out.name: self._evaluate(
-                held_out,
-                step,
-                policy_version,
-                temperature=held_out.protocol.temperature,
-                samples=held_out.protocol.samples,
-            )
-            for held_out in self.sets
-        }
+        results = {v.name: self._evaluate(v, step, policy_version) for v in self.sets}
         errors = [result.standard_error for result in results.values()]
-        return {
+        metrics = {
             # The unweighted mean over benchmarks, as in the paper's tables.
             "validation_accuracy": float(np.mean([r.accuracy for r in results.values()])),
             "validation_standard_error": float(np.sqrt(np.sum(np.square(errors))) / len(errors)),
-            **{f"validation_accuracy_{name}": r.accuracy for name, r in results.items()},
         }
-
-    def _toy(self, step: int, policy_version: int) -> dict[str, Any]:
-        settings, (held_out,) = self.config.validation, self.sets
-        sampled = self._evaluate(
-            held_out,
-            step,
-            policy_version,
-            temperature=settings.temperature,
-            samples=settings.samples,
-        )
-        greedy = self._evaluate(held_out, step, policy_version, temperature=0.0, samples=1)
-        return {
-            "validation_accuracy": sampled.accuracy,
-            "validation_standard_error": sampled.standard_error,
-            "validation_greedy_accuracy": greedy.accuracy,
-            **{
-                f"validation_accuracy_{k.replace(' ', '_')}": v for k, v in sampled.by_level.items()
-            },
-        }
+        parts = {name: result.accuracy for name, result in results.items()}
+        if self.sets[0].protocol is None:  # a toy: its levels in place of benchmarks
+            (held_out,), (result,) = self.sets, results.values()
+            greedy = self._evaluate(held_out, step, policy_version, greedy=True)
+            metrics["validation_greedy_accuracy"] = greedy.accuracy
+            parts = {level.replace(" ", "_"): value for level, value in result.by_level.items()}
+        return metrics | {f"validation_accuracy_{name}": value for name, value in parts.items()}
 
     def _evaluate(
-        self,
-        held_out: ValidationSet,
-        step: int,
-        policy_version: int,
-        *,
-        temperature: float,
-        samples: int,
+        self, held_out: ValidationSet, step: int, policy_version: int, *, greedy: bool = False
     ) -> EvalResult:
+        protocol = held_out.protocol or self.config.validation
         return evaluate(
             self.sampler,
             self.tokenizer,
             held_out.problems,
-            temperature=temperature,
-            samples=samples,
+            temperature=0.0 if greedy else protocol.temperature,
+            samples=1 if greedy else protocol.samples,
             max_new_tokens=self.config.rollout.max_new_tokens,
             stream=(self.config.seed, step),
             policy_version=policy_version,
             encode=self.prompts.encode,
             grade=self.grader,
         )
+
+
+# -- Lemma 1 on the transformer ------------------------------------------------------------------
+# The paper's theory is tabular: a state is a prefix, an action a token. A transformer shares its
+# parameters between states, so its logits need not move as a table's would. Here, at the prefixes
+# of a rollout, the change of entropy by an update is compared with -Cov(log pi, dz) for the dz that
+# happened (their gap is the Taylor remainder) and with the tabular predictions of Theorems 1 and 2
+# (their gap is function approximation and the optimizer).
+
+
+class Lemma1Probe:
+    """Takes the logits before an update; ``record`` compares them with those after it."""
+
+    def __init__(self, engine: TorchEngine, batch: RolloutBatch):
+        self.engine, self.batch = engine, batch
+        self.before = self._logits()
+
+    def record(self) -> dict[str, np.ndarray]:
+        """Return one row a distinct prefix: the terms in nats, its entropy, visits, position."""
+        mask = self.batch.response_mask
+        state = prefix_states(self.batch)
+        _, first = np.unique(state, return_index=True)
+        before = self.before[first]
+        terms = entropy_change(before, self._logits()[first] - before)._asdict()
+        tokens, advantages = (x[mask].numpy() for x in (self.batch.tokens, self.batch.advantages))
+        return {
+            **terms,
+            **tabular_terms(before, tokens, advantages, state),
+            "entropy_nats": softmax_policy(before).entropy_nats,
+            "position": mask.nonzero()[:, 1].numpy()[first],
+        }
+
+    def _logits(self) -> np.ndarray:
+        return self.engine.logits(self.batch).double().cpu().numpy()
+
+
+def tabular_terms(
+    logits: np.ndarray, tokens: np.ndarray, advantages: np.ndarray, state: np.ndarray
+) -> dict[str, np.ndarray]:
+    """-Cov(log pi, dz) for the moves that a table would make, per unit of step size (eta = 1).
+
+    From the n samples of one state: the policy gradient moves a table's logits by
+    sum_i A_i (1[a_i = a] - pi(a)) / n, which is pi(a) (A(s, a) - E[A]) on average (Proposition 1
+    with the E[A] that a group's advantages leave at a prefix); the natural gradient by
+    sum_i A_i 1[a_i = a] / (n pi(a)), which is A(s, a) on average.
+
+    Args:
+        logits: S x V, of the states.
+        tokens: N, those sampled.
+        advantages: N.
+        state: N, at which of the states each token was sampled.
+
+    Returns:
+        S values each, float64: ``theorem1`` and ``theorem2``; ``visits``, the state's n.
+
+    """
+    visits = np.bincount(state, minlength=len(logits)).astype(np.float64)
+    summed = np.zeros(logits.shape)
+    np.add.at(summed, (state, tokens), advantages)
+    p, by_action = softmax_policy(logits).probs, summed / visits[:, None]
+    moves = {
+        "theorem1": by_action - p * by_action.sum(axis=-1, keepdims=True),
+        "theorem2": by_action / p,
+    }
+    terms = {name: taylor_terms(*centred_step(logits, move))[0] for name, move in moves.items()}
+    return {**terms, "visits": visits}
+
+
+def prefix_states(batch: RolloutBatch) -> np.ndarray:
+    """Number the prefixes of the N response tokens: equal numbers for equal prefixes."""
+    numbers: dict[tuple[int, ...], int] = {}
+    states = []
+    for row, mask in enumerate(batch.response_mask.tolist()):
+        start = int(batch.prompt_length[row])
+        ids = batch.input_ids[row].tolist()
+        for position in range(sum(mask)):
+            prefix = tuple(ids[: start + position])
+            states.append(numbers.setdefault(prefix, len(numbers)))
+    return np.array(states, dtype=np.int64)

@@ -91,10 +91,7 @@ def load_pretrained(
         tokenizer = _with_padding(tokenizer, name, field)
         check(tokenizer)
         model, info = AutoModelForCausalLM.from_pretrained(
-            name,
-            revision=revision,
-            output_loading_info=True,
-            **{"dtype": "auto", **settings},
+            name, revision=revision, output_loading_info=True, **{"dtype": "auto", **settings}
         )
         _refuse_broken(model, info)
     check_token_ids(tokenizer, embedding_rows(model), name, field)
@@ -118,10 +115,10 @@ def load_without_weights(
 def _with_padding(
     tokenizer: PreTrainedTokenizerBase, name: str, field: str
 ) -> PreTrainedTokenizerBase:
-    """Let a tokenizer pad with its end where it has no padding of its own.
+    """Use the end of sequence for padding where the tokenizer has no padding token.
 
     Raises:
-        UserError: it knows no words (a folder without its files gives such a one), or has no end.
+        UserError: it has an empty vocabulary (its files are missing), or no end of sequence.
 
     """
     ids = set(tokenizer("1 2 3 a b c", add_special_tokens=False)["input_ids"])
@@ -135,7 +132,7 @@ def _with_padding(
 
 
 def embedding_rows(model: PreTrainedModel) -> int:
-    """Return the number of token ids that a model reads and gives."""
+    """Return how many token ids the embedding and the head have rows for."""
     both = (model.get_input_embeddings(), model.get_output_embeddings())
     return min(part.weight.shape[0] for part in both if part is not None)
 
@@ -180,7 +177,7 @@ def _loading(
     field: str,
     fix: str = "give a folder in Hugging Face format, or a hub id that this machine can reach",
 ) -> Iterator[None]:
-    """Read a folder, the hub, or where the hub does not answer its cache.
+    """Read a folder or the hub; the hub's cache alone where the hub does not answer.
 
     The libraries that read models raise errors of any type; each becomes one line.
     """
@@ -224,25 +221,19 @@ def attention_kernel(asked: str) -> str:
     return "flash_attention_2" if usable else "sdpa"
 
 
-def export_model(model: PreTrainedModel, tokenizer, weights: dict[str, torch.Tensor], folder: Path):
-    """Write a model in Hugging Face format, with the weights given."""
-    model.save_pretrained(folder, state_dict=weights)
-    tokenizer.save_pretrained(folder)
-
-
 def build_engine(
     model: PreTrainedModel,
     config: EngineConfig,
     update: UpdateConfig,
     ranks: Ranks,
-    *,
-    temperature: float = 1.0,
-    learning_rate: float | None = None,
+    **settings: float,
 ) -> Engine:
-    """Return the engine that ``config`` names, around ``model``."""
+    """Return the engine that ``config`` names, around ``model``.
+
+    ``settings`` are the temperature of the policy (1 unless given) and a learning rate in place of
+    ``update.learning_rate``.
+    """
     chosen = TorchEngine
     if config.kind == "deepspeed":
         from entropy_mech.train.engine_deepspeed import DeepSpeedEngine as chosen
-    return chosen(
-        model, config, update, ranks, temperature=temperature, learning_rate=learning_rate
-    )
+    return chosen(model, config, update, ranks, **settings)

@@ -38,7 +38,7 @@ def first_fit(lengths: Sequence[int], columns: int) -> tuple[list[int], list[int
 _CLASSES = (Qwen2ForCausalLM, LlamaForCausalLM, MistralForCausalLM)
 # A mask has the square of a row's length, and beyond this it costs more than the padding did.
 _LONGEST = 1024
-# Attention without a mask is cheaper, so there must be something to win.
+# Attention without a mask is cheaper, so packing must save at least this share of rows.
 _LEAST_SAVED_FRACTION = 0.1
 
 
@@ -64,7 +64,7 @@ class PackedRows:
 
 
 def can_pack(model: PreTrainedModel) -> bool:
-    """Return whether packed rows are computed right: with sdpa, in a known class.
+    """Return whether packed rows are computed correctly: with sdpa, in a known class.
 
     The mask is given to all layers, so that none may have a sliding window.
     """
@@ -138,7 +138,7 @@ class LogprobHead(nn.Linear):
 
 
 class Policy(nn.Module):
-    """A causal language model that is asked about the response tokens of right-padded rows."""
+    """A causal language model; its forward pass gives what is known of the response tokens."""
 
     def __init__(self, model: PreTrainedModel, *, temperature: float):
         super().__init__()

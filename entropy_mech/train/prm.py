@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -72,22 +71,9 @@ class ImplicitPRM:
         )
         return out.loss, out.metrics
 
-    def save(self, folder: Path) -> None:
-        """Write this rank's share of the state."""
-        self.engine.save(folder)
-
-    def load(self, folder: Path) -> None:
-        """Take up a state written by ``save``."""
-        self.engine.load(folder)
-
 
 def build_prm(model: PreTrainedModel, config: TrainConfig, ranks: Ranks) -> ImplicitPRM:
     """Return PRIME's reward model around ``model``, with an engine and optimizer of its own."""
-    engine = build_engine(
-        model,
-        config.engine,
-        config.update,
-        ranks,
-        learning_rate=config.algorithm.prm_learning_rate,
-    )
+    rate = config.algorithm.prm_learning_rate
+    engine = build_engine(model, config.engine, config.update, ranks, learning_rate=rate)
     return ImplicitPRM(engine, config)

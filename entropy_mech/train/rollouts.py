@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
 from entropy_mech.config import TrainConfig
@@ -21,16 +22,10 @@ from entropy_mech.train.tasks import Grader, Prompts
 # -- Tensors of a rollout ------------------------------------------------------------------------
 
 
-# What is a value a token, B x T.
-PER_TOKEN = (
-    "tokens",
-    "response_mask",
-    "advantages",
-    "logp_sampler",
-    "logp_old",
-    "logp_ref",
-    "entropy",
-)
+# Fields with a value a token, B x T: what was sampled, and what is measured of it.
+SAMPLED = ("tokens", "response_mask")
+MEASURED = ("advantages", "logp_sampler", "logp_old", "logp_ref", "entropy")
+PER_TOKEN = SAMPLED + MEASURED
 
 
 @dataclass(frozen=True)
@@ -69,13 +64,18 @@ class RolloutBatch:
 
     def __post_init__(self):
         """Fill what has not been measured with zeros."""
-        for name in ("rewards", *PER_TOKEN[2:]):
+        for name in ("rewards", *MEASURED):
             if getattr(self, name) is None:
-                shape = self.tokens.shape if name in PER_TOKEN else self.tokens.shape[:1]
+                shape = self.tokens.shape if name in MEASURED else self.tokens.shape[:1]
                 object.__setattr__(self, name, torch.zeros(shape, device=self.tokens.device))
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    @property
+    def policy_inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What ``Policy.forward`` takes."""
+        return self.input_ids, self.prompt_length, self.tokens, self.response_mask
 
     def lengths(self) -> Tensor:
         """Return B, the tokens of each row with its prompt."""
@@ -107,23 +107,16 @@ def concatenate(batches: Sequence[RolloutBatch], pad: int) -> RolloutBatch:
     columns = {"input_ids": max(b.input_ids.shape[1] for b in batches)}
     columns |= dict.fromkeys(PER_TOKEN, max(b.tokens.shape[1] for b in batches))
 
-    def widened(name: str, tensor: Tensor) -> Tensor:
-        missing = columns.get(name, tensor.shape[-1]) - tensor.shape[-1]
-        value = pad if name in ("input_ids", "tokens") else 0
-        return torch.nn.functional.pad(tensor, (0, missing), value=value)
+    def stacked(name: str) -> Tensor:
+        parts = [getattr(batch, name) for batch in batches]
+        if name in columns:
+            value = pad if name in ("input_ids", "tokens") else 0
+            missing = [columns[name] - part.shape[1] for part in parts]
+            pairs = zip(parts, missing, strict=True)
+            parts = [functional.pad(part, (0, count), value=value) for part, count in pairs]
+        return torch.cat(parts)
 
-    names = [field.name for field in fields(RolloutBatch)]
-    return RolloutBatch(
-        **{
-            name: torch.cat(
-                [
-                    widened(name, getattr(b, name)) if name in columns else getattr(b, name)
-                    for b in batches
-                ]
-            )
-            for name in names
-        }
-    )
+    return RolloutBatch(**{field.name: stacked(field.name) for field in fields(RolloutBatch)})
 
 
 def join(prompts: Sequence[Sequence[int]], tokens: Tensor, mask: Tensor, pad: int):
@@ -203,7 +196,7 @@ class RolloutMaker:
             parts.append((batch, finished))
             verdicts += judged
             keep = torch.tensor([v.name != "error" for v in judged]).view(-1, settings.responses)
-            keep = keep.all(dim=1)  # a response that nobody could judge has no reward
+            keep = keep.all(dim=1)  # a response that could not be judged has no reward
             if settings.group_filter:
                 keep &= mixed_outcome_groups(batch.rewards.view(-1, settings.responses))
             kept.append(keep)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers import PreTrainedModel
 
 from entropy_mech.config import TrainConfig
@@ -36,55 +38,33 @@ class SharedSampler:
     def __init__(self, sampler: Sampler, ranks: Ranks):
         self.sampler, self.ranks = sampler, ranks
 
-    def sample(
-        self,
-        requests: Sequence[SamplingRequest],
-        *,
-        temperature: float,
-        max_new_tokens: int,
-        policy_version: int = 0,
-    ) -> Completions:
+    def sample(self, requests: Sequence[SamplingRequest], **settings: Any) -> Completions:
         """Sample one response a request; see ``sampling.sampler.Sampler``."""
         share = -(-len(requests) // self.ranks.size)
         mine = requests[self.ranks.rank * share : (self.ranks.rank + 1) * share]
         # Also without a request: the ranks of one engine step jointly.
-        out = self.sampler.sample(
-            mine,
-            temperature=temperature,
-            max_new_tokens=max_new_tokens,
-            policy_version=policy_version,
-        )
-        return _joined(self.ranks.gather(_on_host(out)))
+        out = self.sampler.sample(mine, **settings)
+        tensors = {k: v.cpu() for k, v in vars(out).items() if isinstance(v, Tensor)}
+        return _joined(self.ranks.gather(tensors), out)
+
+    def rest(self) -> None:
+        """Give back what sampling alone needs, until the next sync; here nothing."""
+
+    def close(self) -> None:
+        """End what was started for sampling; here nothing."""
 
 
-def _on_host(out: Completions) -> Completions:
-    return replace(
-        out,
-        tokens=out.tokens.cpu(),
-        response_mask=out.response_mask.cpu(),
-        logp_sampler=out.logp_sampler.cpu(),
-        finished=out.finished.cpu(),
-        entropy=None if out.entropy is None else out.entropy.cpu(),
-    )
-
-
-def _joined(parts: Sequence[Completions]) -> Completions:
-    longest = max(part.tokens.shape[1] for part in parts)
+def _joined(parts: Sequence[dict[str, Tensor]], like: Completions) -> Completions:
+    """Return the responses of all ranks, padded to the longest."""
+    longest = max(part["tokens"].shape[1] for part in parts)
 
     def stacked(name: str) -> Tensor:
-        rows = [getattr(part, name) for part in parts]
-        return torch.cat(
-            [torch.nn.functional.pad(part, (0, longest - part.shape[1])) for part in rows]
-        )
+        rows = [part[name] for part in parts]
+        if rows[0].dim() == 1:
+            return torch.cat(rows)
+        return torch.cat([functional.pad(part, (0, longest - part.shape[1])) for part in rows])
 
-    return Completions(
-        tokens=stacked("tokens"),
-        response_mask=stacked("response_mask"),
-        logp_sampler=stacked("logp_sampler"),
-        finished=torch.cat([part.finished for part in parts]),
-        policy_version=parts[0].policy_version,
-        entropy=None if parts[0].entropy is None else stacked("entropy"),
-    )
+    return replace(like, **{name: stacked(name) for name in parts[0]})
 
 
 # -- The run's sampler ---------------------------------------------------------------------------
@@ -125,12 +105,6 @@ class LiveSampler(SharedSampler):
                 self.copies[name].copy_(weight)
         return {}
 
-    def rest(self) -> None:
-        """Do nothing: there is nothing to give back."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
 
 class VLLMPolicySampler(SharedSampler):
     """Samples with a vLLM engine in each rank; after each sync they are probed."""
@@ -169,7 +143,7 @@ class VLLMPolicySampler(SharedSampler):
         self.asleep = False
         self.sampler.sync(weights, version)
         for _ in weights:
-            pass  # the gathering of each weight is a joint one, to the last of them
+            pass  # gathering a weight is collective: every rank goes through all of them
         gap = probe_gap(self.sampler, self._trainer_logp, self.prompts)
         gaps = self.ranks.gather((self.sampler.name, gap))
         for name, value in gaps:  # those of all ranks, so that all stop at once
@@ -179,7 +153,7 @@ class VLLMPolicySampler(SharedSampler):
     def _trainer_logp(self, rows: Tensor) -> Tensor:
         """Return the trainer's log-probabilities of all tokens but the first, B x (L - 1).
 
-        At temperature 1. All ranks ask together: every forward pass is a joint one.
+        At temperature 1. All ranks call this together: forward passes are collective.
         """
         asked = self.ranks.gather(rows)
         policy = self.engine.policy

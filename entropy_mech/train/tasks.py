@@ -1,4 +1,4 @@
-"""What a run is asked: training problems, benchmarks that validate, and how answers are graded."""
+"""Training problems, validation sets, prompts as token ids, and the grader of a run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ValidationSet:
 
 @dataclass(frozen=True)
 class Tasks:
-    """Everything that a run is asked."""
+    """The problems of a run."""
 
     training: Sequence[Problem]
     validation: Sequence[ValidationSet]
@@ -122,7 +122,7 @@ class Prompts:
         return [tuple(row) for row in ids]
 
     def longest_of(self, tasks: Tasks) -> int:
-        """Return the tokens of the longest prompt that a run will sample from."""
+        """Return the tokens of a run's longest prompt."""
         _, training = self.short_enough(tasks.training)
         held_out = [ids for v in tasks.validation for ids in self.encode(v.problems)]
         return max(map(len, [*training, *held_out]))
@@ -144,7 +144,7 @@ class Prompts:
 class Grader:
     """Grades on rank 0, by the problems' own graders or a pool of warm ones, for all ranks.
 
-    Its tripwire sees all that is graded, in training and in validation; on rank 0 alone.
+    Its tripwire watches all graded answers, in training and validation, on rank 0 alone.
     """
 
     def __init__(self, ranks: Ranks):
@@ -167,7 +167,7 @@ class Grader:
 
     def _grade(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
         if needs_pool(problems):
-            # Its own alarm would ring on rank 0 alone, and leave the others waiting.
+            # The pool's own alarm would raise on rank 0 alone, and the other ranks would wait.
             self.pool = self.pool or GradingPool(error_limit_fraction=1.0)
         return grade_many(problems, texts, self.pool)
 

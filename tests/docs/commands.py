@@ -21,7 +21,8 @@ from types import SimpleNamespace
 import typer
 from typer.exceptions import TyperException
 
-from entropy_mech.cli import main, parsed
+from entropy_mech.cli import main
+from tests.command_line import parsed
 from tests.docs.verl_words import check_verl
 
 ROOT = Path(__file__).parents[2]

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from entropy_mech.cli import parsed
-from entropy_mech.commands.law import law
+from entropy_mech.commands.measure import law
 from entropy_mech.errors import UserError
 from entropy_mech.law import analyse_log, analyse_run, read_log
+from tests.command_line import parsed
 
 ENTROPY = np.linspace(1.0, 0.1, 30)
 SCORE = 0.9 - 0.2 * np.exp(ENTROPY) + 0.01 * np.random.default_rng(0).standard_normal(30)

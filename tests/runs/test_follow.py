@@ -160,7 +160,7 @@ def test_ctrl_c_ends_the_watching_alone(finished, store):
 CELLS = {
     "start": """
 import os, signal, threading
-import entropy_mech.runs.live_figure as live
+import entropy_mech.runs.handle as live
 from entropy_mech import launch, runs
 from entropy_mech.runs.handle import RunFailed
 from tests.conftest import tiny

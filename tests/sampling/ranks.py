@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from entropy_mech.config.hardware import VLLMSamplerConfig
+from entropy_mech.config import VLLMSamplerConfig
 from entropy_mech.sampling import SamplingRequest
 from entropy_mech.sampling.vllm_sampler import VLLMSampler, probe_gap, probe_prompts
 from tests.sampling.tiny_models import END, LONGEST, PAD, VOCABULARY, logp_of, make, perturb

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from entropy_mech.config.hardware import VLLMSamplerConfig
+from entropy_mech.config import VLLMSamplerConfig
 from entropy_mech.errors import UserError
 from entropy_mech.sampling import SamplingRequest
 from entropy_mech.sampling.sampler import SamplerError, StaleWeightsError

@@ -17,7 +17,6 @@ from entropy_mech.errors import UserError
 from entropy_mech.problems.toy import ALPHABET, character_tokenizer
 from entropy_mech.runs import RunStore
 from entropy_mech.runs.store import base_model_folder
-from entropy_mech.train import checkpoint
 from entropy_mech.train.engine import Diverged, TorchEngine, refuse_diverged
 from entropy_mech.train.loop import train
 from entropy_mech.train.models import load_policy, load_pretrained, load_without_weights
@@ -187,12 +186,12 @@ def test_a_disk_that_fills_up_in_an_export_leaves_what_was_there(store, monkeypa
     run = train(tiny(seed=93, steps=2), store, say=lambda text: None)
     before = {p: p.read_bytes() for p in run.path.rglob("*") if p.suffix in (".pt", ".safetensors")}
 
-    def full(model, tokenizer, weights, folder):
+    def full(model, folder, **_):
         folder.mkdir(parents=True)
         (folder / "model.safetensors").write_bytes(b"half")
         raise SafetensorError(f"Error while serializing: {FULL}")
 
-    monkeypatch.setattr(checkpoint, "export_model", full)
+    monkeypatch.setattr("transformers.PreTrainedModel.save_pretrained", full)
     with pytest.raises(UserError, match=r"No space left on device; free some space, then start"):
         train(tiny(seed=93, steps=4), store, say=lambda text: None)
     assert [p.name for p in (run.path / "models").iterdir()] == ["step_000002"]

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from entropy_mech import theory
-from entropy_mech.train.lemma1_probe import tabular_terms
+from entropy_mech.train.metrics import tabular_terms
 
 
 def test_tabular_terms_are_unbiased_for_theorems_1_and_2():
