@@ -166,8 +166,8 @@ def overview_figure(table: pd.DataFrame) -> Figure:
 def strip_by_class(table: pd.DataFrame, column: str, ax: Axes, *, label: str) -> Axes:
     """Draw a dot a run by class, and the median of each class."""
     order = [name for name in CLASS_ORDER if (table["class"] == name).any()]
-    sns.stripplot(table, x="class", y=column, order=order, hue="performance", palette=_KINDS,
-                  size=6, alpha=0.75, jitter=0.2, ax=ax)  # fmt: skip
+    sns.swarmplot(table, x="class", y=column, order=order, hue="performance", palette=_KINDS,
+                  size=5.5, alpha=0.8, ax=ax)  # fmt: skip
     for place, name in enumerate(order):
         median = table.loc[table["class"] == name, column].median()
         ax.hlines(median, place - 0.35, place + 0.35, color="k", lw=1.8,
@@ -176,7 +176,7 @@ def strip_by_class(table: pd.DataFrame, column: str, ax: Axes, *, label: str) ->
     ax.set_xticks(range(len(order)), [f"{name}\n({counts[name]})" for name in order])
     ax.axhline(0.0, color="0.6", lw=1)
     ax.set(xlabel="what the run's entropy does (runs)", ylabel=label)
-    ax.legend()
+    ax.legend(loc="upper right" if column == "r2" else "upper center")
     return ax
 
 
