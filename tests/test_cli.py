@@ -51,7 +51,7 @@ def _run(capsys, *words):
         (["reproduce", "fig01", "--seed", "-1"], "'--seed': '-1'; give a whole number from 0 on"),
         (
             ["reproduce", "fig01", "--seeds", "x"],
-            "'--seeds': 'x'; give a whole number from 1 on",
+            "'--seeds': 'x'; give a whole number from 0 on",
         ),
         (["train", "none.toml"], "config = none.toml: no such file"),
         (
