@@ -6,7 +6,6 @@ one each, as the paper's are, and the seeds are of the problems drawn and the an
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from entropy_mech.law.fit import fit_law, straight_line
@@ -44,14 +43,9 @@ def _row(key: tuple[str, int], run: pd.DataFrame, seconds: float) -> dict[str, o
     end_h = run["entropy_nats"].tail(LAST_ROLLOUTS).mean()
     end_r = r[-LAST_VALIDATIONS:].mean()
     two_thirds = r[len(r) * 2 // 3 - LAST_VALIDATIONS : len(r) * 2 // 3].mean()
-    values = (r[0], end_r, h[0], end_h, h[0] / end_h, law.a, law.b, _r2(h, r, np.exp),
-              _r2(h, r, np.positive), end_r - two_thirds, seconds)  # fmt: skip
+    values = (r[0], end_r, h[0], end_h, h[0] / end_h, law.a, law.b, law.r2,
+              straight_line(h, r)[3], end_r - two_thirds, seconds)  # fmt: skip
     return {"run": key[0], **dict(zip(COLUMNS, values, strict=True))}
-
-
-def _r2(entropy: np.ndarray, scores: np.ndarray, form) -> float:
-    *_, rest = straight_line(form(entropy), scores)
-    return float(1 - (rest**2).sum() / ((scores - scores.mean()) ** 2).sum())
 
 
 def _table(rows: pd.DataFrame) -> str:

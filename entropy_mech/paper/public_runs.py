@@ -6,6 +6,7 @@ with the series in a folder, or fetched from their addresses, all of it is compu
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from entropy_mech.errors import UserError, bad_value, folder_path
-from entropy_mech.law.fit import fit_form, fit_law, law_intervals, n_first, straight_line
+from entropy_mech.law.fit import fit_form, fit_law, law_intervals, n_first
 from entropy_mech.law.log import read_log
 from entropy_mech.law.report import course_of
 from entropy_mech.paper.statistics import correlation
@@ -91,14 +92,21 @@ def measured(points: pd.DataFrame, entropy: pd.Series, controlled_by: str = "") 
     return found | _forecasts(h, r)
 
 
+_ROUNDING = 1e-12
+
+
 def partial_correlation(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> float:
     """Return the correlation of what straight lines in ``given`` leave of x and y.
+
+    It follows from the three plain correlations; NaN where a line leaves nothing of one of them.
 
     >>> time = np.arange(4.0)
     >>> round(partial_correlation(time + [1, -1, -1, 1], 2 * time - [1, -1, -1, 1], time), 9)
     -1.0
     """
-    return correlation(straight_line(given, x)[2], straight_line(given, y)[2])
+    xy, x_given, y_given = correlation(x, y), correlation(x, given), correlation(y, given)
+    left = (1 - x_given**2) * (1 - y_given**2)
+    return (xy - x_given * y_given) / math.sqrt(left) if left > _ROUNDING else math.nan
 
 
 def _forecasts(h: np.ndarray, r: np.ndarray) -> dict[str, float]:
