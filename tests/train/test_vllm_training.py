@@ -37,8 +37,8 @@ kv_heads = 1
 level_shares = { 1 = 1.0 }
 validation_counts = { 1 = 20 }
 [base]
-steps = 500
-noisy_steps = 50
+steps = 2000
+noisy_steps = 200
 level_shares = { 1 = 1.0 }
 [rollout]
 prompts = 32
