@@ -91,8 +91,8 @@ def test_a_value_without_meaning_is_one_line(words, capsys, monkeypatch, tmp_pat
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (("seeds", "two"), "seeds = two: give a whole number from 1 on"),
-        (("seeds", "0"), "seeds = 0: give 1 or more"),
+        (("seeds", "two"), "seeds = two: give a whole number from 0 on"),
+        (("seeds", "-1"), "seeds = -1: give a whole number from 0 on"),
         (("methods", "kl_cov"), 'methods = kl_cov: give a list of names, such as ["kl_cov"]'),
         (("methods", '["kl_kov"]'), "unknown method of fig11 'kl_kov'"),
         (("steps", "2.5"), "steps = 2.5: give a whole number from 0 on"),

@@ -184,7 +184,9 @@ def _of_the_kind(name: str, value: Any, default: Any) -> Any:
         with suppress(ValueError):  # a word stays one, and is seen to be of another kind
             value = json.loads(value)
     if isinstance(default, int) and not isinstance(default, bool):
-        return whole_number(name, value, least=1 if default and name != "seed" else 0)
+        return whole_number(
+            name, value, least=1 if default and name not in ("seed", "seeds") else 0
+        )
     if isinstance(default, float):
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             return value

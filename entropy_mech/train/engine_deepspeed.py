@@ -38,6 +38,7 @@ except ImportError as error:
     ) from error
 
 _TAG = "zero"
+_UPDATES = "updates.txt"  # how many the optimizer has done
 # For tensor-parallel inference on one host, compiled at the first start: minutes, a compiler, and
 # a lock that a killed compilation leaves behind. Training does not use it.
 deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
@@ -106,12 +107,18 @@ class DeepSpeedEngine:
         # With this entry, shards can be converted for another number of ranks.
         state = {"universal_checkpoint_info": {"universal_checkpoint_version": 0.2}}
         self.engine.save_checkpoint(str(folder), tag=_TAG, client_state=state, save_latest=False)
+        if self.ranks.first:
+            (folder / _UPDATES).write_text(f"{self.engine.global_steps}\n")
 
     def load(self, folder: Path) -> None:
         """Load a state written by ``save``: bit for bit by as many ranks, else converted."""
         ranks_that_wrote = len(list((folder / _TAG).glob("*_optim_states.pt")))
         if ranks_that_wrote == self.ranks.size:
             self.engine.load_checkpoint(str(folder), tag=_TAG)
+            return
+        # Before its first update an optimizer has no state that could be converted, and the
+        # weights are those that the run started from.
+        if int((folder / _UPDATES).read_text()) == 0:
             return
         cut = folder.parent.parent / f"tmp-recut-{folder.parent.name}-{folder.name}"
         if self.ranks.first:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -184,3 +185,22 @@ def test_the_manifest_says_where_a_result_comes_from(store):
     assert manifest["packages"]["torch"]
     assert manifest["seed"] == 12
     assert json.loads((store.run(tiny(seed=12)).path / "config.json").read_text())["seed"] == 12
+
+
+def test_a_checkpoint_before_the_first_update_has_nothing_to_convert(tmp_path):
+    """All groups of a rollout can be right or wrong alike: no step, and no state of the optimizer.
+
+    Whoever goes on with another number of ranks has the weights already that it would load.
+    """
+    pytest.importorskip("deepspeed", reason="DeepSpeed is not installed")
+    from entropy_mech.train.engine_deepspeed import DeepSpeedEngine
+
+    (tmp_path / "zero").mkdir()
+    for rank in range(2):
+        (tmp_path / "zero" / f"rank_{rank}_optim_states.pt").write_bytes(b"")
+    alone = SimpleNamespace(ranks=SimpleNamespace(size=1, first=True))  # an engine is not asked
+    (tmp_path / "updates.txt").write_text("0\n")
+    DeepSpeedEngine.load(alone, tmp_path)
+    (tmp_path / "updates.txt").write_text("1\n")
+    with pytest.raises(Exception, match=r"zero|universal|optim|EOF|Ran out"):
+        DeepSpeedEngine.load(alone, tmp_path)
