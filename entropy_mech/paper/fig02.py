@@ -179,7 +179,7 @@ def early_figure(frame: pd.DataFrame) -> Figure:
 
 def _bars(table: pd.DataFrame, whose: str, title: str, ax: Axes) -> Axes:
     """Draw the share of each part of training: ``table``'s filled, the paper's hatched."""
-    bars = pd.concat([_parts(paper_shares(), "paper"), _parts(table, whose)])
+    bars = pd.concat([_parts(paper_shares(), "paper"), _parts(table, whose)], ignore_index=True)
     order = [f"{measure}, {name}" for measure in _COLOURS for name in (whose, "paper")]
     colours = [colour for colour in _COLOURS.values() for _ in range(2)]
     sns.barplot(

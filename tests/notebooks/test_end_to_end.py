@@ -5,6 +5,7 @@ Every notebook is executed in both profiles that need no GPU, from an empty fold
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -38,8 +39,11 @@ def project(tmp_path_factory):
     shutil.copytree(ROOT / "reproduce", folder / "reproduce")
     shared = folder / "reproduce" / "runs" / "toy" / "_toy.toml"
     shared.write_text(_toml(_merged(tomllib.loads(shared.read_text()), TINY)))
-    for path in shared.parent.glob("fig11_*_grpo.toml"):  # the runs that have steps of their own
-        path.write_text(path.read_text().replace("steps = 80", f"steps = {TINY['steps']}"))
+    for path in shared.parent.glob("*.toml"):  # some have steps and validations of their own
+        text = path.read_text().replace("steps = 80", f"steps = {TINY['steps']}")
+        path.write_text(
+            re.sub(r"validation_counts = {[^}]*}", "validation_counts = { 2 = 12 }", text)
+        )
     return folder
 
 
