@@ -94,7 +94,7 @@ def costs(report: Report, *names: str) -> pd.DataFrame:
 
 def _chosen(report: Report, names: tuple[str, ...]) -> list[tuple[str, TrainConfig]]:
     for name in names:
-        known = report.target.run_names(report.profile)
+        known = (*report.target.runs, *report.target.toy_runs)
         if name not in known:
             raise unknown_name(f"run of {report.target.name}", name, known)
     pairs = zip(report.names, report.configs, strict=True)
