@@ -10,11 +10,12 @@ import pandas as pd
 
 from entropy_mech.law.fit import fit_law, straight_line
 from entropy_mech.paper.fig08_tab01 import covariance_tail
+from entropy_mech.paper.law_groups import LAST_VALIDATIONS
 from entropy_mech.paper.models import model_of_run
 from entropy_mech.paper.statistics import mean_interval, ratio_interval
 from entropy_mech.reproduction import open_report
 
-LAST_ROLLOUTS, LAST_VALIDATIONS = 5, 3
+LAST_ROLLOUTS = 5
 COLUMNS = ("R at the start", "R at the end", "H at the start", "H at the end", "fold", "a", "b",
            "R^2 of exp(H)", "R^2 of a line", "gain of the last third", "seconds")  # fmt: skip
 

@@ -35,6 +35,15 @@ _RUN = r"^fig11_(?P<size>7b|32b)_(?P<method>\w+)$"
 _LAST_SHARE = 1 / 6
 
 
+def at_papers_dose(method: str) -> str:
+    """Return the method without its tenfold dose.
+
+    >>> at_papers_dose("kl_cov_x10"), at_papers_dose("grpo")
+    ('kl_cov', 'grpo')
+    """
+    return method.removesuffix("_x10")
+
+
 def with_method(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the runs of Fig. 11 with their ``size`` (7b, 32b) and ``method``."""
     if frame.empty:
@@ -75,7 +84,7 @@ def published_ending(size: str, method: str, metric: str) -> float:
 
     ``metric``: ``entropy`` (nats), ``response_length`` (tokens), ``test_acc_pct`` (percent).
     """
-    method = method.removesuffix("_x10")
+    method = at_papers_dose(method)
     part = published_curves(size, metric).query("method == @method")
     return float(part.loc[part["step"] >= (1 - _LAST_SHARE) * part["step"].max(), "value"].mean())
 

@@ -15,7 +15,7 @@ from scipy import stats
 
 from entropy_mech.paper import published, style
 from entropy_mech.paper.claims import Claim, Fact, Range, at_least, at_most
-from entropy_mech.paper.fig11 import LABELS, TENFOLD, endings
+from entropy_mech.paper.fig11 import LABELS, TENFOLD, at_papers_dose, endings
 from entropy_mech.paper.law_groups import not_digitised
 from entropy_mech.paper.statistics import mean_interval, ratio_interval
 
@@ -189,7 +189,7 @@ def dose_sweep(frame: pd.DataFrame, settings: pd.DataFrame, method: str) -> pd.D
     ``settings`` is ``Report.loss_settings()``'s; ``method`` one of ``DOSE_SETS``. A beta of 0
     penalises no token, so that its run belongs to both of KL-Cov's sets.
     """
-    plain = method.removesuffix("_x10")
+    plain = at_papers_dose(method)
     sweep = with_coefficient(frame, settings, DOSES[plain][0])
     tenfold = sweep["run"].str.endswith("_x10") == (method != plain)
     return sweep[tenfold | (sweep["coefficient"] == 0)] if tenfold.any() else sweep[tenfold]
@@ -232,7 +232,7 @@ def dose_claims(frame: pd.DataFrame, settings: pd.DataFrame) -> list[Claim | Fac
         if sweep.empty:
             continue
         ends = sweep_endings(sweep)
-        name = DOSES[method.removesuffix("_x10")][1]
+        name = DOSES[at_papers_dose(method)][1]
         text = f"{LABELS[method]}: the larger {name}, the more entropy at the end"
         claims += [
             monotone_claim(sweep, "entropy_nats", text, "Fig. 12"),
@@ -326,7 +326,7 @@ def dose_figure(frame: pd.DataFrame, settings: pd.DataFrame) -> Figure:
             sweep = dose_sweep(frame, settings, method)
             if sweep.empty:
                 continue
-            symbol = DOSES[method.removesuffix("_x10")][1]
+            symbol = DOSES[at_papers_dose(method)][1]
             title = f"{style.ours(frame)}: {LABELS[method]}, Qwen2.5-7B, {style.seeds_of(sweep)}"
             curves.append(
                 partial(coefficient_curves, sweep, "entropy_nats", symbol, title=title, grpo=grpo)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from entropy_mech.paper import published, style
 from entropy_mech.paper.claims import Claim, Fact, at_least
-from entropy_mech.paper.fig11 import LABELS, METHODS, SIZES, TENFOLD, with_method
+from entropy_mech.paper.fig11 import LABELS, METHODS, SIZES, TENFOLD, at_papers_dose, with_method
 from entropy_mech.paper.statistics import Interval, mean_interval
 
 # -- Claims --------------------------------------------------------------------------------------
@@ -111,8 +111,7 @@ def published_facts() -> list[Fact]:
 
 def _papers_gain(size: str, method: str, over: str) -> float:
     """The paper's gain; beside a tenfold dose stands that of the paper's own dose."""
-    plain = method.removesuffix("_x10")
-    return _mean_gain(published_accuracies(), size, plain, over).item()
+    return _mean_gain(published_accuracies(), size, at_papers_dose(method), over).item()
 
 
 def _mean_gain(table: pd.DataFrame, size: str, method: str, over: str) -> pd.Series:

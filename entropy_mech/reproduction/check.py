@@ -15,7 +15,7 @@ from entropy_mech.paper import style
 from entropy_mech.reproduction.targets import Target, run_config
 from entropy_mech.runs.jobs import Job
 from entropy_mech.runs.kept import Follows, follows, kept_store
-from entropy_mech.runs.launch import run_job_name, training_jobs
+from entropy_mech.runs.launch import training_jobs
 from entropy_mech.runs.store import Run, RunStore, atomic_write
 
 _COLUMNS, _ROW_HEIGHT_IN, _WIDTH_IN = 4, 2.3, 13.0
@@ -62,20 +62,18 @@ class Beginnings:
 
     def jobs(self, targets: Sequence[Target]) -> list[Job]:
         """Return what has to be trained, none twice."""
-        names = list(dict.fromkeys(n for target in targets for n in target.run_names("toy")))
+        names = _run_names(targets)
         return training_jobs([self._config(name) for name in names], self.store, names=names)
 
-    def needs(self, target: Target) -> list[str]:
-        """Return the names of the jobs that a target's checks wait for."""
-        return [run_job_name(self._run(name)) for name in target.run_names("toy")]
+    def checks(self, targets: Sequence[Target]) -> dict[str, list[Check]]:
+        """Compare the targets' runs with the kept ones, each once; by target, those with runs."""
+        found = {name: self._check(name) for name in _run_names(targets)}
+        by_target = {t.name: [found[name] for name in t.run_names("toy")] for t in targets}
+        return {name: checks for name, checks in by_target.items() if checks}
 
-    def checks(self, target: Target) -> list[Check]:
-        """Compare a target's runs with the kept ones."""
-        return [self._check(name) for name in target.run_names("toy")]
-
-    def figure(self, target: Target) -> Figure:
+    def figure(self, checks: Sequence[Check]) -> Figure:
         """Draw the entropy of each run's beginning over the kept curves: a panel a run."""
-        draws = [partial(self._panel, name) for name in target.run_names("toy")]
+        draws = [partial(self._panel, check.name) for check in checks]
         rows = [draws[i : i + _COLUMNS] for i in range(0, len(draws), _COLUMNS)]
         return style.panels(rows, width_in=_WIDTH_IN, row_height_in=_ROW_HEIGHT_IN)
 
@@ -85,7 +83,7 @@ class Beginnings:
         Their own time, times what the beginnings took here over what they took there.
         """
         sources, here_s, there_s = kept_store().sources(), 0.0, 0.0
-        for name in dict.fromkeys(n for target in targets for n in target.run_names("toy")):
+        for name in _run_names(targets):
             run = self._run(name)
             source = sources.get(run.path.name)
             if run.complete and source:
@@ -119,6 +117,10 @@ class Beginnings:
         ax.legend(loc="upper right")
 
 
+def _run_names(targets: Sequence[Target]) -> list[str]:
+    return list(dict.fromkeys(name for target in targets for name in target.run_names("toy")))
+
+
 def summary(checks: Sequence[Check]) -> str:
     """Return in a sentence how many runs follow the kept ones.
 
@@ -141,12 +143,12 @@ def summary(checks: Sequence[Check]) -> str:
     return ", ".join(filter(None, words))
 
 
-def draw(target: Target, beginnings: Beginnings, folder: Path) -> None:
-    """Draw a target's checks into ``folder``, once all its runs are there."""
+def draw(target: Target, checks: Sequence[Check], beginnings: Beginnings, folder: Path) -> None:
+    """Draw a target's ``checks`` into ``folder``, once all its runs are there."""
     path = folder / f"{target.name}_here.png"
-    if not path.exists() and all(check.follows for check in beginnings.checks(target)):
+    if not path.exists() and all(check.follows for check in checks):
         folder.mkdir(parents=True, exist_ok=True)
-        figure = beginnings.figure(target)
+        figure = beginnings.figure(checks)
         with atomic_write(path) as temporary:
             figure.savefig(temporary, dpi=110, format="png")
         plt.close(figure)

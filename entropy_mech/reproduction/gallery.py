@@ -190,7 +190,7 @@ def write_gallery(
             claims=[claim for result in results for claim in result["claims"]],
             tables={path.stem: _html_of(path) for path in (folder / "tables").glob("*.md")},
             executed={t.name for t, r in items if r and _notebook(folder, t).exists()},
-            checks={name: found for name, found in (checks or {}).items() if found},
+            checks=checks or {},
             full_time_s=full_time_s,
             pictures={path.stem for path in (folder / "figures").glob("*.png")},
             last=max(results, key=lambda result: result["made"], default=None),

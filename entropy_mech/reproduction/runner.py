@@ -165,8 +165,10 @@ def _plan(request: Request, targets: Sequence[Target]) -> Plan:
     given = {"profile": request.profile, "seed": request.seed, "seeds": request.seeds}
     given |= dict(request.parameters or {})
     plan = make_plan(targets, given, request.folder, default_store())
-    for target in targets if request.check else ():
-        plan.add(target, _beginnings(request).jobs([target]))
+    if request.check:
+        beginnings = _beginnings(request)
+        for target in targets:
+            plan.add(target, beginnings.jobs([target]))
     return plan
 
 
@@ -190,11 +192,11 @@ def _gallery(request: Request) -> Path:
     targets, checks, full_time_s = list(load_targets().values()), {}, None
     if request.check:
         beginnings = _beginnings(request)
-        checks = {target.name: beginnings.checks(target) for target in targets}
+        checks = beginnings.checks(targets)
         full_time_s = beginnings.full_time_s(targets, usable_cores())
         for target in targets:
-            if checks[target.name]:
-                draw(target, beginnings, request.folder / "figures")
+            if target.name in checks:
+                draw(target, checks[target.name], beginnings, request.folder / "figures")
     return write_gallery(request.folder, targets, request.profile, checks, full_time_s)
 
 

@@ -136,6 +136,8 @@ def test_partial_correlation_is_the_textbooks():
     xy, xz, yz = (np.corrcoef(*pair)[0, 1] for pair in ((x, y), (x, z), (y, z)))
     by_hand = (xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2))
     assert public_runs.partial_correlation(x, y, z) == pytest.approx(by_hand)
+    left = [v - np.polyval(np.polyfit(z, v, 1), z) for v in (x, y)]
+    assert public_runs.partial_correlation(x, y, z) == pytest.approx(np.corrcoef(*left)[0, 1])
 
 
 def test_log_entropy_has_no_fit_where_entropy_is_zero():

@@ -34,19 +34,21 @@ def _train(beginnings, name):
 
 
 def test_a_beginning_follows_to_the_last_bit_and_is_drawn(beginnings, tmp_path):
-    assert [str(c) for c in beginnings.checks(TARGET)] == ["not trained here"] * 2
+    assert [str(c) for c in beginnings.checks([TARGET])["fig"]] == ["not trained here"] * 2
     assert len([job for job in beginnings.jobs([TARGET]) if "base" not in job.name]) == 2
-    draw(TARGET, beginnings, tmp_path)
+    draw(TARGET, beginnings.checks([TARGET])["fig"], beginnings, tmp_path)
     assert not (tmp_path / "fig_here.png").exists()
     assert beginnings.full_time_s([TARGET], 2) is None
     _train(beginnings, "one")
     assert len(beginnings.jobs([TARGET])) == 1
-    assert summary(beginnings.checks(TARGET)) == (
+    assert summary(beginnings.checks([TARGET])["fig"]) == (
         "1 of 2 runs follows the kept one (1 to the last bit), 1 not trained here"
     )
     _train(beginnings, "two")
-    assert [str(c) for c in beginnings.checks(TARGET)] == ["follows to the last bit, 3 steps"] * 2
-    draw(TARGET, beginnings, tmp_path)
+    assert [str(c) for c in beginnings.checks([TARGET])["fig"]] == [
+        "follows to the last bit, 3 steps"
+    ] * 2
+    draw(TARGET, beginnings.checks([TARGET])["fig"], beginnings, tmp_path)
     assert (tmp_path / "fig_here.png").stat().st_size > 10_000
     one, two = (beginnings.full_time_s([TARGET], cores) for cores in (1, 2))
     assert one == pytest.approx(2 * two)
@@ -60,7 +62,7 @@ def test_a_run_that_leaves_the_kept_one_is_said(beginnings, tmp_path):
     frame.to_parquet(path)
     for name in ("one", "two"):
         _train(beginnings, name)
-    found = beginnings.checks(TARGET)
+    found = beginnings.checks([TARGET])["fig"]
     assert [str(c) for c in found] == ["leaves the kept run at step 2 (entropy_nats)"] * 2
     assert not any(c.good for c in found)
     assert summary(found) == "0 of 2 runs follow the kept ones (0 to the last bit), 2 leave them"
