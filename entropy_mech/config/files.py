@@ -32,7 +32,7 @@ _NOT_IDENTITY = {
 _ADDED = {"loss": ("log_ratio_clamp",)}
 
 # Tables with keys of the user's own: one laid over another replaces it.
-_WHOLE = ("level_shares", "validation_counts")
+_WHOLE = ("level_shares", "validation_counts", "run")
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
@@ -71,12 +71,18 @@ def identity(config: TrainConfig) -> dict[str, Any]:
         for name in names:
             if name in fields and getattr(getattr(config, section), name) == fields[name].default:
                 del table[section][name]
+    start = table.pop("start")
+    if start is not None:  # where it starts from depends on how long the earlier run was
+        earlier = config.start.run
+        table["start"] = start | {"run": {**identity(earlier), "steps": earlier.steps}}
     return table
 
 
 def base_model_id(config: TrainConfig) -> str:
-    """Return 16 hex digits that name the base model, shared by all runs that start from it."""
+    """Return 16 hex digits that name what a run starts from, shared by all that start from it."""
     parts = config.model_dump(mode="json", include={"model", "base"})
+    if config.start is not None:
+        parts["start"] = {**identity(config)["start"], "seed": config.seed}
     return _digest({"trainer_revision": TRAINER_REVISION, "alphabet": ALPHABET, **parts})
 
 
@@ -86,6 +92,11 @@ def _digest(table: Mapping[str, Any]) -> str:
 
 
 def _read_table(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    path = path.resolve() if seen else path
+    if path in seen:
+        fix = f"the files extend each other in a circle, or start from one another ({seen[-1]})"
+        raise bad_value("extends", path.name, fix)
+    seen = (*seen, path.resolve())
     try:
         # Some editors write a byte order mark at the start of a file.
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -93,15 +104,15 @@ def _read_table(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise UserError(f"config = {path}: no such file; give the path of a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise bad_value("config", str(path), f"cannot be read as TOML ({error})") from None
+    start = table.get("start")
+    if isinstance(start, dict) and isinstance(start.get("run"), str):
+        start["run"] = _read_table(path.parent / start["run"], seen)
     if "extends" not in table:
         return table
     parent = table.pop("extends")
     if not isinstance(parent, str) or not parent.endswith(".toml"):
         raise bad_value("extends", parent, f"give the path of one TOML file, in quotes ({path})")
-    parent_path = (path.parent / parent).resolve()
-    if parent_path in (*seen, path.resolve()):
-        raise bad_value("extends", parent, f"the files extend each other in a circle ({path})")
-    return _merged(_read_table(parent_path, (*seen, path.resolve())), table)
+    return _merged(_read_table(path.parent / parent, seen), table)
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from entropy_mech.config.objective import GRPO, AlgorithmConfig, LossConfig, PPOClip
 from entropy_mech.config.sections import (
@@ -16,6 +16,7 @@ from entropy_mech.config.sections import (
     BaseModelConfig,
     Count,
     EngineConfig,
+    Fraction,
     LearningRate,
     MirrorConfig,
     ModelConfig,
@@ -113,6 +114,15 @@ def _loss_contradictions(config: TrainConfig) -> Iterator[str]:
         )
 
 
+def _start_contradictions(config: TrainConfig) -> Iterator[str]:
+    """The run that another one starts from has the same model."""
+    before = config.start and config.start.run
+    if before and (before.model, before.base) != (config.model, config.base):
+        yield (
+            "start.run: its model or base model is another than this run's; give a run of the same"
+        )
+
+
 def _engine_contradictions(config: TrainConfig) -> Iterator[str]:
     """What the training engine and the sampler can do."""
     width = getattr(config.sampler, "tensor_parallel", 1)
@@ -149,6 +159,7 @@ CONTRADICTIONS = (
     _problem_contradictions,
     _update_contradictions,
     _loss_contradictions,
+    _start_contradictions,
     _engine_contradictions,
 )
 
@@ -235,6 +246,24 @@ class CheckpointConfig(Section):
     """Write the policy in Hugging Face format with each checkpoint or at the end."""
 
 
+class StartConfig(Section):
+    """Where a run starts from, in place of its base model: a trained policy, changed at once."""
+
+    run: TrainConfig
+    """The run, of this one's seed, whose last policy is taken; in a file its path."""
+    temperature: Temperature = 1.0
+    """Divides all logits from then on: the last norm's weights are divided by it."""
+    base_share: Fraction = 0.0
+    """Share of the base model's weights, mixed into the policy's: 0 keeps the policy."""
+
+    @field_validator("run", mode="before")
+    @classmethod
+    def _names_are_text(cls, table: Any) -> Any:
+        if isinstance(table, dict) and not all(isinstance(key, str) for key in table):
+            raise ValueError(str(bad_value("run", table, "give the settings of a run by name")))
+        return table
+
+
 class TrainConfig(Section):
     """One training run. ``steps`` is its length; the other settings say what it is."""
 
@@ -260,6 +289,7 @@ class TrainConfig(Section):
     validation: ValidationConfig = ValidationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     mirror: MirrorConfig = MirrorConfig()
+    start: StartConfig | None = None
 
     def __init__(self, **table: Any):
         """Build it from nested tables; every fault is one UserError."""
@@ -274,6 +304,11 @@ class TrainConfig(Section):
         return not isinstance(self.model, PretrainedModelConfig)
 
     @property
+    def earlier(self) -> TrainConfig | None:
+        """The run that this one starts from, of the same seed; None where it is the base model."""
+        return self.start and self.start.run.model_copy(update={"seed": self.seed})
+
+    @property
     def longest_sequence(self) -> int:
         """The tokens of the longest prompt and response together; a toy's prompt counts as 0."""
         return self.rollout.max_new_tokens + getattr(self.problems, "max_prompt_tokens", 0)
@@ -284,6 +319,8 @@ class TrainConfig(Section):
             raise ValueError(contradiction)
         return self
 
+
+StartConfig.model_rebuild()
 
 _TOY_SPECIAL_TOKENS = 3  # pad, eos and unknown, before the characters
 TOY_POSITIONS = 128

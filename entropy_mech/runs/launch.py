@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from entropy_mech.config import TrainConfig
+from entropy_mech.config.files import run_id
 from entropy_mech.errors import UserError, unknown_name
 from entropy_mech.problems.benchmarks import GROUPS, load_toy_benchmark, protocol
 from entropy_mech.runs.jobs import EVALUATION_S, STARTUP_S, Job, base_model_s, run_jobs, run_s
@@ -162,16 +163,32 @@ def ensure_runs(
 def training_jobs(
     configs: Sequence[TrainConfig], store: RunStore, *, names: Sequence[str] = ()
 ) -> list[Job]:
-    """Return the jobs that train these runs: base models first, then runs, none twice."""
+    """Return the jobs that train these runs: first what they start from, none twice."""
     jobs: dict[str, Job] = {}
-    for config, name in _named(configs, names):
+    for config, name in _each_at_its_longest(configs, names):
         run = store.run(config)
-        if run.complete or run_job_name(run) in jobs:
+        if run.complete:
             continue
         bases = _base_jobs(config, store)
         for job in (*bases, run_job(run, store, name, needs=bases[-1:])):
             jobs.setdefault(job.name, job)
     return list(jobs.values())
+
+
+def _each_at_its_longest(
+    configs: Sequence[TrainConfig], names: Sequence[str]
+) -> list[tuple[TrainConfig, str]]:
+    """Return every run once, after the one that it starts from."""
+    found: dict[str, tuple[TrainConfig, str]] = {}
+    for config, name in _named(configs, names):
+        chain = [(config, name)]
+        while (earlier := chain[0][0].earlier) is not None:
+            chain.insert(0, (earlier, ""))
+        for one, called in chain:
+            key = run_id(one)
+            other, its_name = found.get(key, (one, ""))
+            found[key] = (max(one, other, key=lambda c: c.steps), its_name or called)
+    return list(found.values())
 
 
 def evaluation_jobs(
@@ -240,19 +257,22 @@ def usable_cores() -> int:
 def _base_jobs(config: TrainConfig, store: RunStore) -> list[Job]:
     """Return the jobs for a run's base model and, before it, for the one that it is made of."""
     folder = base_model_folder(store, config)
-    if not config.toy or folder.exists():
+    if not (config.toy or config.start) or folder.exists():
         return []
     before: list[Job] = []
-    if getattr(config.base, "instruct", None) is not None:
+    if config.start is None and getattr(config.base, "instruct", None) is not None:
         plain = config.base.model_copy(update={"instruct": None})
         before = _base_jobs(config.model_copy(update={"base": plain}), store)
+    needs = [job.name for job in before[-1:]]
+    if config.start is not None:
+        needs = [run_job_name(store.run(config.earlier))]
     job = Job(
         name=f"base model {folder.name}",
         label=f"base model {folder.name[:6]}",
         log=folder.with_suffix(".log"),
-        needs=frozenset(job.name for job in before[-1:]),
+        needs=frozenset(needs),
         kind="base model",
-        cost_s=base_model_s(config),
+        cost_s=STARTUP_S if config.start else base_model_s(config),
         fraction=lambda: _fraction_in(folder.parent, f"{folder.name}.status.json"),
         **_child("entropy_mech.train", config, store, "--base-model"),
     )

@@ -398,6 +398,10 @@ class Run:
         """Return the steps that have a check of Lemma 1."""
         return _recorded_steps(self.path / "lemma1")
 
+    def model_path(self, done: int) -> Path:
+        """Return where the policy after ``done`` steps is exported to, in Hugging Face format."""
+        return self.path / "models" / f"step_{done:06d}"
+
     def newest_model(self) -> Path | None:
         """Return the newest exported policy (a folder in Hugging Face format), or None."""
         found = sorted((self.path / "models").glob("step_[0-9]*"))

@@ -161,9 +161,9 @@ def export_policy(run: Run, engine: Engine, loaded: LoadedModel, done: int) -> N
             weights[name] = weight.cpu().clone()
     if not engine.ranks.first:
         return
-    folder = run.path / "models"
+    final = run.model_path(done)
+    folder = final.parent
     folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"step_{done:06d}"
     with atomic_write(final) as temporary:
         engine.policy.model.save_pretrained(temporary, state_dict=weights)
         loaded.tokenizer.save_pretrained(temporary)

@@ -44,12 +44,15 @@ def load_policy(config: TrainConfig, store: Path, ranks: Ranks | None = None) ->
         UserError: the model cannot be loaded, or its embedding and head do not fit the trainer.
 
     """
-    if config.toy:
+    place: str | Path = getattr(config.model, "path", "")
+    revision = getattr(config.model, "revision", None)
+    if config.toy or config.start is not None:
         ranks = ranks or Ranks()
         if ranks.first:
             prepare_base_model(store, config)
         ranks.meet("the making of the base model")
-        place = prepare_base_model(store, config)
+        place, revision = prepare_base_model(store, config), None
+    if config.toy:
         with _loading(str(place), "base model", "remove that folder, and it is made again"):
             model, tokenizer = base_model(store, config)
             _refuse_broken(model, {})
@@ -57,19 +60,16 @@ def load_policy(config: TrainConfig, store: Path, ranks: Ranks | None = None) ->
         return LoadedModel(model, tokenizer, str(place))
     half = config.engine.kind == "deepspeed" and config.engine.dtype == "bfloat16"
     model, tokenizer = load_pretrained(
-        config.model.path,
-        config.model.revision,
+        str(place),
+        revision,
         field="model.path",
         check=lambda tokenizer: Prompts(tokenizer, config),
         dtype=torch.bfloat16 if half else torch.float32,
         attn_implementation=attention_kernel(config.engine.attention),
     )
     if getattr(model, "lm_head", None) is None or model.lm_head.bias is not None:
-        raise bad_value(
-            "model.path", config.model.path, "needs a causal model whose head has no bias"
-        )
-    commit = hub_commit(config.model.path, config.model.revision)
-    return LoadedModel(model, tokenizer, config.model.path, commit)
+        raise bad_value("model.path", place, "needs a causal model whose head has no bias")
+    return LoadedModel(model, tokenizer, str(place), hub_commit(str(place), revision))
 
 
 def load_pretrained(

@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 from entropy_mech.config import BaseModelConfig, ModelConfig, TrainConfig
 from entropy_mech.config.files import base_model_id
 from entropy_mech.config.run import TOY_POSITIONS
+from entropy_mech.errors import UserError, bad_value
 from entropy_mech.problems.grading import grade_many
 from entropy_mech.problems.toy import ALPHABET, character_tokenizer
 from entropy_mech.problems.toy_code import TOYS
@@ -81,10 +82,11 @@ def base_model(store: Path, config: TrainConfig) -> tuple[PreTrainedModel, PreTr
 
 
 def prepare_base_model(store: Path, config: TrainConfig) -> Path:
-    """Train a configuration's base model unless it is there; return its folder.
+    """Make what a run starts from unless it is there, and return its folder.
 
-    An instruct model is made from its base model, which is made first. Two processes that ask at
-    once wait for one another; the folder appears complete or not at all. Progress goes to
+    That is a toy's base model, or an earlier run's policy that ``start`` changes. An instruct
+    model is made from its base model, which is made first. Two processes that ask at once wait for
+    one another; the folder appears complete or not at all. Progress goes to
     ``<folder>.status.json``, and a process that was stopped is gone on from: the same model
     results, to the last bit.
     """
@@ -203,6 +205,12 @@ def stages(base: BaseModelConfig) -> list[Stage]:
 
 
 def _train_and_save(folder: Path, config: TrainConfig, store: Path) -> None:
+    if config.start is not None:
+        model, tokenizer = changed_policy(config, store)
+        with atomic_write(folder) as temporary:
+            model.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+        return
     status, partial = folder.with_suffix(".status.json"), folder.with_suffix(".partial.pt")
     if config.base.instruct is None:
         tokenizer = character_tokenizer(ALPHABET)
@@ -217,6 +225,48 @@ def _train_and_save(folder: Path, config: TrainConfig, store: Path) -> None:
         write_json(temporary / "training.json", losses)
     status.unlink(missing_ok=True)
     partial.unlink(missing_ok=True)
+
+
+def changed_policy(
+    config: TrainConfig, store: Path
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """Return the policy that a run starts from: an earlier run's, changed as ``start`` says.
+
+    Raises:
+        UserError: the earlier run has no policy after just so many steps, or the model no norm
+            before its head.
+
+    """
+    start, earlier = config.start, RunStore(store).run(config.earlier)
+    place = earlier.model_path(earlier.config.steps)
+    if not place.is_dir():
+        raise UserError(
+            f"start.run: run {earlier.path.name} has no policy after its step "
+            f"{earlier.config.steps}; train it first, for just so many steps"
+        )
+    model, tokenizer = _loaded(place)
+    with torch.no_grad():
+        if start.base_share:
+            base = _base_weights(config, store)
+            for name, weight in model.named_parameters():  # a tied head once
+                weight.lerp_(base[name], start.base_share)
+        if start.temperature != 1.0:
+            norm = getattr(model.base_model, "norm", None)
+            if norm is None:
+                fix = "this model has no norm before its head; give base_share in its place"
+                raise bad_value("start.temperature", start.temperature, fix)
+            norm.weight.div_(start.temperature)
+    return model, tokenizer
+
+
+def _base_weights(config: TrainConfig, store: Path) -> dict[str, Tensor]:
+    if config.toy:
+        model, _ = base_model(store, config.model_copy(update={"start": None}))
+    else:
+        model = AutoModelForCausalLM.from_pretrained(
+            config.model.path, revision=config.model.revision, dtype=torch.float32
+        )
+    return model.state_dict()
 
 
 def _initial_model(

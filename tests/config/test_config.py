@@ -56,6 +56,8 @@ def _fields(section=TrainConfig, path=""):
 
 
 def _sections(annotation) -> list[type[Section]]:
+    if annotation is TrainConfig:  # the run that another starts from: the same settings again
+        return []
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
     return [s for part in typing.get_args(annotation) for s in _sections(part)]

@@ -1,0 +1,212 @@
+"""Ceiling or trace: entropy raised again late in training, and what performance does then."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from entropy_mech.law.fit import LawFit, fit_law
+from entropy_mech.paper import style
+from entropy_mech.paper.claims import Claim, Fact, Range, at_most
+from entropy_mech.paper.statistics import mean_interval
+
+# -- What was measured ---------------------------------------------------------------------------
+
+SPENT, CONTROL = "fig11_7b_grpo", "intervention_none"
+# How the entropy was raised: the run that goes on from there, and its name.
+MEANS = {
+    "intervention_temperature": "temperature",
+    "intervention_mixture": "mixture with the base model",
+    "intervention_after_bonus": "entropy bonus",
+}
+_POINT = ["entropy_nats", "validation_accuracy", "validation_greedy_accuracy"]
+_LAST_SHARE = 1 / 4
+
+
+def validations(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the steps at which accuracy was measured, each with the entropy of its rollout."""
+    return frame.dropna(subset="validation_accuracy")
+
+
+def laws(frame: pd.DataFrame) -> dict[int, LawFit]:
+    """Return R = -a exp(H) + b, fitted to each seed's run as it spent its entropy."""
+    spent = validations(frame[frame["run"] == SPENT])
+    return {
+        seed: fit_law(part["entropy_nats"], part["validation_accuracy"])
+        for seed, part in spent.groupby("seed")
+    }
+
+
+def raised(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return what the raised entropy did before any further GRPO: a row a means and seed.
+
+    Columns run, seed, entropy_nats, accuracy, greedy_accuracy; entropy_before, accuracy_before,
+    greedy_before of the same policy as it was; law, what the seed's own law says of the raised
+    entropy; and fall_share, the fall that was seen over the one that the law says: 1 where
+    performance does what the law says, 0 where it does not move.
+    """
+    first = validations(frame).groupby(["run", "seed"])[_POINT].first().reset_index()
+    first = first.set_axis(["run", "seed", "entropy_nats", "accuracy", "greedy_accuracy"], axis=1)
+    before = first[first["run"] == CONTROL].set_index("seed")
+    rows = first[first["run"].isin(MEANS)].copy()
+    for column, name in (
+        ("entropy_nats", "entropy_before"),
+        ("accuracy", "accuracy_before"),
+        ("greedy_accuracy", "greedy_before"),
+    ):
+        rows[name] = rows["seed"].map(before[column])
+    fits = laws(frame)
+    rows["law"] = [
+        float(fits[seed].predict(entropy))
+        for seed, entropy in zip(rows["seed"], rows["entropy_nats"], strict=True)
+    ]
+    fall = rows["accuracy_before"] - rows["accuracy"]
+    rows["fall_share"] = fall / (rows["accuracy_before"] - rows["law"])
+    return rows
+
+
+def way_back(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the points of GRPO after the raise, with the law of their seed and the difference.
+
+    ``off_law``: accuracy less what the law says of the same entropy.
+    """
+    points = validations(frame[frame["run"].isin([*MEANS, CONTROL])])
+    fits = laws(frame)
+    law = [
+        float(fits[seed].predict(entropy))
+        for seed, entropy in zip(points["seed"], points["entropy_nats"], strict=True)
+    ]
+    return points.assign(law=law, off_law=points["validation_accuracy"] - law)
+
+
+def ends(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the means over the last quarter of GRPO after the raise, and those less the control's.
+
+    Columns run, seed, entropy_nats, accuracy, greedy_accuracy, and each with _gain.
+    """
+    points = validations(frame[frame["run"].isin([*MEANS, CONTROL])])
+    last = points.groupby("run")["step"].transform("max")
+    late = points[points["step"] >= (1 - _LAST_SHARE) * last]
+    table = late.groupby(["run", "seed"])[_POINT].mean().reset_index()
+    table = table.set_axis(["run", "seed", "entropy_nats", "accuracy", "greedy_accuracy"], axis=1)
+    control = table[table["run"] == CONTROL].set_index("seed")
+    for name in ("entropy_nats", "accuracy", "greedy_accuracy"):
+        table[f"{name}_gain"] = table[name] - table["seed"].map(control[name])
+    return table
+
+
+# -- Claims --------------------------------------------------------------------------------------
+
+_MARGIN = 0.02  # accuracy: about a standard error of one validation
+
+
+def intervention_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
+    """Judge what the law says if it is a ceiling: of the raise, of the way back, of the end."""
+    if frame.empty:
+        return [
+            Fact(
+                "Performance follows the law when entropy is raised again late in training",
+                "not tested",
+                "there are no runs in this profile",
+                None,
+            )
+        ]
+    first, end, back = raised(frame), ends(frame), way_back(frame)
+    claims: list[Claim | Fact] = []
+    for run, name in MEANS.items():
+        at, after = first[first["run"] == run], end[end["run"] == run]
+        on_way = back[(back["run"] == run) & (back["step"] > 0)].groupby("seed")["off_law"].mean()
+        claims += [
+            Claim(
+                f"Raised by {name}: accuracy falls by what the law says (fall seen over the law's)",
+                "1, if the law is a ceiling",
+                mean_interval(at["fall_share"]),
+                Range(0.75, 1.25, contradicted_below=0.0),
+            ),
+            Claim(
+                f"Raised by {name}: on the way back accuracy lies within {_MARGIN:g} of the law "
+                "(mean difference, fraction)",
+                "0, if the law is a ceiling",
+                mean_interval(on_way),
+                Range(-_MARGIN, _MARGIN),
+            ),
+            Claim(
+                f"Raised by {name}: GRPO ends where it ends without the raise, within {_MARGIN:g} "
+                "(difference, fraction)",
+                "0, if the law is a ceiling",
+                mean_interval(after["accuracy_gain"]),
+                Range(-_MARGIN, _MARGIN),
+            ),
+            Claim(
+                f"Raised by {name}: the new entropy is spent again (end less the control's, nats)",
+                "0",
+                mean_interval(after["entropy_nats_gain"]),
+                at_most(0.02),
+            ),
+        ]
+    return claims
+
+
+# -- Drawing -------------------------------------------------------------------------------------
+
+_LABELS = {CONTROL: "not raised (control)"} | MEANS
+_PALETTE = {
+    _LABELS[CONTROL]: "#000000",
+    MEANS["intervention_temperature"]: "#E69F00",
+    MEANS["intervention_mixture"]: "#0072B2",
+    MEANS["intervention_after_bonus"]: "#009E73",
+}
+
+
+def intervention_figure(frame: pd.DataFrame) -> Figure:
+    """Draw entropy and accuracy after the raise, and accuracy against entropy beside the law."""
+    if frame.empty:
+        return style.panels([[partial(style.note, "no runs in this profile")]])
+    draws = [
+        partial(after_raise, frame, "entropy_nats", "policy entropy H (nats)"),
+        partial(after_raise, frame, "validation_accuracy", "accuracy (fraction)"),
+        partial(against_law, frame),
+    ]
+    return style.panels([draws], width_in=16.0, row_height_in=4.6)
+
+
+def after_raise(frame: pd.DataFrame, column: str, label: str, ax: Axes) -> Axes:
+    """Draw a metric against rollouts since the raise: mean and range over seeds."""
+    part = validations(frame[frame["run"].isin([*MEANS, CONTROL])])
+    part = part.assign(start=part["run"].map(_LABELS))
+    order = [name for name in _PALETTE if name in set(part["start"])]
+    style.curves_over_seeds(
+        part, y=column, hue="start", hue_order=order, palette=_PALETTE, ax=ax, marker="o", ms=4
+    )
+    ax.set(xlabel="rollouts since the raise", ylabel=label)
+    ax.set_title(f"{style.ours(frame)}: {style.seeds_of(frame)}")
+    ax.legend(title="entropy raised by")
+    return ax
+
+
+def against_law(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw accuracy against entropy: the first training with its law, then each way back."""
+    spent = validations(frame[frame["run"] == SPENT])
+    ax.plot(
+        spent["entropy_nats"], spent["validation_accuracy"], ".", color="0.7", ms=5,
+        label="first training",
+    )  # fmt: skip
+    fits, grid = laws(frame), pd.Series(range(101)) * spent["entropy_nats"].max() / 100
+    law = sum(fit.predict(grid) for fit in fits.values()) / len(fits)
+    ax.plot(grid, law, color="0.4", lw=1.5, label="its law, mean over seeds")
+    back = way_back(frame)
+    for run, name in MEANS.items():
+        mean = back[back["run"] == run].groupby("step")[_POINT].mean()
+        sns.lineplot(
+            mean, x="entropy_nats", y="validation_accuracy", sort=False, estimator=None,
+            color=_PALETTE[name], marker="o", ms=4, label=name, ax=ax,
+        )  # fmt: skip
+        ax.plot(*mean.iloc[0, :2], marker="*", ms=13, color=_PALETTE[name])
+    style.entropy_axis(ax).set_ylabel("accuracy (fraction)")
+    ax.set_title("Stars: at once after the raise (means over seeds)")
+    ax.legend()
+    return ax
