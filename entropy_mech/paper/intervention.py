@@ -16,7 +16,7 @@ from entropy_mech.paper.statistics import mean_interval
 
 # -- What was measured ---------------------------------------------------------------------------
 
-SPENT, CONTROL = "fig11_7b_grpo", "intervention_none"
+SPENT, CONTROL, BONUS = "fig11_7b_grpo", "intervention_none", "intervention_bonus"
 # How the entropy was raised: the run that goes on from there, and its name.
 MEANS = {
     "intervention_temperature": "temperature",
@@ -198,6 +198,11 @@ def against_law(frame: pd.DataFrame, ax: Axes) -> Axes:
     fits, grid = laws(frame), pd.Series(range(101)) * spent["entropy_nats"].max() / 100
     law = sum(fit.predict(grid) for fit in fits.values()) / len(fits)
     ax.plot(grid, law, color="0.4", lw=1.5, label="its law, mean over seeds")
+    bonus = validations(frame[frame["run"] == BONUS]).groupby("step")[_POINT].mean()
+    ax.plot(
+        bonus["entropy_nats"], bonus["validation_accuracy"], ":", color="#009E73",
+        label="while the bonus acts",
+    )  # fmt: skip
     back = way_back(frame)
     for run, name in MEANS.items():
         mean = back[back["run"] == run].groupby("step")[_POINT].mean()
