@@ -1,220 +1,160 @@
-"""Speed, model FLOP utilisation and memory of training, phase by phase, on one GPU or a CPU.
+"""Is training on this GPU right, and how fast is it? One command, at most eight minutes.
 
-    python benchmarks/gpu_check.py [--peer trl] [--peak-tflops 989] [--rounds 3]
+    python benchmarks/gpu_check.py --out FOLDER [--sections head split ...] [--keep]
 
-On a GPU it trains a model of Qwen2.5-0.5B's shape from random weights, in bfloat16, for a few
-rounds; without one, a small model on the CPU, and says so. It needs neither data nor a hub:
-prompts are random tokens, and the reward is the last token's parity. Every case (engine, sampler,
-dtype, gradient checkpointing; the head alone; TRL) is a process of its own, so that each starts
-with an empty GPU and one that fails leaves the rest. DeepSpeed, vLLM and TRL are measured where
-they can be imported. Appends a dated section to benchmarks/RESULTS.md.
+Seven sections, each a process of its own under a time limit: the head, micro-batch splits, ZeRO 1
+to 3, the torch sampler, a run killed and resumed, an evaluation, and one update kernel by kernel.
+On a GPU they have Qwen2.5-0.5B's shape with random weights; without one a small model, and the page
+says so: its numbers then say nothing of a GPU. Needs neither data nor a hub, vLLM or datasets;
+what needs DeepSpeed is left out where that is missing. Writes gpu_check.json and gpu_check.md into
+the folder, section by section as they end; ``--keep`` adds the page to benchmarks/RESULTS-gpu.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import os
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 
-import torch
-from gpu_meter import resets_peaks
-from gpu_report import report
-from gpu_work import SHAPES, SIZES, peak_flops, save_model
-
-RESULTS = Path(__file__).with_name("RESULTS.md")
-DEFAULTS = {"kind": "ours", "engine": "torch", "sampler": "torch", "checkpointing": False}
-
-
-def cases(peer: str | None, dtypes: list[str]) -> list[dict]:
-    """Return what can be measured here, and say what cannot."""
-    known = {name: importlib.util.find_spec(name) is not None for name in ("deepspeed", "vllm")}
-    for name in [name for name, there in known.items() if not there]:
-        print(f"{name} is not installed: not measured", file=sys.stderr)
-    found = []
-    for dtype in dtypes:
-        trained = [{}, {"checkpointing": True}]
-        if known["deepspeed"]:
-            trained += [{"engine": "deepspeed"}, {"engine": "deepspeed", "checkpointing": True}]
-        if known["vllm"]:
-            trained += [{"sampler": "vllm"}]
-        found += [DEFAULTS | {"dtype": dtype} | part for part in trained]
-        found.append(DEFAULTS | {"dtype": dtype, "kind": "head"})
-        if peer:
-            found += [DEFAULTS | {"dtype": dtype, "kind": "trl", "peer": peer} | part
-                      for part in ({}, {"checkpointing": True})]  # fmt: skip
-    return [case | {"name": _name(case)} for case in found]
+HERE = Path(__file__).resolve().parent
+KEPT = HERE / "RESULTS-gpu.md"
+# Sections and their time limits, in seconds: eight minutes together.
+LIMITS_S = {
+    "head": 80, "split": 90, "zero": 90, "sampler": 60, "resume": 70, "evaluate": 45, "profile": 45
+}  # fmt: skip
+_PACKAGES = ("torch", "transformers", "deepspeed", "vllm")
 
 
-def chosen(found: list[dict], names: list[str] | None) -> list[dict]:
-    """Return the cases of these names; all where none are given."""
-    known = {case["name"]: case for case in found}
-    for name in names or []:
-        if name not in known:
-            sys.exit(f"--cases = {name}: there are " + "; ".join(known))
-    return [known[name] for name in names or known]
+def child(name: str, answer: Path) -> None:
+    """Measure one section in this process."""
+    import torch
+
+    torch.set_num_threads(min(os.cpu_count() or 1, 8) if torch.cuda.is_available() else 1)
+    from gpu_sections import SECTIONS, LeftOut
+    from gpu_work import device_words
+
+    try:
+        found = SECTIONS[name]()
+    except LeftOut as reason:
+        found = {"left_out": str(reason)}
+    answer.write_text(json.dumps({"device": device_words(), **found}))
 
 
-def _name(case: dict) -> str:
-    if case["kind"] == "head":
-        return f"head, {case['dtype']}"
-    words = ["TRL" if case["kind"] == "trl" else case["engine"], case["dtype"]]
-    words += ["checkpointing"] if case["checkpointing"] else []
-    words += ["vLLM samples"] if case["sampler"] == "vllm" else []
-    return ", ".join(words)
-
-
-def child(case: dict) -> None:
-    """Measure one case in this process."""
-    torch.set_num_threads(case["threads"])
-    if case["kind"] == "trl":
-        from gpu_trl import run_trl as run
-    elif case["kind"] == "device":
-        run = device_facts
-    elif case["kind"] == "head":
-        from gpu_ours import run_head as run
-    else:
-        from gpu_ours import run_case as run
-    Path(case["answer"]).write_text(json.dumps(run(case)))
-
-
-def measured(case: dict, timeout_s: float) -> dict:
-    """Measure a case in a process of its own; a failure is a result too."""
-    print(f"{case['name']} ...", file=sys.stderr, flush=True)
-    environment = os.environ | _alone() if case["engine"] == "deepspeed" else dict(os.environ)
+def measured(name: str, limit_s: float) -> dict:
+    """Measure a section in a process of its own; a failure is a result too."""
+    start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
-        asked = json.dumps(case | {"answer": str(answer)})
-        command = [sys.executable, __file__, "--case", asked]
+        process = subprocess.Popen(
+            [sys.executable, __file__, "--child", name, str(answer)],
+            env=os.environ | _alone(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+            start_new_session=True,
+        )  # fmt: skip
         try:
-            done = subprocess.run(
-                command, env=environment, text=True, capture_output=True, timeout=timeout_s
-            )
+            _, errors = process.communicate(timeout=limit_s)
         except subprocess.TimeoutExpired:
-            return {"case": case, "error": f"took longer than {timeout_s:g} s"}
-        if done.returncode:
-            print(done.stderr, file=sys.stderr)
-            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-            return {"case": case, "error": lines[-1]}
-        return {"case": case, **json.loads(answer.read_text())}
+            os.killpg(process.pid, 9)
+            process.communicate()
+            return {"error": f"took longer than {limit_s:g} s", "seconds": limit_s}
+        taken = {"seconds": round(time.monotonic() - start, 1)}
+        if process.returncode:
+            lines = errors.strip().splitlines() or [f"exit code {process.returncode}"]
+            return {"error": lines[-1], "trace": lines[-30:], **taken}
+        return {**json.loads(answer.read_text()), **taken}
 
 
 def _alone() -> dict[str, str]:
-    """Return what a launcher of one process would put into the environment."""
+    """Return what a launcher of one process would put into the environment, and a PYTHONPATH."""
     with contextlib.closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     place = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "MASTER_PORT": port}
-    return {name: str(value) for name, value in place.items()} | {"MASTER_ADDR": "127.0.0.1"}
+    paths = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
+    return {name: str(value) for name, value in place.items()} | {
+        "MASTER_ADDR": "127.0.0.1",
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }
 
 
-def facts(options, peaks: dict) -> list[str]:
-    """Return what was measured, and how, in sentences."""
-    import transformers
-
-    sizes, shape = SIZES[options.size], SHAPES[options.size]
-    percent = "; ".join(
-        f"{value / 1e12:,.3g} TFLOP/s ({source})"
-        for value, source in dict.fromkeys(map(tuple, peaks.values()))
-    )
-    memory, load = "what torch allocated", ""
-    if not torch.cuda.is_available():
-        memory = "the process's resident memory" + ("" if resets_peaks() else " since its start")
-        load = f" The machine's load at the end was {os.getloadavg()[0]:.0f}."
-    return [
-        f"{shape.parameters:,} parameters of random weights ({shape.layers} layers, hidden "
-        f"{shape.hidden}, {shape.vocabulary:,} words, tied: {shape.tied}); {sizes.prompts} prompts "
-        f"of {sizes.prompt_tokens} tokens x {sizes.responses} responses of at most "
-        f"{sizes.response_tokens}, {sizes.updates} optimizer steps a rollout, "
-        f"{sizes.micro_batch} sequences a micro-batch; one warm-up round and {options.rounds} "
-        f"measured, medians; torch {torch.__version__}, transformers "
-        f"{transformers.__version__}, {options.threads} CPU threads.{load}",
+def page(found: dict[str, dict]) -> str:
+    """Return the Markdown page of what was measured so far."""
+    device = next((one["device"] for one in found.values() if "device" in one), "unknown device")
+    versions = ", ".join(f"{name} {version}" for name, version in _versions().items())
+    lines = [
+        f"## {datetime.now(UTC):%Y-%m-%d}: {device}",
         "",
-        "Tokens are prompt and response, of sampling and the head the response alone. MFU is model "
-        "FLOPs over 100 % = " + percent + ". Model FLOPs: 2 N a token forward (head at response "
-        "tokens alone) plus attention, 2 layers L^2 heads x head size a sequence; a backward pass "
-        "is two forward ones, so 6 N in all; what checkpointing or the head recomputes is not "
-        f"counted, nor is padding. Peak GiB is {memory}, in the phase, with weights and "
-        "optimizer; GPU GiB what the device holds after it, by all libraries. A rollout is sampled "
-        "once and updated from by each loss; `measure` are the old log-probabilities. The torch "
-        "engine keeps float32 weights, and its torch sampler decodes in them whatever the dtype "
-        "of the passes.",
-    ]  # fmt: skip
+        f"Python {sys.version.split()[0]}, {versions}; "
+        f"{sum(one['seconds'] for one in found.values()):.0f} s in all.",
+    ]
+    for name, one in found.items():
+        lines += ["", f"### {name} ({one['seconds']:.0f} s)", ""]
+        if "error" in one:
+            lines.append(f"**failed**: {one['error']}")
+        elif "left_out" in one:
+            lines.append(f"left out: {one['left_out']}")
+        else:
+            facts = [f"- {key}: {value}" for key, value in one["facts"].items()]
+            lines += [*_table(one["rows"]), *([""] if facts else []), *facts]
+    return "\n".join(lines) + "\n"
 
 
-def device_facts(case: dict) -> dict:
-    """Return the device in words, and what 100 % MFU is for each dtype, with its source."""
-    from entropy_mech.runs.store import environment
-
-    if torch.cuda.is_available():
-        properties = torch.cuda.get_device_properties(0)
-        words = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
-    else:
-        found = environment()
-        words = f"{found['processor']}, {found['cores']} cores, no GPU"
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    first = peak_flops(device, case["dtypes"][0], case["peak_tflops"])
-    peaks = dict.fromkeys(case["dtypes"], first)
-    if torch.cuda.is_available():  # on a CPU there is one measure for all
-        peaks = {dtype: peak_flops(device, dtype, case["peak_tflops"]) for dtype in peaks}
-    return {"hardware": words, "peaks": peaks}
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
-def main() -> int | str:
-    """Measure every case that this machine can; return the exit code, or what went wrong."""
-    gpu = torch.cuda.is_available()
+def _table(rows: list[dict]) -> list[str]:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    return lines + [f"| {' | '.join(_cell(row.get(c)) for c in columns)} |" for row in rows]
+
+
+def _cell(value) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return {None: "", True: "yes", False: "no"}.get(value, str(value))
+
+
+def main() -> int:
+    """Measure every section; return 1 where one failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", choices=SHAPES, default="0.5b" if gpu else "small")
-    parser.add_argument("--dtypes", nargs="+", choices=["float32", "bfloat16"],
-                        default=["bfloat16"] if gpu else ["float32"])  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=3, help="after the one that warms up")
-    parser.add_argument("--peer", choices=["trl"], help="measure it too, where it is installed")
-    parser.add_argument("--peak-tflops", type=float, help="of the device, for MFU")
-    parser.add_argument("--threads", type=int, default=min(os.cpu_count() or 1, 16))
-    parser.add_argument("--timeout-s", type=float, default=900.0, help="for each case")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="file to append to")
-    parser.add_argument("--print-only", action="store_true", help="write no file")
-    parser.add_argument("--cases", nargs="+", help="only these, by their names in the table")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help="folder for gpu_check.json and gpu_check.md")
+    parser.add_argument("--sections", nargs="+", choices=LIMITS_S, default=LIMITS_S)
+    parser.add_argument("--keep", action="store_true", help=f"add the page to {KEPT.name}")
+    parser.add_argument("--limit-factor", type=float, default=1.0, help="times the time limits")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.case:
-        child(json.loads(options.case))
+    if options.child:
+        child(options.child[0], Path(options.child[1]))
         return 0
-    if not gpu:
-        print("no GPU: a small model on the CPU; its numbers say nothing of a GPU", file=sys.stderr)
-    peer = options.peer
-    if peer and importlib.util.find_spec(peer) is None:
-        print(f"{peer} is not installed: not measured", file=sys.stderr)
-        peer = None
-    every = {"threads": options.threads, "rounds": options.rounds, "size": options.size}
-    # In a process of its own too: this one never touches the GPU, so that it is empty for each.
-    asked = {"kind": "device", "name": "device", "engine": "", "dtypes": options.dtypes}
-    device = measured(asked | every | {"peak_tflops": options.peak_tflops}, options.timeout_s)
-    if "error" in device:
-        return device["error"]
-    with tempfile.TemporaryDirectory() as temporary:
-        save_model(Path(temporary) / "model", SHAPES[options.size])
-        every["folder"] = f"{temporary}/model"
-        results = [
-            measured(case | every, options.timeout_s)
-            for case in chosen(cases(peer, options.dtypes), options.cases)
-        ]
-    kind = f"{options.size} size" if gpu else f"CPU, {options.size} size"
-    heading = f"## GPU check, {datetime.now(UTC):%Y-%m-%d}: {kind}, {device['hardware']}"
-    peaks = device["peaks"]
-    text = report(heading, facts(options, peaks), results, peaks)
-    print(text)
-    if not options.print_only:
-        with options.results.open("a") as file:
-            file.write("\n" + text)
-    return 1 if any("error" in result for result in results) else 0
+    if options.out is None:
+        parser.error("--out is missing: name a folder for the results")
+    options.out.mkdir(parents=True, exist_ok=True)
+    found: dict[str, dict] = {}
+    for name in options.sections:
+        limit_s = LIMITS_S[name] * options.limit_factor
+        print(f"{name}, at most {limit_s:.0f} s ...", flush=True)
+        found[name] = measured(name, limit_s)
+        print(f"  {found[name].get('error') or found[name].get('left_out') or 'done'}", flush=True)
+        (options.out / "gpu_check.json").write_text(json.dumps(found, indent=1) + "\n")
+        (options.out / "gpu_check.md").write_text(page(found))
+    print(page(found))
+    if options.keep:
+        with KEPT.open("a") as file:
+            file.write("\n" + page(found))
+    return int(any("error" in one for one in found.values()))
 
 
 if __name__ == "__main__":

@@ -1,199 +1,175 @@
-"""What ``gpu_check`` trains: model and prompts of random numbers, sizes, reward, device's peak."""
+"""What the sections of ``gpu_check`` share: the device, its clock and memory, models, a rollout."""
 
 from __future__ import annotations
 
+import os
+import re
+import statistics
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
+from entropy_mech.config import TrainConfig
+from entropy_mech.config.files import make_config
 from entropy_mech.config.shapes import MODELS, Architecture
+from entropy_mech.objectives import token_advantages
+from entropy_mech.train.distributed import Ranks
+from entropy_mech.train.engine import Engine, measure
+from entropy_mech.train.models import build_engine
+from entropy_mech.train.rollouts import RolloutBatch, join
 
-SPECIAL = ("<pad>", "<eos>", "<unk>")
-PAD, EOS = 0, 1
-# Dense bfloat16 with float32 sums, TFLOP/s, by a part of the device's name; the first match counts.
-PEAK_TFLOPS = {
-    "B200": 2250.0,
-    "H200": 989.0,
-    "GH200": 989.0,
-    "H100 PCIe": 756.0,
-    "H100 NVL": 835.0,
-    "H100": 989.0,
-    "H20": 148.0,
-    "A100": 312.0,
-    "A800": 312.0,
-    "A40": 150.0,
-    "A30": 165.0,
-    "A10G": 70.0,
-    "A10": 125.0,
-    "L40S": 362.0,
-    "L40": 181.0,
-    "L4": 121.0,
-    "RTX 4090": 165.0,
-    "RTX A6000": 155.0,
-    "RTX 3090": 71.0,
-}
+GPU = torch.cuda.is_available()
+DEVICE = torch.device("cuda" if GPU else "cpu")
+GIB = 2**30
+# Dense bfloat16 with float32 sums, TFLOP/s by their maker, by a part of the device's name.
+PEAK_TFLOPS = {"B200": 2250.0, "H200": 989.0, "H100 PCIe": 756.0, "H100": 989.0, "A100": 312.0}
+SHAPE = MODELS["Qwen/Qwen2.5-0.5B"]
+if not GPU:
+    SHAPE = Architecture(2, 64, 128, 4, 2, 3000, 8192, head_size=16, tied=True, qkv_bias=True)
+PROMPTS, RESPONSES, PROMPT_TOKENS, LONGEST = (16, 8, 100, 2000) if GPU else (4, 4, 20, 60)
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """One check; the same for both sides of a comparison."""
-
-    prompts: int
-    responses: int
-    prompt_tokens: int
-    response_tokens: int
-    updates: int
-    micro_batch: int
-
-    @property
-    def longest(self) -> int:
-        """Tokens of the longest sequence."""
-        return self.prompt_tokens + self.response_tokens
+def settle() -> None:
+    """Wait until the device has done what it was given."""
+    if GPU:
+        torch.cuda.synchronize()
 
 
-SHAPES = {
-    "0.5b": MODELS["Qwen/Qwen2.5-0.5B"],
-    "small": Architecture(2, 128, 512, 4, 2, 4096, 512, head_size=32, tied=True, qkv_bias=True),
-}
-SIZES = {
-    "0.5b": Sizes(32, 8, 128, 512, updates=4, micro_batch=16),
-    "small": Sizes(8, 4, 16, 32, updates=2, micro_batch=8),
-}
+def seconds(work: Callable[[], object], rounds: int = 5) -> float:
+    """Return the median time of a piece of work, after one round that warms up."""
+    work()
+    taken = []
+    for _ in range(rounds):
+        settle()
+        start = time.perf_counter()
+        work()
+        settle()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
 
 
-@dataclass(frozen=True)
-class LastTokenEven:
-    """A prompt whose response is right if its last token has an even number: about half are."""
-
-    prompt: str
-    reference: str = ""
-    level: str = ""
-
-    def grade(self, response: str):
-        """Return a verdict."""
-        from entropy_mech.grading.verdict import Verdict
-
-        return Verdict("correct" if reward(response) else "wrong")
+def peak_gib(work: Callable[[], object]) -> float | None:
+    """Return the most memory that a piece of work adds, by torch's allocator; None on a CPU."""
+    if not GPU:
+        return None
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    work()
+    settle()
+    return (torch.cuda.max_memory_allocated() - before) / GIB
 
 
-def reward(text: str) -> float:
-    """Return 1 where the last token's number is even, however a tokenizer spaces its words."""
-    return float(text[-1:] in set("02468"))
+def matmul_tflops() -> float:
+    """Return the speed of a large square product in the dtype that is trained in."""
+    size = 8192 if GPU else 256
+    a = torch.randn(size, size, device=DEVICE, dtype=torch.bfloat16 if GPU else torch.float32)
+    return 2 * size**3 / seconds(lambda: a @ a) / 1e12
 
 
-def prompt_texts(count: int, sizes: Sizes, vocabulary: int) -> list[str]:
-    """Return prompts of random tokens, all of the same length."""
-    size = (count, sizes.prompt_tokens)
-    numbers = np.random.default_rng(0).integers(len(SPECIAL), vocabulary, size)
-    return [" ".join(f"t{n}" for n in row) for row in numbers]
+def peak_tflops() -> tuple[float, str]:
+    """Return what 100 % MFU stands for, and where the number is from."""
+    if GPU:
+        for part, tflops in PEAK_TFLOPS.items():
+            if part in torch.cuda.get_device_name():
+                return tflops, "its maker's, dense bfloat16"
+    return matmul_tflops(), "a square product, measured"
 
 
-def save_model(folder: Path, shape: Architecture) -> None:
-    """Write a Qwen2 of random weights, and a tokenizer whose words are t3, t4, ..."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+def device_words() -> str:
+    """Return the device in words."""
+    if GPU:
+        found = torch.cuda.get_device_properties(0)
+        return f"{found.name}, {found.total_memory / GIB:.0f} GiB"
+    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    name = re.search(r"model name\s*: (.+)", text)
+    return f"{name[1] if name else 'CPU'}, {os.cpu_count()} cores, no GPU"
+
+
+def random_model():
+    """Return a Qwen2 of random weights, float32, of Qwen2.5-0.5B's shape on a GPU."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
 
     torch.manual_seed(0)
-    Qwen2ForCausalLM(
+    return Qwen2ForCausalLM(
         Qwen2Config(
-            vocab_size=shape.vocabulary,
-            hidden_size=shape.hidden,
-            intermediate_size=shape.intermediate,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            num_key_value_heads=shape.kv_heads,
-            max_position_embeddings=shape.positions,
-            tie_word_embeddings=shape.tied,
-            pad_token_id=PAD,
-            eos_token_id=EOS,
+            vocab_size=SHAPE.vocabulary,
+            hidden_size=SHAPE.hidden,
+            intermediate_size=SHAPE.intermediate,
+            num_hidden_layers=SHAPE.layers,
+            num_attention_heads=SHAPE.heads,
+            num_key_value_heads=SHAPE.kv_heads,
+            max_position_embeddings=8192,
+            tie_word_embeddings=SHAPE.tied,
+            pad_token_id=0,
+            eos_token_id=1,
             bos_token_id=None,
         )
-    ).save_pretrained(folder)
-    words = dict.fromkeys(SPECIAL) | dict.fromkeys(
-        f"t{number}" for number in range(len(SPECIAL), shape.vocabulary)
     )
-    vocabulary = {word: number for number, word in enumerate(words)}
-    core = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL[2]))
-    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    pad, eos, unknown = SPECIAL
-    PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token=pad, eos_token=eos, unk_token=unknown
-    ).save_pretrained(folder)
 
 
-def load_tokenizer(folder: str):
-    """Return the tokenizer; for a Qwen2, AutoTokenizer would make Qwen2's own of its words."""
-    from transformers import PreTrainedTokenizerFast
-
-    return PreTrainedTokenizerFast.from_pretrained(folder)
-
-
-def configuration(folder: str, sizes: Sizes, case: dict):
-    """Return the trainer's own configuration of a case."""
-    from entropy_mech.config.files import make_config
-
-    sampler = {"kind": case["sampler"]}
-    if case["sampler"] == "vllm":
-        sampler["gpu_memory_fraction"] = 0.3
+def configuration(kind: str, *, budget: int, loss: dict, stage: int = 2) -> TrainConfig:
+    """Return a run's settings: bfloat16 passes with checkpointing, two updates a rollout."""
     return make_config(
         {
             "threads": torch.get_num_threads(),
-            "model": {"path": folder},
-            "problems": {"training_set": "gsm8k", "max_prompt_tokens": sizes.prompt_tokens},
-            "rollout": {
-                "prompts": sizes.prompts,
-                "responses": sizes.responses,
-                "max_new_tokens": sizes.response_tokens,
-                "group_filter": False,
-            },
-            "update": {
-                "updates_per_rollout": sizes.updates,
-                "micro_batch_size": sizes.micro_batch,
-                "learning_rate": 1e-6,
-            },
-            "loss": {"method": "ppo_clip"},
-            "engine": {
-                "kind": case["engine"],
-                "dtype": case["dtype"],
-                "gradient_checkpointing": case["checkpointing"],
-                "forward_tokens": max(8192, 2 * sizes.micro_batch * sizes.longest),
-            },
-            "sampler": sampler,
+            "model": {"path": "random"},
+            "problems": {"training_set": "gsm8k", "max_prompt_tokens": 128},
+            "rollout": {"prompts": PROMPTS, "responses": RESPONSES, "max_new_tokens": LONGEST,
+                        "group_filter": False},
+            "update": {"updates_per_rollout": 2, "micro_batch_tokens": budget,
+                       "learning_rate": 1e-6},
+            "loss": loss,
+            "engine": {"kind": kind, "dtype": "bfloat16", "zero_stage": stage,
+                       "gradient_checkpointing": True, "forward_tokens": 32768},
+            "sampler": {"kind": "torch"},
         }
-    )
+    )  # fmt: skip
 
 
-def peak_flops(device: torch.device, dtype: str, given_tflops: float | None) -> tuple[float, str]:
-    """Return the operations a second that 100 % stands for, and where the number is from."""
-    if given_tflops:
-        return given_tflops * 1e12, "as given"
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name()
-        for part, tflops in PEAK_TFLOPS.items():
-            if part in name:
-                return tflops * 1e12, "dense bfloat16 by its maker"
-        return matmul_flops(device, getattr(torch, dtype)), f"{dtype} matmul, measured"
-    return matmul_flops(device, torch.float32), "float32 matmul, measured"
+def build(config: TrainConfig) -> Engine:
+    """Return an engine around a random model."""
+    model = random_model()
+    if config.engine.kind == "deepspeed":
+        model = model.bfloat16()
+    return build_engine(model, config.engine, config.update, Ranks())
 
 
-def matmul_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the fastest measured square product's operations a second."""
-    size, repetitions = (8192, 20) if device.type == "cuda" else (512, 300)
-    a = torch.randn(size, size, device=device).to(dtype)
-    seconds = []
-    for _ in range(1 + repetitions):  # the first one, which warms up, is never the fastest
-        settle(device)
-        start = time.perf_counter()
-        a @ a
-        settle(device)
-        seconds.append(time.perf_counter() - start)
-    return 2 * size**3 / min(seconds)
+def rollout(engine: Engine, config: TrainConfig) -> tuple[RolloutBatch, float]:
+    """Return a made-up rollout with old log-probabilities, and the seconds that those took."""
+    generator = torch.Generator().manual_seed(1)
+    rows, words = PROMPTS * RESPONSES, SHAPE.vocabulary
+    lengths = (torch.rand(rows, generator=generator) ** 2 * (LONGEST - 20)).long() + 20
+    mask = torch.arange(LONGEST) < lengths[:, None]
+    tokens = torch.randint(2, words, (rows, LONGEST), generator=generator)
+    prompts = [
+        tuple(torch.randint(2, words, (PROMPT_TOKENS,), generator=generator).tolist())
+        for _ in range(PROMPTS)
+    ]
+    ids, prompt_length = join([p for p in prompts for _ in range(RESPONSES)], tokens, mask, 0)
+    batch = RolloutBatch(
+        ids, prompt_length, tokens, mask,
+        torch.arange(PROMPTS).repeat_interleave(RESPONSES), torch.arange(RESPONSES).repeat(PROMPTS),
+        (torch.rand(rows, generator=generator) > 0.5).float(),
+    )  # fmt: skip
+    settle()
+    start = time.perf_counter()
+    logp, entropy = measure(engine, batch)
+    settle()
+    took = time.perf_counter() - start
+    advantages = token_advantages(config.algorithm, batch.rewards.view(-1, RESPONSES), mask, None)
+    return replace(batch, logp_old=logp, entropy=entropy, advantages=advantages), took
 
 
-def settle(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+def update_flops(batch: RolloutBatch) -> float:
+    """Return the operations of an update: 6 a weight and token, the head at responses alone.
+
+    What checkpointing computes again is not counted; attention's two products are.
+    """
+    lengths = batch.lengths()
+    responses = int(batch.response_mask.sum())
+    dense = SHAPE.body_parameters * int(lengths.sum()) + SHAPE.head_parameters * responses
+    return 6.0 * dense + 6.0 * SHAPE.layers * SHAPE.query_width * float((lengths**2).sum())

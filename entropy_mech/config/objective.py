@@ -156,12 +156,14 @@ class ClipCov(CovarianceSection):
 
 
 class EntropyTargetConfig(Section):
-    """Hold the policy entropy at a level by steering KL-Cov (beyond the paper)."""
+    """Hold the policy entropy at a level by steering a setting of KL-Cov (beyond the paper)."""
 
     target_nats: float = Field(gt=0, le=20)
     """Entropy to hold, nats a token; not in the paper."""
-    steers: Literal["penalty_coefficient", "penalty_fraction"] = "penalty_coefficient"
-    """KL-Cov's setting that is moved; its own is the start."""
+    steers: Literal["penalty_coefficient", "penalty_fraction", "entropy_bonus"] = (
+        "penalty_coefficient"
+    )
+    """KL-Cov's setting that is moved; its own is the start. A bonus alone can raise the entropy."""
     gain: float = Field(0.05, gt=0, le=10)
     """Integral gain: log units of the setting for a log unit of error."""
     proportional_gain: float = Field(1.0, ge=0, le=10)

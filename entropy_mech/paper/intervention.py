@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -41,46 +42,56 @@ def laws(frame: pd.DataFrame) -> dict[int, LawFit]:
     }
 
 
+def at_same_entropy(frame: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
+    """Return the points with what their seed's first training had at their entropy.
+
+    Columns ``first_training``, its accuracy, interpolated in log(H) between its validations and
+    constant beyond them, and ``law``, the fitted law's. The law has a form; the first has none, so
+    that what is judged by it does not hang on whether the form fits.
+    """
+    spent = validations(frame[frame["run"] == SPENT]).sort_values("entropy_nats")
+    curves, fits = dict(iter(spent.groupby("seed"))), laws(frame)
+    first, law = [], []
+    for seed, entropy in zip(points["seed"], points["entropy_nats"], strict=True):
+        known = curves[seed]["entropy_nats"].clip(lower=style.LOWEST_NATS)
+        at = np.log(max(entropy, style.LOWEST_NATS))
+        first.append(float(np.interp(at, np.log(known), curves[seed]["validation_accuracy"])))
+        law.append(float(fits[seed].predict(entropy)))
+    return points.assign(first_training=first, law=law)
+
+
 def raised(frame: pd.DataFrame) -> pd.DataFrame:
     """Return what the raised entropy did before any further GRPO: a row a means and seed.
 
     Columns run, seed, entropy_nats, accuracy, greedy_accuracy; entropy_before, accuracy_before,
-    greedy_before of the same policy as it was; law, what the seed's own law says of the raised
-    entropy; and fall_share, the fall that was seen over the one that the law says: 1 where
-    performance does what the law says, 0 where it does not move.
+    greedy_before of the same policy as it was; ``at_same_entropy``'s; and fall_share, the fall of
+    accuracy that was seen over the one to the first training's accuracy at that entropy: 1 where
+    entropy alone says what accuracy is, 0 where accuracy does not move.
     """
+    names = ["run", "seed", "entropy_nats", "accuracy", "greedy_accuracy"]
     first = validations(frame).groupby(["run", "seed"])[_POINT].first().reset_index()
-    first = first.set_axis(["run", "seed", "entropy_nats", "accuracy", "greedy_accuracy"], axis=1)
+    first = first.set_axis(names, axis=1)
     before = first[first["run"] == CONTROL].set_index("seed")
-    rows = first[first["run"].isin(MEANS)].copy()
+    rows = first[first["run"].isin(MEANS)]
     for column, name in (
         ("entropy_nats", "entropy_before"),
         ("accuracy", "accuracy_before"),
         ("greedy_accuracy", "greedy_before"),
     ):
-        rows[name] = rows["seed"].map(before[column])
-    fits = laws(frame)
-    rows["law"] = [
-        float(fits[seed].predict(entropy))
-        for seed, entropy in zip(rows["seed"], rows["entropy_nats"], strict=True)
-    ]
+        rows = rows.assign(**{name: rows["seed"].map(before[column])})
+    rows = at_same_entropy(frame, rows)
     fall = rows["accuracy_before"] - rows["accuracy"]
-    rows["fall_share"] = fall / (rows["accuracy_before"] - rows["law"])
-    return rows
+    return rows.assign(fall_share=fall / (rows["accuracy_before"] - rows["first_training"]))
 
 
 def way_back(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the points of GRPO after the raise, with the law of their seed and the difference.
+    """Return the points of GRPO after the raise, with ``at_same_entropy``'s columns.
 
-    ``off_law``: accuracy less what the law says of the same entropy.
+    ``off_curve``: accuracy less that of the first training at the same entropy.
     """
     points = validations(frame[frame["run"].isin([*MEANS, CONTROL])])
-    fits = laws(frame)
-    law = [
-        float(fits[seed].predict(entropy))
-        for seed, entropy in zip(points["seed"], points["entropy_nats"], strict=True)
-    ]
-    return points.assign(law=law, off_law=points["validation_accuracy"] - law)
+    points = at_same_entropy(frame, points)
+    return points.assign(off_curve=points["validation_accuracy"] - points["first_training"])
 
 
 def ends(frame: pd.DataFrame) -> pd.DataFrame:
@@ -105,7 +116,7 @@ _MARGIN = 0.02  # accuracy: about a standard error of one validation
 
 
 def intervention_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
-    """Judge what the law says if it is a ceiling: of the raise, of the way back, of the end."""
+    """Judge, of the raise, the way back and the end, what holds if entropy says what accuracy is."""
     if frame.empty:
         return [
             Fact(
@@ -119,17 +130,18 @@ def intervention_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
     claims: list[Claim | Fact] = []
     for run, name in MEANS.items():
         at, after = first[first["run"] == run], end[end["run"] == run]
-        on_way = back[(back["run"] == run) & (back["step"] > 0)].groupby("seed")["off_law"].mean()
+        on_way = back[(back["run"] == run) & (back["step"] > 0)].groupby("seed")["off_curve"].mean()
         claims += [
             Claim(
-                f"Raised by {name}: accuracy falls by what the law says (fall seen over the law's)",
+                f"Raised by {name}: accuracy falls to what it was at this entropy in the first "
+                "training (fall seen over that fall)",
                 "1, if the law is a ceiling",
                 mean_interval(at["fall_share"]),
                 Range(0.75, 1.25, contradicted_below=0.0),
             ),
             Claim(
-                f"Raised by {name}: on the way back accuracy lies within {_MARGIN:g} of the law "
-                "(mean difference, fraction)",
+                f"Raised by {name}: on the way back accuracy is what it was at the same entropy in "
+                f"the first training, within {_MARGIN:g} (mean difference, fraction)",
                 "0, if the law is a ceiling",
                 mean_interval(on_way),
                 Range(-_MARGIN, _MARGIN),

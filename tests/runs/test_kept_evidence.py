@@ -20,7 +20,9 @@ def test_it_is_small():
 
 @pytest.mark.parametrize("name", RUNS)
 def test_every_run_is_kept_to_its_end_over_its_seeds(name):
-    seeds = SECTION_4_SEEDS if name.startswith(("fig11", "fig12", "tab01", "intervention")) else SEEDS
+    seeds = (
+        SECTION_4_SEEDS if name.startswith(("fig11", "fig12", "tab01", "intervention")) else SEEDS
+    )
     for seed in range(1, seeds + 1):
         config = run_config(name, profile="kept", seed=seed)
         run = STORE.run(config)
