@@ -116,7 +116,7 @@ _MARGIN = 0.02  # accuracy: about a standard error of one validation
 
 
 def intervention_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
-    """Judge, of the raise, the way back and the end, what holds if entropy says what accuracy is."""
+    """Judge, of the raise, the way back and the end, what holds if entropy fixes accuracy."""
     if frame.empty:
         return [
             Fact(
