@@ -44,7 +44,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
         UserError: unreadable file, unknown key (names the nearest), value out of range.
 
     """
-    table = _read_table(Path(path))
+    table = read_table(Path(path))
     for override in overrides:
         _apply(table, override)
     return make_config(table)
@@ -85,7 +85,7 @@ def _digest(table: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _read_table(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read_table(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     try:
         # Some editors write a byte order mark at the start of a file.
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -101,7 +101,7 @@ def _read_table(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     parent_path = (path.parent / parent).resolve()
     if parent_path in (*seen, path.resolve()):
         raise bad_value("extends", parent, f"the files extend each other in a circle ({path})")
-    return _merged(_read_table(parent_path, (*seen, path.resolve())), table)
+    return _merged(read_table(parent_path, (*seen, path.resolve())), table)
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
