@@ -152,7 +152,10 @@ class Settings:
         return ", ".join(parts)
 
     def _found(self, quantity: str) -> tuple[str, Any]:
-        *names, default = TRAINERS.get(self.trainer, ("", {}))[1].get(quantity, (quantity, None))
+        known = TRAINERS[self.trainer][1] if self.trainer else {}
+        if quantity not in known:
+            return quantity, None
+        *names, default = known[quantity]
         for name in names:
             end = "." + ".".join(name.split(".")[-2:])
             for key in (name, *sorted((k for k in self.keys if k.endswith(end)), key=len)):
@@ -186,7 +189,10 @@ class Settings:
         low, high = self.get("clip_low"), self.get("clip_high")
         if pair := self.get("clip_pair"):
             parts = pair if isinstance(pair, list) else re.split(r"[\s,]+", str(pair).strip("[]"))
-            low, high = (float(part) for part in parts[:2])
+            try:
+                low, high = map(float, parts)
+            except ValueError:
+                raise bad_value(self._found("clip_pair")[0], pair, "give two numbers") from None
         both = self.get("clip")
         low = both if low is None else low
         return low, (low if both is None else both) if high is None else high
@@ -281,8 +287,11 @@ def _words(text: str) -> Iterator[tuple[str, str]]:
     value = r"""("[^"\n]*"|'[^'\n]*'|[^\s"';]+)"""
     for key, one in re.findall(rf"(?:^|\s)\+{{0,2}}([A-Za-z_][\w.]*)={value}", text):
         yield key, one.strip("\"'")
-    for key, one in re.findall(rf"--([A-Za-z][\w.-]*)(?:[ =]+(?!--){value})?", text):
-        yield key.replace("-", "_"), one.strip("\"'") or "true"
+    words = r"((?:[ \t=]+(?!-(?![.\d]))[^\s=|&;]+)*)"
+    for key, given in re.findall(rf"--([A-Za-z][\w.-]*){words}", text):
+        parts = [part.strip("\"'") for part in given.strip(" \t=").split()]
+        numbers = all(re.fullmatch(r"[-+\d.e]+", part) for part in parts)
+        yield key.replace("-", "_"), " ".join(parts if numbers else parts[:1]) or "true"
 
 
 def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
