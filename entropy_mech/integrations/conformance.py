@@ -186,8 +186,10 @@ def _scores(name: str, logp: Tensor, batch: Tokens, groups: Tensor) -> Tensor:
         "log p less its mean x A": lambda: centred(logp) * a,
         "log p x (A less its mean)": lambda: logp * centred(a),
         "log p less its response's mean": lambda: centred(logp, own) * centred(a),
-        "means that count padding in": lambda: centred(logp * weight, weight=weight * 0 + 1)
-        * centred(a * weight, weight=weight * 0 + 1),
+        "means that count padding in": lambda: (
+            centred(logp * weight, weight=weight * 0 + 1)
+            * centred(a * weight, weight=weight * 0 + 1)
+        ),
         "log p alone": lambda: logp,
         "A alone": lambda: a,
     }[name]()
@@ -344,12 +346,17 @@ class _Checked(NamedTuple):
         """Whether a gradient differs by no more than another draw among the same tokens."""
         before, after = _touched(self.batch, self.gradient), _touched(self.batch, gradient)
         choice, both = self.choice, self.batch.response_mask & ~before.mask & ~after.mask
-        if choice and choice.scope == "batch" and not choice.agrees(
-            self.method, self.batch, after.mask
+        if (
+            choice
+            and choice.scope == "batch"
+            and not choice.agrees(self.method, self.batch, after.mask)
         ):
             return False
         close = torch.allclose(
-            self.gradient[both], gradient[both], rtol=1e-3, atol=_CLOSE * float(gradient.abs().max())
+            self.gradient[both],
+            gradient[both],
+            rtol=1e-3,
+            atol=_CLOSE * float(gradient.abs().max()),
         )
         return close and abs(before.count - after.count) <= max(2, 0.02 * before.count)
 
@@ -434,14 +441,16 @@ def _ppo_clip(step: Step, method: str, batch: Tokens) -> Finding:
         held.append((out.gradient[up] == 0).float().mean().item() > 0.5)
     found = {(False, False): "none", (False, True): "above 1.5: epsilon 1, as released"}
     found = found.get(tuple(held), "below 1.5")
-    return Finding("ppo_clip", found, found != "below 1.5" and (method == "clip_cov" or not any(held)))
+    return Finding(
+        "ppo_clip", found, found != "below 1.5" and (method == "clip_cov" or not any(held))
+    )
 
 
 # -- What is examined, and the table -------------------------------------------------------------
 
 
 def of_package(method: str) -> Step:
-    """Return this package's step: chosen among all of its tokens, then micro-batch by micro-batch."""
+    """Return this package's step: tokens are chosen before it is split into micro-batches."""
     settings = _loss_settings(method)
 
     def step(parts: Sequence[Tokens]) -> Tensor:
@@ -475,7 +484,10 @@ def of_trl(method: str, scope: str = "rollout_batch") -> Step:
             num_iterations=2, covariance_scope=scope, **settings,
         )  # fmt: skip
         trainer.covariance_loss = trainer.args.covariance_loss()
-        trainer.model, trainer.state = SimpleNamespace(training=True), SimpleNamespace(global_step=0)
+        trainer.model, trainer.state = (
+            SimpleNamespace(training=True),
+            SimpleNamespace(global_step=0),
+        )
         trainer.accelerator = SimpleNamespace(
             gather=lambda x: x, pad_across_processes=lambda x, dim: x, process_index=0,
             num_processes=1, reduce=lambda x, reduction: x,
@@ -487,7 +499,10 @@ def of_trl(method: str, scope: str = "rollout_batch") -> Step:
              "completion_mask": p.response_mask, "completion_ids": p.response_mask}
             for p in parts
         ]  # fmt: skip
-        trainer._forward = lambda model, part, entropy: (part["logp"], torch.zeros_like(part["logp"]))
+        trainer._forward = lambda model, part, entropy: (
+            part["logp"],
+            torch.zeros_like(part["logp"]),
+        )
         trainer._buffered_inputs = inputs
         for trainer._step in (0, len(parts)):  # the second optimizer step, whose ratio is not 1
             trainer._begin_optimizer_step(len(parts))
@@ -527,8 +542,8 @@ _FUNCTIONS = {"clip_cov": clip_cov_loss, "kl_cov": kl_cov_loss}
 EXAMINED: dict[str, list[tuple[str, str, Callable[[], Step]]]] = {
     "torch": [(f"this package, `{m}`", m, partial(of_package, m)) for m in METHODS],
     "trl": [
-        (f"in TRL, `{m}`" + f", `{scope}`" * (scope != "rollout_batch"), m, partial(of_trl, m, scope))
-        for m, scope in itertools.product(METHODS, ("rollout_batch", "mini_batch", "micro_batch"))
+        (f"in TRL, `{m}`" + f", `{s}`" * (s != "rollout_batch"), m, partial(of_trl, m, s))
+        for m, s in itertools.product(METHODS, ("rollout_batch", "mini_batch", "micro_batch"))
     ],
     "verl": [(f"verl's own `{m}`", m, partial(of_verl, m)) for m in METHODS],
 }  # fmt: skip
@@ -537,10 +552,11 @@ _CHECKS = ("scope", "one_response", "share", "least", "padding", "inf", "empty",
 
 
 def _loss_settings(method: str) -> Any:
-    own = {"kl_cov": {"penalty_fraction": FRACTION, "penalty_coefficient": COEFFICIENT},
-           "clip_cov": {"clip_fraction": FRACTION, "cov_low": BAND[0], "cov_high": BAND[1]}}  # fmt: skip
-    return make_config({"loss": {"method": method, **own[method]}, "update": {
-        "updates_per_rollout": 2}}).loss  # fmt: skip
+    own = {
+        "kl_cov": {"penalty_fraction": FRACTION, "penalty_coefficient": COEFFICIENT},
+        "clip_cov": {"clip_fraction": FRACTION, "cov_low": BAND[0], "cov_high": BAND[1]},
+    }
+    return make_config({"loss": {"method": method, **own[method]}}).loss
 
 
 def table_head() -> list[str]:

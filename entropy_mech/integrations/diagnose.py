@@ -193,11 +193,12 @@ def _micro_batch(log: Log, settings: Settings) -> Iterator[Cause]:
     if responses is None or responses >= FEW_RESPONSES:
         return
     what = f"{responses:g} response{'s' * (responses > 1)} in a micro-batch"
-    worse = ": every covariance is exactly 0" if responses <= 1 else ""
+    worse = ", so every covariance is exactly 0" if responses <= 1 else ""
+    said = settings.said("method", "scope", "micro", "dynamic", "micro_tokens")
     yield Cause(
         "micro_batch_scope",
         "the covariance is taken, and tokens are chosen, among few responses",
-        (f"{what}{worse} ({settings.said('method', 'scope', 'micro', 'dynamic', 'micro_tokens')})",),
+        (f"{what}{worse}: {said}",),
         "at 1, 2, 8 and 32 responses 7, 24, 42 and 62 % of the tokens chosen are the whole "
         "batch's (notebook listing1_pseudocode; verl issues 7818 and 7829, pull request 7830)",
         f"choose over the rollout (entropy_mech.integrations), or give {FEW_RESPONSES} or more",
@@ -216,7 +217,7 @@ def _percent(log: Log, settings: Settings) -> Iterator[Cause]:
         if share > 1 or (share >= PERCENT_FROM and (touched is None or touched > MOST_TOUCHED)):
             many = f": about {touched:,.0f} tokens an update" if touched and share <= 1 else ""
             yield _in_percent(settings.said(quantity) + many, share)
-    low, high = settings.clip_range
+    _, high = settings.clip_range
     if settings.method.lower() in _PPO and high is not None and 5 <= high <= 100:
         yield _in_percent(settings.said("clip", "clip_low", "clip_high", "clip_pair"), high)
 
@@ -247,7 +248,9 @@ def _temperature(log: Log, settings: Settings) -> Iterator[Cause]:
         for other in set(names) - set(scaled):
             one, two = map(np.median, log.both(name, other))
             if one == one and abs(one - two) > 0.05 * max(abs(one), abs(two)):
-                evidence.append(f"{name!r} is {one:.3g} nats where {other!r} is {two:.3g} (medians)")
+                evidence.append(
+                    f"{name!r} is {one:.3g} nats where {other!r} is {two:.3g} (medians)"
+                )
     if scaled and not evidence and log.entropy_name in scaled:
         evidence.append(f"the entropy read is {log.entropy_name!r}")
     if evidence:
@@ -286,7 +289,7 @@ def _other_tokens(log: Log, settings: Settings) -> Iterator[Cause]:
         name = f"{length} / {widest}" if widest else length
         said = f"the share of tokens that are no padding ({name})"
         evidence += _moves_with(log, said, filled, ALIKE if widest else TOGETHER)
-    counted, counts = log.column(
+    counted, _ = log.column(
         r"(?:.+/)?(?:loss|masked|trained|counted|entropy)_?tokens(?:/mean|_count)?",
         r"(?:.+/)?(?:tokens?_in_loss|num_loss_tokens|response_tokens)",
     )
@@ -345,7 +348,9 @@ def _stale(log: Log, settings: Settings) -> Iterator[Cause]:
                        for part in (gap[:tenth], gap[-tenth:]))  # fmt: skip
         grown = len(gap) >= 2 * FEWEST and last >= max(GAP_GROWTH * first, limit / 3)
         if len(gap) >= FEWEST and (np.median(np.abs(gap)) >= limit or grown):
-            evidence.append(f"{name}, sampler less trainer: {first:.3g} at first, {last:.3g} at last")
+            evidence.append(
+                f"{name}, sampler less trainer: {first:.3g} at first, {last:.3g} at last"
+            )
     name, lag = log.column(
         r"(?:.+/)?(?:staleness|off_policy(?:_level|_steps|ness)?|(?:policy|version|weight)_(?:lag|age)"
         r"|async_level)(?:[/_](?:mean|avg|max|steps|updates|versions))*"
@@ -355,12 +360,14 @@ def _stale(log: Log, settings: Settings) -> Iterator[Cause]:
     evidence += _version_lag(log)
     name, moved = log.column(r"(?:.+/)?(?:kl_old_new_nats|ppo_kl|approx_?kl(?:_avg)?)")
     if len(moved) >= FEWEST and np.abs(moved).mean() >= OLD_NEW_NATS:
-        evidence.append(f"{name} is {np.abs(moved).mean():.3g} nats (mean): updates leave the policy "
-                        "that sampled far behind")  # fmt: skip
+        far = "updates leave the policy that sampled far behind"
+        evidence.append(f"{name} is {np.abs(moved).mean():.3g} nats (mean): {far}")
     for quantity, most in (("epochs", MOST_EPOCHS), ("updates", MOST_UPDATES + 1)):
         value = settings.get("epochs") if quantity == "epochs" else settings.updates
         if value is not None and value >= most:
-            evidence.append(f"{value:g} {quantity} on one rollout: {settings.said(*Settings.UPDATES)}")
+            evidence.append(
+                f"{value:g} {quantity} on one rollout: {settings.said(*Settings.UPDATES)}"
+            )
             break
     for key, value in settings.each(
         r"(?:max_)?(?:staleness|off_?policy(?:ness|_steps)?|head_offpolicyness|async_level)"
@@ -404,13 +411,16 @@ def _bonus(log: Log, settings: Settings) -> Iterator[Cause]:
         evidence.append("its sign is wrong: L - alpha H raises entropy where alpha is positive")
     if settings.get("bonus_on") is False:
         evidence.append(settings.said("bonus_on"))
-    level, norm = log.column(r"(?:.+/)?frac_reward_zero_std")[0], log.column(r"(?:.+/)?grad_norm")[0]
+    level, norm = (
+        log.column(r"(?:.+/)?frac_reward_zero_std")[0],
+        log.column(r"(?:.+/)?grad_norm")[0],
+    )
     if level and norm:
         flat, gradient = log.both(level, norm)
         still = gradient[flat >= 1]
         if len(still) >= 3 and not still.any():
-            evidence.append(f"{norm} is 0 at the {len(still)} steps without any advantage, where the "
-                            "bonus alone would have moved the policy")  # fmt: skip
+            alone = "where the bonus alone would have moved the policy"
+            evidence.append(f"{norm} is 0 at the {len(still)} steps without an advantage, {alone}")
     if len(log.entropy) >= 2 * FEWEST and _falls_freely(settings, log.entropy):
         start, end = _ends(log.entropy)
         evidence.append(f"entropy falls all the same, from {start:.3g} to {end:.3g} nats")
@@ -449,8 +459,8 @@ def _course(log: Log, settings: Settings) -> Iterator[Cause]:
         more = (f"{settings.said('bonus')}, and 0.01 explodes (Fig. 9)",) if bonus >= 0.01 else ()
         yield Cause(
             "entropy_explosion", "entropy explodes: responses turn into noise", (seen, *more),
-            "6 of the 47 public runs (law_in_the_wild), mostly without a clip or with 16 epochs a rollout; "
-            "users' reports of late surges (issue 20 of the authors' repository)",
+            "6 of the 47 public runs (law_in_the_wild), most without a clip or with 16 epochs a "
+            "rollout; users' reports of late surges (issue 20 of the authors' repository)",
             "lower the learning rate or the bonus, clip ratios, and take fewer updates a rollout",
         )  # fmt: skip
     elif course.name == "collapses":
@@ -505,7 +515,9 @@ def _rewards(log: Log, settings: Settings) -> Iterator[Cause]:
     more = (f"{flat} is {np.median(shares):.2f} (median)",) if len(shares) else ()
     low = np.quantile(reward, 0.1) >= ALWAYS * top and np.median(reward[:3]) >= ALWAYS * top
     if reward.max() > 0 and (same or (low and top > 0)):
-        seen = f"{name} is {np.median(reward[:3]):.3g} at first and {np.median(reward):.3g} throughout"
+        seen = (
+            f"{name} is {np.median(reward[:3]):.3g} at first and {np.median(reward):.3g} throughout"
+        )
         yield Cause(
             "unmissable_reward", "no response can miss the reward: there is nothing to learn from",
             (seen, *more),
@@ -534,9 +546,9 @@ def _numbers(log: Log, settings: Settings) -> Iterator[Cause]:
             "log the mean over response tokens, in nats: no sum, no factor, no minus",
         )  # fmt: skip
     bad = []
-    for name in matching(log.table.measured(), [*_ENTROPIES, r"(?:.+/)?(?:pg_|policy_)?loss"])[:1] + [
-        n for n in log.table.measured() if re.fullmatch(r"(?:.+/)?(?:loss|grad_norm)", n)
-    ]:
+    for name in matching(log.table.measured(), [*_ENTROPIES, r"(?:.+/)?(?:pg_|policy_)?loss"])[
+        :1
+    ] + [n for n in log.table.measured() if re.fullmatch(r"(?:.+/)?(?:loss|grad_norm)", n)]:
         column = log.table.columns[name]
         if len(column.bad) and not column.has_texts:
             bad.append(f"{name!r} is {column.words[column.codes[column.bad[0]]]} in row "
@@ -545,12 +557,16 @@ def _numbers(log: Log, settings: Settings) -> Iterator[Cause]:
         yield Cause(
             "not_finite", "a loss, gradient or entropy is not a finite number",
             tuple(dict.fromkeys(bad)),
-            "0 x -inf from masked logits (TRL issues 3833 and 3933), or a mean over no token (3700)",
+            "0 x -inf from masked logits (TRL issues 3833, 3933), or a mean over no token (3700)",
             "leave words of probability 0 out of sums, and empty masks out of means",
         )  # fmt: skip
 
 
-_NOTHING = (r"cov/selected_fraction", r"(?:.+/)?cov_selected_fraction", r"(?:.+/)?selected_fraction")
+_NOTHING = (
+    r"cov/selected_fraction",
+    r"(?:.+/)?cov_selected_fraction",
+    r"(?:.+/)?selected_fraction",
+)
 
 
 def _other_faults(log: Log, settings: Settings) -> Iterator[Cause]:
@@ -581,7 +597,7 @@ CHECKS = (_one_update, _micro_batch, _percent, _temperature, _other_tokens, _sta
 
 
 def diagnose(path: str | Path, config: str | Path = "", **columns: str) -> Diagnosis:
-    """Return the causes that a log, with a configuration where one is given, shows.
+    r"""Return the causes that a log, with a configuration where one is given, shows.
 
     ``path`` is a log, or the folder of a run of this package, whose own configuration is then
     read. ``columns`` are ``entropy``, ``performance``, ``step`` and ``run`` of ``read_log``.
@@ -592,9 +608,10 @@ def diagnose(path: str | Path, config: str | Path = "", **columns: str) -> Diagn
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "log.csv")
     >>> rows = [f"{step},{0.3 * 1.2**step},0.5" for step in range(20)]
-    >>> _ = path.write_text("\\n".join(["step,entropy,reward", *rows, ""]))
+    >>> _ = path.write_text("\n".join(["step,entropy,reward", *rows, ""]))
     >>> [cause.name for cause in diagnose(path).causes]
     ['entropy_explosion']
+
     """
     log = read_run(path, **columns)
     own = Path(path) / "config.json"

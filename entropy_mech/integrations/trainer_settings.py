@@ -117,6 +117,9 @@ TRAINERS: dict[str, tuple[str, dict[str, tuple[Any, ...]]]] = {
         "bonus": ("entropy_coef", 0.0),
     }),
 }  # fmt: skip
+_COUNTS = ("prompts", "responses", "mini_prompts", "mini_responses", "epochs", "micro", "updates",
+           "micro_tokens", "processes", "accumulated", "per_generation", "generation_batch",
+           "response_tokens")  # fmt: skip
 _TEXTS = ("method", "scope", "clip_pair", "dynamic", "bonus_on")
 _COVARIANCE = re.compile(r"(kl|clip)[-_]?cov(?:_(rollout_batch|mini_batch))?", re.IGNORECASE)
 
@@ -140,6 +143,8 @@ class Settings:
             return value
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise bad_value(key, value, "give a number")
+        if quantity in _COUNTS and value <= 0:
+            raise bad_value(key, value, "give a number above 0")
         return value
 
     def said(self, *quantities: str) -> str:
@@ -167,7 +172,7 @@ class Settings:
 
     @property
     def method(self) -> str:
-        """"kl_cov", "clip_cov", or the trainer's name of another loss; empty without settings."""
+        """The method: kl_cov, clip_cov, or what the trainer calls another; empty if unknown."""
         name = str(self.get("method") or "")
         found = _COVARIANCE.fullmatch(name)
         return f"{found[1].lower()}_cov" if found else name
@@ -254,14 +259,14 @@ def read_settings(path: str | Path) -> Settings:
     path = Path(path)
     if not path.is_file():
         raise bad_value("--config", str(path), "no such file")
-    if path.suffix == ".toml":
-        keys = dict(_flat(read_table(path)))
-    else:
-        keys = dict(_flat(_read(path)))
+    keys = dict(_flat(read_table(path) if path.suffix == ".toml" else _read(path)))
     keys = {key: _resolved(keys, value) for key, value in keys.items()}
     for trainer, (signs, _) in TRAINERS.items():
         if any(re.match(signs, key) for key in keys):
-            return Settings(trainer, keys)
+            settings = Settings(trainer, keys)
+            for quantity in TRAINERS[trainer][1]:
+                settings.get(quantity)  # refuses what is no number
+            return settings
     fix = f"no setting of a known trainer in it; known: {', '.join(TRAINERS)}"
     raise bad_value("--config", str(path), fix)
 
@@ -321,12 +326,10 @@ def _resolved(keys: Mapping[str, Any], value: Any, depth: int = 0) -> Any:
         there = keys.get(found[1], found[2])
         return None if there is None else _resolved(keys, there, depth + 1)
     word = value.strip().lower()
-    if word in ("true", "false", "null", "none", ""):
+    if word in ("true", "false", "null", "none", "???", ""):
         return {"true": True, "false": False}.get(word)
     try:
         number = float(word)
     except ValueError:
         return value
     return int(number) if number.is_integer() and "e" not in word and "." not in word else number
-
-

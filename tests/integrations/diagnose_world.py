@@ -143,8 +143,8 @@ def write_settings(folder, trainer, keys, form=""):
         "yaml": lambda: yaml.safe_dump(nested(keys)),
         "json": lambda: json.dumps(nested(keys)),
         "overrides": lambda: yaml.safe_dump([f"{k}={v}" for k, v in words.items()]),
-        "sh": lambda: "python -m train \\\n" + " \\\n".join(
-            f"    --{k} {v}" if trainer == "OpenRLHF" else f"    {k}={v}" for k, v in words.items()),
+        "sh": lambda: " \\\n    ".join(["python -m train", *(
+            f"--{k} {v}" if trainer == "OpenRLHF" else f"{k}={v}" for k, v in words.items())]),
     }[form]()  # fmt: skip
     path = folder / f"settings.{'yaml' if form == 'overrides' else form}"
     path.write_text(text)

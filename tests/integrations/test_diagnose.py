@@ -7,9 +7,16 @@ import pandas as pd
 import pytest
 
 from entropy_mech.cli import main
-from entropy_mech.integrations.diagnose import CHECKS, diagnose
+from entropy_mech.config import ClipCov, KLCov, TrainConfig
+from entropy_mech.config.files import make_config
+from entropy_mech.grading import Verdict
+from entropy_mech.integrations.diagnose import diagnose
 from entropy_mech.integrations.trainer_settings import TRAINERS, read_settings
 from entropy_mech.paper.public_runs import kept_runs
+from entropy_mech.problems.toy import ToyProblem
+from entropy_mech.runs.store import RunStore
+from entropy_mech.train.loop import train
+from tests.grading.real_rows import DATA
 from tests.integrations.diagnose_world import (
     ACTOR,
     NAMES,
@@ -19,7 +26,6 @@ from tests.integrations.diagnose_world import (
     write_log,
     write_settings,
 )
-from tests.grading.real_rows import DATA
 
 LOGS = DATA.parent / "logs"
 
@@ -263,3 +269,171 @@ def test_every_form_of_settings_says_the_same(tmp_path, trainer, form):
     assert settings.trainer == trainer.replace("ours", "this package")
     assert (settings.updates, settings.responses) == (8, 2048)
     assert settings.clip_range == (0.2, 0.2)
+
+
+def test_defaults_are_this_packages_own():
+    """A TOML file says little; the rest is what the configuration fills in."""
+    config = TrainConfig()
+    names = TRAINERS["this package"][1]
+    for section in ("rollout", "update"):
+        for key, *others in names.values():
+            if key.startswith(section + "."):
+                assert others[-1] == getattr(getattr(config, section), key.partition(".")[2]), key
+    for method, keys in (
+        (KLCov(), ["penalty_fraction", "penalty_coefficient", "covariance_scope"]),
+        (ClipCov(), ["clip_fraction", "cov_low", "cov_high", "minimum_tokens"]),
+    ):
+        defaults = dict(names.values())
+        assert all(getattr(method, key) == defaults[f"loss.{key}"] for key in keys)
+
+
+# -- References between settings, and what is on a line ------------------------------------------
+
+SCRIPT = """
+set -x
+bsz=256   # prompts
+mini=$bsz
+# actor_rollout_ref.actor.ppo_epochs=16
+python3 -m verl.trainer.main_ppo --config-name ppo \\
+    data.train_batch_size=${bsz} \\
+    actor_rollout_ref.actor.ppo_mini_batch_size=$mini \\
+    +actor_rollout_ref.actor.policy_loss.loss_mode="kl_cov" \\
+    actor_rollout_ref.rollout.n=8 $@ 2>&1 | tee log
+"""
+
+
+def test_a_script_is_read_with_its_variables(tmp_path):
+    path = tmp_path / "train.sh"
+    path.write_text(SCRIPT)
+    settings = read_settings(path)
+    assert (settings.method, settings.updates, settings.scope) == ("kl_cov", 1, "micro_batch")
+
+
+def test_hydras_references_are_followed(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "data: {train_batch_size: 64}\n"
+        "actor_rollout_ref:\n"
+        "  rollout: {n: 4, temperature: 1e-0}\n"
+        "  actor: {ppo_mini_batch_size: '${data.train_batch_size}',\n"
+        "          ppo_epochs: '${oc.select:data.epochs,2}'}\n"
+    )
+    assert read_settings(path).updates == 2
+
+
+def test_wandbs_form_of_a_configuration_is_read(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("temperature: {desc: null, value: 0.7}\nnum_generations: {value: 8}\n")
+    settings = read_settings(path)
+    assert (settings.trainer, settings.get("temperature")) == ("TRL", 0.7)
+
+
+# -- The command ---------------------------------------------------------------------------------
+
+
+def run(capsys, *words):
+    code = main(["diagnose", *map(str, words)])
+    said = capsys.readouterr()
+    return code, said.out, said.err.strip()
+
+
+@pytest.fixture
+def log(tmp_path):
+    return write_log(tmp_path, "verl", curves(0))
+
+
+def test_the_command_says_what_was_seen_where_it_stands_and_what_to_do(capsys, log, tmp_path):
+    keys = SETTINGS["verl"] | KL_COV | {ACTOR + "ppo_mini_batch_size": 256}
+    code, out, _ = run(capsys, log, "--config", write_settings(tmp_path, "verl", keys))
+    assert code == 0
+    assert "inert_kl_cov: KL-Cov does nothing" in out
+    assert "data.train_batch_size = 256" in out
+    assert "ppo_epochs = 1 (default)" in out
+    assert [line.split(":")[0].strip() for line in out.splitlines()[-3:-1]] == ["seen", "source"]
+
+
+def test_the_command_says_that_it_found_nothing(capsys, log):
+    code, out, _ = run(capsys, log)
+    assert code == 0
+    assert out.splitlines()[-1].startswith("no cause found")
+
+
+BAD = {
+    "no log": (None, None, "no such file"),
+    "no configuration": ("", None, "--config = "),
+    "no setting in it": ("a: 1\n", "yaml", "no setting of a known trainer"),
+    "YAML that is none": ("a: [1,\n", "yaml", "cannot be read"),
+    "JSON that is none": ("{", "json", "cannot be read"),
+    "TOML that is none": ("[loss\n", "toml", "cannot be read as TOML"),
+    "an empty file": ("", "yaml", "no setting of a known trainer"),
+    "a word for a number": ("[update]\nupdates_per_rollout = 'two'\n", "toml", "give a number"),
+    "a truth for a number": ("temperature: true\nnum_generations: 8\n", "yaml", "give a number"),
+    "a list for a number": ('{"num_generations": [8]}', "json", "give a number"),
+    "a batch of none": ("data: {train_batch_size: 8}\nactor_rollout_ref: {actor: "
+                        "{ppo_mini_batch_size: 0}}\n", "yaml", "above 0"),
+    "one number for two": ("train --rollout_batch_size 8 --eps_clip_low_high 0.2\n", "sh",
+                           "give two numbers"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(capsys, log, tmp_path, case):
+    text, form, said = BAD[case]
+    path = tmp_path / f"settings.{form}"
+    if text is not None and form:
+        path.write_text(text)
+    code, out, error = run(capsys, log if text is not None else tmp_path / "none", "--config", path)
+    assert (code, out) == (2, "")
+    assert said in error
+    assert "\n" not in error
+
+
+def test_a_log_of_several_runs_asks_which(capsys, tmp_path):
+    values = curves(0, 20)
+    frame = pd.DataFrame({"step": range(20), "entropy": values["entropy"],
+                          "reward": values["reward"]})  # fmt: skip
+    both = pd.concat([frame.assign(seed=seed) for seed in (1, 2)])
+    both.to_csv(tmp_path / "log.csv", index=False)
+    code, _, error = run(capsys, tmp_path / "log.csv")
+    assert code == 2
+    assert "--run" in error
+    assert run(capsys, tmp_path / "log.csv", "--run", "2")[0] == 0
+
+
+def test_a_log_without_entropy_still_has_its_other_columns(capsys, tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(json.dumps({"step": n, "reward": 1.0}) + "\n" for n in range(9)))
+    code, out, _ = run(capsys, path)
+    assert code == 0
+    assert "entropy's course is not judged" in out
+    assert "unmissable_reward" in out
+
+
+# -- Runs of this package ------------------------------------------------------------------------
+
+
+def tiny_run(store, **settings):
+    """Train two rollouts of a tiny policy; return its folder."""
+    table = {
+        "steps": 6,
+        "rollout": {"prompts": 4, "responses": 4, "max_new_tokens": 16},
+        "update": {"updates_per_rollout": 2, "micro_batch_size": 8},
+        "base": {"steps": 1, "noisy_steps": 1},
+        "problems": {"train_size": 32, "validation_counts": {1: 8}},
+        "validation": {"samples": 1},
+    }
+    for section, values in settings.items():
+        table[section] = {**table.get(section, {}), **values}
+    return train(make_config(table), RunStore(store)).path
+
+
+def test_real_runs_of_this_package(tmp_path, monkeypatch):
+    """Tiny ones: healthy, with a scope of one response, with a grader that accepts everything."""
+    healthy = tiny_run(tmp_path / "a")
+    assert "unmissable_reward" not in [cause.name for cause in diagnose(healthy).causes]
+    scope = {"method": "clip_cov", "covariance_scope": "micro_batch"}
+    faulty = tiny_run(tmp_path / "b", loss=scope, update={"micro_batch_size": 1})
+    assert "micro_batch_scope" in [cause.name for cause in diagnose(faulty).causes]
+    monkeypatch.setattr(ToyProblem, "grade", lambda self, text: Verdict("correct", passed=1))
+    lenient = tiny_run(tmp_path / "c")
+    assert [cause.name for cause in diagnose(lenient).causes] == ["unmissable_reward"]
