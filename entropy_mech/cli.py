@@ -13,7 +13,7 @@ from typer.exceptions import TyperException
 
 import entropy_mech
 from entropy_mech.commands.doctor import doctor
-from entropy_mech.commands.measure import evaluate, law
+from entropy_mech.commands.measure import diagnose, evaluate, law
 from entropy_mech.commands.reproduce import reproduce
 from entropy_mech.commands.runs import runs
 from entropy_mech.commands.train import follow, import_run, pretrain, train
@@ -54,6 +54,7 @@ _EXAMPLES = {
     reproduce: "reproduce fig11 --seeds 3 -p steps 24",
     import_run: "import-run fig11_7b_kl_cov copied/3f2a --profile paper",
     law: "law run.jsonl --performance val-core/math/acc/mean@1",
+    diagnose: "diagnose trainer_state.json --config args.yaml",
     doctor: "doctor",
 }
 for _command, _line in _EXAMPLES.items():

@@ -95,7 +95,7 @@ def test_dry_run_prints_the_resolved_configuration(capsys):
     "command",
     [
         [], ["train"], ["runs"], ["follow"], ["evaluate"], ["reproduce"], ["import-run"], ["law"],
-        ["doctor"],
+        ["diagnose"], ["doctor"],
     ],
 )  # fmt: skip
 def test_help_fits_a_screen_and_shows_an_example(capsys, monkeypatch, command):

@@ -1,4 +1,4 @@
-"""``evaluate`` and ``law``: a model's accuracy on benchmarks, and the law of your own log."""
+"""``evaluate``, ``law`` and ``diagnose``: accuracy on benchmarks; your own log, and its faults."""
 
 from __future__ import annotations
 
@@ -154,3 +154,29 @@ def _draw(report, path: Path) -> None:
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise bad_value("--figure", str(path), f"cannot be written ({reason})") from None
+
+
+# -- diagnose ------------------------------------------------------------------------------------
+
+
+def diagnose(
+    log: Annotated[str, typer.Argument(help="log file, or the folder of a run")],
+    config: Annotated[
+        str, text("its settings: TOML, YAML, JSON, overrides or a script", "FILE")
+    ] = "",
+    entropy: Annotated[str, text("column of the entropy, nats", "COL")] = "",
+    performance: Annotated[str, text("column of the accuracy", "COL")] = "",
+    step: Annotated[str, text("column of the training step", "COL")] = "",
+    run: Annotated[str, text("one of several runs in LOG", "NAME")] = "",
+) -> int:
+    """Name what is wrong with a run's entropy or reward, from its log and settings.
+
+    Each cause comes with what was seen, where it is described, and a fix; where nothing is seen,
+    nothing is said. Reads the logs that `law` reads, and the settings of this package, verl, TRL,
+    OpenRLHF and SkyRL (a run's folder has its own).
+    """
+    from entropy_mech.integrations.diagnose import diagnose as examine
+
+    columns = {"entropy": entropy, "performance": performance, "step": step, "run": run}
+    print(examine(log, config, **columns).text())
+    return 0

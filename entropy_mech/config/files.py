@@ -44,7 +44,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
         UserError: unreadable file, unknown key (names the nearest), value out of range.
 
     """
-    table = _read_table(Path(path))
+    table = read_table(Path(path))
     for override in overrides:
         _apply(table, override)
     return make_config(table)
@@ -91,7 +91,7 @@ def _digest(table: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _read_table(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read_table(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     path = path.resolve() if seen else path
     if path in seen:
         fix = f"the files extend each other in a circle, or start from one another ({seen[-1]})"
@@ -106,13 +106,13 @@ def _read_table(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise bad_value("config", str(path), f"cannot be read as TOML ({error})") from None
     start = table.get("start")
     if isinstance(start, dict) and isinstance(start.get("run"), str):
-        start["run"] = _read_table(path.parent / start["run"], seen)
+        start["run"] = read_table(path.parent / start["run"], seen)
     if "extends" not in table:
         return table
     parent = table.pop("extends")
     if not isinstance(parent, str) or not parent.endswith(".toml"):
         raise bad_value("extends", parent, f"give the path of one TOML file, in quotes ({path})")
-    return _merged(_read_table(path.parent / parent, seen), table)
+    return _merged(read_table(path.parent / parent, seen), table)
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class RunLog:
     ``on_training_data``: performance is the training reward, as there is no validation;
     ``percent``: the log writes percent signs; ``controlled``: the setting or column that controls
     the entropy. ``warnings`` are doubts about the columns, ``notes`` what was done to the rows.
+    ``table`` has all columns of the run.
     """
 
     frame: pd.DataFrame
@@ -58,6 +59,7 @@ class RunLog:
     every_step: pd.DataFrame = field(default_factory=pd.DataFrame)
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    table: Table = field(default_factory=lambda: Table(0, {}))
 
     def columns_taken(self) -> str:
         """Return one line that names every column taken."""
@@ -129,6 +131,7 @@ def read_log(
         every_step=every_step,
         warnings=_doubts(entropy_name, kind, export),
         notes=remarks + table.notes,
+        table=table,
     )
 
 

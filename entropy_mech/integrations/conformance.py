@@ -1,0 +1,591 @@
+"""Is a loss Clip-Cov or KL-Cov? What one optimizer step's gradients say of any implementation.
+
+    report = examine(each_alone(my_loss), "kl_cov")
+    print(report.text())
+
+``my_loss(logp_new, logp_old, advantages, response_mask)`` takes B x T tensors and returns a scalar,
+the mean over the tokens given. Set it up with ``FRACTION``, ``COEFFICIENT`` and ``BAND``, and PPO's
+clip, where there is one, as released (epsilon 1). A trainer that chooses before it splits a step is
+a function of all micro-batches of the step instead: ``Step``.
+
+Which tokens a loss touches is read from its gradient: -A w / N on the others; 0 on those of
+Clip-Cov; on those of KL-Cov the penalty's is added.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from entropy_mech.config.files import make_config
+from entropy_mech.errors import unknown_name
+from entropy_mech.objectives import Aggregation, choose_tokens, clip_cov_loss, kl_cov_loss
+
+FRACTION, COEFFICIENT, BAND = 0.1, 1.0, (0.3, 50.0)
+METHODS = ("clip_cov", "kl_cov")
+_ROWS, _COLUMNS, _PARTS = 64, 96, 4
+_CLOSE = 2e-3  # of a gradient, relative
+
+
+class Tokens(NamedTuple):
+    """One micro-batch; all B x T."""
+
+    logp_new: Tensor
+    logp_old: Tensor
+    advantages: Tensor
+    response_mask: Tensor
+
+
+Step = Callable[[Sequence[Tokens]], Tensor]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found, in a few words, and whether that is the paper's method."""
+
+    check: str
+    found: str
+    right: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings on one loss."""
+
+    method: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def conforms(self) -> bool:
+        """Whether nothing departs from the paper's text."""
+        return all(finding.right for finding in self.findings)
+
+    def found(self, check: str) -> str:
+        """Return what a check found; empty if it could not be made."""
+        return next((f.found for f in self.findings if f.check == check), "")
+
+    @property
+    def wrong(self) -> list[str]:
+        """The checks whose finding departs from the paper's text."""
+        return [finding.check for finding in self.findings if not finding.right]
+
+    def text(self) -> str:
+        """Return a line a check."""
+        lines = [f"{'ok  ' if f.right else 'BAD '}{f.check:13} {f.found}" for f in self.findings]
+        return "\n".join([f"{self.method}: {'conforms' if self.conforms else 'departs'}", *lines])
+
+
+def each_alone(loss: Callable[..., Any]) -> Step:
+    """Return the step of a loss that sees one micro-batch: their means, weighted by tokens."""
+
+    def step(parts: Sequence[Tokens]) -> Tensor:
+        total = max(sum(int(part.response_mask.sum()) for part in parts), 1)
+        losses = []
+        for part in parts:
+            out = loss(*part)
+            out = getattr(out, "loss", out[0] if isinstance(out, tuple) else out)
+            losses.append(out * int(part.response_mask.sum()) / total)
+        return torch.stack(losses).sum()
+
+    return step
+
+
+# -- Batches -------------------------------------------------------------------------------------
+
+
+def _batch(rows: int = _ROWS, columns: int = _COLUMNS, move: float = 0.15) -> Tokens:
+    """Ragged responses whose means differ from quarter to quarter, so that the scope shows."""
+    generator = torch.Generator().manual_seed(7)
+
+    def noise(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    quarter = torch.arange(rows).unsqueeze(1) * _PARTS // rows
+    mask = torch.arange(columns) < torch.randint(columns // 3, columns, (rows, 1),
+                                                 generator=generator)  # fmt: skip
+    advantages = 0.6 * noise(rows, 1) + 1.0 * (quarter - 1.5)
+    logp = -(0.3 + 0.5 * (3 - quarter) + 0.8 * noise(rows, columns).abs())
+    moved = torch.rand(rows, columns, generator=generator) * 0.8 * move + 0.2 * move
+    moved *= noise(rows, columns).sign()
+    return Tokens(logp + moved, logp, advantages.expand(rows, columns).contiguous(), mask)
+
+
+def _parts(batch: Tokens, count: int) -> list[Tokens]:
+    return [Tokens(*part) for part in zip(*(x.tensor_split(count) for x in batch), strict=True)]
+
+
+class _Outcome(NamedTuple):
+    """Loss, and its gradient to the log-probabilities, B x T."""
+
+    loss: Tensor
+    gradient: Tensor
+
+
+def _run(step: Step, batch: Tokens, parts: int = 1) -> _Outcome:
+    """Take the step with a fixed random state."""
+    leaf = batch.logp_new.detach().clone().requires_grad_()
+    torch.manual_seed(0)
+    loss = step(_parts(batch._replace(logp_new=leaf), parts))
+    if not loss.requires_grad:
+        return _Outcome(loss, torch.zeros_like(leaf))
+    (gradient,) = torch.autograd.grad(loss, leaf, allow_unused=True)
+    return _Outcome(loss.detach(), torch.zeros_like(leaf) if gradient is None else gradient)
+
+
+class _Touched(NamedTuple):
+    """Where a gradient is not the policy gradient's, in what way, and the weight of a token."""
+
+    mask: Tensor
+    rest: Tensor
+    scale: Tensor
+
+    @property
+    def count(self) -> int:
+        return int(self.mask.sum())
+
+
+def _touched(batch: Tokens, gradient: Tensor) -> _Touched:
+    plain = -batch.advantages * (batch.logp_new - batch.logp_old).exp()
+    ratio = torch.where(batch.response_mask & (plain.abs() > 1e-3), gradient / plain, torch.nan)
+    rows = ratio.nanmedian(dim=1, keepdim=True).values
+    scale = ratio.nanmedian()
+    if ((rows / scale - 1).abs() < _CLOSE).float().mean() < 0.5:  # a mean over sequences
+        scale = rows
+    rest = torch.where(batch.response_mask, gradient / scale - plain, 0.0)
+    return _Touched(rest.abs() > _CLOSE * plain.abs().clamp(min=1), rest, scale)
+
+
+# -- Which tokens a method would choose ----------------------------------------------------------
+
+
+def _scores(name: str, logp: Tensor, batch: Tokens, groups: Tensor) -> Tensor:
+    """Return what tokens are ranked by; the means are over each group of rows, B values."""
+    weight = batch.response_mask.float()
+    same = (groups.unsqueeze(0) == groups.unsqueeze(1)).float()
+
+    def centred(values: Tensor, by: Tensor = same, weight: Tensor = weight) -> Tensor:
+        sums, counts = (by @ x.sum(dim=1, keepdim=True) for x in (values * weight, weight))
+        return values - sums / counts.clamp(min=1)
+
+    a, own = batch.advantages, torch.eye(len(same))
+    return {
+        "covariance": lambda: centred(logp) * centred(a),
+        "the smallest covariance": lambda: -centred(logp) * centred(a),
+        "the absolute covariance": lambda: (centred(logp) * centred(a)).abs(),
+        "log p x A without means": lambda: logp * a,
+        "log p less its mean x A": lambda: centred(logp) * a,
+        "log p x (A less its mean)": lambda: logp * centred(a),
+        "log p less its response's mean": lambda: centred(logp, own) * centred(a),
+        "means that count padding in": lambda: (
+            centred(logp * weight, weight=weight * 0 + 1)
+            * centred(a * weight, weight=weight * 0 + 1)
+        ),
+        "log p alone": lambda: logp,
+        "A alone": lambda: a,
+    }[name]()
+
+
+_RANKINGS = ("covariance", "the smallest covariance", "the absolute covariance",
+             "log p x A without means", "log p less its mean x A", "log p x (A less its mean)",
+             "log p less its response's mean", "means that count padding in", "log p alone",
+             "A alone")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """One way to choose: a ranking, its population, the policy, the unit of the share."""
+
+    ranking: str
+    scope: str
+    policy: str
+    unit: float
+
+    def agrees(self, method: str, batch: Tokens, touched: Tensor) -> bool:
+        rows = torch.arange(len(touched))
+        groups = {"batch": rows * 0, "micro-batch": rows * _PARTS // len(rows), "response": rows}
+        groups = groups[self.scope]
+        logp = batch.logp_new if self.policy == "new" else batch.logp_old
+        scores = _scores(self.ranking, logp, batch, groups)
+        if self.ranking == "covariance" and self.scope == "response":
+            scores = torch.zeros_like(scores)
+        expected = right = 0
+        for group in groups.unique():
+            inside = batch.response_mask & (groups == group).unsqueeze(1)
+            quota = int(FRACTION * self.unit * int(inside.sum()) + 1e-9)
+            if method == "clip_cov":
+                inside &= (scores >= BAND[0]) & (scores <= BAND[1])
+                quota = min(quota, int(inside.sum()))
+            elif quota:
+                least = scores[inside].topk(quota).values[-1]
+                inside &= scores >= least - 1e-5
+            expected += quota
+            right += min(int((touched & inside).sum()), quota)
+        off = abs(int(touched.sum()) - expected) + expected - right
+        # One more token a group is a minimum of one; rounding may exchange a few at the edge.
+        return expected > 0 and off <= max(2, 0.02 * expected) + len(groups.unique()) * (
+            self.unit < 1
+        )
+
+
+def _choice(method: str, batch: Tokens, touched: Tensor) -> _Choice | None:
+    scopes = ("batch", "micro-batch", "response")
+    ways = itertools.product(_RANKINGS, (1.0, 0.01), scopes, ("new", "old"))
+    for ranking, unit, scope, policy in ways:
+        choice = _Choice(ranking, scope, policy, unit)
+        if choice.agrees(method, batch, touched):
+            return choice
+    return None
+
+
+# -- The checks ----------------------------------------------------------------------------------
+
+
+def examine(step: Step, method: str) -> Report:
+    """Return what a step of micro-batches does, check by check; ``method`` is what it should be.
+
+    >>> from entropy_mech.objectives import kl_cov_loss
+    >>> loss = lambda *batch: kl_cov_loss(*batch, penalty_fraction=FRACTION)
+    >>> examine(each_alone(loss), "kl_cov").wrong          # it sees its own micro-batch alone
+    ['scope', 'one_response']
+    """
+    if method not in METHODS:
+        raise unknown_name("method", method, METHODS)
+    return Report(method, tuple(_findings(step, method)))
+
+
+def _findings(step: Step, method: str) -> Iterator[Finding]:
+    batch = _batch()
+    whole, split = _run(step, batch), _run(step, batch, _PARTS)
+    touched = _touched(batch, split.gradient)
+    kind = _kind(batch, touched)
+    yield Finding("method", kind, kind.partition(",")[0] == method)
+    choice = _choice(method, batch, touched.mask) if touched.count else None
+    if choice is None:
+        share = f"{touched.count} of {int(batch.response_mask.sum())} tokens"
+        yield Finding("tokens", f"not those of any ranking known ({share})", False)
+    else:
+        yield Finding("tokens", f"by {choice.ranking}, under the {choice.policy} policy",
+                      choice.ranking == "covariance")  # fmt: skip
+        yield Finding("scope", choice.scope, choice.scope == "batch")
+        unit = "a fraction" if choice.unit == 1 else "percent"
+        yield Finding("share", unit, choice.unit == 1)
+    yield _one_response(step, method, batch, choice)
+    yield _least(step)
+    scale = _touched(batch, whole.gradient).scale
+    even = torch.allclose(scale, touched.scale, rtol=_CLOSE)
+    found = "over the step" if even else "changes with the micro-batches"
+    if scale.numel() > 1:
+        found += ", a sequence at a time"
+    yield Finding("mean", found, even)
+    checked = _Checked(method, batch, whole.gradient, choice)
+    yield _padding(step, checked)
+    yield _infinite(step, checked)
+    yield _empty(step, batch)
+    yield _ratio_one(step, method, batch)
+    yield _ties(step, choice)
+    yield _ppo_clip(step, method, batch)
+
+
+def _kind(batch: Tokens, touched: _Touched) -> str:
+    """Say what is done to the tokens touched."""
+    if not touched.count:
+        return "plain policy gradient: no token is touched"
+    log_ratio = batch.logp_new - batch.logp_old
+    plain, rest = -batch.advantages * log_ratio.exp(), touched.rest[touched.mask]
+    if torch.allclose(rest, -plain[touched.mask], rtol=0, atol=_CLOSE * 10):
+        return "clip_cov"
+    for name, slope in (("|log ratio|", log_ratio.sign()), ("k3", log_ratio.expm1()),
+                        ("log ratio, which pushes one way", torch.ones_like(log_ratio)),
+                        ("squared log ratio", log_ratio)):  # fmt: skip
+        beta = (rest / slope[touched.mask]).median().item()
+        if torch.allclose(rest, beta * slope[touched.mask], rtol=0, atol=_CLOSE * 10):
+            right = name in ("|log ratio|", "k3") and abs(beta - COEFFICIENT) < 0.02
+            return f"{'kl_cov' if right else 'a penalty'}, {beta:.2g} x {name}"
+    return "something else is done to tokens"
+
+
+def _one_response(step: Step, method: str, batch: Tokens, choice: _Choice | None) -> Finding:
+    """A response a micro-batch: with the batch's scope the choice is what it was."""
+    alone = _touched(batch, _run(step, batch, _ROWS).gradient)
+    if choice and choice.scope == "batch" and choice.agrees(method, batch, alone.mask):
+        return Finding("one_response", "as in one piece", True)
+    found = "no token" if not alone.count else f"{alone.count} tokens, all of covariance 0"
+    return Finding("one_response", found, False)
+
+
+def _least(step: Step) -> Finding:
+    """Eight tokens, of which the share is less than one."""
+    small = Tokens(*(x[[0, -1], :4] for x in _batch()))
+    gradient = _run(step, small).gradient
+    plain = -small.advantages * (small.logp_new - small.logp_old).exp()
+    scaled = gradient / (gradient / plain).median()
+    count = int(((scaled - plain).abs() > _CLOSE * 10).sum())
+    found = {0: "none: floor", 1: "one, as released"}.get(count, f"{count} of 8 tokens")
+    return Finding("least", found, count <= 1)
+
+
+class _Checked(NamedTuple):
+    """The batch that padding is changed of, its gradient, and how its tokens were chosen."""
+
+    method: str
+    batch: Tokens
+    gradient: Tensor
+    choice: _Choice | None
+
+    def same(self, gradient: Tensor) -> bool:
+        """Whether a gradient differs by no more than another draw among the same tokens."""
+        before, after = _touched(self.batch, self.gradient), _touched(self.batch, gradient)
+        choice, both = self.choice, self.batch.response_mask & ~before.mask & ~after.mask
+        if (
+            choice
+            and choice.scope == "batch"
+            and not choice.agrees(self.method, self.batch, after.mask)
+        ):
+            return False
+        close = torch.allclose(
+            self.gradient[both],
+            gradient[both],
+            rtol=1e-3,
+            atol=_CLOSE * float(gradient.abs().max()),
+        )
+        return close and abs(before.count - after.count) <= max(2, 0.02 * before.count)
+
+
+def _padding(step: Step, checked: _Checked) -> Finding:
+    """Other numbers in the padding, and more of it."""
+    mask, off = checked.batch.response_mask, ~checked.batch.response_mask
+    values = zip((-9.0, -8.5, 40.0), checked.batch, strict=False)
+    junk = [torch.where(off, fill, x) for fill, x in values]
+    filled = _run(step, Tokens(*junk, mask))
+    wide = _run(step, Tokens(*(torch.nn.functional.pad(x, (0, 37)) for x in (*junk, mask))))
+    narrowed = wide.gradient[:, : mask.shape[1]]
+    if filled.gradient[off].any() or narrowed[off].any():
+        return Finding("padding", "has a gradient", False)
+    if not checked.same(filled.gradient):
+        return Finding("padding", "its numbers change the gradient", False)
+    if not checked.same(narrowed):
+        return Finding("padding", "its width changes the gradient", False)
+    return Finding("padding", "ignored", True)
+
+
+def _infinite(step: Step, checked: _Checked) -> Finding:
+    """A word whose logit is -inf stands in the padding, so its log-probability is -inf."""
+    batch = checked.batch
+    logp = [x.masked_fill(~batch.response_mask, -torch.inf) for x in batch[:2]]
+    after = _run(step, Tokens(*logp, *batch[2:]))
+    if not (after.loss.isfinite() and after.gradient.isfinite().all()):
+        return Finding("inf", "NaN", False)
+    same = checked.same(after.gradient)
+    return Finding("inf", "ignored" if same else "changes the gradient", same)
+
+
+def _empty(step: Step, batch: Tokens) -> Finding:
+    """No response token at all, and a micro-batch without any."""
+    none = batch._replace(response_mask=torch.zeros_like(batch.response_mask))
+    mask = batch.response_mask.clone()
+    mask[: len(mask) // _PARTS] = False
+    for what, given, parts in (("alone", none, 1), ("among others", batch._replace(
+            response_mask=mask), _PARTS)):  # fmt: skip
+        try:
+            out = _run(step, given, parts)
+        except Exception as error:  # whatever it raises is the finding
+            return Finding("empty", f"{what}: {type(error).__name__}", False)
+        if not (out.loss.isfinite() and out.gradient.isfinite().all()):
+            return Finding("empty", f"{what}: NaN", False)
+        if out.gradient[~given.response_mask].any():
+            return Finding("empty", f"{what}: has a gradient", False)
+    return Finding("empty", "adds nothing", True)
+
+
+def _ratio_one(step: Step, method: str, batch: Tokens) -> Finding:
+    """The first update of a rollout: KL-Cov's penalty is at its corner, Clip-Cov acts."""
+    still = batch._replace(logp_old=batch.logp_new)
+    out = _run(step, still)
+    if not out.gradient.isfinite().all():
+        return Finding("ratio_1", "NaN", False)
+    acts = _touched(still, out.gradient).count > 0
+    found = "acts" if acts else "plain policy gradient"
+    return Finding("ratio_1", found, acts == (method == "clip_cov"))
+
+
+def _ties(step: Step, choice: _Choice | None) -> Finding:
+    """All covariances are equal: no more than the share is chosen."""
+    up = (torch.arange(40) % 2 == 0).unsqueeze(1).expand(40, 50)
+    logp = torch.where(up, -0.5, -2.5)
+    advantages, mask = torch.where(up, 1.0, -1.0), torch.ones_like(up)
+    batch = Tokens(logp + 0.1, logp, advantages, mask)
+    unit = choice.unit if choice else 1.0
+    quota = int(FRACTION * unit * batch.response_mask.sum())
+    count = _touched(batch, _run(step, batch).gradient).count
+    right = abs(count - quota) <= 1
+    return Finding("ties", "exactly the share" if right else f"{count} for {quota}", right)
+
+
+def _ppo_clip(step: Step, method: str, batch: Tokens) -> Finding:
+    """Whether tokens lose their gradient at ratios 1.5 and 2.5 (0.67 and 0.4)."""
+    held = []
+    for ratio in (1.5, 2.5):
+        move = torch.tensor(ratio).log() * batch.advantages.sign()
+        out = _run(step, batch._replace(logp_new=batch.logp_old + move))
+        up = batch.response_mask & (batch.advantages > 0.1)
+        held.append((out.gradient[up] == 0).float().mean().item() > 0.5)
+    found = {(False, False): "none", (False, True): "above 1.5: epsilon 1, as released"}
+    found = found.get(tuple(held), "below 1.5")
+    return Finding(
+        "ppo_clip", found, found != "below 1.5" and (method == "clip_cov" or not any(held))
+    )
+
+
+# -- What is examined, and the table -------------------------------------------------------------
+
+
+def of_package(method: str) -> Step:
+    """Return this package's step: tokens are chosen before it is split into micro-batches."""
+    settings = _loss_settings(method)
+
+    def step(parts: Sequence[Tokens]) -> Tensor:
+        whole = Tokens(*map(torch.cat, zip(*parts, strict=True)))
+        logp = whole.logp_old.detach()
+        chosen = choose_tokens(settings, logp, logp, *whole[2:], torch.rand(logp.shape))
+        mean = Aggregation(token_count=max(int(whole.response_mask.sum()), 1))
+        losses = []
+        for part in parts:
+            mine, chosen = chosen.tensor_split([len(part.logp_new)])
+            more = {"selected_mask": mine, "aggregation": mean, **settings.of_the_method()}
+            losses.append(_FUNCTIONS[method](*part, **more).loss)
+        return torch.stack(losses).sum()
+
+    return step
+
+
+def of_trl(method: str, scope: str = "rollout_batch") -> Step:
+    """Return the step of ``entropy_mech.integrations.trl``: its trainer's own methods, no model."""
+    from entropy_mech.integrations.trl import CovGRPOConfig, CovGRPOTrainer
+
+    settings = _loss_settings(method).model_dump(
+        include={"penalty_fraction", "penalty_coefficient", "clip_fraction", "cov_low", "cov_high"}
+    )
+
+    def step(parts: Sequence[Tokens]) -> Tensor:
+        trainer = CovGRPOTrainer.__new__(CovGRPOTrainer)
+        trainer.args = CovGRPOConfig(
+            output_dir="unused", use_cpu=True, bf16=False, loss_type=method, report_to="none",
+            gradient_accumulation_steps=len(parts), steps_per_generation=len(parts),
+            num_iterations=2, covariance_scope=scope, **settings,
+        )  # fmt: skip
+        trainer.covariance_loss = trainer.args.covariance_loss()
+        trainer.model, trainer.state = (
+            SimpleNamespace(training=True),
+            SimpleNamespace(global_step=0),
+        )
+        trainer.accelerator = SimpleNamespace(
+            gather=lambda x: x, pad_across_processes=lambda x, dim: x, process_index=0,
+            num_processes=1, reduce=lambda x, reduction: x,
+        )  # fmt: skip
+        trainer.num_iterations, trainer.beta, trainer.entropy_coef = 2, 0.0, 0.0
+        trainer._metrics = {"train": defaultdict(list)}
+        inputs = [
+            {"logp": p.logp_new, "old_per_token_logps": p.logp_old, "advantages": p.advantages,
+             "completion_mask": p.response_mask, "completion_ids": p.response_mask}
+            for p in parts
+        ]  # fmt: skip
+        trainer._forward = lambda model, part, entropy: (
+            part["logp"],
+            torch.zeros_like(part["logp"]),
+        )
+        trainer._buffered_inputs = inputs
+        for trainer._step in (0, len(parts)):  # the second optimizer step, whose ratio is not 1
+            trainer._begin_optimizer_step(len(parts))
+        return torch.stack([trainer._compute_loss(trainer.model, part) for part in inputs]).sum()
+
+    return step
+
+
+def of_verl(mode: str) -> Step:
+    """Return the step of a policy loss in verl's registry, which sees one micro-batch at a time."""
+    from verl.trainer.ppo.core_algos import get_policy_loss_fn
+    from verl.workers.config import ActorConfig
+    from verl.workers.config.actor import PolicyLossConfig
+
+    settings = PolicyLossConfig(
+        loss_mode=mode, kl_cov_ratio=FRACTION, ppo_kl_coef=COEFFICIENT, clip_cov_ratio=FRACTION,
+        clip_cov_lb=BAND[0], clip_cov_ub=BAND[1],
+    )  # fmt: skip
+    epsilon = {"clip_ratio": 1.0, "clip_ratio_low": 1.0, "clip_ratio_high": 1.0}
+
+    def step(parts: Sequence[Tokens]) -> Tensor:
+        tokens = max(sum(int(part.response_mask.sum()) for part in parts), 1)
+        config = ActorConfig(
+            strategy="fsdp", rollout_n=1, use_dynamic_bsz=True, policy_loss=settings,
+            global_batch_info={"batch_num_tokens": tokens}, **epsilon,
+        )  # fmt: skip
+        loss = get_policy_loss_fn(mode)
+        outs = [loss(p.logp_old, p.logp_new, p.advantages, p.response_mask.float(), "token-mean",
+                     config) for p in parts]  # fmt: skip
+        return torch.stack([out[0] for out in outs]).sum()
+
+    return step
+
+
+_FUNCTIONS = {"clip_cov": clip_cov_loss, "kl_cov": kl_cov_loss}
+# By package that must be there: name in the table, method, how its step is made.
+EXAMINED: dict[str, list[tuple[str, str, Callable[[], Step]]]] = {
+    "torch": [(f"this package, `{m}`", m, partial(of_package, m)) for m in METHODS],
+    "trl": [
+        (f"in TRL, `{m}`" + f", `{s}`" * (s != "rollout_batch"), m, partial(of_trl, m, s))
+        for m, s in itertools.product(METHODS, ("rollout_batch", "mini_batch", "micro_batch"))
+    ],
+    "verl": [(f"verl's own `{m}`", m, partial(of_verl, m)) for m in METHODS],
+}  # fmt: skip
+_CHECKS = ("scope", "one_response", "share", "least", "padding", "inf", "empty", "ratio_1", "ties",
+           "ppo_clip")  # fmt: skip
+
+
+def _loss_settings(method: str) -> Any:
+    own = {
+        "kl_cov": {"penalty_fraction": FRACTION, "penalty_coefficient": COEFFICIENT},
+        "clip_cov": {"clip_fraction": FRACTION, "cov_low": BAND[0], "cov_high": BAND[1]},
+    }
+    return make_config({"loss": {"method": method, **own[method]}}).loss
+
+
+def table_head() -> list[str]:
+    """Return the first two lines of the table."""
+    columns = ["loss", "is", "chosen under", *(name.replace("_", " ") for name in _CHECKS)]
+    return [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+
+
+def table_row(name: str, report: Report) -> str:
+    """Return a loss's line; what departs from the paper's text is in bold."""
+    by = {finding.check: finding for finding in report.findings}
+    cells = [name, by["method"].found, by["tokens"].found.rpartition("under ")[2]]
+    for check in _CHECKS:
+        finding = by.get(check, Finding(check, "-", True))
+        cells.append(finding.found if finding.right else f"**{finding.found}**")
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def main() -> int:
+    """Print the lines of the table for the trainers that are installed."""
+    lines = table_head()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for package, losses in EXAMINED.items():
+            if find_spec(package):
+                lines += [table_row(name, examine(make(), m)) for name, m, make in losses]
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
