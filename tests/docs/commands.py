@@ -109,7 +109,7 @@ def _law(words: list[str], arguments: SimpleNamespace) -> None:
 
 
 def _diagnose(words: list[str], arguments: SimpleNamespace) -> None:
-    """Diagnose a run in which nothing is wrong; a script starts verl, the other settings are TRL's."""
+    """Diagnose a healthy run; a script starts verl, other settings are those of TRL."""
     write_log(Path(arguments.log), 12)
     of_verl = "python -m verl.trainer.main_ppo data.train_batch_size=256\n"
     text = of_verl if arguments.config.endswith(".sh") else "num_generations: 8\n"
