@@ -28,6 +28,7 @@ from entropy_mech.law.table import Table, chosen_export, one_metric_a_column, ro
 FEW_RESPONSES = 16  # in a micro-batch: from 8 to 32, 42 to 62 % of the tokens are the batch's
 PERCENT_FROM = 0.02  # the paper's largest share, 2e-3, times ten; in percent it reads 0.2
 MOST_TOUCHED = 1_500  # tokens an update: the paper touches 100 to 1,000, in percent a hundredfold
+A_TENTH, LEAST_TOUCHED = 0.1, 100  # a tenth of the tokens, where a hundredth would touch as many
 MOST_LAG = 8  # updates: the paper's last of eight on one rollout is seven behind
 MOST_UPDATES = 32  # four times the paper's
 MOST_EPOCHS = 8  # of the public runs on one rollout, those of 2 and 4 epochs hold, 8 and 16 do not
@@ -38,7 +39,7 @@ OLD_NEW_NATS = 0.1  # KL(old || new) in a rollout: five times a ratio of 1.2 eve
 # A bonus alpha under which entropy cannot fall below this share of its start. In Fig. 9 0.005 holds
 # it and 0.01 explodes. In the toy world rewards outweigh 0.05: with and without its gradient 0.37
 # nats become 0.01; 0.3 holds.
-BONUS = ((0.005, 0.1), (0.01, 0.3))
+BONUS = ((0.005, 0.1), (0.01, 0.2))
 TOY_BONUS = ((0.3, 0.3),)
 SPENT = 0.2  # of the first entropy: in all falling public and toy runs, two thirds of the gain
 HELD_BACK = 0.5  # of the gain
@@ -214,9 +215,11 @@ def _percent(log: Log, settings: Settings) -> Iterator[Cause]:
         if settings.updates and settings.responses and tokens:
             epochs = settings.get("epochs") or 1
             touched = share * settings.responses * tokens * epochs / settings.updates
-        if share > 1 or (share >= PERCENT_FROM and (touched is None or touched > MOST_TOUCHED)):
-            many = f": about {touched:,.0f} tokens an update" if touched and share <= 1 else ""
-            yield _in_percent(settings.said(quantity) + many, share)
+        limits = ((PERCENT_FROM, MOST_TOUCHED), (A_TENTH, LEAST_TOUCHED))
+        many = any(share >= x and (touched is None or touched > n) for x, n in limits)
+        if share > 1 or many:
+            about = f": about {touched:,.0f} tokens an update" if touched and share <= 1 else ""
+            yield _in_percent(settings.said(quantity) + about, share)
     _, high = settings.clip_range
     if settings.method.lower() in _PPO and high is not None and 5 <= high <= 100:
         yield _in_percent(settings.said("clip", "clip_low", "clip_high", "clip_pair"), high)
@@ -243,7 +246,9 @@ def _temperature(log: Log, settings: Settings) -> Iterator[Cause]:
         evidence.append(f"{said} ({given:g}), and {where} divides logits by it before the entropy")
     names = [n for n in log.table.measured() if re.search("entropy", n, re.IGNORECASE)]
     scaled = [n for n in names if re.search(r"scaled|temper|(?:^|[/_.])tau", n, re.IGNORECASE)]
-    scaled = [n for n in scaled if not re.search("unscaled|untempered", n, re.IGNORECASE)]
+    raw = [n for n in names if re.search(r"(?:^|[/_.])raw|unscaled|untempered", n, re.IGNORECASE)]
+    named = [n for n in scaled if n not in raw]
+    scaled = named or [n for n in matching(names, _ENTROPIES) if raw and n not in raw]
     for name in scaled:
         for other in set(names) - set(scaled):
             one, two = map(np.median, log.both(name, other))
@@ -251,7 +256,7 @@ def _temperature(log: Log, settings: Settings) -> Iterator[Cause]:
                 evidence.append(
                     f"{name!r} is {one:.3g} nats where {other!r} is {two:.3g} (medians)"
                 )
-    if scaled and not evidence and log.entropy_name in scaled:
+    if not raw and not evidence and log.entropy_name in named:
         evidence.append(f"the entropy read is {log.entropy_name!r}")
     if evidence:
         yield Cause(
@@ -346,8 +351,12 @@ def _stale(log: Log, settings: Settings) -> Iterator[Cause]:
         tenth = max(len(gap) // 10, 1)
         first, last = (float(np.abs(part).mean()) if len(part) else 0.0
                        for part in (gap[:tenth], gap[-tenth:]))  # fmt: skip
-        grown = len(gap) >= 2 * FEWEST and last >= max(GAP_GROWTH * first, limit / 3)
-        if len(gap) >= FEWEST and (np.median(np.abs(gap)) >= limit or grown):
+        usual = np.median(np.abs(gap)) if len(gap) else 0.0
+        grown = len(gap) >= 2 * FEWEST and (
+            last >= max(GAP_GROWTH * first, limit / 3)
+            or usual >= max(100 * abs(gap[0]), limit / 100)
+        )
+        if len(gap) >= FEWEST and (usual >= limit or grown):
             evidence.append(
                 f"{name}, sampler less trainer: {first:.3g} at first, {last:.3g} at last"
             )
@@ -572,7 +581,8 @@ _NOTHING = (
 def _other_faults(log: Log, settings: Settings) -> Iterator[Cause]:
     """Methods that touch nothing, graders that fail, responses that are all cut off."""
     name, share = log.column(*_NOTHING)
-    if settings.method.endswith("_cov") and len(share) >= FEWEST and not share.any():
+    never = settings.method.endswith("_cov") and len(share) >= FEWEST and not share.any()
+    if never and not any(_micro_batch(log, settings)):
         yield Cause(
             "no_token_chosen", f"{settings.method} touches no token: this is the plain loss",
             (f"{name} is 0 at every step", settings.said(settings.fraction, "cov_low", "cov_high")),

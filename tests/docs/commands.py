@@ -108,6 +108,15 @@ def _law(words: list[str], arguments: SimpleNamespace) -> None:
     _as_it_is(words, arguments)
 
 
+def _diagnose(words: list[str], arguments: SimpleNamespace) -> None:
+    """Diagnose a healthy run; a script starts verl, other settings are those of TRL."""
+    write_log(Path(arguments.log), 12)
+    of_verl = "python -m verl.trainer.main_ppo data.train_batch_size=256\n"
+    text = of_verl if arguments.config.endswith(".sh") else "num_generations: 8\n"
+    Path(arguments.config).write_text(text)
+    _as_it_is(words, arguments)
+
+
 def _evaluate(_: list[str], arguments: SimpleNamespace) -> None:
     """Check the run and the benchmarks, and load those whose problems are here."""
     from entropy_mech.config.files import load_config
@@ -141,6 +150,7 @@ _RUN: dict[str, Callable[[list[str], SimpleNamespace], None]] = {
     "reproduce": _dry,
     "doctor": _parsed,
     "law": _law,
+    "diagnose": _diagnose,
     "evaluate": _evaluate,
     "import-run": _import_run,
 }

@@ -72,6 +72,11 @@ NEAR = {
         {"length": 20.0, "clipped": None}),
     "a small bonus": ("TRL", {"entropy_coef": 0.001}, {}),
     "a bonus that is off": ("verl", {ACTOR + "entropy_coeff": 0}, {}),
+    "two entropies that agree": (
+        "verl", {}, {"actor/entropy_raw": lambda v: 1.01 * v["entropy"]}),
+    "a hundredth": (
+        "ours", {"loss.method": "kl_cov", "loss.penalty_fraction": 0.02, "rollout.prompts": 64},
+        {"length": 38.0}),
     "our entropy is at temperature 1 whatever the sampler's": (
         "ours", {"rollout.temperature": 0.7}, {}),
     "masks that are on": ("verl", {"algorithm.state_masking": True, "data.mask_tool_output": True},
@@ -169,6 +174,8 @@ FAULTS = {
         ("ours", {"loss.method": "clip_cov", "loss.clip_fraction": 0.02, "loss.clip_low": 1,
                   "loss.clip_high": 1}, {}),
         ("TRL", {"loss_type": "kl_cov", "penalty_fraction": 0.2}, {}),
+        ("ours", {"loss.method": "kl_cov", "loss.penalty_fraction": 0.2, "rollout.prompts": 64},
+         {"length": 38.0}),
         ("TRL", {"epsilon": 20}, {}),
         ("OpenRLHF", {"eps_clip": 20}, {}),
     ],
@@ -177,6 +184,7 @@ FAULTS = {
         ("TRL", {"temperature": 0.9}, {}),
         ("OpenRLHF", {"temperature": 1.2}, {}),
         ("ours", {}, {"entropy_scaled": lambda v: 0.6 * v["entropy"]}),
+        ("verl", {}, {"actor/entropy_raw": lambda v: 1.4 * v["entropy"]}),
     ],
     "other_tokens_counted": [
         ("verl", {}, {"entropy": padded}),
@@ -200,6 +208,7 @@ FAULTS = {
     ],
     "stale_rollouts": [
         ("ours", {}, {"gap": GROWING}),
+        ("ours", {}, {"gap": np.r_[1e-6, 1e-6, np.full(78, 2e-3)]}),
         ("verl", {}, {"gap": GROWING / 3}),
         ("TRL", {}, {"gap": 0.3}),
         ("OpenRLHF", {}, {"train/staleness": 20.0}),
