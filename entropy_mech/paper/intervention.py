@@ -196,7 +196,9 @@ def after_raise(frame: pd.DataFrame, column: str, label: str, ax: Axes) -> Axes:
     )
     ax.set(xlabel="rollouts since the raise", ylabel=label)
     ax.set_title(f"{style.ours(frame)}: {style.seeds_of(frame)}")
-    ax.legend(title="entropy raised by")
+    ax.legend(
+        title="entropy raised by", loc="upper right" if "entropy" in column else "lower right"
+    )
     return ax
 
 
@@ -207,7 +209,8 @@ def against_law(frame: pd.DataFrame, ax: Axes) -> Axes:
         spent["entropy_nats"], spent["validation_accuracy"], ".", color="0.7", ms=5,
         label="first training",
     )  # fmt: skip
-    fits, grid = laws(frame), pd.Series(range(101)) * spent["entropy_nats"].max() / 100
+    fits, seen = laws(frame), spent["entropy_nats"].clip(lower=style.LOWEST_NATS)
+    grid = np.geomspace(seen.min(), seen.max(), 100)
     law = sum(fit.predict(grid) for fit in fits.values()) / len(fits)
     ax.plot(grid, law, color="0.4", lw=1.5, label="its law, mean over seeds")
     bonus = validations(frame[frame["run"] == BONUS]).groupby("step")[_POINT].mean()
@@ -223,7 +226,7 @@ def against_law(frame: pd.DataFrame, ax: Axes) -> Axes:
             color=_PALETTE[name], marker="o", ms=4, label=name, ax=ax,
         )  # fmt: skip
         ax.plot(*mean.iloc[0, :2], marker="*", ms=13, color=_PALETTE[name])
-    style.entropy_axis(ax).set_ylabel("accuracy (fraction)")
+    style.log_entropy_axis(ax).set_ylabel("accuracy (fraction)")
     ax.set_title("Stars: at once after the raise (means over seeds)")
     ax.legend()
     return ax
