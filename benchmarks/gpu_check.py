@@ -102,7 +102,7 @@ def page(found: dict[str, dict]) -> str:
         elif "left_out" in one:
             lines.append(f"left out: {one['left_out']}")
         else:
-            facts = [f"- {key}: {value}" for key, value in one["facts"].items()]
+            facts = [f"- {key}: {_cell(value)}" for key, value in one["facts"].items()]
             lines += [*_table(one["rows"]), *([""] if facts else []), *facts]
     return "\n".join(lines) + "\n"
 
