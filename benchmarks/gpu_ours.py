@@ -11,7 +11,7 @@ from gpu_work import SHAPES, SIZES, LastTokenEven, configuration, load_tokenizer
 
 from entropy_mech.config import ClipCov, KLCov, PPOClip
 from entropy_mech.objectives import logprobs_and_entropy, token_advantages
-from entropy_mech.train.distributed import Ranks
+from entropy_mech.train.distributed import join_ranks
 from entropy_mech.train.engine import measure
 from entropy_mech.train.models import build_engine, load_policy
 from entropy_mech.train.rollouts import RolloutBatch, RolloutMaker
@@ -49,14 +49,15 @@ def run_case(case: dict) -> dict:
     config = configuration(case["folder"], sizes, case)
     tokenizer = load_tokenizer(case["folder"])
     loaded = replace(load_policy(config, Path(case["folder"]).parent), tokenizer=tokenizer)
-    engine = build_engine(loaded.model, config.engine, config.update, Ranks())
+    ranks = join_ranks(timeout_s=600.0)
+    engine = build_engine(loaded.model, config.engine, config.update, ranks)
     sampler = build_sampler(config, engine, loaded, None, sizes.longest + 1)
     meter = Meter(engine.device)
     problems = [
         LastTokenEven(text) for text in prompt_texts(4 * sizes.prompts, sizes, shape.vocabulary)
     ]
     watched = _Measured(sampler, meter)
-    prompts, grader = Prompts(tokenizer, config), Grader(Ranks())
+    prompts, grader = Prompts(tokenizer, config), Grader(ranks)
     rollouts = RolloutMaker(config, problems, tokenizer, watched, prompts, grader)
     cursor, version, touched, gaps = 0, 0, {}, []
     for number in range(1 + case["rounds"]):

@@ -373,7 +373,7 @@ def logprobs_and_entropy(
     tiled = chunk_tokens is not None or block_words is not None
     if len(tokens) == 0 or (not tiled and len(tokens) * words <= PLAIN_LOGITS):
         return _plain(hidden, head_weight, tokens, temperature, entropy_gradient)
-    low, high = map(int, torch.aminmax(tokens))
+    low, high = torch.stack(torch.aminmax(tokens)).tolist()  # together: a GPU is waited for once
     if low < 0 or high >= words:
         raise IndexError(f"tokens from {low} to {high}, but words from 0 to {words - 1}")
     device = "cpu" if hidden.device.type == "cpu" else "cuda"

@@ -248,8 +248,7 @@ class FrozenPolicy(_OneProcess):
     def __init__(
         self, model: PreTrainedModel, config: EngineConfig, ranks: Ranks, *, temperature: float
     ):
-        self.config, self.ranks = config, ranks
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.config, self.ranks, self.device = config, ranks, ranks.device
         self.policy = Policy(model.requires_grad_(False).eval(), temperature=temperature)
 
     def logprobs(self, batch: RolloutBatch) -> Tensor:
@@ -285,7 +284,7 @@ class TorchEngine(_OneProcess):
                 f"engine.kind = torch: trains in one process, and there are {self.ranks.size}; "
                 'give engine.kind = "deepspeed"'
             )
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = self.ranks.device
         self.policy = prepared_policy(model.to(self.device), config, temperature)
         self.max_grad_norm = update.max_grad_norm
         self.optimizer = new_optimizer(model.parameters(), update, learning_rate)
@@ -294,9 +293,9 @@ class TorchEngine(_OneProcess):
     def logits(self, batch: RolloutBatch) -> Tensor:
         """Logits that predict the response tokens, N x V: for small vocabularies only."""
         part = batch.to(self.device)
-        states = self.policy.predicting_states(
-            part.input_ids, part.prompt_length, part.response_mask
-        )
+        mask = part.response_mask
+        places = mask.nonzero(as_tuple=True)
+        states = self.policy.predicting_states(part.input_ids, part.prompt_length, mask, places)
         return self.policy.model.lm_head(states).float()
 
     def backward(self, loss: Tensor, *, last: bool) -> None:

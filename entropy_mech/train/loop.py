@@ -215,7 +215,7 @@ def train(
     if config.toy:  # bars of a few milliseconds say nothing
         disable_progress_bar()
     run = store.run(config)
-    ranks = join_ranks(timeout_s=config.engine.collective_timeout_s)
+    ranks = join_ranks(timeout_s=config.engine.collective_timeout_s, on_cpu=config.toy)
     say = say if ranks.first else (lambda text: None)
     try:
         disk = naming_disk_faults(f"run folder = {run.path}")
