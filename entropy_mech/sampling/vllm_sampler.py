@@ -29,6 +29,7 @@ from entropy_mech.sampling.sampler import (
     SamplerError,
     SamplingRequest,
     StaleWeightsError,
+    places_by_temperature,
 )
 
 if TYPE_CHECKING:
@@ -333,8 +334,7 @@ class VLLMSampler:
         policy_version: int = 0,
     ) -> Iterator[list[tuple[int, CompletionOutput]]]:
         """Check, then yield this rank's places and vLLM's outputs as they finish."""
-        if temperature < 0:
-            raise bad_value("rollout.temperature", temperature, "give 0 (greedy) or more")
+        places_by_temperature(requests, temperature)  # none is below 0
         longest = max((len(request.prompt_tokens) for request in requests), default=0)
         if longest + max_new_tokens > self.max_model_len:
             raise bad_value(
@@ -352,10 +352,11 @@ class VLLMSampler:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        def parameters(key: int) -> SamplingParams:
+        def parameters(request: SamplingRequest) -> SamplingParams:
+            own = request.temperature
             return SamplingParams(
-                temperature=temperature,
-                seed=seed_of(key),
+                temperature=temperature if own is None else own,
+                seed=seed_of(request.key),
                 max_tokens=max_new_tokens,
                 # Only the tokenizer's own end ends a response, as with the trainer's sampler; the
                 # folder's generation_config may name further ones.
@@ -371,7 +372,7 @@ class VLLMSampler:
             shares = Shares(requests, group=self._group)
             steps = self._run(
                 [request.prompt_tokens for request in shares.requests],
-                [parameters(request.key) for request in shares.requests],
+                [parameters(request) for request in shares.requests],
                 self.config.sample_timeout_s,
             )
             for outputs in steps:

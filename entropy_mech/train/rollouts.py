@@ -229,6 +229,7 @@ class RolloutMaker:
             prompts,
             stream_key("sampling", seed, step, number, problem, sample),
             self.grader,
+            decode=self.grader.reads_texts,
             temperature=rollout.temperature,
             max_new_tokens=rollout.max_new_tokens,
             policy_version=policy_version,

@@ -152,6 +152,11 @@ class Grader:
         self.pool: GradingPool | None = None
         self.alarm, self.tripwire = ErrorAlarm(), Tripwire()
 
+    @property
+    def reads_texts(self) -> bool:
+        """Whether this rank grades; on the others texts need not be decoded."""
+        return self.ranks.first
+
     def __call__(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
         """Return one verdict a response, in order, on every rank.
 

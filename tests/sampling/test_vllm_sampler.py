@@ -1,6 +1,7 @@
 """A real vLLM engine in this process: what it samples, what it records, what a sync changes."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -170,6 +171,16 @@ def test_greedy_takes_the_likeliest_token_whatever_the_key(any_model):
         assert logits.argmax(-1)[len(request.prompt_tokens) - 1 : -1].tolist() == row
     others = [SamplingRequest(r.prompt_tokens, 99) for r in requests]
     assert _rows(any_model.sample(others, temperature=0.0)) == _rows(out)
+
+
+@one_model
+def test_a_call_may_have_a_temperature_a_request(any_model):
+    requests, temperatures = _requests(6), (1.0, 0.6, 0.0) * 2
+    mixed = [replace(r, temperature=t) for r, t in zip(requests, temperatures, strict=True)]
+    alone = [
+        _rows(any_model.sample([r], t))[0] for r, t in zip(requests, temperatures, strict=True)
+    ]
+    assert _rows(any_model.sample(mixed, temperature=2.0)) == alone
 
 
 def test_a_sync_brings_the_weights_and_a_skipped_one_is_caught(any_model):
