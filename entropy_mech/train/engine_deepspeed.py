@@ -173,6 +173,13 @@ def _settings(config: EngineConfig, update: UpdateConfig, device: torch.device) 
         "contiguous_gradients": True,
         **{name: host for name, wanted in offload.items() if wanted},
     }
+    in_float32 = {}
+    if config.zero_stage:  # without ZeRO DeepSpeed cannot
+        # A sum in bfloat16 loses more of the gradient with every micro-batch and rank.
+        in_float32 = {
+            "data_types": {"grad_accum_dtype": "fp32"},
+            "communication_data_type": "fp32",
+        }
     return {
         # Micro-batches are cut by the trainer, which marks the last of each step itself.
         "train_micro_batch_size_per_gpu": 1,
@@ -182,4 +189,5 @@ def _settings(config: EngineConfig, update: UpdateConfig, device: torch.device) 
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "bf16": {"enabled": config.dtype == "bfloat16"},
+        **in_float32,
     }
