@@ -16,7 +16,7 @@ from entropy_mech.train.engine import measure
 from entropy_mech.train.models import build_engine, load_policy
 from entropy_mech.train.rollouts import RolloutBatch, RolloutMaker
 from entropy_mech.train.sampler import build_sampler
-from entropy_mech.train.tasks import Grader, Prompts
+from entropy_mech.train.tasks import Grader, Prompts, Tasks
 from entropy_mech.train.update import update_policy
 
 # Large enough fractions that tokens are touched at the small size too; speed does not see them.
@@ -57,8 +57,8 @@ def run_case(case: dict) -> dict:
         LastTokenEven(text) for text in prompt_texts(4 * sizes.prompts, sizes, shape.vocabulary)
     ]
     watched = _Measured(sampler, meter)
-    prompts, grader = Prompts(tokenizer, config), Grader(ranks)
-    rollouts = RolloutMaker(config, problems, tokenizer, watched, prompts, grader)
+    tasks = Prompts(tokenizer, config).of_tasks(Tasks(problems, ()), ranks)
+    rollouts = RolloutMaker(config, tasks, tokenizer, watched, Grader(ranks))
     cursor, version, touched, gaps = 0, 0, {}, []
     for number in range(1 + case["rounds"]):
         with meter.phase("sync"):

@@ -101,6 +101,12 @@ class Ranks:
             raise value
         return value
 
+    def on_first(self, make: Callable[[], T]) -> T | None:
+        """Return what ``make`` returns on rank 0, None elsewhere; raise its UserError on all."""
+        made: list[T] = []
+        self.of_first(lambda: made.append(make()))
+        return made[0] if made else None
+
     def gather(self, value: T) -> list[T]:
         """Return every rank's value, in order of ranks, on every rank."""
         if self.size == 1:
