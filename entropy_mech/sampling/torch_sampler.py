@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from entropy_mech.objectives import token_entropy
+from entropy_mech.objectives.logprobs import HALF, float32_product
 from entropy_mech.random_streams import uniforms
 from entropy_mech.sampling.sampler import Completions, SamplingRequest, places_by_temperature
 
@@ -213,7 +214,11 @@ class HuggingFaceDecoder:
             past_key_values=self.cache,
             use_cache=True,
         ).last_hidden_state
-        self.logits = self.model.lm_head(states[:, -1]).float()
+        head = self.model.lm_head
+        if states.dtype in HALF and head.bias is None:
+            self.logits = float32_product(states[:, -1], head.weight.T)
+        else:
+            self.logits = head(states[:, -1]).float()
 
 
 def padded_prompts(
