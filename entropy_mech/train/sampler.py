@@ -132,6 +132,7 @@ class VLLMPolicySampler(SharedSampler):
         self, engine: Engine, loaded: LoadedModel, config: TrainConfig, max_model_len: int
     ):
         settings, dtype = config.sampler, getattr(torch, config.engine.dtype)
+        self.settings = settings
         sampler = VLLMSampler(
             loaded.place,
             settings,
@@ -144,7 +145,7 @@ class VLLMPolicySampler(SharedSampler):
         )
         super().__init__(sampler, engine.ranks)
         self.engine = engine
-        self.tolerance = probe_tolerance(dtype, settings.probe_tolerance)
+        self.dtype, self.first_gap = dtype, None
         self.prompts = probe_prompts(loaded.model.config.vocab_size, max_model_len)
         self.asleep = False
 
@@ -165,9 +166,16 @@ class VLLMPolicySampler(SharedSampler):
             pass  # gathering a weight is collective: every rank goes through all of them
         gap = probe_gap(self.sampler, self._trainer_logp, self.prompts)
         gaps = self.ranks.gather((self.sampler.name, gap))
+        tolerance = probe_tolerance(self.dtype, self.settings.probe_tolerance, self.first_gap)
         for name, value in gaps:  # those of all ranks, so that all stop at once
-            check_probe(value, self.tolerance, name)
-        return {"sampler_probe_gap_nats": max(value for _, value in gaps)}
+            check_probe(value, tolerance, name)
+        mean = max(value.mean for _, value in gaps)
+        if self.first_gap is None:
+            self.first_gap = mean
+        return {
+            "sampler_probe_mean_gap_nats": mean,
+            "sampler_probe_gap_nats": max(value.largest for _, value in gaps),
+        }
 
     def _trainer_logp(self, rows: Tensor) -> Tensor:
         """Return the trainer's log-probabilities of all tokens but the first, B x (L - 1).

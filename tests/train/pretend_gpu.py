@@ -170,6 +170,8 @@ class _Calls(TorchFunctionMode):
             return function(*args, **{**kwargs, "device": "cpu"}).to(device)
         if function is torch.Tensor.numpy and isinstance(args[0], OnGPU):
             raise MixedDevicesError("numpy() of a tensor on the device")
+        if function is torch.Tensor.pin_memory:
+            return args[0]  # the host's, as before
         if function is torch.Tensor.tolist and isinstance(args[0], OnGPU):
             return args[0].cpu().tolist()
         return function(*args, **kwargs)

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from entropy_mech.config import EngineConfig, UpdateConfig
+from entropy_mech.objectives import logprobs
 from entropy_mech.sampling.sampler import evaluate
 from entropy_mech.sampling.torch_sampler import TorchSampler
 from entropy_mech.train.distributed import Ranks
-from entropy_mech.train.engine import TorchEngine
+from entropy_mech.train.engine import FrozenPolicy, TorchEngine
 from entropy_mech.train.metrics import Lemma1Probe
 from entropy_mech.train.pretrain import base_model
 from entropy_mech.train.tasks import load_tasks
@@ -116,6 +117,23 @@ def test_a_sampled_response_and_its_grade_are_those_of_a_cpu(store):
         assert [one.response for one in ours.samples] == [one.response for one in theirs.samples]
 
 
+def test_a_frozen_reference_is_uploaded_and_nothing_comes_back():
+    def reference(ranks):
+        return FrozenPolicy(make_model(), EngineConfig(), ranks, temperature=1.0)
+
+    batch = make_batch(reference(Ranks()))
+    here = reference(Ranks()).logprobs(batch)
+    with pretend_gpu() as syncs:
+        frozen = reference(Ranks(device=DEVICE))
+        before = {name: t.data_ptr() for name, t in frozen.policy.state_dict().items()}
+        there = frozen.logprobs(batch)
+        down = sum(count for what, count in syncs.items() if what.startswith("copy to the host"))
+        assert {name: t.data_ptr() for name, t in frozen.policy.state_dict().items()} == before
+        assert not frozen._uploaded
+    torch.testing.assert_close(there, here)
+    assert down == 2  # log-probabilities and entropies
+
+
 def test_the_check_of_lemma_1_is_that_of_a_cpu():
     records = []
     for on_device in (False, True):
@@ -156,3 +174,21 @@ def test_toys_train_on_the_cpu_of_a_machine_that_has_a_gpu(kind, module_store):
         env={name: value for name, value in os.environ.items() if name != "DS_ACCELERATOR"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("tokens", [3, 40])
+def test_a_half_precision_head_has_float32_logits(tokens):
+    """As on the CPU, where the states are widened."""
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(tokens, 16, generator=generator).bfloat16()
+    head = torch.randn(300, 16, generator=generator).bfloat16()
+    ids = torch.randint(300, (tokens,), generator=generator)
+
+    def values(states, head, ids):
+        return logprobs.logprobs_and_entropy(states, head, ids, block_words=70)
+
+    here = values(states, head, ids)
+    with pretend_gpu():
+        there = values(states.to(DEVICE), head.to(DEVICE), ids.to(DEVICE))
+        for ours, theirs in zip(here, there, strict=True):
+            assert torch.equal(ours, theirs.cpu())
