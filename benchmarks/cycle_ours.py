@@ -27,7 +27,7 @@ from entropy_mech.train.distributed import Ranks
 from entropy_mech.train.engine import measure
 from entropy_mech.train.models import build_engine
 from entropy_mech.train.rollouts import RolloutMaker
-from entropy_mech.train.tasks import Prompts
+from entropy_mech.train.tasks import Grader, Prompts, Tasks
 from entropy_mech.train.update import update_policy
 
 
@@ -72,9 +72,8 @@ class Ours:
         eos = NO_SUCH_TOKEN if forced else tokenizer.eos_token_id
         sampler = TorchSampler(model, pad_token=tokenizer.pad_token_id, eos_token=eos)
         problems = [FirstDigit(text) for text in prompts(512)]
-        self.rollouts = RolloutMaker(
-            self.config, problems, tokenizer, sampler, Prompts(tokenizer, self.config), _grade
-        )
+        tasks = Prompts(tokenizer, self.config).of_tasks(Tasks(problems, ()), Ranks())
+        self.rollouts = RolloutMaker(self.config, tasks, tokenizer, sampler, Grader(Ranks()))
 
     def _count(self, *_) -> None:
         self.optimizer_steps += 1
@@ -119,7 +118,3 @@ class Ours:
             * config.num_attention_heads
             * blocks[0].self_attn.head_dim,
         }
-
-
-def _grade(problems, texts) -> list[Verdict]:
-    return [problem.grade(text) for problem, text in zip(problems, texts, strict=True)]

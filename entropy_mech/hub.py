@@ -1,4 +1,4 @@
-"""The model hub's libraries: silenced, and kept from retrying for minutes without a network."""
+"""Libraries: silenced, kept from retrying for minutes without a network, their GPU memory."""
 
 from __future__ import annotations
 
@@ -14,9 +14,18 @@ _HUB = "huggingface.co"
 QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
 
-def quiet_libraries() -> None:
-    """Silence notices and bars, which say nothing about a run; what the user has set stays."""
-    for name, value in QUIET.items():
+# Read by torch when it first asks for GPU memory. Segments that grow leave no gaps between blocks
+# of the many lengths of a run, which would hold several GiB; vLLM turns them off for its own pool.
+GROWING_SEGMENTS = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+_SAME_SETTING = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
+
+
+def prepare_libraries() -> None:
+    """Silence notices and bars, let GPU memory grow in segments; what the user has set stays."""
+    defaults = dict(QUIET)
+    if not any(name in os.environ for name in _SAME_SETTING):
+        defaults |= GROWING_SEGMENTS
+    for name, value in defaults.items():
         os.environ.setdefault(name, value)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import typer
 
-from entropy_mech.hub import quiet_libraries
+from entropy_mech.hub import prepare_libraries
 
-quiet_libraries()  # before a command imports them
+prepare_libraries()  # before a command imports them
 
 Texts = list[str] | None
 

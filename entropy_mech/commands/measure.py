@@ -32,7 +32,7 @@ def evaluate(
     limit: Annotated[int, count("first problems only (0: all)")] = 0,
     samples: Annotated[int, count("responses a problem (0: as set)")] = 0,
     max_new_tokens: Annotated[int, count("tokens a response (0: as set)")] = 0,
-    batch_size: Annotated[int, count("sequences at once (0: 64, with vllm 4,096)")] = 0,
+    batch_size: Annotated[int, count("sequences at once (0: 64, with vllm all)")] = 0,
     tensor_parallel: Annotated[int, count("GPUs of a vllm engine", least=1)] = 1,
     seed: Annotated[int, count("names the random numbers")] = 1,
     profile: Annotated[str, text("of a run's name", "P")] = "toy",

@@ -31,6 +31,10 @@ _NOT_IDENTITY = {
 # left out of the hash, so that those runs are found again.
 _ADDED = {"loss": ("log_ratio_clamp",)}
 
+# Settings of speed alone that were part of the hash when runs were stored: there they keep the
+# value that they had, whatever they are now.
+_AS_THEN = {"sampler": {"max_sequences": 256}}
+
 # Tables with keys of the user's own: one laid over another replaces it.
 _WHOLE = ("level_shares", "validation_counts", "run")
 
@@ -71,6 +75,8 @@ def identity(config: TrainConfig) -> dict[str, Any]:
         for name in names:
             if name in fields and getattr(getattr(config, section), name) == fields[name].default:
                 del table[section][name]
+    for section, values in _AS_THEN.items():
+        table[section] |= {name: v for name, v in values.items() if name in table[section]}
     start = table.pop("start")
     if start is not None:  # where it starts from depends on how long the earlier run was
         earlier = config.start.run

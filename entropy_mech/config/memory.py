@@ -126,10 +126,13 @@ def _engine(
         "weights": 0 if engine.offload_weights else weights,
         "optimizer": 0 if engine.offload_optimizer else optimizer,
     }
-    update = {"gradients": value * gradient_part}
+    summed = 4 if stage else value  # gradients are summed and reduced in float32
+    update = {"gradients": summed * gradient_part}
+    if stage == 1 and value < summed:  # nothing is sharded before the last micro-batch
+        update["gradients of a micro-batch"] = value * n
     if not engine.offload_optimizer:
         update["gradients as float32"] = 4 * optimizer_part
-    update["reduction buckets"] = 2 * value * min(BUCKET_VALUES, n)
+    update["reduction buckets"] = 2 * summed * min(BUCKET_VALUES, n)
     if stage == 3:  # a block is gathered while the next one is fetched, and the head
         gathered = 2 * model.block_parameters + model.head_parameters
         update["gathered weights"] = value * gathered

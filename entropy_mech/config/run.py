@@ -131,6 +131,12 @@ def _engine_contradictions(config: TrainConfig) -> Iterator[str]:
             f"sampler.tensor_parallel = {width}: an engine is shared by that many training "
             'processes, and engine.kind = "torch" has one; give "deepspeed"'
         )
+    half_weights = config.engine.kind == "deepspeed" and config.engine.dtype == "bfloat16"
+    if config.engine.attention == "flash_attention_2" and not half_weights:
+        yield (
+            'engine.attention = "flash_attention_2": takes weights in bfloat16 alone, which are '
+            'engine.kind = "deepspeed" with engine.dtype = "bfloat16"; give those, or "auto"'
+        )
     if config.lemma1_every and config.engine.kind != "torch":
         yield (
             f"lemma1_every = {config.lemma1_every}: keeps the logits of all tokens, which only "
@@ -181,8 +187,8 @@ class RolloutConfig(Section):
     group_filter: bool = True
     """Drop prompts whose responses are all right or all wrong; paper true."""
     max_generation_rounds: Count = 1
-    """With the filter: draw further prompts until P are kept, at most this many times; the released
-    scripts' 10. 1 trains on what one rollout leaves."""
+    """With the filter: draw prompts until P are kept, in at most this many rounds, each of as many
+    as the share kept before asks for; released 10. 1 trains on what one rollout leaves."""
     entropy_over: Literal["sampled", "trained"] = "sampled"
     """Responses whose tokens Eq. 5 averages over: all that were sampled, or those that the filter
     left, as the released code does."""

@@ -308,7 +308,7 @@ class EngineConfig(Section):
     gradient_checkpointing: bool = False
     """Recompute each block in the backward pass: less memory, a third slower."""
     attention: Literal["auto", "flash_attention_2", "sdpa", "eager"] = "auto"
-    """auto takes FlashAttention where it is installed and fits, else sdpa."""
+    """auto takes FlashAttention where it is installed and the weights are bfloat16, else sdpa."""
     forward_tokens: Count = 8192
     """Tokens of one pass without gradient, padding counted in. Old log-probabilities come from
     these passes, so they do not depend on the micro-batch size."""
@@ -347,16 +347,17 @@ class VLLMSamplerConfig(Section):
     """GPUs an engine's weights are split over; 32B in bfloat16 needs 2 of 80 GB or more."""
     gpu_memory_fraction: float = Field(0.5, gt=0, le=1)
     """Share of a GPU's memory that the engine takes while awake."""
-    max_sequences: Count = 256
-    """Responses that an engine samples at once; speed and memory alone."""
+    max_sequences: Count | None = None
+    """Responses that an engine samples at once; speed and memory alone. none is vLLM's own: 1,024
+    on an H100."""
     max_num_batched_tokens: Count | None = None
-    """Tokens of one engine step, which bounds how many prompts are read at once; none takes the
-    larger of 8192 and the longest sequence."""
+    """Tokens of one engine step, which bounds how many prompts are read at once; none is vLLM's own
+    (16,384 on an H100), and on a CPU the larger of 8192 and the longest sequence."""
     enforce_eager: bool = False
     """No compilation and no CUDA graphs: quicker start, slower steps; always so on a CPU."""
     probe_tolerance: Positive | None = None
-    """Largest gap in nats of log-probabilities, sampler to trainer, that the probe after each sync
-    lets pass; none is 1e-3 in float32 and 0.5 in bfloat16."""
+    """Largest mean gap in nats of log-probabilities, sampler to trainer, that the probe after each
+    sync lets pass; none is 1e-3 in float32, and in bfloat16 three times that of the first sync."""
     sync_timeout_s: Seconds = 600.0
     """How long an engine may take to load new weights."""
     sample_timeout_s: Seconds = 3600.0

@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from entropy_mech.hub import quiet_libraries
+from entropy_mech.hub import prepare_libraries
 
 
 def main() -> int:
@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--group", required=True)
     arguments = parser.parse_args()
-    quiet_libraries()  # before they are imported
+    prepare_libraries()  # before they are imported
     from entropy_mech.config.files import make_config
     from entropy_mech.errors import UserError, naming_disk_faults
     from entropy_mech.evaluation.suite import evaluate_run

@@ -94,11 +94,11 @@ def newest_policy(run: Run) -> FoundModel | None:
 # -- The sampler ---------------------------------------------------------------------------------
 
 KINDS = ("auto", "torch", "vllm")
-# Sequences that a sampler is handed at once. vLLM keeps as many as fit its cache going, and needs
-# a long queue for that.
-BATCH_SIZE = {"torch": 64, "vllm": 4096}
-# How long ranks wait for one another, and an engine may take for a batch.
-PATIENCE_S = 12 * 3600.0
+# Sequences that a sampler is handed at once; None for all. vLLM keeps as many as fit its cache
+# going, gives each response as it finishes, and so waits for the longest of a queue once.
+BATCH_SIZE = {"torch": 64, "vllm": None}
+# How long ranks wait for one another, and an engine may take for a queue.
+PATIENCE_S = 48 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class OpenSampler:
         sampler: of the model's own weights, policy version 0.
         tokenizer: of the model.
         kind: ``torch`` or ``vllm``.
-        batch_size: sequences that are best handed over at once.
+        batch_size: sequences that are best handed over at once; None for all.
 
     """
 
@@ -118,7 +118,7 @@ class OpenSampler:
     kind: str
 
     @property
-    def batch_size(self) -> int:
+    def batch_size(self) -> int | None:
         return BATCH_SIZE[self.kind]
 
 

@@ -6,10 +6,12 @@ import glob
 import json
 import os
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from itertools import groupby, product
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,12 @@ from entropy_mech.train.distributed import Ranks
 
 Pair = tuple[int, int]  # of a problem and one of its samples
 Row = dict[str, Any]
+Report = Callable[[str, int, int], None]  # a benchmark's name, samples done and their total
+
+
+def _silent(name: str, done: int, total: int) -> None:
+    """Report nothing."""
+
 
 # -- The evaluation ------------------------------------------------------------------------------
 
@@ -73,7 +81,9 @@ class Evaluation:
     stopped before it. ``sampled_by`` says whose random numbers they are: ``torch`` or ``vllm``
     draw differently, and a file holds samples of one of them.
 
-    Every process of ``ranks`` has a sampler, and the samples of a benchmark are dealt over them.
+    A sampler is handed ``batch_size`` sequences at once; None hands over all, for one that gives
+    each response as it finishes. Every process of ``ranks`` has a sampler, and the samples are
+    dealt over them.
     Rank 0 writes into the benchmark's own file and each other rank into one beside it, which rank
     0 takes into its own at the end, or when an evaluation that was killed goes on.
     """
@@ -85,7 +95,7 @@ class Evaluation:
         tokenizer: PreTrainedTokenizerBase,
         *,
         seed: int = 1,
-        batch_size: int = 64,
+        batch_size: int | None = 64,
         pool: GradingPool | None = None,
         sampled_by: str = "torch",
         ranks: Ranks | None = None,
@@ -107,36 +117,48 @@ class Evaluation:
 
         ``report`` is called with the samples done and their total.
         """
-        total = len(problems) * protocol.samples
-        missing = self.ranks.of_first(lambda: self._begin(name, problems, protocol))
-        done = total - len(missing)
-        file = MetricsFile(self._path(name, self.ranks.rank))
-        for rows in self._rows(name, missing, problems, protocol):
-            for row in rows:
-                file.append(row)
-            done += len(rows) * self.ranks.size  # about so many: the others' are alike
-            report(min(done, total), total)
-        file.sync()
-        self.ranks.meet(f"the end of {name}")
-        return self.ranks.of_first(lambda: self._finish(name, problems, protocol))
+        one = BenchmarkSet(name, problems, protocol)
+        return self.run_together([one], lambda _, done, total: report(done, total))[0]
 
-    def _begin(self, name: str, problems: Sequence[Problem], protocol: Protocol) -> list[Pair]:
+    def run_together(self, sets: Sequence[BenchmarkSet], report: Report = _silent) -> list[Score]:
+        """Sample and grade what is missing of several benchmarks as one queue of the sampler.
+
+        Their responses may be of different temperatures, but not of different lengths at most.
+        """
+        missing = self.ranks.of_first(lambda: [self._begin(one) for one in sets])
+        totals = [len(one.problems) * one.protocol.samples for one in sets]
+        done = [total - len(pairs) for total, pairs in zip(totals, missing, strict=True)]
+        files = [MetricsFile(self._path(one.name, self.ranks.rank)) for one in sets]
+        queue = [(number, *pair) for number, pairs in enumerate(missing) for pair in pairs]
+        for rows in self._rows(sets, queue):
+            for number, row in rows:
+                files[number].append(row)
+            for number, count in Counter(number for number, _ in rows).items():
+                done[number] += count * self.ranks.size  # about so many: the others' are alike
+                report(sets[number].name, min(done[number], totals[number]), totals[number])
+        for file in files:
+            file.sync()
+        self.ranks.meet(f"the end of {', '.join(one.name for one in sets)}")
+        return self.ranks.of_first(lambda: [self._finish(one) for one in sets])
+
+    def _begin(self, one: BenchmarkSet) -> list[Pair]:
         """Return the missing (problem, sample) pairs; those with verdict ``error`` are redrawn."""
-        self._check_same(name, problems, protocol)
-        rows = self._collect(name, keep=lambda row: row["verdict"] != "error")
+        self._check_same(one.name, one.problems, one.protocol)
+        rows = self._collect(one.name, keep=lambda row: row["verdict"] != "error")
         done = {(row["problem"], row["sample"]) for row in rows}
-        wanted = [(p, s) for p in range(len(problems)) for s in range(protocol.samples)]
+        wanted = product(range(len(one.problems)), range(one.protocol.samples))
         return [pair for pair in wanted if pair not in done]
 
-    def _finish(self, name: str, problems: Sequence[Problem], protocol: Protocol) -> Score:
-        rows = self._collect(name)
-        if absent := len(problems) * protocol.samples - len(rows):
+    def _finish(self, one: BenchmarkSet) -> Score:
+        rows = self._collect(one.name)
+        if absent := len(one.problems) * one.protocol.samples - len(rows):
             raise UserError(
-                f"evaluation = {self.folder}: {absent} samples of {name} are not there, which "
+                f"evaluation = {self.folder}: {absent} samples of {one.name} are not there, which "
                 "other processes have drawn; give an --out that all hosts share"
             )
-        tripped = self._watch(problems, rows)
-        return replace(_score(name, rows, protocol), answers_right_for_different_references=tripped)
+        tripped = self._watch(one.problems, rows)
+        score = _score(one.name, rows, one.protocol)
+        return replace(score, answers_right_for_different_references=tripped)
 
     def _path(self, name: str, rank: int) -> Path:
         return self.folder / (f"{name}.rank{rank}.jsonl" if rank else f"{name}.jsonl")
@@ -176,19 +198,27 @@ class Evaluation:
         return self.tripwire.answers - before
 
     def _rows(
-        self, name: str, missing: Sequence[Pair], problems: Sequence[Problem], protocol: Protocol
-    ) -> Iterator[list[Row]]:
-        """Sample and grade this rank's share of what is missing; yield lines as they are graded."""
-        share = missing[self.ranks.rank :: self.ranks.size]
-        problem, sample = np.array(share, dtype=np.int64).reshape(-1, 2).T
-        asked = [problems[p] for p in problem]
-        prompts = self.tokenizer([one.prompt for one in problems])["input_ids"]
-        keys = stream_key("benchmark", self.seed, zlib.crc32(name.encode()), problem, sample)
-        requests = requests_of([prompts[p] for p in problem], keys)
-        largest_share = -(-len(missing) // self.ranks.size)
+        self, sets: Sequence[BenchmarkSet], queue: Sequence[tuple[int, int, int]]
+    ) -> Iterator[list[tuple[int, Row]]]:
+        """Sample and grade this rank's share of a queue of (set, problem, sample).
+
+        Yields lines, each with the number of its set, as they are graded.
+        """
+        number, problem, sample = np.array(queue, dtype=np.int64).reshape(-1, 3).T
+        name = np.array([zlib.crc32(one.name.encode()) for one in sets])[number]
+        keys = stream_key("benchmark", self.seed, name, problem, sample)
+        prompts = [self.tokenizer([p.prompt for p in one.problems])["input_ids"] for one in sets]
+        share = range(self.ranks.rank, len(queue), self.ranks.size)
+        asked = [sets[number[i]].problems[problem[i]] for i in share]
+        requests = requests_of(
+            [prompts[number[i]][problem[i]] for i in share],
+            keys[list(share)],
+            [sets[number[i]].protocol.temperature for i in share],
+        )
+        largest_share = -(-len(queue) // self.ranks.size)
         with ThreadPoolExecutor(self.pool.workers if self.pool else 1) as threads:
             answers = graded_in_threads(
-                self._sampled(requests, largest_share, protocol),
+                self._sampled(requests, largest_share, sets[0].protocol),
                 self.tokenizer,
                 asked,
                 lambda some, texts: grade_many(some, texts, self.pool),
@@ -197,24 +227,27 @@ class Evaluation:
             for places, part in answers:
                 lengths = part.completions.response_mask.sum(dim=1).tolist()
                 graded = zip(places, part.verdicts, lengths, part.texts, strict=True)
-                yield [
-                    {
-                        "problem": int(problem[place]),
-                        "sample": int(sample[place]),
+                rows = []
+                for place, verdict, length, text in graded:
+                    i = share[place]
+                    row = {
+                        "problem": int(problem[i]),
+                        "sample": int(sample[i]),
                         "verdict": verdict.name,
                         "reason": verdict.reason,
                         "tokens": length,
                         "response": text,
                     }
-                    for place, verdict, length, text in graded
-                ]
+                    rows.append((int(number[i]), row))
+                yield rows
 
     def _sampled(
         self, requests: Sequence[SamplingRequest], largest_share: int, protocol: Protocol
     ) -> Iterator[Part]:
         """Yield responses batch by batch; the ranks of one engine ask equally often."""
-        for start in range(0, largest_share, self.batch_size):
-            batch = requests[start : start + self.batch_size]
+        size = self.batch_size or max(largest_share, 1)
+        for start in range(0, largest_share, size):
+            batch = requests[start : start + size]
             for places, out in self.sampler.stream(
                 batch, temperature=protocol.temperature, max_new_tokens=protocol.max_new_tokens
             ):
@@ -268,9 +301,12 @@ def evaluate_sets(
     batch_size: int = 0,
     graders: int | None = None,
     ranks: Ranks | None = None,
-    report: Callable[[str, int, int], None] = lambda name, done, total: None,
+    report: Report = _silent,
 ) -> Iterator[Score]:
-    """Measure a model on benchmarks, one after the other; all ranks do so together.
+    """Measure a model on benchmarks; all ranks do so together.
+
+    vLLM samples those of one length at most as one queue: each waits for no other's longest
+    response. With the model itself one benchmark follows the other.
 
     Args:
         found: the model.
@@ -298,8 +334,9 @@ def evaluate_sets(
             sampled_by=opened.kind,
             ranks=ranks,
         )
-        for one in sets:
-            yield evaluation.run(one.name, one.problems, one.protocol, partial(report, one.name))
+        by_length = attrgetter("protocol.max_new_tokens")
+        for _, group in groupby(sets, by_length if evaluation.batch_size is None else id):
+            yield from evaluation.run_together(list(group), report)
 
 
 def _own_cores() -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import accumulate
 
 from entropy_mech.errors import bad_value
 from entropy_mech.problems.sources import LoadedSet
@@ -39,29 +39,52 @@ def overlaps(
     Exact copies are found whatever their length; near copies need at least eight words. Paraphrases
     and translations are not found: counts are lower bounds.
     """
+    return overlaps_of_all(training, [benchmark], least_similarity=least_similarity)[0]
+
+
+def overlaps_of_all(
+    training: LoadedSet, benchmarks: Sequence[LoadedSet], *, least_similarity: float = 0.7
+) -> list[list[Overlap]]:
+    """Return the ``overlaps`` of each benchmark, of one pass over the training set.
+
+    The index is of the benchmarks, which are small; a training set may have 500,000 problems.
+    """
     if not 0 < least_similarity <= 1:
         raise bad_value("least_similarity", least_similarity, "give a fraction above 0, at most 1")
-    by_key: dict[str, str] = {}
+    held_out = [problem for benchmark in benchmarks for problem in benchmark.problems]
+    words = [_WORD.findall(problem.text.casefold()) for problem in held_out]
+    runs = [_shingles(some) for some in words]
     postings: dict[int, list[int]] = defaultdict(list)
-    sizes = []
-    for position, problem in enumerate(training.problems):
-        words = _WORD.findall(problem.text.casefold())
-        by_key.setdefault("".join(words), problem.id)
-        runs = _shingles(words)
-        sizes.append(len(runs))
-        for run in runs:
-            postings[run].append(position)
-    found = []
-    for problem in benchmark.problems:
-        words = _WORD.findall(problem.text.casefold())
-        key = "".join(words)
-        exact = key in by_key
-        near, similarity = (0, 1.0) if exact else _nearest(_shingles(words), postings, sizes)
-        if similarity >= least_similarity:
-            twin = by_key[key] if exact else training.problems[near].id
-            copy = training.name, twin, similarity, exact
-            found.append(Overlap(benchmark.name, problem.id, *copy))
-    return found
+    for place, own in enumerate(runs):
+        for run in own:
+            postings[run].append(place)
+    same_text: dict[str, list[int]] = defaultdict(list)
+    for place, some in enumerate(words):
+        same_text["".join(some)].append(place)
+    exact: dict[int, str] = {}
+    nearest: dict[int, tuple[float, str]] = {}
+    for problem in training.problems:
+        some = _WORD.findall(problem.text.casefold())
+        for place in same_text.get("".join(some), ()):
+            exact.setdefault(place, problem.id)
+        own = _shingles(some)
+        shared = Counter(place for run in own for place in postings.get(run, ()))
+        for place, count in shared.items():
+            similarity = count / min(len(own), len(runs[place]))
+            if similarity > nearest.get(place, (0.0, ""))[0]:  # the first of equals
+                nearest[place] = similarity, problem.id
+
+    def copies(benchmark: LoadedSet, start: int) -> Iterator[Overlap]:
+        for place, problem in enumerate(benchmark.problems, start):
+            same = place in exact
+            similarity, twin = (1.0, exact[place]) if same else nearest.get(place, (0.0, ""))
+            if similarity >= least_similarity:
+                yield Overlap(
+                    benchmark.name, problem.id, training.name, twin, similarity, exact=same
+                )
+
+    starts = accumulate(map(len, benchmarks), initial=0)
+    return [list(copies(*pair)) for pair in zip(benchmarks, starts, strict=False)]
 
 
 def _shingles(words: Sequence[str]) -> set[int]:
@@ -71,24 +94,15 @@ def _shingles(words: Sequence[str]) -> set[int]:
     return {hash(run) for run in runs}
 
 
-def _nearest(runs: set[int], postings, sizes) -> tuple[int, float]:
-    """Return the position and the similarity of the training text that shares most runs."""
-    shared = Counter(position for run in runs for position in postings.get(run, ()))
-    if not shared:
-        return 0, 0.0
-    share = {p: count / min(len(runs), sizes[p]) for p, count in shared.items()}
-    best = max(share, key=lambda p: (share[p], -p))
-    return best, share[best]
-
-
 def contamination_report(
     training_sets: Iterable[LoadedSet], benchmarks: Iterable[LoadedSet]
 ) -> str:
     """A Markdown table: exact and near copies of each benchmark in each training set."""
     header = ["training set", "benchmark", "problems", "exact copies", "near copies"]
     rows = [header, ["---"] * len(header)]
-    for training, benchmark in product(training_sets, list(benchmarks)):
-        found = overlaps(training, benchmark)
-        exact = sum(o.exact for o in found)
-        rows.append([training.name, benchmark.name, len(benchmark), exact, len(found) - exact])
+    benchmarks = list(benchmarks)
+    for training in training_sets:
+        for benchmark, found in zip(benchmarks, overlaps_of_all(training, benchmarks), strict=True):
+            exact = sum(o.exact for o in found)
+            rows.append([training.name, benchmark.name, len(benchmark), exact, len(found) - exact])
     return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows)

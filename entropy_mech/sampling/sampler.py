@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from entropy_mech.errors import UserError
+from entropy_mech.errors import UserError, bad_value
 from entropy_mech.grading.verdict import Verdict
 from entropy_mech.problems import Problem
 from entropy_mech.random_streams import stream_key
@@ -26,11 +27,31 @@ class SamplingRequest:
     """One response to be sampled.
 
     ``key`` is a 64-bit word that names its random stream (``random_streams.stream_key``), so a
-    response does not depend on what else is sampled with it or in which order.
+    response does not depend on what else is sampled with it or in which order. ``temperature``
+    is in place of the call's, so that one call samples for benchmarks of different protocols.
     """
 
     prompt_tokens: tuple[int, ...]
     key: int
+    temperature: float | None = None
+
+
+def places_by_temperature(
+    requests: Sequence[SamplingRequest], temperature: float
+) -> dict[float, list[int]]:
+    """Return the places of the requests of each temperature; ``temperature`` is the call's own.
+
+    Raises:
+        UserError: a temperature below 0.
+
+    """
+    places: dict[float, list[int]] = defaultdict(list)
+    for place, request in enumerate(requests):
+        places[temperature if request.temperature is None else request.temperature].append(place)
+    for one in (temperature, *places):
+        if one < 0:
+            raise bad_value("rollout.temperature", one, "give 0 (greedy) or more")
+    return dict(places)
 
 
 @dataclass(frozen=True)
@@ -112,15 +133,22 @@ def answer(
     prompts: Sequence[Sequence[int]],
     keys: NDArray[np.uint64],
     grade: Grade,
+    *,
+    temperatures: Sequence[float] | None = None,
+    decode: bool = True,
     **settings: Any,
 ) -> Answers:
-    """Sample one response a problem, decode and grade it: in rollouts, validation, evaluation.
+    """Sample one response a problem, decode and grade it: in rollouts and validation.
 
-    ``prompts`` are the problems as token ids, ``keys`` name the random streams, ``settings`` are
-    the sampler's: temperature, max_new_tokens, policy_version.
+    ``prompts`` are the problems as token ids, ``keys`` name the random streams, ``temperatures``
+    are one a problem where they differ, ``settings`` are the sampler's: temperature,
+    max_new_tokens, policy_version. Without ``decode`` texts are empty, for a ``grade`` that does
+    not read them.
     """
-    out = sampler.sample(requests_of(prompts, keys), **settings)
-    texts = response_texts(tokenizer, out.tokens, out.response_mask)
+    out = sampler.sample(requests_of(prompts, keys, temperatures), **settings)
+    texts = [""] * len(problems)
+    if decode:
+        texts = response_texts(tokenizer, out.tokens, out.response_mask)
     return Answers(out, texts, grade(problems, texts))
 
 
@@ -158,10 +186,14 @@ def graded_in_threads(
 
 
 def requests_of(
-    prompts: Sequence[Sequence[int]], keys: NDArray[np.uint64]
+    prompts: Sequence[Sequence[int]],
+    keys: NDArray[np.uint64],
+    temperatures: Sequence[float] | None = None,
 ) -> list[SamplingRequest]:
-    """Return the requests of prompts (token ids) and their streams."""
-    return [SamplingRequest(tuple(p), int(key)) for p, key in zip(prompts, keys, strict=True)]
+    """Return the requests of prompts (token ids), their streams and their own temperatures."""
+    each = [None] * len(prompts) if temperatures is None else temperatures
+    rows = zip(prompts, keys, each, strict=True)
+    return [SamplingRequest(tuple(p), int(key), temperature) for p, key, temperature in rows]
 
 
 def response_texts(
@@ -217,6 +249,15 @@ class EvalResult:
         return {level: float(np.mean(values)) for level, values in sorted(rewards.items())}
 
 
+@dataclass(frozen=True)
+class EvalRequest:
+    """Problems, and how each is to be answered: so often, at a temperature (0 is greedy)."""
+
+    problems: Sequence[Problem]
+    temperature: float
+    samples: int
+
+
 def evaluate(
     sampler: Sampler,
     tokenizer: PreTrainedTokenizerBase,
@@ -224,35 +265,63 @@ def evaluate(
     *,
     temperature: float,
     samples: int,
+    **settings: Any,
+) -> EvalResult:
+    """Sample ``samples`` responses a problem and grade them; as ``evaluate_together`` otherwise."""
+    asked = [EvalRequest(problems, temperature, samples)]
+    return evaluate_together(sampler, tokenizer, asked, **settings)[0]
+
+
+def evaluate_together(
+    sampler: Sampler,
+    tokenizer: PreTrainedTokenizerBase,
+    asked: Sequence[EvalRequest],
+    *,
     max_new_tokens: int,
     stream: tuple[int, ...],
     policy_version: int = 0,
     encode: Callable[[Sequence[Problem]], Sequence[Sequence[int]]] | None = None,
     grade: Grade | None = None,
-) -> EvalResult:
-    """Sample ``samples`` responses a problem and grade them.
+    decode: bool = True,
+) -> list[EvalResult]:
+    """Answer several sets of problems in one call of the sampler, and grade the answers.
 
-    ``temperature`` 0 is greedy. ``stream`` holds the integers that, with the places of problem
-    and sample, name the random numbers. ``encode`` turns problems into token ids (default: the
-    tokenizer on the prompts), ``grade`` judges responses (default: each problem's own grader).
+    One call waits once for the longest response, and not once a set.
+
+    ``stream`` holds the integers that, with the places of problem and sample, name the random
+    numbers. ``encode`` turns problems into token ids (default: the tokenizer on the prompts),
+    ``grade`` judges responses (default: each problem's own grader), ``decode`` is as for
+    ``answer``.
     """
-    encode = encode or (lambda asked: tokenizer([problem.prompt for problem in asked])["input_ids"])
+    encode = encode or (lambda some: tokenizer([problem.prompt for problem in some])["input_ids"])
     grade = grade or (
-        lambda asked, texts: [p.grade(text) for p, text in zip(asked, texts, strict=True)]
+        lambda some, texts: [p.grade(text) for p, text in zip(some, texts, strict=True)]
     )
-    encoded = encode(problems)
-    problem = np.repeat(np.arange(len(problems)), samples)
-    asked = [problems[i] for i in problem]
+    problems, prompts, keys, temperatures = [], [], [], []
+    for one in asked:
+        encoded, count = encode(one.problems), len(one.problems)
+        problem = np.repeat(np.arange(count), one.samples)
+        problems += [one.problems[i] for i in problem]
+        prompts += [encoded[i] for i in problem]
+        sample = np.tile(np.arange(one.samples), count)
+        keys.append(stream_key("evaluation", *stream, problem, sample))
+        temperatures += [one.temperature] * len(problem)
     answers = answer(
         sampler,
         tokenizer,
-        asked,
-        [encoded[i] for i in problem],
-        stream_key("evaluation", *stream, problem, np.tile(np.arange(samples), len(problems))),
+        problems,
+        prompts,
+        np.concatenate(keys),
         grade,
-        temperature=temperature,
+        temperatures=temperatures,
+        decode=decode,
+        temperature=asked[0].temperature,
         max_new_tokens=max_new_tokens,
         policy_version=policy_version,
     )
-    graded = zip(asked, answers.texts, answers.verdicts, strict=True)
-    return EvalResult([Sample(*one) for one in graded], samples)
+    graded = zip(problems, answers.texts, answers.verdicts, strict=True)
+    samples = (Sample(*one) for one in graded)
+    return [
+        EvalResult(list(islice(samples, one.samples * len(one.problems))), one.samples)
+        for one in asked
+    ]

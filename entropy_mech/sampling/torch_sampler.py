@@ -22,10 +22,10 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from entropy_mech.errors import bad_value
 from entropy_mech.objectives import token_entropy
+from entropy_mech.objectives.logprobs import HALF, float32_product
 from entropy_mech.random_streams import uniforms
-from entropy_mech.sampling.sampler import Completions, SamplingRequest
+from entropy_mech.sampling.sampler import Completions, SamplingRequest, places_by_temperature
 
 # -- The sampler ---------------------------------------------------------------------------------
 
@@ -58,14 +58,12 @@ class TorchSampler:
         policy_version: int = 0,
     ) -> Completions:
         """Sample one response a request; see ``sampling.sampler.Sampler``."""
-        if temperature < 0:
-            raise bad_value("rollout.temperature", temperature, "give 0 (greedy) or more")
-        keys = np.array([request.key for request in requests], dtype=np.uint64)
+        by_temperature = places_by_temperature(requests, temperature)
         shape, device = (len(requests), max_new_tokens), self.model.device
         out = _Output(shape, self.pad_token, device, keep_entropy=self.keep_entropy)
         with _in_evaluation_mode(self.model):
-            if requests:
-                self._fill(out, [request.prompt_tokens for request in requests], keys, temperature)
+            for own, places in by_temperature.items():
+                self._fill(out, places, [requests[place] for place in places], own)
         return out.completions(policy_version)
 
     def stream(
@@ -76,12 +74,19 @@ class TorchSampler:
             yield range(len(requests)), self.sample(requests, **settings)
 
     def _fill(
-        self, out: _Output, prompts: Sequence[Sequence[int]], keys: np.ndarray, temperature: float
+        self,
+        out: _Output,
+        places: Sequence[int],
+        requests: Sequence[SamplingRequest],
+        temperature: float,
     ) -> None:
+        """Write the responses of some requests, of one temperature, to their rows."""
         chosen = FusedDecoder if why_not_fused(self.model) is None else HuggingFaceDecoder
+        prompts = [request.prompt_tokens for request in requests]
         decoder: Decoder = chosen(self.model, prompts, self.pad_token)
-        rows, columns = out.tokens.shape
-        alive = torch.arange(rows, device=self.model.device)
+        keys = np.array([request.key for request in requests], dtype=np.uint64)
+        alive = torch.tensor(places, device=self.model.device)
+        columns = out.tokens.shape[1]
         for position in range(columns):
             draws = torch.from_numpy(uniforms(keys, position))
             token, logp = _draw(decoder.logits, temperature, draws)
@@ -209,7 +214,11 @@ class HuggingFaceDecoder:
             past_key_values=self.cache,
             use_cache=True,
         ).last_hidden_state
-        self.logits = self.model.lm_head(states[:, -1]).float()
+        head = self.model.lm_head
+        if states.dtype in HALF and head.bias is None:
+            self.logits = float32_product(states[:, -1], head.weight.T)
+        else:
+            self.logits = head(states[:, -1]).float()
 
 
 def padded_prompts(

@@ -10,11 +10,12 @@ import os
 import platform
 import random
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from entropy_mech.sampling.sampler import (
     SamplerError,
     SamplingRequest,
     StaleWeightsError,
+    places_by_temperature,
 )
 
 if TYPE_CHECKING:
@@ -148,6 +150,7 @@ _ENVIRONMENT = {
 }
 # On a CPU: room for the keys and values of a toy's, or a small model's, whole batch.
 _CPU_CACHE_BYTES = 1 << 30
+_CPU_SEQUENCES = 256
 _FIRST_STEP_S = 600.0
 
 
@@ -333,8 +336,7 @@ class VLLMSampler:
         policy_version: int = 0,
     ) -> Iterator[list[tuple[int, CompletionOutput]]]:
         """Check, then yield this rank's places and vLLM's outputs as they finish."""
-        if temperature < 0:
-            raise bad_value("rollout.temperature", temperature, "give 0 (greedy) or more")
+        places_by_temperature(requests, temperature)  # none is below 0
         longest = max((len(request.prompt_tokens) for request in requests), default=0)
         if longest + max_new_tokens > self.max_model_len:
             raise bad_value(
@@ -352,10 +354,11 @@ class VLLMSampler:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        def parameters(key: int) -> SamplingParams:
+        def parameters(request: SamplingRequest) -> SamplingParams:
+            own = request.temperature
             return SamplingParams(
-                temperature=temperature,
-                seed=seed_of(key),
+                temperature=temperature if own is None else own,
+                seed=seed_of(request.key),
                 max_tokens=max_new_tokens,
                 # Only the tokenizer's own end ends a response, as with the trainer's sampler; the
                 # folder's generation_config may name further ones.
@@ -371,7 +374,7 @@ class VLLMSampler:
             shares = Shares(requests, group=self._group)
             steps = self._run(
                 [request.prompt_tokens for request in shares.requests],
-                [parameters(request.key) for request in shares.requests],
+                [parameters(request) for request in shares.requests],
                 self.config.sample_timeout_s,
             )
             for outputs in steps:
@@ -447,7 +450,8 @@ def _start(config: VLLMSamplerConfig, settings: dict[str, Any]):
     return LLM(
         **settings,
         skip_tokenizer_init=True,
-        max_num_seqs=config.max_sequences,
+        # None is vLLM's own, which knows the GPU.
+        max_num_seqs=config.max_sequences or (_CPU_SEQUENCES if cpu else None),
         tensor_parallel_size=config.tensor_parallel,
         gpu_memory_utilization=config.gpu_memory_fraction,
         enforce_eager=config.enforce_eager or cpu,
@@ -493,11 +497,14 @@ def seed_of(key: int) -> int:
     return int(key) & 0x7FFF_FFFF_FFFF_FFFF
 
 
-def _step_tokens(config: VLLMSamplerConfig, max_model_len: int) -> int:
-    """Return how many tokens one step of the engine takes; prompts are read whole on a CPU."""
-    if config.max_num_batched_tokens is None:
-        return max(8192, max_model_len)
+def _step_tokens(config: VLLMSamplerConfig, max_model_len: int) -> int | None:
+    """Return how many tokens one step of the engine takes; None is vLLM's own.
+
+    On a CPU prompts are read whole.
+    """
     on_a_cpu = not torch.cuda.is_available()
+    if config.max_num_batched_tokens is None:
+        return max(8192, max_model_len) if on_a_cpu else None
     if config.max_num_batched_tokens < max_model_len and on_a_cpu:
         raise bad_value(
             "sampler.max_num_batched_tokens",
@@ -517,7 +524,31 @@ def _step_tokens(config: VLLMSamplerConfig, max_model_len: int) -> int:
 
 # vLLM keeps a prompt's keys and values in blocks: of 16 tokens on a GPU, of 128 on a CPU.
 _PROBE_TOKENS = 160
-_FLOAT32_TOLERANCE, _BFLOAT16_TOLERANCE = 1e-3, 0.5
+_FLOAT32_TOLERANCE = 1e-3
+# In bfloat16 two right engines of 24 layers differ on random tokens by 0.02 to 0.06 nats on average
+# and by 0.2 at most, and a wrong one by more than 1 on average. So the mean is judged: by the gap
+# of the first sync, which is bounded itself; the largest of a few hundred tokens says little.
+_FIRST_BFLOAT16_TOLERANCE = 0.5
+_BFLOAT16_FLOOR, _BFLOAT16_GROWTH = 0.05, 3.0
+# What reads the prefix cache is a few tokens, whose mean varies more; with keys and values of other
+# weights it is 2 nats.
+_CACHED_FACTOR = 5.0
+_SURPRISE = 10.0  # of a largest gap, over the mean that is allowed
+
+
+class ProbeGap(NamedTuple):
+    """How far a sampler's log-probabilities are from the trainer's, in nats.
+
+    Mean and largest gap of all tokens, and the mean of those that read the prefix cache.
+    """
+
+    mean: float
+    largest: float
+    cached: float
+
+
+class LargeProbeGapWarning(UserWarning):
+    """A token's log-probabilities differ far more than the mean's bound; the mean is right."""
 
 
 def probe_prompts(
@@ -537,8 +568,8 @@ def probe_prompts(
 
 def probe_gap(
     sampler: VLLMSampler, logp_of: Callable[[Tensor], Tensor], prompts: Sequence[Sequence[int]]
-) -> float:
-    """Return the largest gap in nats between a sampler's and the trainer's log-probabilities.
+) -> ProbeGap:
+    """Return the gap in nats between a sampler's and the trainer's log-probabilities.
 
     Two things are compared: the log-probabilities of the prompts' own tokens, computed anew, and
     that of one greedy token after each, which reads the prefix cache. A gap that is not a number
@@ -561,26 +592,45 @@ def probe_gap(
     logp_sampler = torch.cat([given, greedy.logp_sampler.cpu()], dim=1)
     rows = torch.cat([torch.tensor(prompts), greedy.tokens.cpu()], dim=1)
     logp_trainer = logp_of(rows).detach().float().cpu()
-    return float((logp_sampler - logp_trainer).abs().nan_to_num(nan=float("inf")).max())
+    gaps = (logp_sampler - logp_trainer).abs().nan_to_num(nan=float("inf"))
+    return ProbeGap(float(gaps.mean()), float(gaps.max()), float(gaps[:, -1].mean()))
 
 
-def probe_tolerance(dtype: torch.dtype, asked: float | None = None) -> float:
-    """Return the largest gap allowed, in nats: the setting, or the default of the dtype."""
+def probe_tolerance(
+    dtype: torch.dtype, asked: float | None = None, first_mean: float | None = None
+) -> float:
+    """Return the largest mean gap allowed, in nats: the setting, or what fits the dtype.
+
+    ``first_mean`` is the mean gap after the first sync; None before it.
+    """
     if asked is not None:
         return asked
-    return _FLOAT32_TOLERANCE if dtype == torch.float32 else _BFLOAT16_TOLERANCE
+    if dtype == torch.float32:
+        return _FLOAT32_TOLERANCE
+    if first_mean is None:
+        return _FIRST_BFLOAT16_TOLERANCE
+    return max(_BFLOAT16_GROWTH * first_mean, _BFLOAT16_FLOOR)
 
 
-def check_probe(gap: float, tolerance: float, peer: str) -> None:
-    """Refuse a sampler that does not agree with the trainer.
+def check_probe(gap: ProbeGap, tolerance: float, peer: str) -> None:
+    """Refuse a sampler that does not agree with the trainer; warn of a token that stands out.
 
     Raises:
-        StaleWeightsError: ``gap`` exceeds ``tolerance``; names ``peer``.
+        StaleWeightsError: a mean gap exceeds ``tolerance``, or its multiple that holds for what
+            reads the prefix cache; names ``peer``.
 
     """
-    if not gap <= tolerance:
-        raise StaleWeightsError(
-            f"{peer}: its log-probabilities differ from the trainer's by {gap:.3g} nats, more than "
-            f"the {tolerance:.3g} of sampler.probe_tolerance; it does not hold the weights that "
-            "were synced"
+    for mean, allowed in ((gap.mean, tolerance), (gap.cached, _CACHED_FACTOR * tolerance)):
+        if not mean <= allowed:
+            raise StaleWeightsError(
+                f"{peer}: its log-probabilities differ from the trainer's by {mean:.3g} nats on "
+                f"average, more than the {allowed:.3g} of sampler.probe_tolerance; it does not "
+                "hold the weights that were synced"
+            )
+    if gap.largest > _SURPRISE * tolerance:
+        warnings.warn(
+            f"{peer}: one of its log-probabilities differs from the trainer's by {gap.largest:.3g} "
+            f"nats; the mean gap, {gap.mean:.3g}, is as it should be",
+            LargeProbeGapWarning,
+            stacklevel=2,
         )

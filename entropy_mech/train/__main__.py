@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from entropy_mech.hub import quiet_libraries
+from entropy_mech.hub import prepare_libraries
 
 
 def main() -> int:
@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("--config", type=Path)
     parser.add_argument("--gpus", type=int, default=0)
     arguments = parser.parse_args()
-    quiet_libraries()  # before they are imported
+    prepare_libraries()  # before they are imported
     from entropy_mech.config.files import make_config
     from entropy_mech.errors import UserError, naming_disk_faults
     from entropy_mech.runs.store import RunStore

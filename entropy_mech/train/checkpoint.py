@@ -7,8 +7,9 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from entropy_mech.train.models import LoadedModel
 # optimizer and a few numbers; with several ranks each writes its own shards into the one folder.
 
 _MARKER = "complete.json"
+_SHARD = re.compile(r"pp_rank_(\d+)_")  # in the names of DeepSpeed's shards
 _FULL_BYTES = 2**20
 
 
@@ -40,16 +42,20 @@ class LoopState:
     Attributes:
         cursor: the place in the training order to go on from.
         control: the state of the entropy target's controller, if there is one.
+        kept_fraction: of the last rollout's prompts, those that the filter left.
 
     """
 
     cursor: int = 0
     control: ControlState | None = None
+    kept_fraction: float = 1.0
 
     @classmethod
-    def of(cls, cursor: int, control: dict[str, float] | None) -> LoopState:
-        """Return the state that a checkpoint's marker holds."""
-        return cls(cursor, ControlState(**control) if control else None)
+    def of(
+        cls, cursor: int, control: dict[str, float] | None, kept_fraction: float = 1.0
+    ) -> LoopState:
+        """Return the state that a checkpoint's marker holds; an older one lacks the fraction."""
+        return cls(cursor, ControlState(**control) if control else None, kept_fraction)
 
 
 def save_checkpoint(
@@ -84,9 +90,11 @@ def save_checkpoint(
             ranks.meet("the start of a checkpoint")
             write(temporary)
             ranks.meet("the end of a checkpoint")
+            names = ranks.from_first(_files(temporary) if ranks.first else None)
+            sums = _checksums(temporary, names, ranks)
             if ranks.first:
                 marker = {"next_step": next_step, "ranks": ranks.size, **(note or {})}
-                _seal(temporary, marker)
+                _seal(temporary, marker, sums)
     except RuntimeError as error:
         # torch's own writer says "write failed" and not why.
         if shutil.disk_usage(folder).free < _FULL_BYTES:
@@ -98,37 +106,92 @@ def save_checkpoint(
 
 
 def latest_checkpoint(
-    folder: Path, say: Callable[[str], None], *, at_most: int
+    folder: Path, say: Callable[[str], None], *, at_most: int, ranks: Ranks | None = None
 ) -> tuple[Path, dict[str, Any]] | None:
-    """Return the newest good checkpoint and its marker, or None where there is none.
+    """Return the newest good checkpoint and its marker, or None where there is none; on all ranks.
 
     An unreadable one is named through ``say`` and the one before it is taken. One beyond
     ``at_most``, the steps that have metrics, is passed over: it would leave a hole in them.
     """
-    for path in sorted(folder.glob("step_[0-9]*"), reverse=True):
-        if int(path.name.removeprefix("step_")) > at_most:
+    ranks = ranks or Ranks()
+    names = ranks.from_first(sorted(path.name for path in folder.glob("step_[0-9]*")))
+    for name in reversed(names):
+        if int(name.removeprefix("step_")) > at_most:
             continue
-        try:
-            marker = json.loads((path / _MARKER).read_text())
-            for name, expected in marker["sha256"].items():
-                if _sha256(path / name) != expected:
-                    raise ValueError(f"the checksum of {name} does not match")
+        path = folder / name
+        fault, marker, sums = ranks.from_first(_read_marker(path) if ranks.first else None)
+        if not fault:
+            found = _checksums(path, list(sums), ranks)
+            wrong = (one for one in sums if found[one] != sums[one])
+            fault = next((f"the checksum of {one} does not match" for one in wrong), "")
+        if not fault:
             return path, marker
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            say(f"checkpoint {path.name} cannot be read ({error}); taking the one before it")
+        say(f"checkpoint {name} cannot be read ({fault}); taking the one before it")
     return None
 
 
-def _seal(folder: Path, marker: dict[str, Any]) -> None:
+def _read_marker(path: Path) -> tuple[str, dict[str, Any], dict[str, str]]:
+    """Return what is wrong with a checkpoint's marker or file names, the marker, the checksums."""
+    try:
+        marker = json.loads((path / _MARKER).read_text())
+        sums = dict(marker["sha256"])
+        for name in sums:
+            (path / name).stat()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return str(error), {}, {}
+    return "", marker, sums
+
+
+def _seal(folder: Path, marker: dict[str, Any], sums: dict[str, str]) -> None:
     """Write the marker, with the checksums of the files of all ranks."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = {str(path.relative_to(folder)): _sha256(path) for path in files}
-    (folder / _MARKER).write_text(json.dumps({**marker, "sha256": names}, indent=1))
+    (folder / _MARKER).write_text(json.dumps({**marker, "sha256": sums}, indent=1))
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def _checksums(folder: Path, names: Sequence[str], ranks: Ranks) -> dict[str, str]:
+    """Return the files' checksums, on all ranks; each rank reads its share of them.
+
+    A file that cannot be read has none.
+    """
+    # Rank 0 says the sizes: another host may not see all of a file that was written just now.
+    sizes = {name: (folder / name).stat().st_size for name in names} if ranks.first else None
+    mine = share_files(ranks.from_first(sizes), ranks.size)[ranks.rank]
+    found: dict[str, str] = {}
+    for part in ranks.gather({name: _sha256(folder / name) for name in mine}):
+        found |= part
+    return {name: found[name] for name in names}
+
+
+def share_files(sizes: Mapping[str, int], ranks: int) -> list[list[str]]:
+    """Deal files to ranks: a shard to the rank that wrote it, the others to who has least to read.
+
+    >>> share_files({"zero/pp_rank_0_a.pt": 9, "zero/pp_rank_1_a.pt": 9, "w.pt": 5, "x": 7}, 2)
+    [['zero/pp_rank_0_a.pt', 'x'], ['zero/pp_rank_1_a.pt', 'w.pt']]
+    """
+    shares: list[list[str]] = [[] for _ in range(ranks)]
+    read = [0] * ranks
+
+    def give(name: str, rank: int) -> None:
+        shares[rank].append(name)
+        read[rank] += sizes[name]
+
+    owners = {name: match for name in sizes if (match := _SHARD.search(name))}
+    for name, match in owners.items():
+        give(name, int(match[1]) % ranks)
+    for name in sorted(sizes.keys() - owners.keys(), key=lambda name: (-sizes[name], name)):
+        give(name, min(range(ranks), key=read.__getitem__))
+    return shares
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def _retain(folder: Path, keep: int) -> None:

@@ -28,6 +28,9 @@ _ADDRESS = re.compile(r"\[([^\[\]]+)\]:\d+")
 _MISSED = re.compile(r"[Rr]anks? ([\d, ]+) failed to pass|send/recv from rank (\d+)")
 
 
+_CPU = torch.device("cpu")
+
+
 class PeerLost(UserError):
     """Another process of the run did not answer; the message names it."""
 
@@ -35,14 +38,21 @@ class PeerLost(UserError):
 
 
 class Ranks:
-    """One process's rank among ``size``, and the exchanges between them.
+    """One process's rank among ``size``, its device, and the exchanges between them.
 
     Exchanges are of host memory, over gloo, whatever carries the gradients. With one process
     they do nothing.
     """
 
-    def __init__(self, rank: int = 0, size: int = 1, *, timeout_s: float = 1800.0):
-        self.rank, self.size, self.timeout_s = rank, size, timeout_s
+    def __init__(
+        self,
+        rank: int = 0,
+        size: int = 1,
+        *,
+        timeout_s: float = 1800.0,
+        device: torch.device = _CPU,
+    ):
+        self.rank, self.size, self.timeout_s, self.device = rank, size, timeout_s, device
         self.group, self.places = None, [("an unknown host", "")] * size
         if size > 1:
             patience = timedelta(seconds=timeout_s)  # a group of its own does not inherit it
@@ -90,6 +100,12 @@ class Ranks:
         if isinstance(value, UserError):
             raise value
         return value
+
+    def on_first(self, make: Callable[[], T]) -> T | None:
+        """Return what ``make`` returns on rank 0, None elsewhere; raise its UserError on all."""
+        made: list[T] = []
+        self.of_first(lambda: made.append(make()))
+        return made[0] if made else None
 
     def gather(self, value: T) -> list[T]:
         """Return every rank's value, in order of ranks, on every rank."""
@@ -171,10 +187,11 @@ def _place() -> tuple[str, str]:
         return socket.gethostname(), probe.getsockname()[0]
 
 
-def join_ranks(*, timeout_s: float) -> Ranks:
+def join_ranks(*, timeout_s: float, on_cpu: bool = False) -> Ranks:
     """Return this process's place, as torchrun or the deepspeed launcher says in the environment.
 
     Without a launcher (no ``WORLD_SIZE``) that is rank 0 of 1, and no process group is made.
+    ``on_cpu`` leaves the GPUs of this machine alone, if it has any.
 
     Raises:
         PeerLost: the others did not come.
@@ -182,18 +199,19 @@ def join_ranks(*, timeout_s: float) -> Ranks:
 
     """
     size = _said_by_launcher("WORLD_SIZE", default=1, least=1)
+    device = torch.device("cuda" if torch.cuda.is_available() and not on_cpu else "cpu")
     if size == 1:
-        return Ranks()
+        return Ranks(device=device)
     for name, least in (("RANK", 0), ("MASTER_PORT", 1)):
         _said_by_launcher(name, default=None, least=least)
     backend = "gloo"
-    if torch.cuda.is_available():
+    if device.type == "cuda":
         torch.cuda.set_device(_said_by_launcher("LOCAL_RANK", default=0, least=0))
         backend = "cpu:gloo,cuda:nccl"
     try:
         if not dist.is_initialized():
             dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
-        return Ranks(dist.get_rank(), size, timeout_s=timeout_s)
+        return Ranks(dist.get_rank(), size, timeout_s=timeout_s, device=device)
     except (RuntimeError, ValueError) as error:
         raise PeerLost(
             f"rank {os.environ.get('RANK', '?')} of {size}: not all processes of the run met at "

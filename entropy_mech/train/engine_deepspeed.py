@@ -25,11 +25,13 @@ from entropy_mech.train.engine import Diverged, new_optimizer, prepared_policy
 from entropy_mech.train.rollouts import RolloutBatch
 
 if not torch.cuda.is_available():
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or it says that it found no GPU
 try:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of other packages' old names
         import deepspeed
+        from deepspeed.accelerator import get_accelerator, set_accelerator
+        from deepspeed.accelerator.cpu_accelerator import CPU_Accelerator
         from deepspeed.checkpoint import ds_to_universal
 except ImportError as error:
     raise UserError(
@@ -61,13 +63,15 @@ class DeepSpeedEngine:
         learning_rate: float | None = None,
     ):
         self.config, self.ranks = config, ranks
+        if ranks.device.type == "cpu" and get_accelerator().device_name() != "cpu":
+            set_accelerator(CPU_Accelerator())  # a toy's, on a machine that has a GPU
         if ranks.size == 1:
-            _join_alone()
+            _join_alone(ranks.device)
         deepspeed.init_distributed(dist_init_required=False, verbose=False)
         policy = prepared_policy(model, config, temperature)
         optimizer = new_optimizer(model.parameters(), update, learning_rate)
         self.engine, *_ = deepspeed.initialize(
-            model=policy, optimizer=optimizer, config=_settings(config, update)
+            model=policy, optimizer=optimizer, config=_settings(config, update, ranks.device)
         )
         ranks.limit_waits()  # also in the groups that DeepSpeed made
         self.policy = policy
@@ -132,11 +136,11 @@ class DeepSpeedEngine:
             shutil.rmtree(cut)
 
 
-def _join_alone() -> None:
+def _join_alone(device: torch.device) -> None:
     """Make the process group of one that DeepSpeed needs: no launcher and no port for it."""
     os.environ.setdefault("LOCAL_RANK", "0")
     if not dist.is_initialized():
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
 
 
@@ -156,18 +160,26 @@ def _cut_anew(folder: Path, out: Path) -> None:
         ds_to_universal.main(settings)
 
 
-def _settings(config: EngineConfig, update: UpdateConfig) -> dict[str, Any]:
-    host = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+def _settings(config: EngineConfig, update: UpdateConfig, device: torch.device) -> dict[str, Any]:
+    on_gpu = device.type == "cuda"
+    host = {"device": "cpu", "pin_memory": on_gpu}
     offload = {
         "offload_optimizer": config.offload_optimizer,
         "offload_param": config.offload_weights,
     }
     zero = {
         "stage": config.zero_stage,
-        "overlap_comm": torch.cuda.is_available(),
+        "overlap_comm": on_gpu,
         "contiguous_gradients": True,
         **{name: host for name, wanted in offload.items() if wanted},
     }
+    in_float32 = {}
+    if config.zero_stage:  # without ZeRO DeepSpeed cannot
+        # A sum in bfloat16 loses more of the gradient with every micro-batch and rank.
+        in_float32 = {
+            "data_types": {"grad_accum_dtype": "fp32"},
+            "communication_data_type": "fp32",
+        }
     return {
         # Micro-batches are cut by the trainer, which marks the last of each step itself.
         "train_micro_batch_size_per_gpu": 1,
@@ -177,4 +189,5 @@ def _settings(config: EngineConfig, update: UpdateConfig) -> dict[str, Any]:
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "bf16": {"enabled": config.dtype == "bfloat16"},
+        **in_float32,
     }

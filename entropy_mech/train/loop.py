@@ -116,9 +116,9 @@ class Parts:
 
 @contextmanager
 def assemble(
-    config: TrainConfig, store: RunStore, tasks: Tasks, ranks: Ranks, say: Callable[[str], None]
+    config: TrainConfig, store: RunStore, tasks: Tasks | None, ranks: Ranks
 ) -> Iterator[Parts]:
-    """Build the parts; close them when the block ends."""
+    """Build the parts; close them when the block ends. ``tasks`` are rank 0's alone."""
     with ExitStack() as stack:
         loaded = load_policy(config, store.root, ranks)
         tokenizer = loaded.tokenizer
@@ -142,7 +142,8 @@ def assemble(
         )
         prompts, grader = Prompts(tokenizer, config), Grader(ranks)
         stack.callback(grader.close)
-        longest = prompts.longest_of(tasks) + config.rollout.max_new_tokens
+        encoded = prompts.of_tasks(tasks, ranks)
+        longest = encoded.longest + config.rollout.max_new_tokens
         sampler = build_sampler(config, engine, loaded, whole, _fitting(longest, loaded))
         stack.callback(sampler.close)
         yield Parts(
@@ -150,8 +151,8 @@ def assemble(
             ranks,
             engine,
             loaded,
-            RolloutMaker(config, tasks.training, tokenizer, sampler, prompts, grader),
-            Validation(config, tasks.validation, tokenizer, sampler, prompts, grader),
+            RolloutMaker(config, encoded, tokenizer, sampler, grader),
+            Validation(config, encoded.validation, tokenizer, sampler, prompts, grader),
             sampler,
             grader,
             reference,
@@ -215,16 +216,16 @@ def train(
     if config.toy:  # bars of a few milliseconds say nothing
         disable_progress_bar()
     run = store.run(config)
-    ranks = join_ranks(timeout_s=config.engine.collective_timeout_s)
+    ranks = join_ranks(timeout_s=config.engine.collective_timeout_s, on_cpu=config.toy)
     say = say if ranks.first else (lambda text: None)
     try:
         disk = naming_disk_faults(f"run folder = {run.path}")
         with disk, only_one_run(run, ranks, say), ranks.naming_peers():
             if not ranks.from_first(run.complete):
                 # Before anything is written: an impossible problem set is refused here.
-                tasks = load_tasks(config, say)
+                tasks = ranks.on_first(lambda: load_tasks(config, say))
                 run.path.mkdir(parents=True, exist_ok=True)
-                with assemble(config, store, tasks, ranks, say) as parts:
+                with assemble(config, store, tasks, ranks) as parts:
                     _Loop(config, run, parts, report, say, began).go()
     finally:
         leave_ranks(ranks)
@@ -288,11 +289,12 @@ class _Loop:
         with self._phase("sync"):
             synced = self.parts.sampler.sync(version)
         with self._phase("sample"):
-            rollout = self.parts.rollouts.make(step, self.state.cursor, version)
+            before = self.state
+            rollout = self.parts.rollouts.make(step, before.cursor, version, before.kept_fraction)
         with self._phase("validate"):
             validation = self.parts.validation.metrics(step, version)
         self.parts.sampler.rest()
-        self.state = replace(self.state, cursor=rollout.cursor)
+        self.state = replace(before, cursor=rollout.cursor, kept_fraction=rollout.kept_fraction)
         with self._phase("measure"):
             batch, trained = self._measured(rollout)
             metrics = {"policy_version": version, **rollout_metrics(batch, rollout)}
@@ -393,10 +395,8 @@ class _Loop:
     def _resume(self) -> int:
         """Load the newest good checkpoint; return the next step."""
         self.earlier_s = self.run.manifest().get("wall_time_s", 0.0)
-        found = None
-        if self.ranks.first:
-            found = latest_checkpoint(self.run.checkpoints, self.say, at_most=self.run.steps_done)
-        found = self.ranks.from_first(found)
+        done = self.ranks.from_first(self.run.steps_done)
+        found = latest_checkpoint(self.run.checkpoints, self.say, at_most=done, ranks=self.ranks)
         step = 0
         if found is not None:
             folder, marker = found

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from entropy_mech.config import TrainConfig
 from entropy_mech.objectives import group_covariance, token_covariance
-from entropy_mech.sampling.sampler import EvalResult, Sampler, evaluate
+from entropy_mech.sampling.sampler import EvalRequest, EvalResult, Sampler, evaluate_together
 from entropy_mech.theory.softmax import softmax_policy
 from entropy_mech.theory.step import centred_step, entropy_change, taylor_terms
 from entropy_mech.train.engine import TorchEngine
@@ -96,6 +96,9 @@ def token_record(batch: RolloutBatch, touched: Tensor | None) -> dict[str, np.nd
 # -- Validation ----------------------------------------------------------------------------------
 
 
+_GREEDY = "a toy, greedily"  # no benchmark's name
+
+
 class Validation:
     """Measures the policy on each validation set, as the run or the benchmark's protocol says."""
 
@@ -116,7 +119,8 @@ class Validation:
         """Return the accuracies of a step; nothing where none is due."""
         if step % self.config.validation.every:
             return {}
-        results = {v.name: self._evaluate(v, step, policy_version) for v in self.sets}
+        results = self._evaluate(step, policy_version)
+        greedy = results.pop(_GREEDY, None)
         errors = [result.standard_error for result in results.values()]
         metrics = {
             # The unweighted mean over benchmarks, as in the paper's tables.
@@ -124,29 +128,32 @@ class Validation:
             "validation_standard_error": float(np.sqrt(np.sum(np.square(errors))) / len(errors)),
         }
         parts = {name: result.accuracy for name, result in results.items()}
-        if self.sets[0].protocol is None:  # a toy: its levels in place of benchmarks
-            (held_out,), (result,) = self.sets, results.values()
-            greedy = self._evaluate(held_out, step, policy_version, greedy=True)
+        if greedy is not None:  # a toy: its levels in place of benchmarks
+            (result,) = results.values()
             metrics["validation_greedy_accuracy"] = greedy.accuracy
             parts = {level.replace(" ", "_"): value for level, value in result.by_level.items()}
         return metrics | {f"validation_accuracy_{name}": value for name, value in parts.items()}
 
-    def _evaluate(
-        self, held_out: ValidationSet, step: int, policy_version: int, *, greedy: bool = False
-    ) -> EvalResult:
-        protocol = held_out.protocol or self.config.validation
-        return evaluate(
+    def _evaluate(self, step: int, policy_version: int) -> dict[str, EvalResult]:
+        """Answer all sets in one sampling call; a toy's problems also greedily."""
+        asked = {}
+        for one in self.sets:
+            how = one.protocol or self.config.validation
+            asked[one.name] = EvalRequest(one.problems, how.temperature, how.samples)
+            if one.protocol is None:
+                asked[_GREEDY] = EvalRequest(one.problems, 0.0, 1)
+        results = evaluate_together(
             self.sampler,
             self.tokenizer,
-            held_out.problems,
-            temperature=0.0 if greedy else protocol.temperature,
-            samples=1 if greedy else protocol.samples,
+            list(asked.values()),
             max_new_tokens=self.config.rollout.max_new_tokens,
             stream=(self.config.seed, step),
             policy_version=policy_version,
             encode=self.prompts.encode,
             grade=self.grader,
+            decode=self.grader.reads_texts,
         )
+        return dict(zip(asked, results, strict=True))
 
 
 # -- Lemma 1 on the transformer ------------------------------------------------------------------

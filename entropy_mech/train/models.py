@@ -59,13 +59,14 @@ def load_policy(config: TrainConfig, store: Path, ranks: Ranks | None = None) ->
         check_token_ids(tokenizer, embedding_rows(model), str(place), "base model")
         return LoadedModel(model, tokenizer, str(place))
     half = config.engine.kind == "deepspeed" and config.engine.dtype == "bfloat16"
+    dtype = torch.bfloat16 if half else torch.float32
     model, tokenizer = load_pretrained(
         str(place),
         revision,
         field="model.path",
         check=lambda tokenizer: Prompts(tokenizer, config),
-        dtype=torch.bfloat16 if half else torch.float32,
-        attn_implementation=attention_kernel(config.engine.attention),
+        dtype=dtype,
+        attn_implementation=attention_kernel(config.engine.attention, dtype),
     )
     if getattr(model, "lm_head", None) is None or model.lm_head.bias is not None:
         raise bad_value("model.path", place, "needs a causal model whose head has no bias")
@@ -213,12 +214,15 @@ def positions_of(config: PreTrainedConfig) -> int | None:
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
-def attention_kernel(asked: str) -> str:
-    """Return the attention implementation for ``engine.attention``."""
+def attention_kernel(asked: str, dtype: torch.dtype) -> str:
+    """Return the attention implementation for ``engine.attention`` and weights of a dtype.
+
+    FlashAttention refuses float32, which the torch engine's weights are, whatever its passes are.
+    """
     if asked != "auto":
         return asked
     usable = torch.cuda.is_available() and importlib.util.find_spec("flash_attn") is not None
-    return "flash_attention_2" if usable else "sdpa"
+    return "flash_attention_2" if usable and dtype == torch.bfloat16 else "sdpa"
 
 
 def build_engine(

@@ -167,10 +167,11 @@ class Policy(nn.Module):
             ``logp`` and ``entropy``, B x T, float32, nats, 0 outside the mask.
 
         """
-        states = self.predicting_states(input_ids, prompt_length, response_mask)
+        places = response_mask.nonzero(as_tuple=True)
+        states = self.predicting_states(input_ids, prompt_length, response_mask, places)
         logp, entropy = self.model.lm_head(
             states,
-            tokens[response_mask],
+            tokens[places],
             temperature=self.temperature,
             **({"entropy_gradient": True} if entropy_gradient else {}),
         )
@@ -181,11 +182,15 @@ class Policy(nn.Module):
         )
 
     def predicting_states(
-        self, input_ids: Tensor, prompt_length: Tensor, response_mask: Tensor
+        self,
+        input_ids: Tensor,
+        prompt_length: Tensor,
+        response_mask: Tensor,
+        places: tuple[Tensor, Tensor],
     ) -> Tensor:
-        """Hidden states (N x D) from which the N response tokens are predicted."""
+        """Hidden states (N x D) from which the N response tokens, at ``places``, are predicted."""
         # The state at index i predicts the token at i + 1, and a row's last token nothing.
-        row, column = response_mask.nonzero(as_tuple=True)
+        row, column = places
         column = prompt_length[row] + column - 1
         lengths = prompt_length + response_mask.sum(dim=1) - 1
         packed = None

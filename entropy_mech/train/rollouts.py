@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -14,10 +15,9 @@ from transformers import PreTrainedTokenizerBase
 from entropy_mech.config import TrainConfig
 from entropy_mech.grading.verdict import Verdict
 from entropy_mech.objectives import mixed_outcome_groups
-from entropy_mech.problems import Problem
 from entropy_mech.random_streams import generator, stream_key
 from entropy_mech.sampling.sampler import Sampler, answer
-from entropy_mech.train.tasks import Grader, Prompts
+from entropy_mech.train.tasks import EncodedTasks, Grader
 
 # -- Tensors of a rollout ------------------------------------------------------------------------
 
@@ -157,6 +157,7 @@ class Rollout:
         finished: B, bool; False where the token limit cut a response.
         rounds: how often prompts were drawn.
         cursor: the place in the training order to go on from.
+        kept_fraction: of the prompts that were drawn, those that could be trained on.
 
     """
 
@@ -166,6 +167,7 @@ class Rollout:
     finished: Tensor
     rounds: int
     cursor: int
+    kept_fraction: float
 
 
 class RolloutMaker:
@@ -174,25 +176,34 @@ class RolloutMaker:
     def __init__(
         self,
         config: TrainConfig,
-        problems: Sequence[Problem],
+        tasks: EncodedTasks,
         tokenizer: PreTrainedTokenizerBase,
         sampler: Sampler,
-        prompts: Prompts,
         grader: Grader,
     ):
         self.config, self.tokenizer, self.sampler = config, tokenizer, sampler
-        self.problems, self.prompts = prompts.short_enough(problems)
+        self.problems, self.prompts = tasks.training, tasks.prompts
         self.grader = grader
 
-    def make(self, step: int, cursor: int, policy_version: int) -> Rollout:
-        """Sample until as many prompts are kept as the rollout has, or the rounds are used up."""
+    def make(
+        self, step: int, cursor: int, policy_version: int, kept_fraction: float = 1.0
+    ) -> Rollout:
+        """Sample until as many prompts are kept as the rollout has, or the rounds are used up.
+
+        A round waits for its longest response, so each draws as many prompts as are missing over
+        the share that was kept so far; the first one goes by ``kept_fraction``, of the rollout
+        before. All rounds together draw at most ``max_generation_rounds`` times the rollout.
+        """
         settings = self.config.rollout
+        left = settings.max_generation_rounds * settings.prompts
         parts: list[tuple[RolloutBatch, Tensor]] = []
         verdicts: list[Verdict] = []
         kept: list[Tensor] = []
         for number in range(settings.max_generation_rounds):
-            batch, finished, judged = self._sample(step, cursor, number, policy_version)
-            cursor += settings.prompts
+            missing = settings.prompts - sum(int(part.sum()) for part in kept)
+            drawn = min(math.ceil(missing / kept_fraction), left)
+            batch, finished, judged = self._sample(step, cursor, drawn, number, policy_version)
+            cursor, left = cursor + drawn, left - drawn
             parts.append((batch, finished))
             verdicts += judged
             keep = torch.tensor([v.name != "error" for v in judged]).view(-1, settings.responses)
@@ -200,7 +211,10 @@ class RolloutMaker:
             if settings.group_filter:
                 keep &= mixed_outcome_groups(batch.rewards.view(-1, settings.responses))
             kept.append(keep)
-            if int(torch.cat(kept).sum()) >= settings.prompts:
+            so_far = torch.cat(kept)
+            # Where none was kept, as if one had been: nothing is known but that it is less.
+            kept_fraction = max(int(so_far.sum()), 1) / len(so_far)
+            if int(so_far.sum()) >= settings.prompts or not left:
                 break
         groups = torch.cat(kept)
         groups &= groups.cumsum(dim=0) <= settings.prompts  # no more than were asked for
@@ -211,16 +225,17 @@ class RolloutMaker:
             finished=torch.cat([finished for _, finished in parts]),
             rounds=len(parts),
             cursor=cursor,
+            kept_fraction=kept_fraction,
         )
 
     def _sample(
-        self, step: int, cursor: int, number: int, policy_version: int
+        self, step: int, cursor: int, count: int, number: int, policy_version: int
     ) -> tuple[RolloutBatch, Tensor, list[Verdict]]:
-        """Return P x G graded responses, adjacent by prompt, which finished (B, bool), verdicts."""
+        """Return ``count`` x G graded responses by prompt, which finished (B, bool), verdicts."""
         rollout, seed = self.config.rollout, self.config.seed
-        chosen = training_order(seed, cursor, rollout.prompts, len(self.problems))
+        chosen = training_order(seed, cursor, count, len(self.problems))
         problem = np.repeat(chosen, rollout.responses)
-        sample = np.tile(np.arange(rollout.responses), rollout.prompts)
+        sample = np.tile(np.arange(rollout.responses), count)
         prompts = [self.prompts[i] for i in problem]
         answers = answer(
             self.sampler,
@@ -229,6 +244,7 @@ class RolloutMaker:
             prompts,
             stream_key("sampling", seed, step, number, problem, sample),
             self.grader,
+            decode=self.grader.reads_texts,
             temperature=rollout.temperature,
             max_new_tokens=rollout.max_new_tokens,
             policy_version=policy_version,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -32,7 +33,8 @@ from entropy_mech.train.rollouts import RolloutBatch
 class SharedSampler:
     """Splits the requests over the ranks' own samplers; every rank gets all completions.
 
-    A response depends on its own request alone, so it does not matter who sampled it.
+    A response depends on its own request alone, so it does not matter who sampled it. Prompts are
+    dealt in turn, so that no rank gets one benchmark, with its long responses, alone.
     """
 
     def __init__(self, sampler: Sampler, ranks: Ranks):
@@ -40,12 +42,14 @@ class SharedSampler:
 
     def sample(self, requests: Sequence[SamplingRequest], **settings: Any) -> Completions:
         """Sample one response a request; see ``sampling.sampler.Sampler``."""
-        share = -(-len(requests) // self.ranks.size)
-        mine = requests[self.ranks.rank * share : (self.ranks.rank + 1) * share]
+        dealt = deal_prompts(requests, self.ranks.size)
         # Also without a request: the ranks of one engine step jointly.
-        out = self.sampler.sample(mine, **settings)
+        out = self.sampler.sample([requests[i] for i in dealt[self.ranks.rank]], **settings)
         tensors = {k: v.cpu() for k, v in vars(out).items() if isinstance(v, Tensor)}
-        return _joined(self.ranks.gather(tensors), out)
+        parts = self.ranks.gather(tensors)
+        if len(parts) == 1:
+            return replace(out, **tensors)
+        return _joined(parts, torch.tensor(list(chain.from_iterable(dealt))).argsort(), out)
 
     def rest(self) -> None:
         """Give back what sampling alone needs, until the next sync; here nothing."""
@@ -54,15 +58,30 @@ class SharedSampler:
         """End what was started for sampling; here nothing."""
 
 
-def _joined(parts: Sequence[dict[str, Tensor]], like: Completions) -> Completions:
-    """Return the responses of all ranks, padded to the longest."""
+def deal_prompts(requests: Sequence[SamplingRequest], size: int) -> list[list[int]]:
+    """Return the places of each rank's requests; neighbours of one prompt go to one rank.
+
+    >>> deal_prompts([SamplingRequest((p,), 0) for p in (5, 5, 6, 7, 7)], 2)
+    [[0, 1, 3, 4], [2]]
+    """
+    dealt: list[list[int]] = [[] for _ in range(size)]
+    turn, before = -1, None
+    for place, request in enumerate(requests):
+        turn += request.prompt_tokens != before
+        before = request.prompt_tokens
+        dealt[turn % size].append(place)
+    return dealt
+
+
+def _joined(parts: Sequence[dict[str, Tensor]], order: Tensor, like: Completions) -> Completions:
+    """Return the responses of all ranks, padded to the longest, in the order of the requests."""
     longest = max(part["tokens"].shape[1] for part in parts)
 
     def stacked(name: str) -> Tensor:
         rows = [part[name] for part in parts]
-        if rows[0].dim() == 1:
-            return torch.cat(rows)
-        return torch.cat([functional.pad(part, (0, longest - part.shape[1])) for part in rows])
+        if rows[0].dim() > 1:
+            rows = [functional.pad(part, (0, longest - part.shape[1])) for part in rows]
+        return torch.cat(rows)[order]
 
     return replace(like, **{name: stacked(name) for name in parts[0]})
 
@@ -113,6 +132,7 @@ class VLLMPolicySampler(SharedSampler):
         self, engine: Engine, loaded: LoadedModel, config: TrainConfig, max_model_len: int
     ):
         settings, dtype = config.sampler, getattr(torch, config.engine.dtype)
+        self.settings = settings
         sampler = VLLMSampler(
             loaded.place,
             settings,
@@ -125,7 +145,7 @@ class VLLMPolicySampler(SharedSampler):
         )
         super().__init__(sampler, engine.ranks)
         self.engine = engine
-        self.tolerance = probe_tolerance(dtype, settings.probe_tolerance)
+        self.dtype, self.first_gap = dtype, None
         self.prompts = probe_prompts(loaded.model.config.vocab_size, max_model_len)
         self.asleep = False
 
@@ -146,9 +166,16 @@ class VLLMPolicySampler(SharedSampler):
             pass  # gathering a weight is collective: every rank goes through all of them
         gap = probe_gap(self.sampler, self._trainer_logp, self.prompts)
         gaps = self.ranks.gather((self.sampler.name, gap))
+        tolerance = probe_tolerance(self.dtype, self.settings.probe_tolerance, self.first_gap)
         for name, value in gaps:  # those of all ranks, so that all stop at once
-            check_probe(value, self.tolerance, name)
-        return {"sampler_probe_gap_nats": max(value for _, value in gaps)}
+            check_probe(value, tolerance, name)
+        mean = max(value.mean for _, value in gaps)
+        if self.first_gap is None:
+            self.first_gap = mean
+        return {
+            "sampler_probe_mean_gap_nats": mean,
+            "sampler_probe_gap_nats": max(value.largest for _, value in gaps),
+        }
 
     def _trainer_logp(self, rows: Tensor) -> Tensor:
         """Return the trainer's log-probabilities of all tokens but the first, B x (L - 1).

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from entropy_mech.config import ProblemsConfig, TrainConfig
@@ -13,7 +15,7 @@ from entropy_mech.grading import GradingPool, Verdict
 from entropy_mech.grading.verdict import ErrorAlarm
 from entropy_mech.problems import Problem
 from entropy_mech.problems.benchmarks import Protocol, load_benchmark, protocol
-from entropy_mech.problems.contamination import overlaps
+from entropy_mech.problems.contamination import overlaps_of_all
 from entropy_mech.problems.grading import grade_many, needs_pool
 from entropy_mech.problems.sources import load_training_sets
 from entropy_mech.problems.toy_code import TOYS
@@ -38,6 +40,40 @@ class Tasks:
     validation: Sequence[ValidationSet]
 
 
+class TokenRows(Sequence):
+    """Rows of token ids, in two arrays: half a million tuples of numbers take gigabytes."""
+
+    def __init__(self, rows: Sequence[Sequence[int]]):
+        self._ends = np.cumsum([0, *map(len, rows)])
+        self._tokens = np.fromiter(chain.from_iterable(rows), np.int32, self._ends[-1])
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, place: int) -> tuple[int, ...]:
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        return tuple(self._tokens[self._ends[place] : self._ends[place + 1]].tolist())
+
+
+@dataclass(frozen=True)
+class EncodedTasks:
+    """The problems of a run whose prompts are short enough, and those prompts as token ids.
+
+    Attributes:
+        training: on rank 0, which grades; elsewhere None stands for each problem.
+        prompts: of the training problems.
+        validation: the held-out problems.
+        longest: tokens of the longest prompt, those of validation included.
+
+    """
+
+    training: Sequence[Problem | None]
+    prompts: Sequence[tuple[int, ...]]
+    validation: Sequence[ValidationSet]
+    longest: int
+
+
 def load_tasks(config: TrainConfig, say: Callable[[str], None] = print) -> Tasks:
     """Return a run's problems: toys made from the seed, or data sets.
 
@@ -56,8 +92,7 @@ def load_tasks(config: TrainConfig, say: Callable[[str], None] = print) -> Tasks
     )
     benchmarks = [load_benchmark(name, folder) for name in asked.validation]
     copies: set[str] = set()
-    for benchmark in benchmarks:
-        found = overlaps(loaded, benchmark)
+    for benchmark, found in zip(benchmarks, overlaps_of_all(loaded, benchmarks), strict=True):
         copies |= {o.training_id for o in found}
         say(f"{benchmark.name}: {len(found)} of {len(benchmark)} problems stand in {loaded.name}")
     dropped = copies if asked.drop_benchmark_problems else set()
@@ -121,24 +156,32 @@ class Prompts:
         ids = self.tokenizer(texts, add_special_tokens=not self.chat)["input_ids"]
         return [tuple(row) for row in ids]
 
-    def longest_of(self, tasks: Tasks) -> int:
-        """Return the tokens of a run's longest prompt."""
-        _, training = self.short_enough(tasks.training)
-        held_out = [ids for v in tasks.validation for ids in self.encode(v.problems)]
-        return max(map(len, [*training, *held_out]))
+    def of_tasks(self, tasks: Tasks | None, ranks: Ranks) -> EncodedTasks:
+        """Encode the prompts of a run's problems on rank 0, and give them to all ranks.
 
-    def short_enough(
-        self, problems: Sequence[Problem]
-    ) -> tuple[list[Problem], list[tuple[int, ...]]]:
-        """Return the problems whose prompts fit, and their token ids."""
-        pairs = list(zip(problems, self.encode(problems), strict=True))
-        if self.longest is not None:
-            pairs = [(problem, ids) for problem, ids in pairs if len(ids) <= self.longest]
-            if not pairs:
-                raise UserError(
-                    f"problems.max_prompt_tokens = {self.longest}: no training prompt is so short"
-                )
-        return [problem for problem, _ in pairs], [ids for _, ids in pairs]
+        Raises:
+            UserError: on all ranks, where no training prompt is short enough.
+
+        """
+        problems: list[Problem] = []
+
+        def encode() -> EncodedTasks:
+            pairs = list(zip(tasks.training, self.encode(tasks.training), strict=True))
+            if self.longest is not None:
+                pairs = [(problem, ids) for problem, ids in pairs if len(ids) <= self.longest]
+                if not pairs:
+                    raise UserError(
+                        f"problems.max_prompt_tokens = {self.longest}: no training prompt is so "
+                        "short"
+                    )
+            problems.extend(problem for problem, _ in pairs)
+            prompts = TokenRows([ids for _, ids in pairs])
+            held_out = [ids for v in tasks.validation for ids in self.encode(v.problems)]
+            longest = max(map(len, [*(ids for _, ids in pairs), *held_out]))
+            return EncodedTasks([None] * len(prompts), prompts, tasks.validation, longest)
+
+        encoded = ranks.of_first(encode)
+        return replace(encoded, training=problems) if ranks.first else encoded
 
 
 class Grader:
@@ -151,6 +194,11 @@ class Grader:
         self.ranks = ranks
         self.pool: GradingPool | None = None
         self.alarm, self.tripwire = ErrorAlarm(), Tripwire()
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether this rank grades; on the others texts need not be decoded."""
+        return self.ranks.first
 
     def __call__(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
         """Return one verdict a response, in order, on every rank.

@@ -156,7 +156,10 @@ def update_policy(
             mini_batch.loss_of,
             entropy_gradient=loss.entropy_bonus > 0,
         )
-        touched[rows, : part.tokens.shape[1]] = _anywhere(mini_batch.selected, engine.ranks)
+        selected = _anywhere(mini_batch.selected, engine.ranks)
+        touched[rows, : part.tokens.shape[1]] = selected
+        if isinstance(loss, KLCov) and number and selected.any():
+            _warn_if_inert(_anywhere(mini_batch.moved, engine.ranks), config, step, number)
         per_update.append(metrics)
     return mean_over_steps(per_update), touched
 
@@ -206,6 +209,7 @@ class _MiniBatch:
         self.chosen, self.config, self.loss = chosen, config, loss
         self.step, self.first = step, first
         self.selected = torch.zeros_like(part.response_mask)
+        self.moved = torch.zeros((), dtype=torch.bool)  # whether any of KL-Cov's tokens has
         self.aggregation = Aggregation(
             loss.aggregation,
             token_count=int(part.response_mask.sum()),
@@ -229,6 +233,10 @@ class _MiniBatch:
             micro = replace(micro, logp_old=logp_new.detach())
         out = self._policy_loss(micro, logp_new, fixed)
         self.selected[rows, : logp_new.shape[1]] = out.selected_mask[: len(rows)].cpu()
+        if isinstance(self.loss, KLCov):
+            chosen = out.selected_mask & micro.response_mask
+            moved = ((logp_new.detach() != micro.logp_old) & chosen).any()
+            self.moved = self.moved.to(moved.device) | moved
         out = self._with_terms(out, micro, logp_new, entropy)
         return out.loss, out.metrics
 
@@ -246,8 +254,8 @@ class _MiniBatch:
                 cap=self.loss.importance_cap,
             )
         with warnings.catch_warnings():
-            if self.first:  # known and unavoidable: see the configuration's own check
-                warnings.simplefilter("ignore", InertPenaltyWarning)
+            # On the first mini-batch it is unavoidable, and a micro-batch may have few such tokens.
+            warnings.simplefilter("ignore", InertPenaltyWarning)
             return _FUNCTIONS[self.loss.method](
                 logp_new,
                 micro.logp_old,
@@ -285,6 +293,19 @@ class _MiniBatch:
 
 def _anywhere(selected: Tensor, ranks: Ranks) -> Tensor:
     """Return where any rank has selected."""
-    counts = selected.to(torch.uint8)
+    counts = selected.cpu().to(torch.uint8)
     ranks.max_(counts)
     return counts.bool()
+
+
+def _warn_if_inert(moved: Tensor, config: TrainConfig, step: int, number: int) -> None:
+    """Warn where KL-Cov did nothing in a whole mini-batch that is not the first."""
+    if not moved:
+        warnings.warn(
+            f"KL-Cov did nothing in update {number + 1} of step {step}: no chosen token's "
+            "probability had moved, and the penalty has gradient 0 there; with weights in "
+            f"{config.engine.dtype}, update.learning_rate = {config.update.learning_rate:g} moves "
+            "few of them in one update",
+            InertPenaltyWarning,
+            stacklevel=3,
+        )

@@ -43,9 +43,9 @@ def test_memory_by_hand():
     found = check_memory(_run(), gpus=gpus, gpu_memory_gib=80)
     assert found.memory.state == {"weights": 2 * n, "optimizer": 12 * n // gpus}
     update = found.memory.update
-    assert update["gradients"] == 2 * n // gpus
+    assert update["gradients"] == 4 * n // gpus
     assert update["gradients as float32"] == 4 * n // gpus
-    assert update["reduction buckets"] == 2 * 2 * 500_000_000
+    assert update["reduction buckets"] == 2 * 4 * 500_000_000
     # 4 sequences of 1,000 tokens in a micro-batch, but passes without gradient hold 8,192 tokens:
     # one block of them is more than all block inputs and one block of the micro-batch.
     block = block_bytes(SEVEN_B, 2)
@@ -61,13 +61,13 @@ def test_memory_by_hand():
     ("engine", "weights", "optimizer", "gradients", "host"),
     [
         ({"zero_stage": 0}, 2, 12, 2, 0),
-        ({"zero_stage": 1}, 2, 12 / 8, 2, 0),
-        ({"zero_stage": 2}, 2, 12 / 8, 2 / 8, 0),
-        ({"zero_stage": 3}, 2 / 8, 12 / 8, 2 / 8, 0),
-        ({"zero_stage": 3, "offload_optimizer": True}, 2 / 8, 0, 2 / 8, 12 / 8),
+        ({"zero_stage": 1}, 2, 12 / 8, 4, 0),
+        ({"zero_stage": 2}, 2, 12 / 8, 4 / 8, 0),
+        ({"zero_stage": 3}, 2 / 8, 12 / 8, 4 / 8, 0),
+        ({"zero_stage": 3, "offload_optimizer": True}, 2 / 8, 0, 4 / 8, 12 / 8),
         (
             {"zero_stage": 3, "offload_optimizer": True, "offload_weights": True},
-            0, 0, 2 / 8, 14 / 8,
+            0, 0, 4 / 8, 14 / 8,
         ),
     ],
 )  # fmt: skip

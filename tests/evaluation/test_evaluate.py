@@ -6,15 +6,17 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from entropy_mech.cli import main
 from entropy_mech.errors import UserError
-from entropy_mech.evaluation import suite
+from entropy_mech.evaluation import load, suite
 from entropy_mech.evaluation.suite import Evaluation
-from entropy_mech.problems.benchmarks import TOY_BENCHMARKS, load_toy_benchmark
+from entropy_mech.problems.benchmarks import TOY_BENCHMARKS, load_sets, load_toy_benchmark
 from entropy_mech.problems.toy_code import ToyCodeProblem
 from entropy_mech.sampling.torch_sampler import TorchSampler
 from entropy_mech.train.loop import train
@@ -139,8 +141,6 @@ def test_samples_do_not_depend_on_the_batch(store, tmp_path):
 
 
 def test_other_settings_do_not_mix_with_stored_samples(store, tmp_path):
-    from dataclasses import replace
-
     problems, protocol = load_toy_benchmark("toy_maths_8")
     _evaluator(store, tmp_path).run("a", problems[:4], protocol)
     with pytest.raises(UserError, match="holds samples of other problems or settings"):
@@ -247,3 +247,59 @@ def test_sampling_does_not_wait_for_graders(store, tmp_path, monkeypatch):
     problems, protocol = load_toy_benchmark("toy_maths_8")
     assert sum(evaluation.run("a", problems[:8], protocol).verdicts.values()) == 32
     assert batches == [16, 16]
+
+
+def test_all_benchmarks_are_one_queue_of_a_sampler_that_streams(store, tmp_path, monkeypatch):
+    """Handed over once, with a temperature a request; the samples are those of one by one."""
+    sets, _ = load_sets(["toy_maths_2", "toy_maths_8", "toy_maths_5"], limit=6)
+    apart = _evaluator(store, tmp_path / "apart")
+    expected = [apart.run(one.name, one.problems, one.protocol) for one in sets]
+    together = _evaluator(store, tmp_path / "together")
+    together.batch_size = None
+    stream, calls, said = together.sampler.stream, [], []
+
+    def in_pieces(requests, **settings):
+        """Responses as they finish: three at a time, the last asked first."""
+        calls.append(len(requests))
+        places = list(range(len(requests)))[::-1]
+        for start in range(0, len(places), 3):
+            some = places[start : start + 3]
+            (_, out), = stream([requests[place] for place in some], **settings)  # fmt: skip
+            yield some, out
+
+    monkeypatch.setattr(together.sampler, "stream", in_pieces)
+    found = together.run_together(sets, lambda *words: said.append(words))
+    assert calls == [6 + 6 * 4 + 6]
+    assert found == expected
+    assert {name: (done, total) for name, done, total in said} == {
+        one.name: (6 * one.protocol.samples,) * 2 for one in sets
+    }
+    for one in sets:
+        rows = [
+            (tmp_path / place / f"{one.name}.jsonl").read_text() for place in ("apart", "together")
+        ]
+        assert rows[0] == rows[1]
+    assert together.run_together(sets) == expected  # all is there: nothing is sampled again
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(("kind", "groups"), [("torch", [1, 1, 1]), ("vllm", [2, 1])])
+def test_vllm_takes_benchmarks_of_one_length_together(store, tmp_path, monkeypatch, kind, groups):
+    sets, _ = load_sets(["toy_maths_2", "toy_maths_8", "toy_maths_5"], limit=2)
+    sets[2] = replace(sets[2], protocol=replace(sets[2].protocol, max_new_tokens=20))
+    made, sizes = _evaluator(store, tmp_path / "samples"), []
+
+    class Opened:
+        sampler, tokenizer, batch_size = made.sampler, made.tokenizer, load.BATCH_SIZE[kind]
+
+    Opened.kind = kind
+
+    def watched(self, some, report):
+        sizes.append(len(some))
+        return [one.name for one in some]
+
+    monkeypatch.setattr(suite, "open_sampler", lambda *_, **__: nullcontext(Opened))
+    monkeypatch.setattr(suite.Evaluation, "run_together", watched)
+    names = list(suite.evaluate_sets(None, sets, tmp_path, graders=1))
+    assert names == [one.name for one in sets]
+    assert sizes == groups

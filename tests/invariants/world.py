@@ -110,7 +110,7 @@ def train_once(*, tiled_head=False, **case):
         logprobs.PLAIN_LOGITS = limit
 
 
-def _train_once(*, ranks=None, engine=None, update=None, **sections):
+def _train_once(*, ranks=None, engine=None, update=None, make=make_model, **sections):
     config = make_config(
         {
             **TINY,
@@ -130,16 +130,16 @@ def _train_once(*, ranks=None, engine=None, update=None, **sections):
     )
     ranks = ranks or Ranks()
     torch.set_num_threads(1)
-    made = build_engine(make_model(), config.engine, config.update, ranks)
+    made = build_engine(make(), config.engine, config.update, ranks)
     batch, metrics, process_rewards = make_batch(made), {}, None
     if config.algorithm.name == "prime":
-        prm = build_prm(make_model(), config, ranks)
+        prm = build_prm(make(), config, ranks)
         process_rewards, metrics = prm.reward(batch, step=3)
     advantages = token_advantages(
         config.algorithm, batch.rewards.view(-1, RESPONSES), batch.response_mask, process_rewards
     )
     changes, touched = update_policy(made, replace(batch, advantages=advantages), config, step=3)
-    weights = torch.cat([w.flatten().clone() for _, w in made.weights()])
+    weights = torch.cat([w.flatten().cpu().clone() for _, w in made.weights()])
     return metrics | changes, touched, weights
 
 

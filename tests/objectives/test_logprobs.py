@@ -134,14 +134,14 @@ def test_a_tied_head_gets_both_gradients():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("tile", [{}, {"chunk_tokens": 8, "block_words": 300}])
 def test_half_precision_is_summed_in_float32(dtype, tile):
-    """Products are rounded to the inputs' dtype, as in the naive form; the sums are not."""
+    """The inputs alone are rounded: neither the logits nor the sums over words are."""
     hidden, head, tokens = problem(n=20, v=2000, d=16, dtype=dtype)
     weights = torch.ones(2, 20)
     logp, entropy, *ours = gradients(
         logprobs_and_entropy, hidden, head, tokens, weights, entropy_gradient=True, **tile
     )
     assert logp.dtype == entropy.dtype == torch.float32
-    logits = (hidden @ head.T).detach().double()
+    logits = hidden.detach().double() @ head.detach().double().T
     exact = torch.log_softmax(logits, dim=-1)
     assert_near(logp, exact.gather(1, tokens[:, None])[:, 0], 1e-6)
     assert_near(entropy, -(exact.exp() * exact).sum(-1), 1e-6)

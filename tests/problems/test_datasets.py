@@ -3,15 +3,17 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from entropy_mech.errors import UserError
 from entropy_mech.grading import GradingPool
 from entropy_mech.problems import sources
 from entropy_mech.problems.benchmarks import BENCHMARKS, load_benchmark, protocol
-from entropy_mech.problems.contamination import contamination_report, overlaps
+from entropy_mech.problems.contamination import contamination_report, overlaps, overlaps_of_all
 from entropy_mech.problems.grading import CodeProblem, MathProblem, grade_many
 from entropy_mech.problems.sources import SOURCES, TRAINING_SETS, LoadedSet, load_training_set
 
@@ -285,6 +287,57 @@ def test_contamination_finds_exact_and_near_copies():
     assert "| train | bench | 5 | 2 | 0 |" in contamination_report([training], [benchmark])
     with pytest.raises(UserError, match="least_similarity = 70"):
         overlaps(training, benchmark, least_similarity=70)
+
+
+def _runs_of_five(text):
+    words = text.split()
+    return {tuple(words[i : i + 5]) for i in range(len(words) - 4)} if len(words) >= 8 else set()
+
+
+def _nearest_by_trying_all(training, problem):
+    """The share of runs that the most similar training problem has; the first of equals."""
+    best = (0.0, "")
+    for other in training.problems:
+        ours, theirs = _runs_of_five(problem.text), _runs_of_five(other.text)
+        share = len(ours & theirs) / min(len(ours), len(theirs)) if ours and theirs else 0.0
+        best = max(best, (share, other.id), key=lambda pair: pair[0])
+    return best
+
+
+def test_contamination_of_all_benchmarks_is_one_pass_over_the_training_set():
+    """Random texts over three words, which share many runs; each benchmark as by itself."""
+    draws = np.random.default_rng(0)
+
+    def texts(count):
+        return [
+            " ".join(draws.choice(["a", "b", "c"], draws.integers(5, 30))) for _ in range(count)
+        ]
+
+    class Once(tuple):
+        passes = 0
+
+        def __iter__(self):
+            Once.passes += 1
+            return super().__iter__()
+
+    training = as_set("train", texts(60))
+    benchmarks = [as_set("one", texts(20)), as_set("two", [*texts(20), training.problems[7].text])]
+    counted = replace(training, problems=Once(training.problems))
+    together = overlaps_of_all(counted, benchmarks, least_similarity=0.3)
+    assert Once.passes == 1
+    for benchmark, found in zip(benchmarks, together, strict=True):
+        assert found == overlaps(training, benchmark, least_similarity=0.3)
+        near = {o.problem_id: (o.similarity, o.training_id) for o in found if not o.exact}
+        assert len(near) > 5
+        for problem in benchmark.problems:
+            share, twin = _nearest_by_trying_all(training, problem)
+            if problem.id in near:
+                assert near[problem.id] == (share, twin)
+            else:
+                assert share < 0.3 or any(o.exact for o in found if o.problem_id == problem.id)
+    assert ("two-20", "train-7", True) in [
+        (o.problem_id, o.training_id, o.exact) for o in together[1]
+    ]
 
 
 @needs_rows

@@ -51,7 +51,7 @@ def main(folder: str, result: str) -> None:
     sampler.sync(model.named_parameters(), 1)
     saw["gap"] = probe_gap(
         sampler, lambda ids: logp_of(model, ids), probe_prompts(VOCABULARY, LONGEST)
-    )
+    ).largest
     nobody = sampler.sample(
         [] if rank else requests()[:1], temperature=1.0, max_new_tokens=4, policy_version=1
     )

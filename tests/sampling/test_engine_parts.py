@@ -3,9 +3,18 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from entropy_mech.sampling.sampler import StaleWeightsError
-from entropy_mech.sampling.vllm_sampler import check_probe, completions, probe_prompts, seed_of
+from entropy_mech.sampling.vllm_sampler import (
+    LargeProbeGapWarning,
+    ProbeGap,
+    check_probe,
+    completions,
+    probe_prompts,
+    probe_tolerance,
+    seed_of,
+)
 
 
 def test_an_engines_outputs_become_rows():
@@ -43,7 +52,34 @@ def test_probe_prompts_cross_a_block_of_the_cache_and_repeat():
 
 
 def test_the_probe_refuses_what_is_no_number():
-    check_probe(1e-4, 1e-3, "engine 0")
+    check_probe(ProbeGap(1e-4, 2e-4, 1e-4), 1e-3, "engine 0")
     for gap in (2e-3, float("nan"), float("inf")):
         with pytest.raises(StaleWeightsError, match=r"engine 0: .*0\.001"):
-            check_probe(gap, 1e-3, "engine 0")
+            check_probe(ProbeGap(gap, gap, 0.0), 1e-3, "engine 0")
+
+
+def test_the_probe_judges_the_mean_and_warns_of_the_largest():
+    """A right bfloat16 engine of many layers: 0.04 nats on average, one token of 480 at 0.6."""
+    gap = ProbeGap(0.04, 0.6, 0.05)
+    first = probe_tolerance(torch.bfloat16)
+    check_probe(gap, first, "engine 0")
+    later = probe_tolerance(torch.bfloat16, first_mean=gap.mean)
+    check_probe(ProbeGap(0.07, 0.6, 0.2), later, "engine 0")
+    with pytest.warns(LargeProbeGapWarning, match=r"engine 0: one of .* by 2 nats"):
+        check_probe(ProbeGap(0.05, 2.0, 0.01), later, "engine 0")
+    # Weights of another policy: the mean stands out, of the first sync and of each later one.
+    with pytest.raises(StaleWeightsError, match=r"by 1\.3 nats on average"):
+        check_probe(ProbeGap(1.3, 4.0, 1.0), first, "engine 0")
+    with pytest.raises(StaleWeightsError, match=r"by 0\.2 nats on average"):
+        check_probe(ProbeGap(0.2, 0.6, 0.1), later, "engine 0")
+    # Keys and values that outlived their weights: three tokens of 480, and the mean hides them.
+    with pytest.raises(StaleWeightsError, match=r"by 2 nats on average"):
+        check_probe(ProbeGap(0.05, 3.0, 2.0), later, "engine 0")
+
+
+def test_what_the_probe_allows():
+    for first in (None, 1e-6):
+        assert probe_tolerance(torch.float32, first_mean=first) == 1e-3
+    assert probe_tolerance(torch.bfloat16, asked=0.3, first_mean=0.01) == 0.3
+    assert probe_tolerance(torch.bfloat16, first_mean=1e-4) == 0.05  # of a toy in bfloat16
+    assert probe_tolerance(torch.bfloat16, first_mean=0.04) == pytest.approx(0.12)

@@ -1,6 +1,7 @@
 """A real vLLM engine in this process: what it samples, what it records, what a sync changes."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -172,21 +173,31 @@ def test_greedy_takes_the_likeliest_token_whatever_the_key(any_model):
     assert _rows(any_model.sample(others, temperature=0.0)) == _rows(out)
 
 
+@one_model
+def test_a_call_may_have_a_temperature_a_request(any_model):
+    requests, temperatures = _requests(6), (1.0, 0.6, 0.0) * 2
+    mixed = [replace(r, temperature=t) for r, t in zip(requests, temperatures, strict=True)]
+    alone = [
+        _rows(any_model.sample([r], t))[0] for r, t in zip(requests, temperatures, strict=True)
+    ]
+    assert _rows(any_model.sample(mixed, temperature=2.0)) == alone
+
+
 def test_a_sync_brings_the_weights_and_a_skipped_one_is_caught(any_model):
     sampler, version = any_model.sampler, any_model.version + 1
-    assert any_model.gap() < 1e-5
+    assert any_model.gap().largest < 1e-5
     perturb(any_model.model, version)
     with pytest.raises(StaleWeightsError, match=f"version {version} "):
         sampler.sample(_requests(1), temperature=1.0, max_new_tokens=4, policy_version=version)
 
     sampler.policy_version = version  # a forged number does not deceive the probe
     gap = any_model.gap()
-    assert gap > 0.1
+    assert gap.mean > 0.1
     with pytest.raises(StaleWeightsError, match=r"vLLM engine .* differ .* nats.*probe_tolerance"):
         check_probe(gap, probe_tolerance(torch.float32), sampler.name)
 
     any_model.sync(version)
-    assert any_model.gap() < 1e-5
+    assert any_model.gap().largest < 1e-5
     check_probe(any_model.gap(), probe_tolerance(torch.float32), "an engine")
 
 
@@ -202,10 +213,10 @@ def test_cached_prompts_are_forgotten_with_their_weights(any_model, monkeypatch)
     perturb(any_model.model, 71)
     monkeypatch.setattr(any_model.sampler._llm, "reset_prefix_cache", lambda: True)
     any_model.sync(any_model.version + 1)
-    assert any_model.gap() > 1e-2
+    assert any_model.gap().cached > 1e-2
     monkeypatch.undo()
     any_model.sync(any_model.version + 1)
-    assert any_model.gap() < 1e-5
+    assert any_model.gap().largest < 1e-5
 
 
 @one_model
@@ -220,7 +231,7 @@ def test_asleep_it_neither_samples_nor_takes_weights(any_model):
         any_model.sync(version)
     any_model.sampler.wake()
     any_model.sync(version)
-    assert any_model.gap() < 1e-5
+    assert any_model.gap().largest < 1e-5
 
 
 @one_model
