@@ -29,7 +29,7 @@ _NOT_IDENTITY = {
 
 # Settings that were added after runs had been stored. At their defaults they change nothing and are
 # left out of the hash, so that those runs are found again.
-_ADDED = {"loss": ("log_ratio_clamp",)}
+_ADDED = {"loss": ("log_ratio_clamp",), "base": ("form",)}
 
 # Tables with keys of the user's own: one laid over another replaces it.
 _WHOLE = ("level_shares", "validation_counts")
@@ -65,10 +65,14 @@ def run_id(config: TrainConfig) -> str:
 
 def identity(config: TrainConfig) -> dict[str, Any]:
     """Return the settings that a run's results depend on, as tables."""
-    table = config.model_dump(mode="json", exclude=_NOT_IDENTITY)
-    for section, names in _ADDED.items():
+    return _without_added(config, config.model_dump(mode="json", exclude=_NOT_IDENTITY))
+
+
+def _without_added(config: TrainConfig, table: dict[str, Any]) -> dict[str, Any]:
+    """Return a table of settings without those that were added and are at their defaults."""
+    for section in _ADDED.keys() & table.keys():
         fields = type(getattr(config, section)).model_fields
-        for name in names:
+        for name in _ADDED[section]:
             if name in fields and getattr(getattr(config, section), name) == fields[name].default:
                 del table[section][name]
     return table
@@ -76,7 +80,7 @@ def identity(config: TrainConfig) -> dict[str, Any]:
 
 def base_model_id(config: TrainConfig) -> str:
     """Return 16 hex digits that name the base model, shared by all runs that start from it."""
-    parts = config.model_dump(mode="json", include={"model", "base"})
+    parts = _without_added(config, config.model_dump(mode="json", include={"model", "base"}))
     return _digest({"trainer_revision": TRAINER_REVISION, "alphabet": ALPHABET, **parts})
 
 

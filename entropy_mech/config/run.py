@@ -43,6 +43,16 @@ def _problem_contradictions(config: TrainConfig) -> Iterator[str]:
             f"problems.training_set = {config.problems.training_set}: a toy model knows its own "
             "world alone; give model.path, or leave problems.training_set out"
         )
+    if config.toy and getattr(config.problems, "domain", "") == "arithmetic":
+        yield (
+            "problems.domain = arithmetic: a toy model knows its own world alone; give model.path, "
+            'or domain = "maths"'
+        )
+    if config.base.form is not None and getattr(config.problems, "domain", "") != "arithmetic":
+        yield (
+            "base.form: shows the form of answers to arithmetic; give problems.domain = "
+            '"arithmetic", or leave it out'
+        )
     known, new = architecture_of(config), config.rollout.max_new_tokens
     if known is not None and config.longest_sequence > known.positions:
         prompt = config.longest_sequence - new
@@ -270,8 +280,13 @@ class TrainConfig(Section):
 
     @property
     def toy(self) -> bool:
-        """Whether the model is made here rather than taken from the hub or a folder."""
+        """Whether the model is made here rather than taken from elsewhere."""
         return not isinstance(self.model, PretrainedModelConfig)
+
+    @property
+    def makes_base_model(self) -> bool:
+        """Whether supervised stages make the model that it starts from, which the store keeps."""
+        return self.toy or self.base.form is not None
 
     @property
     def longest_sequence(self) -> int:

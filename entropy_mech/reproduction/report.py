@@ -50,7 +50,7 @@ def provenance(name: str, run: Run) -> dict[str, Any]:
     return {
         "name": name,
         "run": run.path.name,
-        "base_model": base_model_id(config) if config.toy else config.model.path,
+        "base_model": base_model_id(config) if config.makes_base_model else config.model.path,
         "method": config.loss.method,
         "seed": config.seed,
         "steps": config.steps,

@@ -201,12 +201,14 @@ def evaluation_jobs(
 def run_job(run: Run, store: RunStore, name: str, needs: Sequence[Job] = ()) -> Job:
     """Return the job that trains a run, resuming it where it has begun.
 
+    A run whose engine and sampler are torch's is one process, on whatever this computer has.
+
     Raises:
         UserError: a model of the paper's size, and there is no GPU here.
 
     """
     config, flags = run.config, ()
-    if not config.toy:
+    if not config.toy and (config.engine.kind, config.sampler.kind) != ("torch", "torch"):
         refuse_without_gpus(1, needed=1)
         flags = ("--gpus", str(gpus_here()))
     left = max(config.steps - run.steps_done, 0) / config.steps
@@ -240,7 +242,7 @@ def usable_cores() -> int:
 def _base_jobs(config: TrainConfig, store: RunStore) -> list[Job]:
     """Return the jobs for a run's base model and, before it, for the one that it is made of."""
     folder = base_model_folder(store, config)
-    if not config.toy or folder.exists():
+    if not config.makes_base_model or folder.exists():
         return []
     before: list[Job] = []
     if getattr(config.base, "instruct", None) is not None:
