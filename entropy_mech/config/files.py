@@ -29,7 +29,7 @@ _NOT_IDENTITY = {
 
 # Settings that were added after runs had been stored. At their defaults they change nothing and are
 # left out of the hash, so that those runs are found again.
-_ADDED = {"loss": ("log_ratio_clamp",), "base": ("form",)}
+_ADDED = {"loss": ("log_ratio_clamp",), "base": ("form",), "validation": ("reading", "details")}
 
 # Tables with keys of the user's own: one laid over another replaces it.
 _WHOLE = ("level_shares", "validation_counts")

@@ -63,6 +63,12 @@ def _problem_contradictions(config: TrainConfig) -> Iterator[str]:
             f"rollout.max_new_tokens = {new}: {subject} exceeds the model's {known.positions} "
             f"positions; give {fix}"
         )
+    reading = config.validation.reading
+    if reading != "graded" and getattr(config.problems, "domain", "arithmetic") != "arithmetic":
+        yield (
+            f"validation.reading = {reading}: the toy world's answers have one form and are no "
+            'numbers; give "graded"'
+        )
     for name in ("temperature", "samples") if real else ():
         value, default = (
             getattr(config.validation, name),
@@ -232,6 +238,12 @@ class ValidationConfig(Section):
     """1 measures Eq. 1's own objective; greedy accuracy is kept beside it."""
     samples: int = Field(2, ge=1, le=10**6)
     """Responses a problem at that temperature."""
+    reading: Literal["graded", "strict", "lenient"] = "graded"
+    """Which accuracy is R: as rewards are given; right and in the form asked for (boxed); or right
+    by its last number."""
+    details: bool = False
+    """Keep all three accuracies, the share of responses in the form, and pass@k for k = 1, 2, 4,
+    ... up to the samples."""
 
 
 class CheckpointConfig(Section):

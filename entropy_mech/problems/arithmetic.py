@@ -16,7 +16,6 @@ from entropy_mech.problems.toy import SeededProblem
 
 _OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 _SMALLEST, _LARGEST = 2, 9
-_INTEGER = re.compile(r"-?[0-9]+")
 # The form of an answer: arithmetic alone, whose end is a number by itself or after an equals sign.
 _FORM = re.compile(r"(?:[-+*=0-9\s]*=)?\s*(-?[0-9]+)\s*")
 
@@ -78,17 +77,14 @@ class ArithmeticProblem(SeededProblem):
         form = _FORM.fullmatch(response)
         if form is None:
             return Verdict("no_answer", "the response does not end in a number after =")
-        return self._judge(form[1])
-
-    def grade_leniently(self, response: str) -> Verdict:
-        """Judge the last number of a response, whatever stands around it."""
-        numbers = _INTEGER.findall(response)
-        return self._judge(numbers[-1]) if numbers else Verdict("no_answer", "no number")
-
-    def _judge(self, answer: str) -> Verdict:
+        answer = form[1]
         if (answer.lstrip("0") or "0") != self.reference:
             return Verdict("wrong", f"answered {answer[:20]}, not {self.reference}")
         return Verdict("correct", passed=1)
+
+    def has_form(self, response: str) -> bool:
+        """Whether a response is arithmetic that ends in a number, alone or after an equals sign."""
+        return _FORM.fullmatch(response) is not None
 
     def demonstrate(self, rng: np.random.Generator, direct_fraction: float) -> str:
         """Return a right answer: with this probability its value alone, else worked out."""

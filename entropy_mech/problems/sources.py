@@ -101,6 +101,10 @@ _SOURCES = [
         files=("gsm8k_train",), notes="all answers are integers; thousands separators occur",
     ),
     DataSource(
+        "gsm8k_test", "maths", "openai/gsm8k", "test", "MIT", config="main", answer_is="hashes",
+        notes="1,319 problems; published scores are mostly of all of them",
+    ),
+    DataSource(
         "dapo_math", "maths", "BytedTsinghua-SIA/DAPO-Math-17k", "train", "apache-2.0 (card)",
         answer=("answer", "reward_model.ground_truth"), level=("lang", "data_source"),
         notes="17,917 rows, each 100 times on the hub; 17,290 distinct, 11 contradictory",

@@ -18,7 +18,12 @@ import pandas as pd
 
 from entropy_mech.config import TrainConfig
 from entropy_mech.errors import UserError, unknown_name
-from entropy_mech.problems.benchmarks import GROUPS, load_toy_benchmark, protocol
+from entropy_mech.problems.benchmarks import (
+    GROUPS,
+    SEEDED_BENCHMARKS,
+    load_toy_benchmark,
+    protocol,
+)
 from entropy_mech.runs.jobs import EVALUATION_S, STARTUP_S, Job, base_model_s, run_jobs, run_s
 from entropy_mech.runs.store import Run, RunStore, base_model_folder, read_json, read_json_if_whole
 
@@ -118,7 +123,7 @@ def group_digest(group: str) -> str:
         raise unknown_name("group of benchmarks", group, GROUPS)
     parts: list[Any] = []
     for name in GROUPS[group]:
-        if group == "toy":
+        if name in SEEDED_BENCHMARKS:
             problems, way = load_toy_benchmark(name)
             parts += [name, asdict(way), [[p.prompt, str(p.reference)] for p in problems]]
         else:
