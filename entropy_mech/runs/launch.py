@@ -42,12 +42,13 @@ def gpu_memory_here_gib() -> float:
     return min(_memories_mib(), default=_H100_GIB * 1024) / 1024
 
 
-def refuse_without_gpus(missing: int, needed: int) -> None:
-    """Refuse to train the paper's models without enough GPUs, and say what to do instead.
+def refuse_without_gpus(missing: int, needed: int, profile: str = "paper") -> None:
+    """Refuse to train large models without enough GPUs, and say what to do instead.
 
     Args:
         missing: runs that would have to be trained.
         needed: GPUs that the largest of them takes.
+        profile: whose runs they are.
 
     Raises:
         UserError: there are fewer GPUs here.
@@ -58,8 +59,9 @@ def refuse_without_gpus(missing: int, needed: int) -> None:
         seen = f"{there} can be seen here" if there else "none can be seen here"
         runs = "1 run is" if missing == 1 else f"{missing} runs are"
         raise UserError(
-            f"profile = paper: {runs} missing, the largest needs {needed} GPUs and {seen}; "
-            "entropy-mech reproduce --profile paper lists them all with --dry-run and submits them "
+            f"profile = {profile}: {runs} missing, the largest needs {needed} "
+            f"GPU{'s' if needed > 1 else ''} and {seen}; entropy-mech reproduce "
+            f"--profile {profile} lists them all with --dry-run and submits them "
             "with --slurm; entropy-mech import-run takes up what was trained elsewhere"
         )
 
@@ -215,7 +217,8 @@ def run_job(run: Run, store: RunStore, name: str, needs: Sequence[Job] = ()) -> 
     config, flags = run.config, ()
     if not config.toy and (config.engine.kind, config.sampler.kind) != ("torch", "torch"):
         refuse_without_gpus(1, needed=1)
-        flags = ("--gpus", str(gpus_here()))
+        if config.engine.kind == "deepspeed":  # torch's engine is one process
+            flags = ("--gpus", str(gpus_here()))
     left = max(config.steps - run.steps_done, 0) / config.steps
     return Job(
         name=run_job_name(run),
