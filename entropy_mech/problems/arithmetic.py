@@ -29,8 +29,8 @@ class ArithmeticProblem(SeededProblem):
     alone or worked out: each step repeats what is left with its first two numbers combined.
 
     >>> problem = ArithmeticProblem(7, "*+-", (8, 9, 4))
-    >>> problem.prompt, problem.solution, problem.reference
-    ('7*8+9-4=', '56+9-4=65-4=61', '61')
+    >>> problem.prompt + problem.solution, problem.reference
+    ('7 * 8 + 9 - 4 = 56 + 9 - 4 = 65 - 4 = 61', '61')
     """
 
     start: int
@@ -50,17 +50,17 @@ class ArithmeticProblem(SeededProblem):
     def _left(self, done: int) -> str:
         """Return the expression with so many operations carried out."""
         pairs = zip(self.operations[done:], self.operands[done:], strict=True)
-        return str(self.values[done]) + "".join(f"{name}{operand}" for name, operand in pairs)
+        return " ".join([str(self.values[done]), *(f"{name} {operand}" for name, operand in pairs)])
 
     @cached_property
     def prompt(self) -> str:
         """The expression, ending in an equals sign."""
-        return f"{self._left(0)}="
+        return f"{self._left(0)} ="
 
     @property
     def solution(self) -> str:
-        """All steps, right."""
-        return "=".join(self._left(done) for done in range(1, len(self.values)))
+        """All steps, right, as they follow the prompt."""
+        return " " + " = ".join(self._left(done) for done in range(1, len(self.values)))
 
     @property
     def reference(self) -> str:
@@ -88,7 +88,7 @@ class ArithmeticProblem(SeededProblem):
 
     def demonstrate(self, rng: np.random.Generator, direct_fraction: float) -> str:
         """Return a right answer: with this probability its value alone, else worked out."""
-        return self.reference if rng.random() < direct_fraction else self.solution
+        return f" {self.reference}" if rng.random() < direct_fraction else self.solution
 
     @classmethod
     def draw(cls, rng: np.random.Generator, level_shares: Mapping[int, float]) -> Iterator[Self]:

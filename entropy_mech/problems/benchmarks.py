@@ -93,10 +93,10 @@ TOY_BENCHMARKS: dict[str, tuple[Callable[[], Sequence[Problem]], Protocol]] = {
 
 
 # Of profile smollm: sampled so often that pass@32 can be told.
-_ARITHMETIC = Protocol(temperature=1.0, samples=32, max_new_tokens=48)
+_ARITHMETIC = Protocol(temperature=1.0, samples=32, max_new_tokens=64)
 ARITHMETIC_BENCHMARKS: dict[str, tuple[Callable[[], Sequence[Problem]], Protocol]] = {
     f"arithmetic_{steps}": (partial(ArithmeticProblem.validation_set, 1, {steps: 24}), _ARITHMETIC)
-    for steps in (1, 2, 3, 4, 6)
+    for steps in (1, 2, 3, 4)
 }
 SEEDED_BENCHMARKS = {**TOY_BENCHMARKS, **ARITHMETIC_BENCHMARKS}
 

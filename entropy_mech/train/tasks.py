@@ -64,7 +64,10 @@ def load_tasks(config: TrainConfig, say: Callable[[str], None] = print) -> Tasks
     limit = asked.validation_limit
     return Tasks(
         [problem for problem in loaded.problems if problem.id not in dropped],
-        [ValidationSet(b.name, b.problems[:limit], protocol(b.name)) for b in benchmarks],
+        [  # by the benchmark's own name: its rows may be a part of a set of another
+            ValidationSet(name, benchmark.problems[:limit], protocol(name))
+            for name, benchmark in zip(asked.validation, benchmarks, strict=True)
+        ],
     )
 
 
