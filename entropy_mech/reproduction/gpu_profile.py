@@ -159,7 +159,7 @@ def _problems(missing: Sequence[GPURun]) -> list[str]:
 
 
 def _left_out(names: Sequence[str]) -> list[str]:
-    return [f"left out: {', '.join(names)}: checks of the toys alone"] if names else []
+    return [f"left out: {', '.join(names)}: not in this profile"] if names else []
 
 
 def _for(targets: Sequence[str]) -> str:
