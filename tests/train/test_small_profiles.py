@@ -165,6 +165,7 @@ def _by_chance(problems, texts, pool=None):
     return [Verdict("correct" if zlib.crc32(text.encode()) % 2 else "wrong") for text in texts]
 
 
+@pytest.mark.filterwarnings("ignore::entropy_mech.problems.tripwire.OneAnswerTwoReferences")
 @pytest.mark.parametrize("name", _SAMPLE)
 def test_a_run_is_rehearsed_for_three_steps(name, tmp_path, monkeypatch):
     monkeypatch.setattr("entropy_mech.train.tasks.grade_many", _by_chance)
