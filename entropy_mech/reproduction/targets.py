@@ -64,6 +64,7 @@ class Target:
     runs: tuple[str, ...] = ()
     toy_runs: tuple[str, ...] = ()  # more of them, that only toys and a small model have
     one_gpu_runs: tuple[str, ...] = ()  # more of them, of small models on one GPU
+    not_in: tuple[str, ...] = ()  # profiles whose runs do not measure what this one looks at
     tokens: bool = False  # whether it looks at single tokens of its runs' first step
     evaluate: str = ""  # benchmarks that the trained policies are measured on: toy or paper's
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -117,6 +118,8 @@ class Target:
 
     def there_in(self, profile: str) -> bool:
         """Whether a profile has what this target is drawn from; some are checks of toys."""
+        if profile in self.not_in:
+            return False
         if profile == "paper":
             return all(run_path(name, profile).is_file() for name in self.runs)
         return profile not in _PARTIAL or not self.runs or bool(self.run_names(profile))
