@@ -187,7 +187,8 @@ class Report:
         """Return the final policies' scores, a row a run and benchmark.
 
         Columns run, seed, model, step (rollouts behind the policy), benchmark, accuracy,
-        standard_error (both fractions), problems, samples. Empty where the target does not
+        standard_error (both fractions), problems, samples, and what else ``launch.scores`` has.
+        Empty where the target does not
         measure its policies, in the published profile, and for logs that were imported.
         """
         frames = [
@@ -201,7 +202,8 @@ class Report:
         found = [frame for frame in frames if len(frame)]
         if not found:
             return pd.DataFrame(columns=columns)
-        return pd.concat(found, ignore_index=True)[columns]
+        together = pd.concat(found, ignore_index=True)
+        return together[[*columns, *(name for name in together if name not in columns)]]
 
     def tokens(self, step: int) -> pd.DataFrame:
         """Return the response tokens recorded at a step: a row a token; columns run, seed, ...

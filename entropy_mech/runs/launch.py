@@ -104,13 +104,20 @@ def scored(folder: Path) -> bool:
 def scores(run: Run, group: str) -> pd.DataFrame:
     """Return what was measured, a row a benchmark, in the group's order; empty before that.
 
+    Of problems that ask for a form there are more columns: strict and lenient accuracy, the share
+    in the form, and pass_at_1, pass_at_2, ...
     ``step`` is the number of rollouts behind the policy: all that the run has done, which is more
     than its configuration asks for where a longer run was made of it.
     """
     folder = evaluation_folder(run, group)
     found: dict[str, Any] = read_json(folder / "scores.json") if folder else {}
-    rows = [{"step": found["step"], **score} for score in found.get("scores", [])]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    rows, more = [], {}
+    for score in found.get("scores", []):
+        read = dict(score.get("readings", {}))
+        read |= {f"pass_at_{k}": value for k, value in read.pop("pass_at", {}).items()}
+        rows.append({"step": found["step"], **score, **read})
+        more |= read
+    return pd.DataFrame(rows, columns=[*COLUMNS, *more])
 
 
 @functools.cache

@@ -8,10 +8,13 @@ import pytest
 
 from entropy_mech.config.files import make_config, run_id
 from entropy_mech.errors import UserError
+from entropy_mech.evaluation.suite import Evaluation, Score
 from entropy_mech.grading.verdict import Verdict
 from entropy_mech.problems.arithmetic import ArithmeticProblem
 from entropy_mech.problems.grading import MathProblem, grade_many, last_number, readings
 from entropy_mech.problems.toy import ToyProblem
+from entropy_mech.runs import launch
+from entropy_mech.runs.store import write_json
 from entropy_mech.sampling.sampler import EvalResult, Sample, pass_at, powers_of_two
 from tests.conftest import tiny
 
@@ -135,6 +138,39 @@ def test_read_another_way_the_samples_stay_and_the_accuracy_moves():
     assert result.pass_at(1) == 0.25
     assert result.pass_at(2) == 0.5
     assert Verdict("correct", passed=1).reward == 1
+
+
+def test_a_benchmark_s_score_has_its_readings_and_so_has_the_table(tmp_path):
+    texts = [["61", "is 61", "60", "61"], ["no", "no", "61", "is 61"]]
+    rows = [
+        {"problem": p, "sample": s, "response": text, "verdict": v.name, "reason": v.reason}
+        for p in range(2)
+        for s, text in enumerate(texts[p])
+        for v in [SUM.grade(text)]
+    ]
+    found = Evaluation(tmp_path, None, None)._readings([SUM, SUM], rows, 4)
+    # Right of 4: 2 and 1; so 1 - C(2, 2) / 6 and 1 - C(3, 2) / 6 for two tries.
+    assert found == {
+        "strict": 3 / 8, "lenient": 5 / 8, "form": 4 / 8,
+        "pass_at": {"1": 3 / 8, "2": pytest.approx((5 / 6 + 1 / 2) / 2), "4": 1.0},
+    }  # fmt: skip
+    assert Evaluation(tmp_path, None, None)._readings([ToyProblem("3", "AD")], [], 1) == {}
+    score = Score("arithmetic_1", 2, 4, 3 / 8, 0.1, {}, {}, readings=found)
+    assert score.table()["readings"] == found
+    assert "readings" not in Score("toy_maths_2", 2, 4, 3 / 8, 0.1, {}, {}).table()
+
+
+def test_the_table_of_scores_has_a_column_a_reading(tmp_path, monkeypatch):
+    read = {"strict": 0.25, "lenient": 0.5, "form": 0.75, "pass_at": {"1": 0.25, "2": 0.4}}
+    row = {"benchmark": "arithmetic_1", "accuracy": 0.3, "standard_error": 0.1, "problems": 24,
+           "samples": 2}  # fmt: skip
+    write_json(tmp_path / "scores.json", {"step": 60, "scores": [{**row, "readings": read}]})
+    monkeypatch.setattr(launch, "evaluation_folder", lambda run, group: tmp_path)
+    frame = launch.scores(None, "smollm")
+    assert list(frame) == [*launch.COLUMNS, "strict", "lenient", "form", "pass_at_1", "pass_at_2"]
+    assert frame.iloc[0]["pass_at_2"] == 0.4
+    write_json(tmp_path / "scores.json", {"step": 60, "scores": [row]})
+    assert list(launch.scores(None, "toy")) == list(launch.COLUMNS)
 
 
 # -- Settings ------------------------------------------------------------------------------------
