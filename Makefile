@@ -45,7 +45,7 @@ $(READY): pyproject.toml Makefile
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[lab,dev]"
 	@touch $@
 
-# vLLM and DeepSpeed, as far as this machine can run them; `make reproduce` needs neither. What
+# vLLM, DeepSpeed, TRL and a small model, as far as this machine can run them; `make reproduce` needs neither. What
 # fails to install is left out, the tests' summary says why, and the next `make test` tries again.
 $(STACK): $(READY) entropy_mech/stack.py
 	@if $(BIN)/python -m entropy_mech.stack; then touch $@; fi

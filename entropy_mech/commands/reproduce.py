@@ -17,7 +17,12 @@ def reproduce(
         Texts, typer.Argument(metavar="TARGET", help="names such as fig01, tab01")
     ] = None,
     profile: Annotated[
-        str, text("kept: our evidence; toy: trained here; published: the paper's own; paper", "P")
+        str,
+        text(
+            "kept: our evidence; toy, smollm: trained here; published: the paper's own numbers; "
+            "one_gpu, paper: trained on GPUs",
+            "P",
+        ),
     ] = "toy",
     seed: Annotated[int, count("first seed")] = 1,
     seeds: Annotated[int, count("how many; 0: all that are kept, else 3")] = 0,

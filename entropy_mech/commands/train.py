@@ -85,7 +85,7 @@ def follow(
         ),
     ] = None,
     seed: Annotated[int | None, count("of a run named by its file (1)")] = None,
-    profile: Annotated[str, text("the same: toy or paper", "P")] = "toy",
+    profile: Annotated[str, text("the same: toy, smollm, one_gpu or paper", "P")] = "toy",
 ) -> int:
     """Watch a run until it ends, whichever process trains it. Ctrl-C ends the watching alone."""
     from entropy_mech.runs.handle import follow_in_terminal, handle_on
@@ -108,7 +108,7 @@ def import_run(
         str, typer.Argument(help="the run's file in reproduce/runs/, such as fig11_7b_kl_cov")
     ],
     path: Annotated[Path, typer.Argument(help="a run's folder, or any log that `law` reads")],
-    profile: Annotated[str, text("toy or paper", "P")] = "paper",
+    profile: Annotated[str, text("toy, smollm, one_gpu or paper", "P")] = "paper",
     seed: Annotated[int, count("the seed that it stands for")] = 1,
     entropy: Annotated[str, text("a log's entropy column", "COL")] = "",
     performance: Annotated[str, text("its accuracy column", "COL")] = "",
@@ -120,12 +120,17 @@ def import_run(
 
     Stores a run's folder that was copied here, or the log of another framework, as a run.
     """
-    from entropy_mech.reproduction.targets import check_profile, load_targets, run_config
+    from entropy_mech.reproduction.targets import (
+        PROFILES,
+        check_profile,
+        load_targets,
+        run_config,
+    )
     from entropy_mech.runs.importing import import_run as import_into
 
     check_profile(profile)
     if profile == "published":
-        raise unknown_name("profile with runs", "published", ["toy", "paper"])
+        raise unknown_name("profile with runs", "published", set(PROFILES) - {"published"})
     known = {run for target in load_targets().values() for run in target.run_names(profile)}
     if name not in known:
         raise unknown_name("run", name, known)

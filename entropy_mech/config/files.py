@@ -29,7 +29,7 @@ _NOT_IDENTITY = {
 
 # Settings that were added after runs had been stored. At their defaults they change nothing and are
 # left out of the hash, so that those runs are found again.
-_ADDED = {"loss": ("log_ratio_clamp",)}
+_ADDED = {"loss": ("log_ratio_clamp",), "base": ("form",), "validation": ("reading", "details")}
 
 # Settings of speed alone that were part of the hash when runs were stored: there they keep the
 # value that they had, whatever they are now.
@@ -69,10 +69,14 @@ def run_id(config: TrainConfig) -> str:
 
 def identity(config: TrainConfig) -> dict[str, Any]:
     """Return the settings that a run's results depend on, as tables."""
-    table = config.model_dump(mode="json", exclude=_NOT_IDENTITY)
-    for section, names in _ADDED.items():
+    return _without_added(config, config.model_dump(mode="json", exclude=_NOT_IDENTITY))
+
+
+def _without_added(config: TrainConfig, table: dict[str, Any]) -> dict[str, Any]:
+    """Return a table of settings without those that were added and are at their defaults."""
+    for section in _ADDED.keys() & table.keys():
         fields = type(getattr(config, section)).model_fields
-        for name in names:
+        for name in _ADDED[section]:
             if name in fields and getattr(getattr(config, section), name) == fields[name].default:
                 del table[section][name]
     for section, values in _AS_THEN.items():
@@ -86,7 +90,7 @@ def identity(config: TrainConfig) -> dict[str, Any]:
 
 def base_model_id(config: TrainConfig) -> str:
     """Return 16 hex digits that name what a run starts from, shared by all that start from it."""
-    parts = config.model_dump(mode="json", include={"model", "base"})
+    parts = _without_added(config, config.model_dump(mode="json", include={"model", "base"}))
     if config.start is not None:
         parts["start"] = {**identity(config)["start"], "seed": config.seed}
     return _digest({"trainer_revision": TRAINER_REVISION, "alphabet": ALPHABET, **parts})

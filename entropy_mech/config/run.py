@@ -44,6 +44,16 @@ def _problem_contradictions(config: TrainConfig) -> Iterator[str]:
             f"problems.training_set = {config.problems.training_set}: a toy model knows its own "
             "world alone; give model.path, or leave problems.training_set out"
         )
+    if config.toy and getattr(config.problems, "domain", "") == "arithmetic":
+        yield (
+            "problems.domain = arithmetic: a toy model knows its own world alone; give model.path, "
+            'or domain = "maths"'
+        )
+    if config.base.form is not None and getattr(config.problems, "domain", "") != "arithmetic":
+        yield (
+            "base.form: shows the form of answers to arithmetic; give problems.domain = "
+            '"arithmetic", or leave it out'
+        )
     known, new = architecture_of(config), config.rollout.max_new_tokens
     if known is not None and config.longest_sequence > known.positions:
         prompt = config.longest_sequence - new
@@ -53,6 +63,12 @@ def _problem_contradictions(config: TrainConfig) -> Iterator[str]:
         yield (
             f"rollout.max_new_tokens = {new}: {subject} exceeds the model's {known.positions} "
             f"positions; give {fix}"
+        )
+    reading = config.validation.reading
+    if reading != "graded" and getattr(config.problems, "domain", "arithmetic") != "arithmetic":
+        yield (
+            f"validation.reading = {reading}: the toy world's answers have one form and are no "
+            'numbers; give "graded"'
         )
     for name in ("temperature", "samples") if real else ():
         value, default = (
@@ -239,6 +255,12 @@ class ValidationConfig(Section):
     """1 measures Eq. 1's own objective; greedy accuracy is kept beside it."""
     samples: int = Field(2, ge=1, le=10**6)
     """Responses a problem at that temperature."""
+    reading: Literal["graded", "strict", "lenient"] = "graded"
+    """Which accuracy is R: as rewards are given; right and in the form asked for (boxed); or right
+    by its last number."""
+    details: bool = False
+    """Keep all three accuracies, the share of responses in the form, and pass@k for k = 1, 2, 4,
+    ... up to the samples."""
 
 
 class CheckpointConfig(Section):
@@ -306,13 +328,18 @@ class TrainConfig(Section):
 
     @property
     def toy(self) -> bool:
-        """Whether the model is made here rather than taken from the hub or a folder."""
+        """Whether the model is made here rather than taken from elsewhere."""
         return not isinstance(self.model, PretrainedModelConfig)
 
     @property
     def earlier(self) -> TrainConfig | None:
         """The run that this one starts from, of the same seed; None where it is the base model."""
         return self.start and self.start.run.model_copy(update={"seed": self.seed})
+
+    @property
+    def makes_base_model(self) -> bool:
+        """Whether what it starts from is made and kept: by supervised stages, of another run."""
+        return self.toy or self.base.form is not None or self.start is not None
 
     @property
     def longest_sequence(self) -> int:

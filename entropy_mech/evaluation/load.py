@@ -22,8 +22,13 @@ from entropy_mech.sampling.sampler import StreamingSampler
 from entropy_mech.sampling.torch_sampler import TorchSampler
 from entropy_mech.sampling.vllm_sampler import VLLMSampler
 from entropy_mech.train.distributed import Ranks
-from entropy_mech.train.models import load_pretrained, load_without_weights, positions_of
 from entropy_mech.train.pretrain import prepare_base_model
+from entropy_mech.train.pretrained import (
+    in_hugging_face_format,
+    load_pretrained,
+    load_without_weights,
+    positions_of,
+)
 
 # -- The model -----------------------------------------------------------------------------------
 
@@ -54,8 +59,8 @@ def find_model(
     """Return where the model is that a user names.
 
     ``name`` is a run, as ``runs.status.find_run`` takes it (its id, its folder, its file or the
-    name of that, which ``profile`` says where to look for), a folder in Hugging Face format, or a
-    hub id. ``before_training`` takes a run's base model.
+    name of that, which ``profile`` says where to look for), a folder in Hugging Face format, a
+    hub id, or ``pip:PACKAGE``. ``before_training`` takes a run's base model.
 
     Raises:
         UserError: a run that has no policy yet, or no such run.
@@ -65,6 +70,7 @@ def find_model(
     if run is None:
         if before_training:
             raise bad_value("--before-training", name, "is no run; leave the option out")
+        name = in_hugging_face_format(name, store.root)
         place = str(Path(name).resolve()) if Path(name).is_dir() else name
         return FoundModel(name, f"hf-{hashlib.sha256(place.encode()).hexdigest()[:12]}")
     config = run.config
@@ -75,10 +81,11 @@ def find_model(
             raise bad_value("model", name, f"is not trained yet; {fix}")
         return found
     identity = f"base-{base_model_id(config)}"
-    if config.toy:
+    if config.makes_base_model:
         place = prepare_base_model(store.root, config)
-        return FoundModel(str(place), identity, toy=True, threads=config.threads)
-    return FoundModel(config.model.path, identity, config.model.revision, threads=config.threads)
+        return FoundModel(str(place), identity, toy=config.toy, threads=config.threads)
+    place = in_hugging_face_format(config.model.path, store.root, field="model.path")
+    return FoundModel(place, identity, config.model.revision, threads=config.threads)
 
 
 def newest_policy(run: Run) -> FoundModel | None:

@@ -9,7 +9,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby, product
 from operator import attrgetter
 from pathlib import Path
@@ -24,7 +24,7 @@ from entropy_mech.grading import GradingPool, Verdict
 from entropy_mech.grading.verdict import ErrorAlarm
 from entropy_mech.problems import Problem
 from entropy_mech.problems.benchmarks import BenchmarkSet, Protocol, load_sets
-from entropy_mech.problems.grading import grade_many
+from entropy_mech.problems.grading import grade_many, has_readings, readings
 from entropy_mech.problems.tripwire import Tripwire
 from entropy_mech.random_streams import stream_key
 from entropy_mech.runs.launch import evaluation_folder, scored, usable_cores
@@ -42,6 +42,8 @@ from entropy_mech.sampling.sampler import (
     SamplingRequest,
     StreamingSampler,
     graded_in_threads,
+    pass_at,
+    powers_of_two,
     requests_of,
 )
 from entropy_mech.train.distributed import Ranks
@@ -71,6 +73,14 @@ class Score:
     protocol: dict[str, Any]
     # Answers here that were accepted for another reference too, in this benchmark or before.
     answers_right_for_different_references: int = 0
+    # Of problems that ask for a form: accuracy strict and lenient, the share that has the form, and
+    # pass@k as graded.
+    readings: dict[str, Any] = field(default_factory=dict)
+
+    def table(self) -> dict[str, Any]:
+        """Return the score as it is written down."""
+        written = asdict(self)
+        return written if self.readings else {k: v for k, v in written.items() if k != "readings"}
 
 
 class Evaluation:
@@ -157,8 +167,29 @@ class Evaluation:
                 "other processes have drawn; give an --out that all hosts share"
             )
         tripped = self._watch(one.problems, rows)
-        score = _score(one.name, rows, one.protocol)
-        return replace(score, answers_right_for_different_references=tripped)
+        return replace(
+            _score(one.name, rows, one.protocol),
+            answers_right_for_different_references=tripped,
+            readings=self._readings(one.problems, rows, one.protocol.samples),
+        )
+
+    def _readings(
+        self, problems: Sequence[Problem], rows: Sequence[Row], samples: int
+    ) -> dict[str, Any]:
+        if not has_readings(problems):
+            return {}
+        asked = [problems[row["problem"]] for row in rows]
+        verdicts = [Verdict(row["verdict"], row["reason"]) for row in rows]
+        found = readings(
+            asked,
+            [row["response"] for row in rows],
+            verdicts,
+            lambda some, texts: grade_many(some, texts, self.pool),
+        )
+        right = np.zeros(len(problems), dtype=int)
+        np.add.at(right, [row["problem"] for row in rows], [v.name == "correct" for v in verdicts])
+        tried = {str(k): pass_at(k, right, samples) for k in powers_of_two(samples)}
+        return {**{name: float(one.mean()) for name, one in found.items()}, "pass_at": tried}
 
     def _path(self, name: str, rank: int) -> Path:
         return self.folder / (f"{name}.rank{rank}.jsonl" if rank else f"{name}.jsonl")
@@ -374,7 +405,7 @@ def _measure(run: Run, folder: Path, group: str) -> list[dict]:
     total = sum(len(one.problems) * one.protocol.samples for one in sets)
     scores, behind = [], 0
     for score in evaluate_sets(newest_policy(run), sets, folder, batch_size=_BATCH_SIZE, graders=1):
-        scores.append(asdict(score))
+        scores.append(score.table())
         behind += score.problems * score.samples
         write_json(folder / "status.json", {"done": behind, "total": total})
     return scores

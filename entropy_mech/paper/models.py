@@ -1,4 +1,4 @@
-"""The paper's base and instruct models: what run files call them, and how figures label them."""
+"""The models of all profiles: what run files call them, and how figures label them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class BaseModel:
-    """A model of the paper; in the toy profile, the tiny model that stands for it.
+    """A model of the paper, in the toy profile the tiny one that stands for it; or a small one.
 
     Attributes:
         name: as in file names, ``qwen2.5_7b``.
@@ -38,17 +38,31 @@ BASE_MODELS = {
         BaseModel("1.5b_instruct", "Qwen2.5-1.5B-Instruct", "Qwen2.5-Instruct"),
         BaseModel("3b_instruct", "Qwen2.5-3B-Instruct", "Qwen2.5-Instruct"),
         BaseModel("7b_instruct", "Qwen2.5-7B-Instruct", "Qwen2.5-Instruct"),
+        # Not the paper's: what one CPU core or one GPU can train.
+        BaseModel("0.5b_instruct", "Qwen2.5-0.5B-Instruct", "Qwen2.5-Instruct"),
+        BaseModel("llama3.2_1b", "LLaMA3.2-1B", "LLaMA and DeepSeek-Math"),
+        BaseModel("smollm2_135m", "SmolLM2-135M", "SmolLM2"),
+        BaseModel("smollm2_360m", "SmolLM2-360M", "SmolLM2"),
+        BaseModel("smollm2_1.7b", "SmolLM2-1.7B", "SmolLM2"),
+        BaseModel("smollm2_135m_instruct", "SmolLM2-135M-Instruct", "SmolLM2"),
     )
 }
 
 
-def model_of_run(run: str) -> BaseModel:
-    """Return the model that a run trains, by the name of its file.
+def model_of_run(run: str, profile: str = "paper") -> BaseModel:
+    """Return the model that a run trains, by the name of its file and the profile.
+
+    The toys have the names of those that they stand for. In profile smollm one model stands for
+    all, and in one_gpu Qwen2.5-1.5B for the 7B.
 
     >>> model_of_run("fig03_mistral_7b").label, model_of_run("fig11_32b_kl_cov").label
     ('Mistral-7B-v0.3', 'Qwen2.5-32B')
     """
+    if profile == "smollm":
+        return BASE_MODELS["smollm2_135m_instruct"]
     _, _, rest = run.partition("_")
-    if rest in BASE_MODELS:
-        return BASE_MODELS[rest]
-    return BASE_MODELS["qwen2.5_32b" if rest.startswith("32b") else "qwen2.5_7b"]
+    if rest not in BASE_MODELS:
+        rest = "qwen2.5_32b" if rest.startswith("32b") else "qwen2.5_7b"
+    if profile == "one_gpu" and rest == "qwen2.5_7b":
+        rest = "qwen2.5_1.5b"
+    return BASE_MODELS[rest]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from entropy_mech.errors import UserError, unknown_name
 from entropy_mech.problems import Problem
+from entropy_mech.problems.arithmetic import ArithmeticProblem
 from entropy_mech.problems.sources import SOURCES, LoadedSet, load
 from entropy_mech.problems.toy_code import TOYS
 
@@ -40,6 +42,7 @@ BENCHMARKS: dict[str, tuple[str, Protocol]] = {
     "minerva_math": ("minerva_math", _ROUNDED),
     "eurus_code": ("eurus_code_test", _GREEDY),
     "kodcode": ("kodcode_test", _GREEDY),
+    "gsm8k": ("gsm8k_test", _GREEDY),  # not one of the paper's; small models are measured on it
 }
 
 
@@ -89,22 +92,36 @@ TOY_BENCHMARKS: dict[str, tuple[Callable[[], Sequence[Problem]], Protocol]] = {
 }
 
 
+# Of profile smollm: sampled so often that pass@32 can be told.
+_ARITHMETIC = Protocol(temperature=1.0, samples=32, max_new_tokens=64)
+ARITHMETIC_BENCHMARKS: dict[str, tuple[Callable[[], Sequence[Problem]], Protocol]] = {
+    f"arithmetic_{steps}": (partial(ArithmeticProblem.validation_set, 1, {steps: 24}), _ARITHMETIC)
+    for steps in (1, 2, 3, 4)
+}
+SEEDED_BENCHMARKS = {**TOY_BENCHMARKS, **ARITHMETIC_BENCHMARKS}
+
+
 def load_toy_benchmark(name: str) -> tuple[list[Problem], Protocol]:
-    """Return a toy benchmark's held-out problems and how it is measured.
+    """Return the held-out problems of a benchmark made from a seed and how it is measured.
 
     >>> problems, protocol = load_toy_benchmark("toy_maths_4")
     >>> len(problems), protocol.temperature
     (100, 0.0)
     """
-    if name not in TOY_BENCHMARKS:
-        raise unknown_name("toy benchmark", name, TOY_BENCHMARKS)
-    make, protocol = TOY_BENCHMARKS[name]
+    if name not in SEEDED_BENCHMARKS:
+        raise unknown_name("toy benchmark", name, SEEDED_BENCHMARKS)
+    make, protocol = SEEDED_BENCHMARKS[name]
     return list(make()), protocol
 
 
 # -- By name or group ----------------------------------------------------------------------------
 
-GROUPS = {"toy": tuple(TOY_BENCHMARKS), "paper": tuple(BENCHMARKS)}
+GROUPS = {
+    "toy": tuple(TOY_BENCHMARKS),
+    "smollm": tuple(ARITHMETIC_BENCHMARKS),
+    "paper": tuple(name for name in BENCHMARKS if name != "gsm8k"),
+    "one_gpu": ("gsm8k", "math500", "amc", "minerva_math"),
+}
 
 
 @dataclass(frozen=True)
@@ -117,8 +134,8 @@ class BenchmarkSet:
 
 
 def benchmark_names(given: Sequence[str]) -> list[str]:
-    """Return the names, with groups (toy, paper) replaced by their members, each once."""
-    known = [*GROUPS, *TOY_BENCHMARKS, *BENCHMARKS]
+    """Return the names, with groups (``GROUPS``) replaced by their members, each once."""
+    known = [*GROUPS, *SEEDED_BENCHMARKS, *BENCHMARKS]
     for name in given:
         if name not in known:
             raise unknown_name("benchmark", name, known)
@@ -145,7 +162,7 @@ def load_sets(
     sets, missing = [], []
     for name in benchmark_names(given):
         try:
-            if name in TOY_BENCHMARKS:
+            if name in SEEDED_BENCHMARKS:
                 problems, way = load_toy_benchmark(name)
             else:
                 problems = list(load_benchmark(name, data_dir or None).problems)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from entropy_mech.errors import UserError, unknown_name
 from entropy_mech.grading import GradingPool, Verdict, grade_code, grade_math
@@ -75,6 +79,10 @@ class MathProblem:
     def grade(self, response: str) -> Verdict:
         """Judge the last boxed answer of a response."""
         return grade_math(response, self.answer, **self.rules)
+
+    def has_form(self, response: str) -> bool:
+        """Whether a response has a boxed answer, as the prompt asks for."""
+        return bool(find_answers(response, MathRules(answer_from="box")))
 
     def final_answer(self, response: str) -> str:
         """What the grader reads as the response's answer, in its own normal form."""
@@ -149,3 +157,47 @@ def grade_many(
             graded = [p.grade(text) for p, text in zip(asked, answers, strict=True)]
         verdicts.update(zip(places, graded, strict=True))
     return [verdicts[place] for place in range(len(texts))]
+
+
+# -- Strict and lenient readings -----------------------------------------------------------------
+# Much of what a small model gains is the form of its answers (boxed, or as it was shown). So that
+# it can be told from what it learns of the problems, a response is read in two more ways.
+
+_NUMBER = re.compile(r"(?<!\d)-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?", re.ASCII)
+READINGS = ("strict", "lenient", "form")
+
+
+def last_number(response: str) -> str:
+    """Return the last number of a text, thousands separators and decimals counted in, or "".
+
+    >>> last_number("Of 1,200 he kept 3.5."), last_number("65-4=-61"), last_number("none")
+    ('3.5', '-61', '')
+    """
+    found = _NUMBER.findall(response)
+    return found[-1] if found else ""
+
+
+def has_readings(problems: Sequence[Problem]) -> bool:
+    """Whether these problems ask for a form and a number; programs and toys do not."""
+    return all(hasattr(problem, "has_form") for problem in problems)
+
+
+def readings(
+    problems: Sequence[Problem],
+    texts: Sequence[str],
+    verdicts: Sequence[Verdict],
+    grade: Callable[[Sequence[Problem], Sequence[str]], Sequence[Verdict]],
+) -> dict[str, NDArray[np.bool_]]:
+    """Read graded responses in the ways of ``READINGS``, a value a response.
+
+    ``form``: it has the form asked for. ``strict``: right, and in that form. ``lenient``: right as
+    graded, or its last number is right. ``grade`` judges the last numbers.
+    """
+    right = np.array([verdict.name == "correct" for verdict in verdicts], dtype=bool)
+    form = np.array([p.has_form(text) for p, text in zip(problems, texts, strict=True)], dtype=bool)
+    numbers = [last_number(text) for text in texts]
+    places = [i for i, number in enumerate(numbers) if number and not right[i]]
+    lenient = right.copy()
+    again = grade([problems[i] for i in places], [numbers[i] for i in places])
+    lenient[places] = [verdict.name == "correct" for verdict in again]
+    return {"strict": right & form, "lenient": lenient, "form": form}

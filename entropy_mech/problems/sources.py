@@ -101,6 +101,15 @@ _SOURCES = [
         files=("gsm8k_train",), notes="all answers are integers; thousands separators occur",
     ),
     DataSource(
+        "gsm8k_test", "maths", "openai/gsm8k", "test", "MIT", config="main", answer_is="hashes",
+        notes="1,319 problems; published scores are mostly of all of them",
+    ),
+    DataSource(
+        "math", "maths", "DigitalLearningGmbH/MATH-lighteval", "train", f"MIT; {_COMPETITION}",
+        answer=("answer", "solution"), answer_is="boxed", files=("math_train",),
+        notes="the 7,500 training problems of MATH; MATH-500 is of its test problems",
+    ),
+    DataSource(
         "dapo_math", "maths", "BytedTsinghua-SIA/DAPO-Math-17k", "train", "apache-2.0 (card)",
         answer=("answer", "reward_model.ground_truth"), level=("lang", "data_source"),
         notes="17,917 rows, each 100 times on the hub; 17,290 distinct, 11 contradictory",
@@ -467,7 +476,8 @@ def _answer(source: DataSource, value) -> str:
 # -- Training sets -------------------------------------------------------------------------------
 
 TRAINING_SETS = (
-    "eurus_math", "eurus_math_difficult", "gsm8k", "dapo_math", "acecode", "eurus_code", "kodcode",
+    "eurus_math", "eurus_math_difficult", "gsm8k", "math", "dapo_math", "acecode", "eurus_code",
+    "kodcode",
 )  # fmt: skip
 
 

@@ -57,30 +57,11 @@ def is_held_out(prompt: str) -> bool:
     return zlib.crc32(prompt.encode()) % 5 == 0
 
 
-@dataclass(frozen=True)
-class Chain:
-    """A letter to start from and names that follow: what problems of both domains are made of.
-
-    Names are drawn without replacement with weights 1 / rank, so that some facts are met all the
-    time and others hardly ever: what a model knows of them grows with its size.
-    """
-
-    start: str
-    names: str
+class SeededProblem:
+    """A problem drawn from a seed, and the training and held-out sets that are made of it."""
 
     domain: ClassVar[str]
-    starts: ClassVar[str]  # what a start is drawn from
-    alphabet: ClassVar[str]  # what the names are drawn from, the commonest first
-
-    @cached_property
-    def prompt(self) -> str:
-        """The chain as text, ending in an equals sign."""
-        return f"{self.start}{self.names}="
-
-    @property
-    def level(self) -> str:
-        """How many steps the chain has."""
-        return f"{len(self.names)} steps"
+    prompt: str
 
     @cached_property
     def held_out(self) -> bool:
@@ -89,20 +70,8 @@ class Chain:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, level_shares: Mapping[int, float]) -> Iterator[Self]:
-        """Yield chains without end, each level (number of steps) with its share."""
-        levels = np.array(sorted(level_shares))
-        shares = np.array([level_shares[level] for level in levels], dtype=float)
-        log_weights = -np.log(np.arange(1, len(cls.alphabet) + 1))
-        while True:  # many at a time: a call of the generator costs more than a number
-            count = _DRAWN_TOGETHER
-            steps = rng.choice(levels, count, p=shares / shares.sum())
-            starts = rng.integers(0, len(cls.starts), count)
-            # The order of log weights with Gumbel noise is that of drawing without replacement.
-            order = np.argsort(-log_weights - rng.gumbel(size=(count, len(log_weights))))
-            for length, i, names in zip(steps, starts.tolist(), order.tolist(), strict=True):
-                start = cls.starts[i]
-                others = (cls.alphabet[j] for j in names if cls.alphabet[j] != start)
-                yield cls(start, "".join(itertools.islice(others, int(length))))
+        """Yield problems without end, each level with its share."""
+        raise NotImplementedError
 
     @classmethod
     def training(
@@ -139,6 +108,48 @@ class Chain:
         if not chosen:
             raise bad_value("problems.validation_counts", dict(level_counts), "no problem is asked")
         return list(chosen)
+
+
+@dataclass(frozen=True)
+class Chain(SeededProblem):
+    """A letter to start from and names that follow: what problems of both domains are made of.
+
+    Names are drawn without replacement with weights 1 / rank, so that some facts are met all the
+    time and others hardly ever: what a model knows of them grows with its size.
+    """
+
+    start: str
+    names: str
+
+    starts: ClassVar[str]  # what a start is drawn from
+    alphabet: ClassVar[str]  # what the names are drawn from, the commonest first
+
+    @cached_property
+    def prompt(self) -> str:
+        """The chain as text, ending in an equals sign."""
+        return f"{self.start}{self.names}="
+
+    @property
+    def level(self) -> str:
+        """How many steps the chain has."""
+        return f"{len(self.names)} steps"
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, level_shares: Mapping[int, float]) -> Iterator[Self]:
+        """Yield chains without end, each level (number of steps) with its share."""
+        levels = np.array(sorted(level_shares))
+        shares = np.array([level_shares[level] for level in levels], dtype=float)
+        log_weights = -np.log(np.arange(1, len(cls.alphabet) + 1))
+        while True:  # many at a time: a call of the generator costs more than a number
+            count = _DRAWN_TOGETHER
+            steps = rng.choice(levels, count, p=shares / shares.sum())
+            starts = rng.integers(0, len(cls.starts), count)
+            # The order of log weights with Gumbel noise is that of drawing without replacement.
+            order = np.argsort(-log_weights - rng.gumbel(size=(count, len(log_weights))))
+            for length, i, names in zip(steps, starts.tolist(), order.tolist(), strict=True):
+                start = cls.starts[i]
+                others = (cls.alphabet[j] for j in names if cls.alphabet[j] != start)
+                yield cls(start, "".join(itertools.islice(others, int(length))))
 
 
 def slipped(rng: np.random.Generator, right: str, among: str, fraction: float) -> str:

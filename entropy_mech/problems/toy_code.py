@@ -13,7 +13,8 @@ from functools import cached_property
 import numpy as np
 
 from entropy_mech.grading import Verdict, default_pool
-from entropy_mech.problems.toy import VARIABLES, Chain, ToyProblem, slipped
+from entropy_mech.problems.arithmetic import ArithmeticProblem
+from entropy_mech.problems.toy import VARIABLES, Chain, SeededProblem, ToyProblem, slipped
 from entropy_mech.random_streams import generator
 
 OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
@@ -126,6 +127,8 @@ TOYS: dict[str, type[ToyProblem] | type[ToyCodeProblem]] = {
     "maths": ToyProblem,
     "code": ToyCodeProblem,
 }
+# All that are made from a seed, by the name in problems.domain.
+SEEDED: dict[str, type[SeededProblem]] = {**TOYS, "arithmetic": ArithmeticProblem}
 
 
 def grade_toy_code(problems: Sequence[ToyCodeProblem], texts: Sequence[str]) -> list[Verdict]:

@@ -411,7 +411,9 @@ class TokenView:
         problems = record["problem"][np.sort(places)]
         problem = int(problems[min(prompt, len(problems) - 1)])
         rows = np.flatnonzero(record["problem"] == problem)[:_SHOWN_AT_ONCE]
-        asked = self.problems()[problem].prompt if self.run.config.toy else ""
+        asked = (
+            self.problems()[problem].prompt if hasattr(self.run.config.problems, "domain") else ""
+        )
         return responses_html(
             record, rows, self.text_of, colouring=colouring, prompt=asked,
             scale=colour_scale(self.record(self.steps[0]), colouring),
@@ -440,10 +442,7 @@ def _texts(run: Run) -> Callable[[int], str]:
 # -- The views of the notebook -------------------------------------------------------------------
 
 _FEWEST_POINTS = 4
-_TRY = {
-    "toy": "`entropy-mech train reproduce/runs/toy/fig11_7b_clip_cov.toml` makes one",
-    "paper": "`entropy-mech train reproduce/runs/paper/fig11_7b_clip_cov.toml` makes one, on GPUs",
-}
+_WHERE = {"paper": ", on GPUs", "one_gpu": ", on a GPU"}
 
 
 def policy(logits: Sequence[float], advantages: Sequence[float], eta: float) -> Explorer:
@@ -628,7 +627,8 @@ def _stored(
         except UserError as error:  # of another version of this package: the others are of use
             print(f"{name} is left out: {error}")
             continue
-        if one.config.toy == (profile == "toy") and has(one):
+        of_a_profile = "toy" if one.config.toy else "smollm" if one.config.base.form else "gpu"
+        if of_a_profile == (profile if profile in ("toy", "smollm") else "gpu") and has(one):
             found.append(one)
     names = names_of_runs(found, store, profile)
     labelled: dict[str, Run] = {}
@@ -655,5 +655,10 @@ def _points(run: Run) -> tuple[np.ndarray, np.ndarray]:
 
 def _nothing(profile: str, what: str) -> str:
     if profile == "published":
-        return f"{what}: the paper has published none; in profile toy, {_TRY['toy']}"
-    return f"{what}: there are none of profile {profile} yet; {_TRY[profile]}"
+        return f"{what}: the paper has published none; in profile toy, {_try('toy')}"
+    return f"{what}: there are none of profile {profile} yet; {_try(profile)}"
+
+
+def _try(profile: str) -> str:
+    file = f"reproduce/runs/{profile}/fig11_7b_clip_cov.toml"
+    return f"`entropy-mech train {file}` makes one{_WHERE.get(profile, '')}"

@@ -155,6 +155,10 @@ _ABOUT = {
     "95 % over seeds; a verdict needs three.",
     "published": "The paper's own numbers, digitised or printed, without any run of ours: what "
     "they say of the paper's claims.",
+    "smollm": "SmolLM2-135M-Instruct, a real language model, on arithmetic, trained here on a CPU; "
+    "it stands for every model of the paper. Intervals are 95 % over seeds.",
+    "one_gpu": "Small language models, each trained on one GPU. Intervals are 95 % over seeds; a "
+    "verdict needs three.",
     "paper": "The paper's models. Intervals are 95 % over seeds; a verdict needs three.",
 }
 

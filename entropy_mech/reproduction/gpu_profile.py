@@ -1,4 +1,4 @@
-"""The paper profile: on which GPUs each run fits, and its command; a request in words."""
+"""Profiles that need GPUs: on which each run fits, and its command; a request in words."""
 
 from __future__ import annotations
 
@@ -10,28 +10,30 @@ from dataclasses import dataclass
 from entropy_mech.config import TrainConfig
 from entropy_mech.config.memory import MemoryCheck, check_memory, gib
 from entropy_mech.reproduction.plan import Plan
-from entropy_mech.reproduction.targets import Target
 from entropy_mech.runs.jobs import Schedule, clock
 from entropy_mech.runs.store import Run, project_root, run_path
 
 # -- GPUs and commands ---------------------------------------------------------------------------
 
+GPU_PROFILES = ("paper", "one_gpu")
 GPUS_A_NODE = 8
 _GPU_COUNTS = (8, 16, 32, 64, 128)
 RENDEZVOUS = "--rdzv-backend c10d --rdzv-endpoint NODE0:29500"
 
 
 @dataclass(frozen=True)
-class PaperRun:
-    """One run of the paper, and what it needs.
+class GPURun:
+    """One run of a GPU profile, and what it needs.
 
     Attributes:
+        profile: paper or one_gpu.
         name: of its file.
         run: where it lies, or will.
         memory: on the fewest GPUs of whole nodes that it fits; None for an unknown model.
 
     """
 
+    profile: str
     name: str
     run: Run
     memory: MemoryCheck | None
@@ -54,22 +56,25 @@ class PaperRun:
     @property
     def command(self) -> str:
         """The command to paste; with several nodes, on each of them."""
+        path = run_path(self.name, self.profile).relative_to(project_root())
+        if self.gpus == 1:
+            return f"entropy-mech train {path} --set seed={self.config.seed}"
         where = "--standalone" if self.nodes == 1 else f"--nnodes {self.nodes}"
         meet = "" if self.nodes == 1 else f" {RENDEZVOUS}"
-        path = run_path(self.name, "paper").relative_to(project_root())
         return (
             f"torchrun {where} --nproc-per-node {GPUS_A_NODE}{meet} "
             f"-m entropy_mech train {path} --set seed={self.config.seed}"
         )
 
 
-def paper_run(name: str, run: Run, *, gpu_memory_gib: float) -> PaperRun:
+def gpu_run(profile: str, name: str, run: Run, *, gpu_memory_gib: float) -> GPURun:
     """Return a run on the fewest GPUs of this memory that it fits.
 
     >>> from entropy_mech.reproduction.targets import run_config
     >>> from entropy_mech.runs.store import RunStore
     >>> config = run_config("fig11_32b_grpo", profile="paper", seed=1)
-    >>> paper_run("fig11_32b_grpo", RunStore(".").run(config), gpu_memory_gib=80.0).gpus
+    >>> run = RunStore(".").run(config)
+    >>> gpu_run("paper", "fig11_32b_grpo", run, gpu_memory_gib=80.0).gpus
     32
     """
     found = None
@@ -77,12 +82,7 @@ def paper_run(name: str, run: Run, *, gpu_memory_gib: float) -> PaperRun:
         found = check_memory(run.config, gpus=gpus, gpu_memory_gib=gpu_memory_gib)
         if found is None or not found.problems:
             break
-    return PaperRun(name, run, found)
-
-
-def has_paper_runs(target: Target) -> bool:
-    """Whether all of a target's runs have a file of the paper's size; some are checks of toys."""
-    return all(run_path(name, "paper").is_file() for name in target.runs)
+    return GPURun(profile, name, run, found)
 
 
 # -- A request in words --------------------------------------------------------------------------
@@ -90,7 +90,7 @@ def has_paper_runs(target: Target) -> bool:
 _TARGETS_SHOWN = 6
 
 
-def toy_lines(plan: Plan, workers: int) -> list[str]:
+def cpu_lines(plan: Plan, workers: int) -> list[str]:
     """Return what would be done on this computer, a line a job, and how long all of it takes."""
     if not plan.jobs:
         return ["nothing is missing"]
@@ -106,15 +106,15 @@ def toy_lines(plan: Plan, workers: int) -> list[str]:
     return [*lines, f"  then the notebooks of {', '.join(notebooks)}"] if notebooks else lines
 
 
-def paper_lines(
-    missing: Sequence[PaperRun], needed_by: dict[str, list[str]], left_out: Sequence[str]
+def gpu_lines(
+    missing: Sequence[GPURun], needed_by: dict[str, list[str]], left_out: Sequence[str]
 ) -> list[str]:
     """Return runs, models, data, GPUs, disk and commands.
 
     Args:
         missing: runs to be trained, none twice.
         needed_by: the targets of a run, by the name of its file.
-        left_out: targets that have no runs of the paper's size.
+        left_out: targets that have no runs in the profile.
 
     """
     if not missing:
@@ -140,7 +140,7 @@ def paper_lines(
     return lines
 
 
-def _row(one: PaperRun, width: int, targets: Sequence[str]) -> str:
+def _row(one: GPURun, width: int, targets: Sequence[str]) -> str:
     disk = gib(sum(one.memory.disk.values())) if one.memory else "?"
     return (
         f"{one.name:<{width}}{one.config.seed:<6}{one.config.model.path:<38}{_data(one):<28}"
@@ -148,18 +148,18 @@ def _row(one: PaperRun, width: int, targets: Sequence[str]) -> str:
     )
 
 
-def _data(one: PaperRun) -> str:
+def _data(one: GPURun) -> str:
     named = one.config.problems.training_set
     return named if isinstance(named, str) else "+".join(named)
 
 
-def _problems(missing: Sequence[PaperRun]) -> list[str]:
+def _problems(missing: Sequence[GPURun]) -> list[str]:
     found = [(one.name, text) for one in missing if one.memory for text in one.memory.problems]
     return [f"warning: {name}: {text}" for name, text in found]
 
 
 def _left_out(names: Sequence[str]) -> list[str]:
-    return [f"left out: {', '.join(names)}: checks of the toys alone"] if names else []
+    return [f"left out: {', '.join(names)}: not in this profile"] if names else []
 
 
 def _for(targets: Sequence[str]) -> str:

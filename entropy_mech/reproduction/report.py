@@ -50,7 +50,7 @@ def provenance(name: str, run: Run) -> dict[str, Any]:
     return {
         "name": name,
         "run": run.path.name,
-        "base_model": base_model_id(config) if config.toy else config.model.path,
+        "base_model": base_model_id(config) if config.makes_base_model else config.model.path,
         "method": config.loss.method,
         "seed": config.seed,
         "steps": config.steps,
@@ -97,30 +97,32 @@ def open_report(
     folder = project_root() / "out" / profile
     if out_dir or not isinstance(out_dir, str):
         folder = folder_path("out_dir", out_dir, "give another")
-    chosen = chosen_runs(find_target(target), models, methods)
+    chosen = chosen_runs(find_target(target), models, methods, profile)
     return Report(chosen, folder, profile=profile, seed=seed, seeds=seeds, steps=steps)
 
 
-def chosen_runs(target: Target, models: Sequence[str], methods: Sequence[str]) -> Target:
+def chosen_runs(
+    target: Target, models: Sequence[str], methods: Sequence[str], profile: str = "paper"
+) -> Target:
     """Return the target with only the runs of these models and methods; empty keeps all."""
-    every = [*target.runs, *target.toy_runs]
+    every = [*target.runs, *target.toy_runs, *target.one_gpu_runs]
     kept = list(every)
     for what, names, matches in (
-        ("model", models, lambda run, name: model_of_run(run).name == name),
+        ("model", models, lambda run, name: model_of_run(run, profile).name == name),
         ("method", methods, lambda run, name: run.endswith(f"_{name}")),
     ):
         for name in names:
             if not any(matches(run, name) for run in every):
-                known = [model_of_run(run).name for run in every]
+                known = [model_of_run(run, profile).name for run in every]
                 if what == "method":
                     known = [run.partition("_")[2] for run in every]
                 raise unknown_name(f"{what} of {target.name}", name, known)
         kept = [run for run in kept if not names or any(matches(run, name) for name in names)]
     if every and not kept:
         raise bad_value("methods", list(methods), f"no run of {target.name} has model and method")
-    runs, toy_runs = (tuple(run for run in some if run in kept)
-                      for some in (target.runs, target.toy_runs))  # fmt: skip
-    return replace(target, runs=runs, toy_runs=toy_runs)
+    fields = ("runs", "toy_runs", "one_gpu_runs")
+    chosen = {name: tuple(run for run in getattr(target, name) if run in kept) for name in fields}
+    return replace(target, **chosen)
 
 
 class Report:
@@ -171,7 +173,8 @@ class Report:
         """
         rows = {}
         for name, config in zip(self.names, self.configs, strict=True):
-            model, shape = model_of_run(name), architecture_of(config)
+            model = model_of_run(name, self.profile)
+            shape = architecture_of(config)
             rows[model.name] = {
                 "model": model.name,
                 "label": model.label,
@@ -184,13 +187,14 @@ class Report:
         """Return the final policies' scores, a row a run and benchmark.
 
         Columns run, seed, model, step (rollouts behind the policy), benchmark, accuracy,
-        standard_error (both fractions), problems, samples. Empty where the target does not
+        standard_error (both fractions), problems, samples, and what else ``launch.scores`` has.
+        Empty where the target does not
         measure its policies, in the published profile, and for logs that were imported.
         """
         frames = [
             (run.scores if isinstance(run, KeptRun) else partial(scores, run))(
                 self.benchmarks
-            ).assign(run=name, seed=run.config.seed, model=model_of_run(name).name)
+            ).assign(run=name, seed=run.config.seed, model=model_of_run(name, self.profile).name)
             for name, run in zip(self.names, self.runs, strict=True)
             if self.benchmarks
         ]
@@ -198,7 +202,8 @@ class Report:
         found = [frame for frame in frames if len(frame)]
         if not found:
             return pd.DataFrame(columns=columns)
-        return pd.concat(found, ignore_index=True)[columns]
+        together = pd.concat(found, ignore_index=True)
+        return together[[*columns, *(name for name in together if name not in columns)]]
 
     def tokens(self, step: int) -> pd.DataFrame:
         """Return the response tokens recorded at a step: a row a token; columns run, seed, ...
@@ -325,7 +330,7 @@ def stacked_metrics(runs: Iterable[tuple[str, Run]], profile: str) -> pd.DataFra
     scale = "toy" if profile == "kept" else profile
     return _stacked(
         run.metrics().assign(
-            run=name, seed=run.config.seed, model=model_of_run(name).name, profile=scale
+            run=name, seed=run.config.seed, model=model_of_run(name, profile).name, profile=scale
         )
         for name, run in runs
     )

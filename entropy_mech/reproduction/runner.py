@@ -11,12 +11,12 @@ from entropy_mech.errors import UserError, bad_value, folder_path, whole_number
 from entropy_mech.reproduction.check import Beginnings, draw
 from entropy_mech.reproduction.gallery import write_gallery, write_verdicts
 from entropy_mech.reproduction.gpu_profile import (
+    GPU_PROFILES,
     GPUS_A_NODE,
-    PaperRun,
-    has_paper_runs,
-    paper_lines,
-    paper_run,
-    toy_lines,
+    GPURun,
+    cpu_lines,
+    gpu_lines,
+    gpu_run,
 )
 from entropy_mech.reproduction.plan import Plan, make_plan
 from entropy_mech.reproduction.report import chosen_runs
@@ -44,7 +44,7 @@ class Request:
 
     Attributes:
         names: targets; all where empty.
-        profile: kept, toy, published or paper.
+        profile: one of ``targets.PROFILES``.
         seed: the first seed.
         seeds: how many, counting up; 0 takes all that are kept, in the other profiles three.
         check: in the profile kept, how many rollouts of each run's first seed are trained here
@@ -83,7 +83,7 @@ def targets_of(request: Request) -> list[Target]:
         checked = checked_parameters(target, request.parameters or {})
         if checked.get("out_dir"):
             folder_path("out_dir", checked["out_dir"], "give another")
-        chosen_runs(target, checked.get("models", ()), checked.get("methods", ()))
+        chosen_runs(target, checked.get("models", ()), checked.get("methods", ()), request.profile)
     return targets
 
 
@@ -91,7 +91,7 @@ def reproduce(request: Request, *, workers: int | None = None) -> Path:
     """Bring targets up to date and write the gallery; return its path.
 
     What is there and unchanged is not done again. Runs are shared between targets; a notebook
-    starts as soon as its runs are there, and is in the gallery when it ends. In the paper profile
+    starts as soon as its runs are there, and is in the gallery when it ends. In profiles of GPUs
     runs are trained one after another on all GPUs here, and where there are too few, what needs no
     training is done before it is said what to do.
 
@@ -102,8 +102,8 @@ def reproduce(request: Request, *, workers: int | None = None) -> Path:
     """
     targets, failure = targets_of(request), None
     try:
-        if request.profile == "paper":
-            _reproduce_paper(request, targets)
+        if request.profile in GPU_PROFILES:
+            _reproduce_on_gpus(request, targets)
         else:
             _run(request, _plan(request, targets), workers or usable_cores())
     except UserError as error:
@@ -132,10 +132,10 @@ def keep_runs(request: Request, folder: Path) -> int:
 def dry_run(request: Request, *, gpu_memory_gib: float) -> list[str]:
     """Return what a request would train, as lines; nothing is started."""
     targets = targets_of(request)
-    if request.profile == "paper":
+    if request.profile in GPU_PROFILES:
         missing, needed_by, left_out = _missing(request, targets, gpu_memory_gib)
-        return paper_lines(missing, needed_by, left_out)
-    return toy_lines(_plan(request, targets), usable_cores())
+        return gpu_lines(missing, needed_by, left_out)
+    return cpu_lines(_plan(request, targets), usable_cores())
 
 
 def submit(request: Request, options: Mapping[str, Any], gpu_memory_gib: float) -> list[str]:
@@ -148,7 +148,7 @@ def submit(request: Request, options: Mapping[str, Any], gpu_memory_gib: float) 
     from entropy_mech.runs.cluster import ClusterRun, submit_runs
 
     targets, store = targets_of(request), default_store()
-    if request.profile == "paper":
+    if request.profile in GPU_PROFILES:
         missing, _, _ = _missing(request, targets, gpu_memory_gib)
         runs = [ClusterRun(f"{m.name} seed {m.config.seed}", m.run, m.nodes, GPUS_A_NODE)
                 for m in missing]  # fmt: skip
@@ -164,6 +164,7 @@ def submit(request: Request, options: Mapping[str, Any], gpu_memory_gib: float) 
 def _plan(request: Request, targets: Sequence[Target]) -> Plan:
     given = {"profile": request.profile, "seed": request.seed, "seeds": request.seeds}
     given |= dict(request.parameters or {})
+    targets = [target for target in targets if target.there_in(request.profile)]
     plan = make_plan(targets, given, request.folder, default_store())
     if request.check:
         beginnings = _beginnings(request)
@@ -200,34 +201,36 @@ def _gallery(request: Request) -> Path:
     return write_gallery(request.folder, targets, request.profile, checks, full_time_s)
 
 
-def _reproduce_paper(request: Request, targets: Sequence[Target]) -> None:
+def _reproduce_on_gpus(request: Request, targets: Sequence[Target]) -> None:
     """Train what is missing if the GPUs for it are here; else do what needs no training."""
     missing, needed_by, _ = _missing(request, targets, gpu_memory_here_gib())
     there = gpus_here()
     able = all(one.gpus <= there for one in missing)
     waits = set() if able else {name for one in missing for name in needed_by[one.name]}
-    ready = [t for t in targets if t.name not in waits and has_paper_runs(t)]
+    ready = [t for t in targets if t.name not in waits]
     _run(request, _plan(request, ready), workers=1)
     if not able:
-        refuse_without_gpus(len(missing), max(one.gpus for one in missing))
+        needed = max(one.gpus for one in missing)
+        refuse_without_gpus(len(missing), needed, profile=request.profile)
 
 
 def _missing(
     request: Request, targets: Sequence[Target], gpu_memory_gib: float
-) -> tuple[list[PaperRun], dict[str, list[str]], list[str]]:
+) -> tuple[list[GPURun], dict[str, list[str]], list[str]]:
     """Return the runs to be trained, the targets of each by its name, and the targets left out."""
-    missing: dict[str, PaperRun] = {}
+    missing: dict[str, GPURun] = {}
     needed_by: dict[str, list[str]] = {}
     for target in targets:
-        for name, run in _runs(request, [target]) if has_paper_runs(target) else ():
+        for name, run in _runs(request, [target]) if target.there_in(request.profile) else ():
             needed_by.setdefault(name, []).append(target.name)
             if not run.complete and run.path.name not in missing:
-                found = paper_run(name, run, gpu_memory_gib=gpu_memory_gib)
-                missing[run.path.name] = found
+                missing[run.path.name] = gpu_run(
+                    request.profile, name, run, gpu_memory_gib=gpu_memory_gib
+                )
     return (
         list(missing.values()),
         needed_by,
-        [target.name for target in targets if not has_paper_runs(target)],
+        [target.name for target in targets if not target.there_in(request.profile)],
     )
 
 

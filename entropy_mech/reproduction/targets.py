@@ -43,10 +43,13 @@ def _place(target: Target) -> tuple[int, int]:
 
 # -- Targets -------------------------------------------------------------------------------------
 
-# toy: tiny transformers on this CPU. paper: the paper's models on GPUs. published: the paper's
-# own numbers, digitised or printed, without any run of ours. kept: what finished toy runs measured,
+# toy: tiny transformers on this CPU. smollm: a small language model on this CPU. one_gpu: small
+# models on one GPU for a night. paper: the paper's models on GPUs. published: the paper's own
+# numbers, digitised or printed, without any run of ours. kept: what finished toy runs measured,
 # kept in the tree.
-PROFILES = ("toy", "kept", "published", "paper")
+PROFILES = ("toy", "kept", "published", "smollm", "one_gpu", "paper")
+# A real model that stands for several of the paper's: not every run of theirs has a file here.
+_PARTIAL = ("smollm", "one_gpu")
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,9 @@ class Target:
     claim: str
     notebook: str
     runs: tuple[str, ...] = ()
-    toy_runs: tuple[str, ...] = ()  # more of them, that there are at toy size alone
+    toy_runs: tuple[str, ...] = ()  # more of them, that only toys and a small model have
+    one_gpu_runs: tuple[str, ...] = ()  # more of them, of small models on one GPU
+    not_in: tuple[str, ...] = ()  # profiles whose runs do not measure what this one looks at
     tokens: bool = False  # whether it looks at single tokens of its runs' first step
     evaluate: str = ""  # benchmarks that the trained policies are measured on: toy or paper's
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -71,8 +76,8 @@ class Target:
 
     def benchmarks(self, profile: str) -> str:
         """Return the group of benchmarks that a profile's policies are measured on, or ""."""
-        groups = {"toy": self.evaluate, "kept": self.evaluate, "published": "", "paper": "paper"}
-        return groups[profile] if self.evaluate else ""
+        groups = {"toy": self.evaluate, "kept": self.evaluate, "published": ""}
+        return groups.get(profile, profile) if self.evaluate else ""
 
     def configs(
         self, *, profile: str, seed: int, seeds: int, steps: int = 0
@@ -105,9 +110,19 @@ class Target:
 
     def run_names(self, profile: str) -> tuple[str, ...]:
         """Return the files of its runs in a profile; the published one has none."""
-        if profile == "published":
-            return ()
-        return self.runs if profile == "paper" else (*self.runs, *self.toy_runs)
+        every = (*self.runs, *self.toy_runs)
+        if profile in _PARTIAL:
+            more = self.one_gpu_runs if profile == "one_gpu" else ()
+            return tuple(name for name in (*every, *more) if run_path(name, profile).is_file())
+        return {"published": (), "paper": self.runs}.get(profile, every)
+
+    def there_in(self, profile: str) -> bool:
+        """Whether a profile has what this target is drawn from; some are checks of toys."""
+        if profile in self.not_in:
+            return False
+        if profile == "paper":
+            return all(run_path(name, profile).is_file() for name in self.runs)
+        return profile not in _PARTIAL or not self.runs or bool(self.run_names(profile))
 
 
 def check_profile(profile: str) -> None:

@@ -304,8 +304,8 @@ _SEEDS_LOOKED_AT = 5
 
 def base_model_s(config: TrainConfig) -> float:
     """Return the seconds of the supervised stage that makes a base model."""
-    base, instruct = config.base, config.base.instruct
-    steps = instruct.steps if instruct else base.steps + base.noisy_steps
+    base, alone = config.base, config.base.form or config.base.instruct
+    steps = alone.steps if alone else base.steps + base.noisy_steps
     return STARTUP_S + steps * _by_size(config, _BASE_STEP_S) * config.base.batch_size / 64
 
 

@@ -19,7 +19,12 @@ import pandas as pd
 from entropy_mech.config import TrainConfig
 from entropy_mech.config.files import run_id
 from entropy_mech.errors import UserError, unknown_name
-from entropy_mech.problems.benchmarks import GROUPS, load_toy_benchmark, protocol
+from entropy_mech.problems.benchmarks import (
+    GROUPS,
+    SEEDED_BENCHMARKS,
+    load_toy_benchmark,
+    protocol,
+)
 from entropy_mech.runs.jobs import EVALUATION_S, STARTUP_S, Job, base_model_s, run_jobs, run_s
 from entropy_mech.runs.store import Run, RunStore, base_model_folder, read_json, read_json_if_whole
 
@@ -38,12 +43,13 @@ def gpu_memory_here_gib() -> float:
     return min(_memories_mib(), default=_H100_GIB * 1024) / 1024
 
 
-def refuse_without_gpus(missing: int, needed: int) -> None:
-    """Refuse to train the paper's models without enough GPUs, and say what to do instead.
+def refuse_without_gpus(missing: int, needed: int, profile: str = "paper") -> None:
+    """Refuse to train large models without enough GPUs, and say what to do instead.
 
     Args:
         missing: runs that would have to be trained.
         needed: GPUs that the largest of them takes.
+        profile: whose runs they are.
 
     Raises:
         UserError: there are fewer GPUs here.
@@ -54,8 +60,9 @@ def refuse_without_gpus(missing: int, needed: int) -> None:
         seen = f"{there} can be seen here" if there else "none can be seen here"
         runs = "1 run is" if missing == 1 else f"{missing} runs are"
         raise UserError(
-            f"profile = paper: {runs} missing, the largest needs {needed} GPUs and {seen}; "
-            "entropy-mech reproduce --profile paper lists them all with --dry-run and submits them "
+            f"profile = {profile}: {runs} missing, the largest needs {needed} "
+            f"GPU{'s' if needed > 1 else ''} and {seen}; entropy-mech reproduce "
+            f"--profile {profile} lists them all with --dry-run and submits them "
             "with --slurm; entropy-mech import-run takes up what was trained elsewhere"
         )
 
@@ -98,13 +105,20 @@ def scored(folder: Path) -> bool:
 def scores(run: Run, group: str) -> pd.DataFrame:
     """Return what was measured, a row a benchmark, in the group's order; empty before that.
 
+    Of problems that ask for a form there are more columns: strict and lenient accuracy, the share
+    in the form, and pass_at_1, pass_at_2, ...
     ``step`` is the number of rollouts behind the policy: all that the run has done, which is more
     than its configuration asks for where a longer run was made of it.
     """
     folder = evaluation_folder(run, group)
     found: dict[str, Any] = read_json(folder / "scores.json") if folder else {}
-    rows = [{"step": found["step"], **score} for score in found.get("scores", [])]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    rows, more = [], {}
+    for score in found.get("scores", []):
+        read = dict(score.get("readings", {}))
+        read |= {f"pass_at_{k}": value for k, value in read.pop("pass_at", {}).items()}
+        rows.append({"step": found["step"], **score, **read})
+        more |= read
+    return pd.DataFrame(rows, columns=[*COLUMNS, *more])
 
 
 @functools.cache
@@ -119,7 +133,7 @@ def group_digest(group: str) -> str:
         raise unknown_name("group of benchmarks", group, GROUPS)
     parts: list[Any] = []
     for name in GROUPS[group]:
-        if group == "toy":
+        if name in SEEDED_BENCHMARKS:
             problems, way = load_toy_benchmark(name)
             parts += [name, asdict(way), [[p.prompt, str(p.reference)] for p in problems]]
         else:
@@ -218,14 +232,17 @@ def evaluation_jobs(
 def run_job(run: Run, store: RunStore, name: str, needs: Sequence[Job] = ()) -> Job:
     """Return the job that trains a run, resuming it where it has begun.
 
+    A run whose engine and sampler are torch's is one process, on whatever this computer has.
+
     Raises:
         UserError: a model of the paper's size, and there is no GPU here.
 
     """
     config, flags = run.config, ()
-    if not config.toy:
+    if not config.toy and (config.engine.kind, config.sampler.kind) != ("torch", "torch"):
         refuse_without_gpus(1, needed=1)
-        flags = ("--gpus", str(gpus_here()))
+        if config.engine.kind == "deepspeed":  # torch's engine is one process
+            flags = ("--gpus", str(gpus_here()))
     left = max(config.steps - run.steps_done, 0) / config.steps
     return Job(
         name=run_job_name(run),
@@ -257,7 +274,7 @@ def usable_cores() -> int:
 def _base_jobs(config: TrainConfig, store: RunStore) -> list[Job]:
     """Return the jobs for a run's base model and, before it, for the one that it is made of."""
     folder = base_model_folder(store, config)
-    if not (config.toy or config.start) or folder.exists():
+    if not config.makes_base_model or folder.exists():
         return []
     before: list[Job] = []
     if config.start is None and getattr(config.base, "instruct", None) is not None:

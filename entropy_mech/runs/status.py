@@ -116,7 +116,7 @@ def status_of(run: Run, *, name: str = "", alive: bool | None = None) -> RunStat
     if state == "waiting" and alive is False and not lock_is_held(run.path.with_suffix(".lock")):
         state = "stopped"
     base = math.nan
-    if run.config.toy:
+    if run.config.makes_base_model:
         name_of_base = base_model_folder(_store(run), run.config).name
         base = base_models_in_work(_store(run)).get(name_of_base, math.nan)
     error = f"{shown} failed: {row.error}" if state == "failed" else ""
@@ -151,7 +151,7 @@ def _left_s(run: Run, of_steps: float, base_fraction: float) -> float:
     """Return the seconds left: by the steps so far, else guessed from the configuration."""
     if not math.isnan(of_steps):
         return of_steps
-    if run.steps_done or not run.config.toy:
+    if run.steps_done or not run.config.makes_base_model:
         return math.nan
     left = run_s(run, _store(run))
     if not base_model_folder(_store(run), run.config).exists():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Protocol
 
@@ -207,6 +207,37 @@ def response_texts(
 # -- Accuracy with every sample ------------------------------------------------------------------
 
 
+def pass_at(k: int, right: NDArray, samples: int) -> float:
+    """Return pass@k without bias: the mean chance that k of a problem's samples hold a right one.
+
+    Of n samples with c right ones, 1 - C(n - c, k) / C(n, k), as a product (Chen et al., 2021).
+
+    Args:
+        k: at most ``samples``.
+        right: how many of each problem's samples are right.
+        samples: n.
+
+    >>> pass_at(2, np.array([1, 0, 3]), 4)  # 1 - 3/6, 0, 1
+    0.5
+
+    """
+    if not 1 <= k <= samples:
+        raise bad_value("k", k, f"pass@k of {samples} samples: give 1 to {samples}")
+    wrong, drawn = samples - np.asarray(right), np.arange(k)
+    # Once the wrong ones are used up a factor is 0; those after it would be negative.
+    factors = np.maximum(wrong[:, None] - drawn, 0) / (samples - drawn)
+    return float(1 - factors.prod(axis=1).mean())
+
+
+def powers_of_two(samples: int) -> list[int]:
+    """Return the k of a table of pass@k: 1, 2, 4, ... up to the number of samples.
+
+    >>> powers_of_two(6)
+    [1, 2, 4]
+    """
+    return [2**i for i in range(samples.bit_length())]
+
+
 @dataclass(frozen=True)
 class Sample:
     """One answered problem, kept for audit."""
@@ -239,6 +270,22 @@ class EvalResult:
         """Standard error of ``accuracy`` over problems; samples of one problem go together."""
         by_problem = self.rewards.mean(axis=1)
         return float(by_problem.std(ddof=1) / np.sqrt(len(by_problem)))
+
+    def pass_at(self, k: int) -> float:
+        """pass@k, for k up to the samples of a problem; see ``pass_at``."""
+        return pass_at(k, self.rewards.sum(axis=1), self.samples_per_problem)
+
+    def read_as(self, right: NDArray[np.bool_]) -> EvalResult:
+        """Return the same samples, right where ``right`` says so and nowhere else."""
+        correct = Verdict("correct", passed=1)
+        wrong = Verdict("wrong", "right, but not by this reading")
+
+        def again(verdict: Verdict, ok: bool) -> Verdict:
+            return correct if ok else wrong if verdict.name == "correct" else verdict
+
+        pairs = zip(self.samples, right, strict=True)
+        samples = [replace(one, verdict=again(one.verdict, ok)) for one, ok in pairs]
+        return replace(self, samples=samples)
 
     @property
     def by_level(self) -> dict[str, float]:

@@ -243,7 +243,7 @@ def write_manifest(
     A resumed session keeps the start time and the model that the first session wrote.
     """
     before = run.manifest()
-    model = {"place": loaded.place, "revision": loaded.revision}
+    model = {"place": loaded.place, "revision": loaded.revision, **loaded.source}
     run.write(
         "manifest.json",
         {

@@ -40,7 +40,8 @@ from entropy_mech.train.metrics import (
     rollout_metrics,
     token_record,
 )
-from entropy_mech.train.models import LoadedModel, build_engine, load_policy, positions_of
+from entropy_mech.train.models import LoadedModel, build_engine, load_policy
+from entropy_mech.train.pretrained import positions_of
 from entropy_mech.train.prm import ImplicitPRM, build_prm
 from entropy_mech.train.rollouts import Rollout, RolloutBatch, RolloutMaker
 from entropy_mech.train.sampler import (

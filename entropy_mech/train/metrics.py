@@ -8,12 +8,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from entropy_mech.config import TrainConfig
 from entropy_mech.objectives import group_covariance, token_covariance
-from entropy_mech.sampling.sampler import EvalRequest, EvalResult, Sampler, evaluate_together
+from entropy_mech.problems.grading import READINGS, has_readings, readings
+from entropy_mech.sampling.sampler import (
+    EvalRequest,
+    EvalResult,
+    Sampler,
+    evaluate_together,
+    powers_of_two,
+)
 from entropy_mech.theory.softmax import softmax_policy
 from entropy_mech.theory.step import centred_step, entropy_change, taylor_terms
 from entropy_mech.train.engine import TorchEngine
@@ -119,8 +127,9 @@ class Validation:
         """Return the accuracies of a step; nothing where none is due."""
         if step % self.config.validation.every:
             return {}
-        results = self._evaluate(step, policy_version)
-        greedy = results.pop(_GREEDY, None)
+        graded = self._evaluate(step, policy_version)
+        greedy = graded.pop(_GREEDY, None)
+        details, results = self._details(graded)
         errors = [result.standard_error for result in results.values()]
         metrics = {
             # The unweighted mean over benchmarks, as in the paper's tables.
@@ -132,7 +141,43 @@ class Validation:
             (result,) = results.values()
             metrics["validation_greedy_accuracy"] = greedy.accuracy
             parts = {level.replace(" ", "_"): value for level, value in result.by_level.items()}
-        return metrics | {f"validation_accuracy_{name}": value for name, value in parts.items()}
+        parts = {f"validation_accuracy_{name}": value for name, value in parts.items()}
+        return metrics | parts | details
+
+    def _details(
+        self, graded: dict[str, EvalResult]
+    ) -> tuple[dict[str, float], dict[str, EvalResult]]:
+        """Return what is kept beside the accuracy, as the run asks for, and the results behind R.
+
+        Means over the sets that the question applies to; pass@k of the reading that R has.
+        """
+        asked, details = self.config.validation, {}
+        if not asked.details and asked.reading == "graded":
+            return {}, graded
+        read = {name: self._readings(one) for name, one in graded.items() if _readable(one)}
+        if asked.details:
+            for name in READINGS if read else ():
+                label = "form_fraction" if name == "form" else f"{name}_accuracy"
+                means = [float(one[name].mean()) for one in read.values()]
+                details[f"validation_{label}"] = float(np.mean(means))
+            means = [one.accuracy for one in graded.values()]
+            details["validation_graded_accuracy"] = float(np.mean(means))
+        results = dict(graded)
+        if asked.reading != "graded":
+            for name, one in read.items():
+                results[name] = graded[name].read_as(one[asked.reading])
+        if asked.details:
+            samples = min(one.samples_per_problem for one in results.values())
+            for k in powers_of_two(samples):
+                means = [one.pass_at(k) for one in results.values()]
+                details[f"validation_pass_at_{k}"] = float(np.mean(means))
+        return details, results
+
+    def _readings(self, result: EvalResult) -> dict[str, NDArray[np.bool_]]:
+        problems = [sample.problem for sample in result.samples]
+        texts = [sample.response for sample in result.samples]
+        verdicts = [sample.verdict for sample in result.samples]
+        return readings(problems, texts, verdicts, self.grader)
 
     def _evaluate(self, step: int, policy_version: int) -> dict[str, EvalResult]:
         """Answer all sets in one sampling call; a toy's problems also greedily."""
@@ -154,6 +199,10 @@ class Validation:
             decode=self.grader.reads_texts,
         )
         return dict(zip(asked, results, strict=True))
+
+
+def _readable(result: EvalResult) -> bool:
+    return has_readings([sample.problem for sample in result.samples])
 
 
 # -- Lemma 1 on the transformer ------------------------------------------------------------------

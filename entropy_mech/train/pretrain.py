@@ -1,4 +1,4 @@
-"""Toy base models: supervised stages on demonstrations, done once and kept."""
+"""Base models: supervised stages on demonstrations, done once and kept."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import itertools
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
 from entropy_mech.config import BaseModelConfig, ModelConfig, TrainConfig
 from entropy_mech.config.files import base_model_id
 from entropy_mech.config.run import TOY_POSITIONS
 from entropy_mech.errors import UserError, bad_value
+from entropy_mech.problems.arithmetic import ArithmeticProblem
 from entropy_mech.problems.grading import grade_many
 from entropy_mech.problems.toy import ALPHABET, character_tokenizer
 from entropy_mech.problems.toy_code import TOYS
@@ -37,7 +44,14 @@ from entropy_mech.runs.store import (
 )
 from entropy_mech.sampling.sampler import SamplingRequest, response_texts
 from entropy_mech.sampling.torch_sampler import TorchSampler
-from entropy_mech.train.policy import PackedRows, pack
+from entropy_mech.train.policy import PackedRows, can_pack, pack
+from entropy_mech.train.pretrained import (
+    SOURCE,
+    hub_commit,
+    in_hugging_face_format,
+    load_pretrained,
+    source_of,
+)
 
 # -- Packed supervised texts ---------------------------------------------------------------------
 
@@ -188,18 +202,20 @@ class Stage:
     number: int
     steps: int
     learning_rate: float
-    error_fraction: float
-    code_error_fraction: float
-    slip_fraction: float
+    error_fraction: float = 0.0
+    code_error_fraction: float = 0.0
+    slip_fraction: float = 0.0
 
 
 def stages(base: BaseModelConfig) -> list[Stage]:
-    """Return what is done to make a base model, or of a base model an instruct model."""
+    """Return what is done to make a base model, or of a model that exists one that has a form."""
+    if base.form is not None:
+        return [Stage(3, base.form.steps, base.form.learning_rate)]
     if base.instruct is not None:
         return [Stage(2, **base.instruct.model_dump())]
     noise = (base.error_fraction, base.code_error_fraction, base.slip_fraction)
     return [
-        Stage(0, base.steps, base.learning_rate, 0.0, 0.0, 0.0),
+        Stage(0, base.steps, base.learning_rate),
         Stage(1, base.noisy_steps, base.noisy_learning_rate, *noise),
     ]
 
@@ -212,7 +228,16 @@ def _train_and_save(folder: Path, config: TrainConfig, store: Path) -> None:
             tokenizer.save_pretrained(temporary)
         return
     status, partial = folder.with_suffix(".status.json"), folder.with_suffix(".partial.pt")
-    if config.base.instruct is None:
+    source: dict[str, Any] = {}
+    if config.base.form is not None:
+        path, revision = config.model.path, config.model.revision
+        place = in_hugging_face_format(path, store, field="model.path")
+        model, tokenizer = load_pretrained(place, revision, field="model.path", dtype=torch.float32)
+        if not can_pack(model):
+            fix = f"demonstrations cannot be packed for {type(model).__name__}; leave base.form out"
+            raise bad_value("model.path", path, fix)
+        source = source_of(place) or {"model": path, "revision": hub_commit(place, revision)}
+    elif config.base.instruct is None:
         tokenizer = character_tokenizer(ALPHABET)
         model = _initial_model(config.model, tokenizer, config.base.seed)
     else:
@@ -223,6 +248,8 @@ def _train_and_save(folder: Path, config: TrainConfig, store: Path) -> None:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         write_json(temporary / "training.json", losses)
+        if source:
+            write_json(temporary / SOURCE, source)
     status.unlink(missing_ok=True)
     partial.unlink(missing_ok=True)
 
@@ -260,11 +287,13 @@ def changed_policy(
 
 
 def _base_weights(config: TrainConfig, store: Path) -> dict[str, Tensor]:
-    if config.toy:
-        model, _ = base_model(store, config.model_copy(update={"start": None}))
+    plain = config.model_copy(update={"start": None})
+    if plain.makes_base_model:
+        model, _ = base_model(store, plain)
     else:
-        model = AutoModelForCausalLM.from_pretrained(
-            config.model.path, revision=config.model.revision, dtype=torch.float32
+        place = in_hugging_face_format(config.model.path, store, field="model.path")
+        model, _ = load_pretrained(
+            place, config.model.revision, field="model.path", dtype=torch.float32
         )
     return model.state_dict()
 
@@ -298,6 +327,11 @@ def _initial_model(
 def demonstrations(base: BaseModelConfig, stage: Stage, step: int) -> list[Pair]:
     """Return the (prompt, answer) pairs of one step, a function of the seed, stage and step."""
     rng = generator("demonstrations", base.seed, stage.number, step)
+    if base.form is not None:
+        asked = itertools.islice(
+            ArithmeticProblem.training(rng, base.level_shares), base.batch_size
+        )
+        return [(one.prompt, one.demonstrate(rng, base.form.direct_fraction)) for one in asked]
     code = round(base.batch_size * base.code_fraction)
     counts = {"maths": base.batch_size - code, "code": code}
     errors = {"maths": stage.error_fraction, "code": stage.code_error_fraction}
@@ -319,7 +353,7 @@ def _supervise(
 
     Returns the mean losses, in nats a token, of every hundred steps.
     """
-    ids = {token: i for token, i in tokenizer.get_vocab().items() if len(token) == 1}
+    encode = _encoder(tokenizer, config)
     every = stages(config.base)
     total = sum(stage.steps for stage in every)
     saved = torch.load(partial, weights_only=True) if partial.exists() else None
@@ -329,14 +363,14 @@ def _supervise(
     for stage in every:
         if stage.number < state["stage"]:
             continue
-        optimizer, schedule = _optimizer(model, stage)
+        optimizer, schedule = _optimizer(model, stage, constant=config.base.form is not None)
         first = state["step"] if stage.number == state["stage"] else 0
         if saved is not None and stage.number == state["stage"]:
             model.load_state_dict(saved["model"])
             optimizer.load_state_dict(saved["optimizer"])
             schedule.load_state_dict(saved["schedule"])
         for step in range(first, stage.steps):
-            loss = _mean_cross_entropy(model, demonstrations(config.base, stage, step), ids)
+            loss = _mean_cross_entropy(model, demonstrations(config.base, stage, step), encode)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -344,7 +378,7 @@ def _supervise(
             schedule.step()
             losses.append(loss.item())
             done = len(losses)
-            if done % _STATUS_EVERY == 0:
+            if done % min(_STATUS_EVERY, max(total // 20, 1)) == 0:
                 write_json(status, {"stage": "base model", "done": done, "total": total})
             if (step + 1) % _SAVE_EVERY == 0:
                 _save(partial, model, optimizer, schedule, stage.number, step + 1, losses)
@@ -354,14 +388,24 @@ def _supervise(
     return {"steps": _LOSS_EVERY, "mean_loss_nats": means}
 
 
-def _optimizer(model: PreTrainedModel, stage: Stage):
-    """Return AdamW, and its schedule: a short warm-up, then a cosine to 0."""
+def _encoder(tokenizer: PreTrainedTokenizerBase, config: TrainConfig) -> Callable[[str], list[int]]:
+    """Return what turns a text into token ids."""
+    if config.toy:  # a character is a token, and looking it up is a hundred times quicker
+        ids = {token: i for token, i in tokenizer.get_vocab().items() if len(token) == 1}
+        return lambda text: [ids[character] for character in text]
+    return lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def _optimizer(model: PreTrainedModel, stage: Stage, *, constant: bool):
+    """Return AdamW, and its schedule: constant, or a short warm-up, then a cosine to 0."""
 
     def factor(step: int) -> float:
+        if constant:
+            return 1.0
         decay = 0.5 * (1 + math.cos(math.pi * step / stage.steps))
         return min(1.0, (step + 1) / _WARMUP_STEPS) * decay
 
-    rate = stage.learning_rate * _WIDTH / model.config.hidden_size
+    rate = stage.learning_rate * (1.0 if constant else _WIDTH / model.config.hidden_size)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
     )
@@ -384,7 +428,7 @@ def _save(path: Path, model, optimizer, schedule, stage: int, step: int, losses:
 
 
 def _mean_cross_entropy(
-    model: PreTrainedModel, pairs: Sequence[Pair], ids: Mapping[str, int]
+    model: PreTrainedModel, pairs: Sequence[Pair], encode: Callable[[str], list[int]]
 ) -> Tensor:
     """Return the mean over all answer tokens and ends, in nats, of (prompt, answer) texts.
 
@@ -392,7 +436,7 @@ def _mean_cross_entropy(
     reaches the head.
     """
     packed, targets = pack_texts(
-        [([ids[c] for c in prompt], [ids[c] for c in answer]) for prompt, answer in pairs],
+        [(encode(prompt), encode(answer)) for prompt, answer in pairs],
         eos_token_id=model.config.eos_token_id,
     )
     hidden = model.base_model(

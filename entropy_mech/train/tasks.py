@@ -18,7 +18,7 @@ from entropy_mech.problems.benchmarks import Protocol, load_benchmark, protocol
 from entropy_mech.problems.contamination import overlaps_of_all
 from entropy_mech.problems.grading import grade_many, needs_pool
 from entropy_mech.problems.sources import load_training_sets
-from entropy_mech.problems.toy_code import TOYS
+from entropy_mech.problems.toy_code import SEEDED
 from entropy_mech.problems.tripwire import Tripwire
 from entropy_mech.train.distributed import Ranks
 
@@ -83,7 +83,7 @@ def load_tasks(config: TrainConfig, say: Callable[[str], None] = print) -> Tasks
     """
     asked = config.problems
     if isinstance(asked, ProblemsConfig):
-        return _toys(config.seed, asked)
+        return _from_seed(config.seed, asked)
     folder = asked.data_dir or None
     loaded = load_training_sets(asked.training_sets, folder)
     say(
@@ -99,16 +99,19 @@ def load_tasks(config: TrainConfig, say: Callable[[str], None] = print) -> Tasks
     limit = asked.validation_limit
     return Tasks(
         [problem for problem in loaded.problems if problem.id not in dropped],
-        [ValidationSet(b.name, b.problems[:limit], protocol(b.name)) for b in benchmarks],
+        [  # by the benchmark's own name: its rows may be a part of a set of another
+            ValidationSet(name, benchmark.problems[:limit], protocol(name))
+            for name, benchmark in zip(asked.validation, benchmarks, strict=True)
+        ],
     )
 
 
-def _toys(seed: int, asked: ProblemsConfig) -> Tasks:
-    kind = TOYS[asked.domain]
+def _from_seed(seed: int, asked: ProblemsConfig) -> Tasks:
+    kind = SEEDED[asked.domain]
     training = kind.training_set(seed, asked.train_size, asked.level_shares)
     # The same held-out problems for every seed, so that seeds compare like with like.
     held_out = kind.validation_set(0, asked.validation_counts)
-    return Tasks(training, (ValidationSet(f"toy_{asked.domain}", held_out),))
+    return Tasks(training, (ValidationSet(asked.domain, held_out),))
 
 
 class Prompts:

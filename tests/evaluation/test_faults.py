@@ -15,8 +15,9 @@ from entropy_mech.problems.grading import MathProblem
 from entropy_mech.problems.toy import ALPHABET, character_tokenizer
 from entropy_mech.problems.tripwire import OneAnswerTwoReferences
 from entropy_mech.sampling.torch_sampler import TorchSampler
-from entropy_mech.train.models import load_policy, load_pretrained, load_without_weights
+from entropy_mech.train.models import load_policy
 from entropy_mech.train.pretrain import base_model, prepare_base_model
+from entropy_mech.train.pretrained import load_pretrained, load_without_weights
 from tests.conftest import tiny
 
 PROTOCOL = Protocol(samples=2, temperature=1.0, max_new_tokens=4)

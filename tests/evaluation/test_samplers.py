@@ -16,8 +16,8 @@ from entropy_mech.evaluation import load
 from entropy_mech.evaluation.load import FoundModel, find_model, open_sampler
 from entropy_mech.evaluation.suite import Evaluation
 from entropy_mech.problems.benchmarks import load_sets
-from entropy_mech.train.models import positions_of
 from entropy_mech.train.pretrain import prepare_base_model
+from entropy_mech.train.pretrained import positions_of
 from tests.conftest import VLLM_MODEL, tiny
 from tests.needs import needs_vllm
 

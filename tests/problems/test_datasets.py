@@ -247,7 +247,7 @@ def test_kodcode_is_split_by_text_alone(monkeypatch):
 
 
 def test_protocols_are_the_papers():
-    assert set(BENCHMARKS) == {"math500", "aime24", "aime25", "amc", "olympiadbench", "omni_math",
+    assert set(BENCHMARKS) - {"gsm8k"} == {"math500", "aime24", "aime25", "amc", "olympiadbench", "omni_math",
                                "minerva_math", "eurus_code", "kodcode"}  # fmt: skip
     for name in BENCHMARKS:
         way = protocol(name)

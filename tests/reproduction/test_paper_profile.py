@@ -43,7 +43,7 @@ def test_dry_run_lists_each_run_once_with_a_command_that_trains_it():
 
 def test_checks_of_the_toys_are_left_out_and_said():
     assert _lines(names=("lemma1_transformer",))[-1] == (
-        "left out: lemma1_transformer: checks of the toys alone"
+        "left out: lemma1_transformer: not in this profile"
     )
 
 

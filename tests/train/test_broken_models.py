@@ -19,7 +19,8 @@ from entropy_mech.runs import RunStore
 from entropy_mech.runs.store import base_model_folder
 from entropy_mech.train.engine import Diverged, TorchEngine, refuse_diverged
 from entropy_mech.train.loop import train
-from entropy_mech.train.models import load_policy, load_pretrained, load_without_weights
+from entropy_mech.train.models import load_policy
+from entropy_mech.train.pretrained import load_pretrained, load_without_weights
 from tests.conftest import tiny
 
 WEIGHT = "model.layers.0.mlp.gate_proj.weight"

