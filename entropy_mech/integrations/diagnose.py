@@ -42,6 +42,7 @@ OLD_NEW_NATS = 0.1  # KL(old || new) in a rollout: five times a ratio of 1.2 eve
 # nats become 0.01; 0.3 holds.
 BONUS = ((0.005, 0.1), (0.01, 0.2))
 TOY_BONUS = ((0.3, 0.3),)
+LEAST_NOISE = 0.5  # nats: ten times a spent entropy, raised on purpose, is no explosion
 SPENT = 0.15  # of the first entropy: by then falling public and toy runs have 0.6 of their gain
 HELD_BACK = 0.5  # of the gain
 LEAST_VALIDATIONS = 8  # with fewer, performance is the training reward, as in law_in_the_wild
@@ -453,7 +454,8 @@ def _course(log: Log, settings: Settings) -> Iterator[Cause]:
     scores = log.performance.get("performance", pd.Series(dtype=float)).to_numpy()
     course = course_of(log.entropy, scores if len(scores) else None)
     start, end = _ends(log.entropy)
-    if course.name == "explodes" or (end >= 3 * start and end >= 1):
+    noise = _smooth(log.entropy).max() >= LEAST_NOISE
+    if (course.name == "explodes" and noise) or (end >= 3 * start and end >= 1):
         seen = course.sentence if course.name == "explodes" else f"{start:.3g} -> {end:.3g} nats"
         bonus = settings.get("bonus") or 0
         more = (f"{settings.said('bonus')}, and 0.01 explodes (Fig. 9)",) if bonus >= 0.01 else ()

@@ -72,6 +72,8 @@ NEAR = {
         {"length": 20.0, "clipped": None}),
     "a small bonus": ("TRL", {"entropy_coef": 0.001}, {}),
     "a bonus that is off": ("verl", {ACTOR + "entropy_coeff": 0}, {}),
+    "a spent entropy that is raised": (
+        "verl", {}, {"entropy": np.r_[np.full(9, 0.01), np.full(71, 0.2)]}),
     "two entropies that agree": (
         "verl", {}, {"actor/entropy_raw": lambda v: 1.01 * v["entropy"]}),
     "a hundredth": (
