@@ -1,220 +1,528 @@
-"""Speed, model FLOP utilisation and memory of training, phase by phase, on one GPU or a CPU.
+"""What a GPU says about the trainer, within eight minutes: one command, a table, JSON beside it.
 
-    python benchmarks/gpu_check.py [--peer trl] [--peak-tflops 989] [--rounds 3]
+    python benchmarks/gpu_check.py --out FOLDER [--sections head split ...] [--keep]
 
-On a GPU it trains a model of Qwen2.5-0.5B's shape from random weights, in bfloat16, for a few
-rounds; without one, a small model on the CPU, and says so. It needs neither data nor a hub:
-prompts are random tokens, and the reward is the last token's parity. Every case (engine, sampler,
-dtype, gradient checkpointing; the head alone; TRL) is a process of its own, so that each starts
-with an empty GPU and one that fails leaves the rest. DeepSpeed, vLLM and TRL are measured where
-they can be imported. Appends a dated section to benchmarks/RESULTS.md.
+Each section is a process of its own under a time limit, so that one that fails or hangs leaves the
+rest; a section is left out once the budget is used up. Neither data sets nor vLLM, DeepSpeed or a
+network are needed: weights and tokens are random, and ZeRO is measured where DeepSpeed can be
+imported. Without a GPU the same sections run at small sizes on the CPU, and the table says so:
+that shows that they run, and nothing of a GPU.
+
+    head      log-probabilities of 16,384 tokens at V = 151,936: tiles against other forms
+    split     Clip-Cov and KL-Cov at three micro-batch budgets: the same tokens, the same gradient
+    zero1..3  ZeRO at one rank: an update, a checkpoint, the same update after it was loaded
+    sampler   the torch sampler at 256 rows, and Hugging Face's own generation with a static cache
+    resume    a toy killed with SIGKILL that goes on, and the evaluation of its exported policy
+    profile   the kernels of one update
+
+``--keep`` appends the table to benchmarks/RESULTS-gpu.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import importlib.util
 import json
 import os
-import socket
+import signal
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-from gpu_meter import resets_peaks
-from gpu_report import report
-from gpu_work import SHAPES, SIZES, peak_flops, save_model
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
-DEFAULTS = {"kind": "ours", "engine": "torch", "sampler": "torch", "checkpointing": False}
+RESULTS = Path(__file__).with_name("RESULTS-gpu.md")
+GPU = torch.cuda.is_available()
+DEVICE = torch.device("cuda" if GPU else "cpu")
+WORDS = 151_936 if GPU else 600
+BUDGET_S = 480.0
+PEAK_FLOPS = 989e12  # dense bfloat16 of an H100 or H200, by its maker
+# Tiny enough for a minute on one core; a toy of another size would say no more.
+TOY = {
+    "steps": 6,
+    "model": {"layers": 1, "hidden_size": 16, "intermediate_size": 32, "heads": 2, "kv_heads": 1},
+    "problems": {"train_size": 40, "level_shares": {"2": 1.0}, "validation_counts": {"2": 9}},
+    "base": {"steps": 60, "noisy_steps": 10, "batch_size": 16, "level_shares": {"2": 1.0}},
+    "rollout": {"prompts": 6, "responses": 4, "max_new_tokens": 20},
+    "update": {"updates_per_rollout": 2, "micro_batch_size": 8},
+    "checkpoint": {"every": 1},
+}
 
-
-def cases(peer: str | None, dtypes: list[str]) -> list[dict]:
-    """Return what can be measured here, and say what cannot."""
-    known = {name: importlib.util.find_spec(name) is not None for name in ("deepspeed", "vllm")}
-    for name in [name for name, there in known.items() if not there]:
-        print(f"{name} is not installed: not measured", file=sys.stderr)
-    found = []
-    for dtype in dtypes:
-        trained = [{}, {"checkpointing": True}]
-        if known["deepspeed"]:
-            trained += [{"engine": "deepspeed"}, {"engine": "deepspeed", "checkpointing": True}]
-        if known["vllm"]:
-            trained += [{"sampler": "vllm"}]
-        found += [DEFAULTS | {"dtype": dtype} | part for part in trained]
-        found.append(DEFAULTS | {"dtype": dtype, "kind": "head"})
-        if peer:
-            found += [DEFAULTS | {"dtype": dtype, "kind": "trl", "peer": peer} | part
-                      for part in ({}, {"checkpointing": True})]  # fmt: skip
-    return [case | {"name": _name(case)} for case in found]
+# -- Measuring -----------------------------------------------------------------------------------
 
 
-def chosen(found: list[dict], names: list[str] | None) -> list[dict]:
-    """Return the cases of these names; all where none are given."""
-    known = {case["name"]: case for case in found}
-    for name in names or []:
-        if name not in known:
-            sys.exit(f"--cases = {name}: there are " + "; ".join(known))
-    return [known[name] for name in names or known]
+def settle() -> None:
+    """Wait for the device."""
+    if GPU:
+        torch.cuda.synchronize()
 
 
-def _name(case: dict) -> str:
-    if case["kind"] == "head":
-        return f"head, {case['dtype']}"
-    words = ["TRL" if case["kind"] == "trl" else case["engine"], case["dtype"]]
-    words += ["checkpointing"] if case["checkpointing"] else []
-    words += ["vLLM samples"] if case["sampler"] == "vllm" else []
-    return ", ".join(words)
+def seconds(act, rounds: int = 5) -> float:
+    """Return the median time of ``act``, after one round that warms up."""
+    times = []
+    for number in range(rounds + 1):
+        settle()
+        start = time.perf_counter()
+        act()
+        settle()
+        if number:
+            times.append(time.perf_counter() - start)
+    return statistics.median(times)
 
 
-def child(case: dict) -> None:
-    """Measure one case in this process."""
-    torch.set_num_threads(case["threads"])
-    if case["kind"] == "trl":
-        from gpu_trl import run_trl as run
-    elif case["kind"] == "device":
-        run = device_facts
-    elif case["kind"] == "head":
-        from gpu_ours import run_head as run
-    else:
-        from gpu_ours import run_case as run
-    Path(case["answer"]).write_text(json.dumps(run(case)))
+def peak_gib(act) -> float:
+    """Return what ``act`` allocates at most beside what was there; 0 without a GPU."""
+    if not GPU:
+        act()
+        return 0.0
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    act()
+    settle()
+    return (torch.cuda.max_memory_allocated() - before) / 2**30
 
 
-def measured(case: dict, timeout_s: float) -> dict:
-    """Measure a case in a process of its own; a failure is a result too."""
-    print(f"{case['name']} ...", file=sys.stderr, flush=True)
-    environment = os.environ | _alone() if case["engine"] == "deepspeed" else dict(os.environ)
-    with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "answer.json"
-        asked = json.dumps(case | {"answer": str(answer)})
-        command = [sys.executable, __file__, "--case", asked]
+def matmul_flops() -> float:
+    """Return the operations a second of one large product, as measured."""
+    size = 8192 if GPU else 256
+    square = torch.randn(size, size, device=DEVICE).to(torch.bfloat16 if GPU else torch.float32)
+    return 2 * size**3 / seconds(lambda: square @ square)
+
+
+# -- The head ------------------------------------------------------------------------------------
+
+
+def head() -> list[dict]:
+    """Time, peak memory and error of the log-probabilities and their gradients."""
+    shapes = ((896, 16384), (3584, 16384)) if GPU else ((32, 256),)
+    flops = matmul_flops()
+    return [_head_row(*shape, WORDS, flops) for shape in shapes]
+
+
+def _head_row(hidden: int, tokens: int, words: int, flops: float) -> dict:
+    from entropy_mech.objectives import logprobs_and_entropy
+
+    torch.manual_seed(0)
+    make = {"device": DEVICE, "dtype": torch.bfloat16}
+    states = torch.randn(tokens, hidden, **make).requires_grad_()
+    weight = (3.5 / hidden**0.5 * torch.randn(words, hidden, **make)).requires_grad_()
+    ids = torch.randint(words, (tokens,), device=DEVICE)
+    factors = torch.randn(tokens, device=DEVICE)
+
+    def naive(states, ids):
+        logits = (states @ weight.T).float()
+        return torch.log_softmax(logits, -1).gather(1, ids[:, None]).squeeze(1)
+
+    def chunks(form, size=4096):
+        from torch.utils.checkpoint import checkpoint
+
+        parts = zip(states.split(size), ids.split(size), strict=True)
+        return torch.cat([checkpoint(form, *part, use_reentrant=False) for part in parts])
+
+    compiled = torch.compile(naive, dynamic=False) if GPU else naive
+    forms = {
+        "tiles": lambda: logprobs_and_entropy(states, weight, ids)[0],
+        "checkpointed chunks": lambda: chunks(naive),
+        "compiled chunks": lambda: chunks(compiled),
+        "naive": lambda: naive(states, ids),
+    }
+    row = {"hidden": hidden, "tokens": tokens, "floor_ms": 8e3 * tokens * hidden * words / flops}
+    for name, form in forms.items():
+
+        def step(form=form):
+            states.grad = weight.grad = None
+            (form() * factors).sum().backward()
+
         try:
-            done = subprocess.run(
-                command, env=environment, text=True, capture_output=True, timeout=timeout_s
+            row[f"{name}, ms"] = 1e3 * seconds(step)
+            row[f"{name}, peak GiB"] = peak_gib(step)
+        except torch.OutOfMemoryError:
+            row[f"{name}, ms"] = "out of memory"
+            torch.cuda.empty_cache()
+    exact = torch.log_softmax(states[:256].double() @ weight.double().T, -1)
+    exact = exact.gather(1, ids[:256, None]).squeeze(1)
+    with torch.no_grad():
+        gap = (forms["tiles"]()[:256].double() - exact).abs()
+    row |= {"error mean": gap.mean().item(), "error max": gap.max().item()}
+    row["tiles over floor"] = row["tiles, ms"] / row["floor_ms"]
+    return row
+
+
+# -- Updates -------------------------------------------------------------------------------------
+
+LOSSES = {
+    "clip_cov": {"method": "clip_cov", "clip_fraction": 0.01, "cov_low": 0.0, "cov_high": 100.0},
+    "kl_cov": {"method": "kl_cov", "penalty_fraction": 0.01},
+}
+
+
+def make_model():
+    """Return a Qwen2 of Qwen2.5-0.5B's shape and random weights; without a GPU a small one."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(0)
+    shape = (WORDS, 896, 4864, 24, 14, 2) if GPU else (WORDS, 32, 64, 2, 2, 1)
+    names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
+             "num_attention_heads", "num_key_value_heads")  # fmt: skip
+    special = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None}
+    return Qwen2ForCausalLM(
+        Qwen2Config(
+            **dict(zip(names, shape, strict=True)),
+            **special,
+            max_position_embeddings=8192,
+            tie_word_embeddings=True,
+        )
+    )
+
+
+class Update:
+    """An engine, a rollout of random tokens with its old log-probabilities, and updates by it."""
+
+    def __init__(self, budget: int, loss: str = "clip_cov", **engine):
+        from entropy_mech.config.files import make_config
+        from entropy_mech.train.distributed import join_ranks
+        from entropy_mech.train.models import build_engine
+
+        self.longest, self.prompt = (2000, 100) if GPU else (24, 8)
+        self.config = make_config(
+            {
+                "model": {"path": "built-here"},
+                "problems": {"training_set": "gsm8k", "max_prompt_tokens": 128},
+                "rollout": {"prompts": 16, "responses": 8, "max_new_tokens": self.longest},
+                "update": {
+                    "updates_per_rollout": 2,
+                    "micro_batch_tokens": budget,
+                    "learning_rate": 1e-6,
+                },
+                "loss": LOSSES[loss],
+                "engine": {
+                    "dtype": "bfloat16" if GPU else "float32",
+                    "gradient_checkpointing": True,
+                    "forward_tokens": 32768,
+                    **engine,
+                },
+            }
+        )
+        model = make_model()
+        if self.config.engine.kind == "deepspeed" and GPU:
+            model = model.bfloat16()
+        self.parameters = sum(p.numel() for p in model.parameters())
+        self.head_parameters = model.lm_head.weight.numel()
+        ranks = join_ranks(timeout_s=300.0)
+        self.engine = build_engine(model, self.config.engine, self.config.update, ranks)
+        self.batch = self._batch()
+
+    def _batch(self):
+        from entropy_mech.objectives import token_advantages
+        from entropy_mech.train.engine import measure
+        from entropy_mech.train.rollouts import RolloutBatch, join
+
+        draws, rows = torch.Generator().manual_seed(1), 128
+        least = min(20, self.longest // 3)
+        lengths = torch.rand(rows, generator=draws) ** 2 * (self.longest - least) + least
+        mask = torch.arange(self.longest) < lengths.long()[:, None]
+        tokens = torch.randint(2, WORDS, mask.shape, generator=draws)
+        prompts = torch.randint(2, WORDS, (16, self.prompt), generator=draws)
+        prompts = prompts.repeat_interleave(8, 0)
+        ids, prompt_length = join([tuple(row) for row in prompts.tolist()], tokens, mask, 0)
+        rewards = (torch.rand(rows, generator=draws) > 0.5).float()
+        problem = torch.arange(16).repeat_interleave(8)
+        sample = torch.arange(8).repeat(16)
+        batch = RolloutBatch(ids, prompt_length, tokens, mask, problem, sample, rewards)
+        logp, entropy = measure(self.engine, batch)
+        advantages = token_advantages(self.config.algorithm, rewards.view(-1, 8), mask, None)
+        return replace(batch, logp_old=logp, entropy=entropy, advantages=advantages)
+
+    def __call__(self, step: int) -> tuple[dict, torch.Tensor]:
+        """Train on the rollout; return metrics and the tokens chosen."""
+        from entropy_mech.train.update import update_policy
+
+        return update_policy(self.engine, self.batch, self.config, step)
+
+    def measured(self) -> tuple[dict, torch.Tensor]:
+        """Return a row of the table, and the tokens chosen; the first update warms up."""
+        self(0)
+        if GPU:
+            torch.cuda.reset_peak_memory_stats()
+        settle()
+        start = time.perf_counter()
+        metrics, chosen = self(1)
+        settle()
+        took = time.perf_counter() - start
+        tokens, predicted = int(self.batch.lengths().sum()), int(self.batch.response_mask.sum())
+        body = self.parameters - self.head_parameters
+        flops = 6 * (body * tokens + self.head_parameters * predicted)
+        return {
+            "update s": took,
+            "tokens/s": tokens / took,
+            "MFU %": 100 * flops / took / PEAK_FLOPS if GPU else 0.0,
+            "peak GiB": torch.cuda.max_memory_allocated() / 2**30 if GPU else 0.0,
+            "grad norm": metrics["grad_norm"],
+            "chosen": int(chosen.sum()),
+        }, chosen
+
+
+def split() -> list[dict]:
+    """Measure both methods at three micro-batch budgets: what is chosen must not change."""
+    rows = []
+    for loss in LOSSES:
+        first = None
+        for budget in (8192, 16384, 32768) if GPU else (160, 512, 2048):
+            row, chosen = Update(budget, loss).measured()
+            first = first or (row, chosen)
+            gap = abs(row["grad norm"] / first[0]["grad norm"] - 1)
+            row |= {"same tokens": bool((chosen == first[1]).all()), "norm gap %": 100 * gap}
+            rows.append({"loss": loss, "budget": budget, **row})
+    return rows
+
+
+def zero(stage: int) -> list[dict]:
+    """Measure ZeRO at one rank; save, update, load, and update again."""
+    update = Update(16384 if GPU else 512, kind="deepspeed", zero_stage=stage)
+    row, _ = update.measured()
+    with tempfile.TemporaryDirectory() as folder:
+        row["save s"] = seconds(lambda: update.engine.save(Path(folder)), rounds=1)
+        went_on, _ = update(2)
+        row["load s"] = seconds(lambda: update.engine.load(Path(folder)), rounds=1)
+        again, _ = update(2)
+    same = all(went_on[name] == again[name] for name in went_on)
+    gap = max(abs(went_on[name] - again[name]) for name in went_on)
+    return [{"stage": stage, **row, "resumed to the bit": same, "largest gap": gap}]
+
+
+# -- Sampling ------------------------------------------------------------------------------------
+
+
+def sampler() -> list[dict]:
+    """Measure tokens a second of the torch sampler and of Hugging Face's static cache."""
+    from entropy_mech.sampling import SamplingRequest
+    from entropy_mech.sampling.torch_sampler import TorchSampler
+
+    rows, tokens = (256, 128) if GPU else (8, 8)
+    length = 100 if GPU else 8
+    prompts = torch.randint(2, WORDS, (rows, length), generator=torch.Generator().manual_seed(2))
+    requests = [SamplingRequest(tuple(row), i) for i, row in enumerate(prompts.tolist())]
+    settings = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": True}
+    found = []
+    for dtype in ("bfloat16", "float32"):
+        model = make_model().to(DEVICE, getattr(torch, dtype)).eval()
+        ours = TorchSampler(model, pad_token=0, eos_token=1)
+        ids = prompts.to(DEVICE)
+        cases = {
+            "torch sampler": lambda s=ours: s.sample(
+                requests, temperature=1.0, max_new_tokens=tokens
+            ),
+            "generate, growing cache": lambda m=model, i=ids: m.generate(i, **settings),
+            "generate, static cache": lambda m=model, i=ids: m.generate(
+                i, cache_implementation="static", **settings
+            ),
+        }
+        for name, act in cases.items():
+            with torch.no_grad():
+                took = seconds(act, rounds=1)
+            found.append(
+                {"dtype": dtype, "sampler": name, "rows": rows, "tokens/s": rows * tokens / took}
             )
-        except subprocess.TimeoutExpired:
-            return {"case": case, "error": f"took longer than {timeout_s:g} s"}
-        if done.returncode:
-            print(done.stderr, file=sys.stderr)
-            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-            return {"case": case, "error": lines[-1]}
-        return {"case": case, **json.loads(answer.read_text())}
+        del model, ours
+    return found
 
 
-def _alone() -> dict[str, str]:
-    """Return what a launcher of one process would put into the environment."""
-    with contextlib.closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    place = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "MASTER_PORT": port}
-    return {name: str(value) for name, value in place.items()} | {"MASTER_ADDR": "127.0.0.1"}
+# -- Killed and resumed --------------------------------------------------------------------------
 
 
-def facts(options, peaks: dict) -> list[str]:
-    """Return what was measured, and how, in sentences."""
+def resume() -> list[dict]:
+    """Kill a toy in the middle, go on, compare with one left alone; evaluate its export."""
+    import importlib.util
+
+    kinds = ["torch"] + ["deepspeed"] * (importlib.util.find_spec("deepspeed") is not None)
+    return [_resumed(kind) for kind in kinds]
+
+
+def _resumed(kind: str) -> dict:
+    from entropy_mech.config.files import make_config
+    from entropy_mech.evaluation.suite import evaluate_sets, newest_policy
+    from entropy_mech.problems.benchmarks import load_sets
+    from entropy_mech.runs import RunStore
+
+    table = {**TOY, "engine": {"kind": kind}}
+    config = make_config({**table, "problems": _whole_levels(table["problems"])})
+    with tempfile.TemporaryDirectory() as folder:
+        stores = [RunStore(Path(folder) / name) for name in ("alone", "killed")]
+        alone, killed = (store.run(config) for store in stores)
+        _train(alone, stores[0].root)
+        (stores[1].root).mkdir()
+        (stores[1].root / "base_models").symlink_to(stores[0].root / "base_models")
+        steps = _train(killed, stores[1].root, kill_after=2)
+        _train(killed, stores[1].root)
+        same = alone.metrics_file.lines() == killed.metrics_file.lines()
+        sets, _ = load_sets(["toy_maths_2"], limit=5)
+        (score,) = evaluate_sets(newest_policy(killed), sets, Path(folder) / "scores", graders=1)
+    row = {"engine": kind, "killed at step": steps, "metrics equal to the bit": same}
+    return {**row, "evaluated problems": score.problems, "accuracy": score.accuracy}
+
+
+def _whole_levels(problems: dict) -> dict:
+    """Return the table with levels as numbers, which JSON cannot have as keys."""
+    whole = {name: {int(k): v for k, v in problems[name].items()}
+             for name in ("level_shares", "validation_counts")}  # fmt: skip
+    return {**problems, **whole}
+
+
+def _train(run, store: Path, kill_after: int | None = None) -> int:
+    """Train in a process of its own, killed once so many steps are done; return the steps done."""
+    command = [sys.executable, "-m", "entropy_mech.train", "--store", str(store)]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    child.stdin.write(run.config.model_dump_json())
+    child.stdin.close()
+    while child.poll() is None:
+        if kill_after is not None and run.steps_done >= kill_after:
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+            return run.steps_done
+        time.sleep(0.02)
+    if child.returncode:
+        raise RuntimeError(f"training ended with {child.returncode}")
+    return run.steps_done
+
+
+# -- A profile -----------------------------------------------------------------------------------
+
+
+def profile() -> list[dict]:
+    """Return the 15 operations that take most of an update, and those of attention."""
+    from torch.profiler import ProfilerActivity
+
+    update = Update(16384 if GPU else 512)
+    update(0)
+    kinds = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * GPU
+    with torch.profiler.profile(activities=kinds) as found:
+        update(1)
+        settle()
+    time_of = "self_device_time_total" if GPU else "self_cpu_time_total"
+    events = sorted(found.key_averages(), key=lambda event: -getattr(event, time_of))
+    total = sum(getattr(event, time_of) for event in events)
+    rows = [
+        {
+            "operation": event.key[:90],
+            "%": 100 * getattr(event, time_of) / total,
+            "calls": event.count,
+        }
+        for event in events
+    ]
+    words = ("flash", "attention", "fmha", "sdp")
+    attention = [row for row in rows if any(word in row["operation"].lower() for word in words)]
+    return rows[:15] + [row for row in attention[:3] if row not in rows[:15]]
+
+
+# -- The command ---------------------------------------------------------------------------------
+
+# Each with the seconds that it may take on a GPU.
+SECTIONS = {
+    "head": (head, 110),
+    "split": (split, 110),
+    "zero1": (lambda: zero(1), 60),
+    "zero2": (lambda: zero(2), 60),
+    "zero3": (lambda: zero(3), 60),
+    "sampler": (sampler, 90),
+    "resume": (resume, 120),
+    "profile": (profile, 60),
+}
+
+
+def run_section(name: str, out: Path, limit_s: float) -> dict:
+    """Run a section in a process of its own; return its rows, or why there are none."""
+    print(f"{name}, at most {limit_s:.0f} s ...", file=sys.stderr, flush=True)
+    command = [sys.executable, __file__, "--section", name, "--out", str(out)]
+    start = time.monotonic()
+    # A group of its own: a section that is out of time ends with all that it started.
+    child = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        said = child.communicate(timeout=limit_s)[1]
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+        return {"error": f"took longer than {limit_s:.0f} s"}
+    took = time.monotonic() - start
+    if child.returncode:
+        (out / f"{name}.err").write_text(said)
+        last = (said.strip().splitlines() or [f"exit code {child.returncode}"])[-1]
+        return {"error": last[:300], "seconds": took}
+    return {"rows": json.loads((out / f"{name}.json").read_text()), "seconds": took}
+
+
+def hardware() -> str:
+    """Return the machine in words."""
+    import platform
+
     import transformers
 
-    sizes, shape = SIZES[options.size], SHAPES[options.size]
-    percent = "; ".join(
-        f"{value / 1e12:,.3g} TFLOP/s ({source})"
-        for value, source in dict.fromkeys(map(tuple, peaks.values()))
-    )
-    memory, load = "what torch allocated", ""
-    if not torch.cuda.is_available():
-        memory = "the process's resident memory" + ("" if resets_peaks() else " since its start")
-        load = f" The machine's load at the end was {os.getloadavg()[0]:.0f}."
-    return [
-        f"{shape.parameters:,} parameters of random weights ({shape.layers} layers, hidden "
-        f"{shape.hidden}, {shape.vocabulary:,} words, tied: {shape.tied}); {sizes.prompts} prompts "
-        f"of {sizes.prompt_tokens} tokens x {sizes.responses} responses of at most "
-        f"{sizes.response_tokens}, {sizes.updates} optimizer steps a rollout, "
-        f"{sizes.micro_batch} sequences a micro-batch; one warm-up round and {options.rounds} "
-        f"measured, medians; torch {torch.__version__}, transformers "
-        f"{transformers.__version__}, {options.threads} CPU threads.{load}",
-        "",
-        "Tokens are prompt and response, of sampling and the head the response alone. MFU is model "
-        "FLOPs over 100 % = " + percent + ". Model FLOPs: 2 N a token forward (head at response "
-        "tokens alone) plus attention, 2 layers L^2 heads x head size a sequence; a backward pass "
-        "is two forward ones, so 6 N in all; what checkpointing or the head recomputes is not "
-        f"counted, nor is padding. Peak GiB is {memory}, in the phase, with weights and "
-        "optimizer; GPU GiB what the device holds after it, by all libraries. A rollout is sampled "
-        "once and updated from by each loss; `measure` are the old log-probabilities. The torch "
-        "engine keeps float32 weights, and its torch sampler decodes in them whatever the dtype "
-        "of the passes.",
-    ]  # fmt: skip
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}, "
+    versions += f"transformers {transformers.__version__}"
+    if not GPU:
+        return f"no GPU, {os.cpu_count()} cores, small sizes: it runs, no more is said; {versions}"
+    properties = torch.cuda.get_device_properties(0)
+    return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB; {versions}"
 
 
-def device_facts(case: dict) -> dict:
-    """Return the device in words, and what 100 % MFU is for each dtype, with its source."""
-    from entropy_mech.runs.store import environment
-
-    if torch.cuda.is_available():
-        properties = torch.cuda.get_device_properties(0)
-        words = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
-    else:
-        found = environment()
-        words = f"{found['processor']}, {found['cores']} cores, no GPU"
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    first = peak_flops(device, case["dtypes"][0], case["peak_tflops"])
-    peaks = dict.fromkeys(case["dtypes"], first)
-    if torch.cuda.is_available():  # on a CPU there is one measure for all
-        peaks = {dtype: peak_flops(device, dtype, case["peak_tflops"]) for dtype in peaks}
-    return {"hardware": words, "peaks": peaks}
+def table(found: dict[str, dict]) -> str:
+    """Return the sections as Markdown."""
+    parts = [f"## {datetime.now(UTC):%Y-%m-%d}: {hardware()}"]
+    for name, result in found.items():
+        if "error" in result:
+            parts.append(f"**{name}**: {result['error']}")
+            continue
+        columns = list(dict.fromkeys(column for row in result["rows"] for column in row))
+        lines = [columns, ["---"] * len(columns)]
+        lines += [[_shown(row.get(column, "")) for column in columns] for row in result["rows"]]
+        grid = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        parts.append(f"**{name}** ({result['seconds']:.0f} s)\n\n{grid}")
+    return "\n\n".join(parts) + "\n"
 
 
-def main() -> int | str:
-    """Measure every case that this machine can; return the exit code, or what went wrong."""
-    gpu = torch.cuda.is_available()
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def main() -> int:
+    """Run the sections that fit the budget; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", choices=SHAPES, default="0.5b" if gpu else "small")
-    parser.add_argument("--dtypes", nargs="+", choices=["float32", "bfloat16"],
-                        default=["bfloat16"] if gpu else ["float32"])  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=3, help="after the one that warms up")
-    parser.add_argument("--peer", choices=["trl"], help="measure it too, where it is installed")
-    parser.add_argument("--peak-tflops", type=float, help="of the device, for MFU")
-    parser.add_argument("--threads", type=int, default=min(os.cpu_count() or 1, 16))
-    parser.add_argument("--timeout-s", type=float, default=900.0, help="for each case")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="file to append to")
-    parser.add_argument("--print-only", action="store_true", help="write no file")
-    parser.add_argument("--cases", nargs="+", help="only these, by their names in the table")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, required=True, help="folder for JSON and the table")
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--budget-s", type=float, default=BUDGET_S, help="for all of them")
+    parser.add_argument("--keep", action="store_true", help=f"append to {RESULTS.name}")
+    parser.add_argument("--section", choices=SECTIONS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.case:
-        child(json.loads(options.case))
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.section:
+        torch.set_num_threads(min(os.cpu_count() or 1, 8) if GPU else 1)
+        rows = SECTIONS[options.section][0]()
+        (options.out / f"{options.section}.json").write_text(json.dumps(rows, indent=1))
         return 0
-    if not gpu:
-        print("no GPU: a small model on the CPU; its numbers say nothing of a GPU", file=sys.stderr)
-    peer = options.peer
-    if peer and importlib.util.find_spec(peer) is None:
-        print(f"{peer} is not installed: not measured", file=sys.stderr)
-        peer = None
-    every = {"threads": options.threads, "rounds": options.rounds, "size": options.size}
-    # In a process of its own too: this one never touches the GPU, so that it is empty for each.
-    asked = {"kind": "device", "name": "device", "engine": "", "dtypes": options.dtypes}
-    device = measured(asked | every | {"peak_tflops": options.peak_tflops}, options.timeout_s)
-    if "error" in device:
-        return device["error"]
-    with tempfile.TemporaryDirectory() as temporary:
-        save_model(Path(temporary) / "model", SHAPES[options.size])
-        every["folder"] = f"{temporary}/model"
-        results = [
-            measured(case | every, options.timeout_s)
-            for case in chosen(cases(peer, options.dtypes), options.cases)
-        ]
-    kind = f"{options.size} size" if gpu else f"CPU, {options.size} size"
-    heading = f"## GPU check, {datetime.now(UTC):%Y-%m-%d}: {kind}, {device['hardware']}"
-    peaks = device["peaks"]
-    text = report(heading, facts(options, peaks), results, peaks)
+    end, found = time.monotonic() + options.budget_s, {}
+    for name in options.sections:
+        left = end - time.monotonic()
+        if left < 10:
+            found[name] = {"error": "left out: the time was used up"}
+            continue
+        # Without a GPU a slow core may take what is left: there only the whole is bounded.
+        limit = min(SECTIONS[name][1], left) if GPU else left
+        found[name] = run_section(name, options.out, limit)
+        (options.out / "results.json").write_text(json.dumps(found, indent=1))
+    text = table(found)
+    (options.out / "table.md").write_text(text)
     print(text)
-    if not options.print_only:
-        with options.results.open("a") as file:
+    if options.keep:
+        with RESULTS.open("a") as file:
             file.write("\n" + text)
-    return 1 if any("error" in result for result in results) else 0
+    return 1 if any("error" in result for result in found.values()) else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Seconds and peak memory of ``gpu_check``'s phases."""
+"""Seconds and peak memory of ``gpu_phases``'s phases."""
 
 from __future__ import annotations
 

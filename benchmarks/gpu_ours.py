@@ -1,4 +1,4 @@
-"""Our side of ``gpu_check``: the trainer's own parts, one phase after the other."""
+"""Our side of ``gpu_phases``: the trainer's own parts, one phase after the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Markdown that ``gpu_check`` writes."""
+"""The Markdown that ``gpu_phases`` writes."""
 
 from __future__ import annotations
 

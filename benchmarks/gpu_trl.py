@@ -1,4 +1,4 @@
-"""TRL's side of ``gpu_check``: GRPOTrainer with the same model, prompts and sizes."""
+"""TRL's side of ``gpu_phases``: GRPOTrainer with the same model, prompts and sizes."""
 
 from __future__ import annotations
 

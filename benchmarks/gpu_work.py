@@ -1,4 +1,4 @@
-"""What ``gpu_check`` trains: model and prompts of random numbers, sizes, reward, device's peak."""
+"""What ``gpu_phases`` trains: model and prompts of random numbers, sizes, reward, device's peak."""
 
 from __future__ import annotations
 
