@@ -447,6 +447,8 @@ def _start(config: VLLMSamplerConfig, settings: dict[str, Any]):
         "enable_chunked_prefill": False,
         "kv_cache_memory_bytes": _CPU_CACHE_BYTES,
     }
+    # As the trainer's: logits rounded to bfloat16 alone are half of the gap between the two.
+    wide_head = {"hf_overrides": {"head_dtype": "float32"}}
     return LLM(
         **settings,
         skip_tokenizer_init=True,
@@ -465,6 +467,7 @@ def _start(config: VLLMSamplerConfig, settings: dict[str, Any]):
         use_tqdm_on_load=False,
         **({"distributed_executor_backend": "external_launcher"} if ranks else {}),
         **(only_here if cpu else {}),
+        **(wide_head if settings["dtype"] == "bfloat16" else {}),
     )
 
 

@@ -67,8 +67,10 @@ def test_vllm_chooses_its_own_sizes_on_a_gpu(monkeypatch, settings, gpu, sizes):
         monkeypatch.setenv(name, "")
     config = VLLMSamplerConfig(**settings)
     tokens = vllm_sampler._step_tokens(config, 1000)
-    words = vllm_sampler._start(config, {"max_num_batched_tokens": tokens})
-    assert (words["max_num_seqs"], words["max_num_batched_tokens"]) == sizes
+    for dtype, overrides in (("bfloat16", {"head_dtype": "float32"}), ("float32", None)):
+        words = vllm_sampler._start(config, {"max_num_batched_tokens": tokens, "dtype": dtype})
+        assert (words["max_num_seqs"], words["max_num_batched_tokens"]) == sizes
+        assert words.get("hf_overrides") == overrides
 
 
 def test_a_size_that_is_speed_alone_is_no_part_of_a_run_s_name():
