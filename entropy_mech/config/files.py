@@ -69,7 +69,14 @@ def run_id(config: TrainConfig) -> str:
 
 def identity(config: TrainConfig) -> dict[str, Any]:
     """Return the settings that a run's results depend on, as tables."""
-    return _without_added(config, config.model_dump(mode="json", exclude=_NOT_IDENTITY))
+    table = _without_added(config, config.model_dump(mode="json", exclude=_NOT_IDENTITY))
+    for section, values in _AS_THEN.items():
+        table[section] |= {name: v for name, v in values.items() if name in table[section]}
+    start = table.pop("start")
+    if start is not None:  # where it starts from depends on how long the earlier run was
+        earlier = config.start.run
+        table["start"] = start | {"run": {**identity(earlier), "steps": earlier.steps}}
+    return table
 
 
 def _without_added(config: TrainConfig, table: dict[str, Any]) -> dict[str, Any]:
@@ -79,12 +86,6 @@ def _without_added(config: TrainConfig, table: dict[str, Any]) -> dict[str, Any]
         for name in _ADDED[section]:
             if name in fields and getattr(getattr(config, section), name) == fields[name].default:
                 del table[section][name]
-    for section, values in _AS_THEN.items():
-        table[section] |= {name: v for name, v in values.items() if name in table[section]}
-    start = table.pop("start")
-    if start is not None:  # where it starts from depends on how long the earlier run was
-        earlier = config.start.run
-        table["start"] = start | {"run": {**identity(earlier), "steps": earlier.steps}}
     return table
 
 
