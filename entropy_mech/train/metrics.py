@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from entropy_mech.config import TrainConfig
 from entropy_mech.objectives import group_covariance, token_covariance
-from entropy_mech.problems.grading import READINGS, has_readings, readings
+from entropy_mech.problems.grading import READINGS
 from entropy_mech.sampling.sampler import (
     EvalRequest,
     EvalResult,
@@ -154,7 +154,8 @@ class Validation:
         asked, details = self.config.validation, {}
         if not asked.details and asked.reading == "graded":
             return {}, graded
-        read = {name: self._readings(one) for name, one in graded.items() if _readable(one)}
+        every = {name: self._readings(one) for name, one in graded.items()}
+        read = {name: one for name, one in every.items() if one}
         if asked.details:
             for name in READINGS if read else ():
                 label = "form_fraction" if name == "form" else f"{name}_accuracy"
@@ -177,7 +178,7 @@ class Validation:
         problems = [sample.problem for sample in result.samples]
         texts = [sample.response for sample in result.samples]
         verdicts = [sample.verdict for sample in result.samples]
-        return readings(problems, texts, verdicts, self.grader)
+        return self.grader.readings(problems, texts, verdicts)
 
     def _evaluate(self, step: int, policy_version: int) -> dict[str, EvalResult]:
         """Answer all sets in one sampling call; a toy's problems also greedily."""
@@ -199,10 +200,6 @@ class Validation:
             decode=self.grader.reads_texts,
         )
         return dict(zip(asked, results, strict=True))
-
-
-def _readable(result: EvalResult) -> bool:
-    return has_readings([sample.problem for sample in result.samples])
 
 
 # -- Lemma 1 on the transformer ------------------------------------------------------------------

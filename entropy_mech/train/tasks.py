@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from entropy_mech.config import ProblemsConfig, TrainConfig
@@ -16,7 +17,7 @@ from entropy_mech.grading.verdict import ErrorAlarm
 from entropy_mech.problems import Problem
 from entropy_mech.problems.benchmarks import Protocol, load_benchmark, protocol
 from entropy_mech.problems.contamination import overlaps_of_all
-from entropy_mech.problems.grading import grade_many, needs_pool
+from entropy_mech.problems.grading import grade_many, has_readings, needs_pool, readings
 from entropy_mech.problems.sources import load_training_sets
 from entropy_mech.problems.toy_code import SEEDED
 from entropy_mech.problems.tripwire import Tripwire
@@ -215,6 +216,19 @@ class Grader:
         if self.ranks.first:
             self.tripwire.watch(problems, texts, graded)
         return graded
+
+    def readings(
+        self, problems: Sequence[Problem], texts: Sequence[str], verdicts: Sequence[Verdict]
+    ) -> dict[str, NDArray[np.bool_]]:
+        """Read graded responses in further ways (``problems.grading.readings``), on every rank.
+
+        Empty for problems that have one reading. The texts are rank 0's.
+        """
+        return self.ranks.of_first(
+            lambda: (
+                readings(problems, texts, verdicts, self._grade) if has_readings(problems) else {}
+            )
+        )
 
     def _grade(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
         if needs_pool(problems):

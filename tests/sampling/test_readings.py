@@ -16,6 +16,8 @@ from entropy_mech.problems.toy import ToyProblem
 from entropy_mech.runs import launch
 from entropy_mech.runs.store import write_json
 from entropy_mech.sampling.sampler import EvalResult, Sample, pass_at, powers_of_two
+from entropy_mech.train.distributed import Ranks
+from entropy_mech.train.tasks import Grader
 from tests.conftest import tiny
 
 SUM = ArithmeticProblem(7, "*+-", (8, 9, 4))  # 7*8+9-4 = 61
@@ -171,6 +173,26 @@ def test_the_table_of_scores_has_a_column_a_reading(tmp_path, monkeypatch):
     assert frame.iloc[0]["pass_at_2"] == 0.4
     write_json(tmp_path / "scores.json", {"step": 60, "scores": [row]})
     assert list(launch.scores(None, "toy")) == list(launch.COLUMNS)
+
+
+def test_ranks_without_the_texts_have_rank_0_s_readings():
+    texts = ["61", "is 61", "60"]
+    verdicts = [SUM.grade(text) for text in texts]
+    found = Grader(Ranks()).readings([SUM] * 3, texts, verdicts)
+    assert {name: one.tolist() for name, one in found.items()} == {
+        "strict": [True, False, False],
+        "lenient": [True, True, False],
+        "form": [True, False, True],
+    }
+    assert Grader(Ranks()).readings([ToyProblem("3", "AD")], ["(u)"], verdicts[:1]) == {}
+
+    class Second:
+        """Another rank: it never makes what rank 0 makes, and gets it."""
+
+        first = False
+        of_first = staticmethod(lambda make: found)
+
+    assert Grader(Second()).readings([None] * 3, [""] * 3, verdicts) is found
 
 
 # -- Settings ------------------------------------------------------------------------------------
