@@ -8,6 +8,7 @@ with its reason.
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,8 +42,10 @@ OLD_NEW_NATS = 0.1  # KL(old || new) in a rollout: five times a ratio of 1.2 eve
 # nats become 0.01; 0.3 holds.
 BONUS = ((0.005, 0.1), (0.01, 0.2))
 TOY_BONUS = ((0.3, 0.3),)
-SPENT = 0.2  # of the first entropy: in all falling public and toy runs, two thirds of the gain
+LEAST_NOISE = 0.5  # nats: ten times a spent entropy, raised on purpose, is no explosion
+SPENT = 0.15  # of the first entropy: by then falling public and toy runs have 0.6 of their gain
 HELD_BACK = 0.5  # of the gain
+LEAST_VALIDATIONS = 8  # with fewer, performance is the training reward, as in law_in_the_wild
 ALWAYS = 0.97  # of the best reward, from the first step on
 MOST_ENTROPY = 12.5  # nats: above the logarithm of any vocabulary in use (262,144 words: 12.48)
 TOGETHER = 0.9  # correlation of entropy's moves with those of a share of tokens; in toy runs 0.73
@@ -52,18 +55,29 @@ FEWEST = 5  # steps that say something
 FEWEST_MOVES = 20
 
 
+_TEXTS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+
+
 @dataclass(frozen=True)
 class Cause:
-    """A cause that was seen: its name, a sentence, the evidence, where it is described, a fix."""
+    """A cause that was seen, by name, with the evidence; its texts are in ``diagnose.toml``."""
 
     name: str
-    sentence: str
     evidence: tuple[str, ...]
-    source: str
-    fix: str
+
+    @property
+    def source(self) -> str:
+        """Where it is described."""
+        return _TEXTS[self.name]["source"]
+
+    @property
+    def fix(self) -> str:
+        """What to change."""
+        return _TEXTS[self.name]["fix"]
 
     def __str__(self) -> str:
-        lines = [f"{self.name}: {self.sentence}", *(f"  seen: {seen}" for seen in self.evidence)]
+        seen = [f"  seen: {one}" for one in self.evidence]
+        lines = [f"{self.name}: {_TEXTS[self.name]['sentence']}", *seen]
         return "\n".join([*lines, f"  source: {self.source}", f"  fix: {self.fix}"])
 
 
@@ -77,7 +91,7 @@ class Diagnosis:
     def text(self) -> str:
         """Return lines for a terminal."""
         found = [str(cause) for cause in self.causes]
-        none = f"no cause found ({len(CHECKS)} were looked for)"
+        none = f"no cause found ({len(_TEXTS)} were looked for)"
         return "\n".join([*self.read, *(found or [none])])
 
 
@@ -129,6 +143,10 @@ def read_run(path: str | Path, **columns: str) -> Log:
     table = roles_as_prefixes(one_metric_a_column(table))
     try:
         found = read_log(path, **columns)
+        reward = matching(found.table.measured(), _REWARDS)
+        few = found.every_step["performance"].count() < LEAST_VALIDATIONS
+        if few and reward and not columns.get("performance"):
+            found = read_log(path, **columns | {"performance": reward[0]})
     except UserError as error:
         if re.search(r"--run|unknown|could be the", str(error)):
             raise
@@ -136,7 +154,7 @@ def read_run(path: str | Path, **columns: str) -> Log:
         log.entropy_name, log.entropy = log.column(*_ENTROPIES)
     else:
         every = found.every_step
-        log = Log(found.table or table, found.entropy_column, notes=[found.columns_taken()])
+        log = Log(found.table, found.entropy_column, notes=[found.columns_taken()])
         log.entropy = every["entropy_nats"].dropna().to_numpy()
         log.performance = every.assign(entropy_nats=every["entropy_nats"].ffill()).dropna(
             subset=["entropy_nats", "performance"]
@@ -150,9 +168,13 @@ def read_run(path: str | Path, **columns: str) -> Log:
 # is None, and nothing is said of it.
 
 _PPO = ("ppo_clip", "vanilla", "ppo", "regular", "dual_clip", "grpo", "dr_grpo", "dapo", "bnpo")
-_CLIPPED = (r"(?:.+/)?ppo_clipped_fraction", r"clip_ratio/high_mean", r"(?:.+/)?pg_clipfrac",
-            r"(?!.*length)(?:.+/)?(?:clip_?frac(?:tion)?|ppo_clip_ratio|clip_ratio)(?:/mean|_avg)?",
-            "selected_fraction")  # fmt: skip
+_CLIPPED = (
+    r"(?:.+/)?ppo_clipped_fraction",
+    r"clip_ratio/high_mean",
+    r"(?:.+/)?pg_clipfrac",
+    r"(?!.*length)(?:.+/)?(?:clip_?frac(?:tion)?|ppo_clip_ratio|clip_ratio)(?:/mean|_avg)?",
+    "selected_fraction",
+)
 
 
 def _one_update(log: Log, settings: Settings) -> Iterator[Cause]:
@@ -166,12 +188,7 @@ def _one_update(log: Log, settings: Settings) -> Iterator[Cause]:
         evidence = (seen if one else settings.said("coefficient"),)
         if one and len(kl) and np.abs(kl).max() < 1e-8:
             evidence += (f"{name} is 0 at every step: the policy never left the one that sampled",)
-        yield Cause(
-            "inert_kl_cov", "KL-Cov does nothing: this is plain policy gradient", evidence,
-            "the gradient of |log ratio| is 0 at ratio 1, where the first update of a rollout is "
-            "(issue 1 of the authors' repository)",
-            "take 2 or more optimizer steps a rollout (the paper: 8), and a coefficient above 0",
-        )  # fmt: skip
+        yield Cause("inert_kl_cov", evidence)
     if None in (low, high) or not low < high or settings.method.lower() not in _PPO:
         return
     name, share = log.column(*_CLIPPED)
@@ -180,11 +197,9 @@ def _one_update(log: Log, settings: Settings) -> Iterator[Cause]:
         evidence = (seen,) if one else ()
         evidence += (f"{name} is 0 at every step",) if never else ()
         yield Cause(
-            "inert_clip_higher", "clip-higher does nothing: no ratio reaches the clip",
+            "inert_clip_higher",
             (settings.said("clip", "clip_low", "clip_high", "clip_pair"), *evidence),
-            "the ratio is 1 on the first update of a rollout (verl issues 791 and 1477)",
-            "take 2 or more optimizer steps a rollout, or drop the upper epsilon",
-        )  # fmt: skip
+        )
 
 
 def _micro_batch(log: Log, settings: Settings) -> Iterator[Cause]:
@@ -196,14 +211,7 @@ def _micro_batch(log: Log, settings: Settings) -> Iterator[Cause]:
     what = f"{responses:g} response{'s' * (responses > 1)} in a micro-batch"
     worse = ", so every covariance is exactly 0" if responses <= 1 else ""
     said = settings.said("method", "scope", "micro", "dynamic", "micro_tokens")
-    yield Cause(
-        "micro_batch_scope",
-        "the covariance is taken, and tokens are chosen, among few responses",
-        (f"{what}{worse}: {said}",),
-        "at 1, 2, 8 and 32 responses 7, 24, 42 and 62 % of the tokens chosen are the whole "
-        "batch's (notebook listing1_pseudocode; verl issues 7818 and 7829, pull request 7830)",
-        f"choose over the rollout (entropy_mech.integrations), or give {FEW_RESPONSES} or more",
-    )  # fmt: skip
+    yield Cause("micro_batch_scope", (f"{what}{worse}: {said}",))
 
 
 def _percent(log: Log, settings: Settings) -> Iterator[Cause]:
@@ -227,12 +235,9 @@ def _percent(log: Log, settings: Settings) -> Iterator[Cause]:
 
 def _in_percent(seen: str, value: float) -> Cause:
     return Cause(
-        "fraction_in_percent", "a share of tokens, or a clip range, seems to be given in percent",
+        "fraction_in_percent",
         (f"{seen}, which is {100 * value:g} %; the paper's are 2e-4 to 2e-3 and 0.2 to 0.28",),
-        "the authors' code takes KL-Cov's k in percent, verl and this package a fraction; SkyRL's "
-        "default is 0.2",
-        f"write {value / 100:g}",
-    )  # fmt: skip
+    )
 
 
 def _temperature(log: Log, settings: Settings) -> Iterator[Cause]:
@@ -259,14 +264,7 @@ def _temperature(log: Log, settings: Settings) -> Iterator[Cause]:
     if not raw and not evidence and log.entropy_name in named:
         evidence.append(f"the entropy read is {log.entropy_name!r}")
     if evidence:
-        yield Cause(
-            "temperature_scaled_entropy",
-            "the entropy is that of the logits divided by the temperature, not the policy's own",
-            tuple(evidence),
-            "Eq. 5 is at temperature 1; verl issue 4162, OpenRLHF pull request 1319 (which scales "
-            "from September 2026 on), and TRL divides too",
-            "train at temperature 1, or do not compare with entropies of other temperatures",
-        )  # fmt: skip
+        yield Cause("temperature_scaled_entropy", tuple(evidence))
 
 
 _OTHER_TOKENS = (
@@ -281,8 +279,11 @@ _WIDEST = ("completions/max_length", "response_length/max", "response_length_max
 
 
 def _other_tokens(log: Log, settings: Settings) -> Iterator[Cause]:
-    evidence = [f"{key} = {value}" for key, value in settings.each(f"{_UNMASKED}|{_MASKING}")
-                if value is False and not key.rpartition(".")[2].startswith("no")]  # fmt: skip
+    evidence = [
+        f"{key} = {value}"
+        for key, value in settings.each(f"{_UNMASKED}|{_MASKING}")
+        if value is False and not key.rpartition(".")[2].startswith("no")
+    ]
     evidence += [f"{key} = {value}" for key, value in settings.each(_TRAINED_ON) if value is True]
     for name in matching(log.table.measured(), [_OTHER_TOKENS]):
         evidence += _moves_with(log, name, log.table.numbers(name))
@@ -305,13 +306,7 @@ def _other_tokens(log: Log, settings: Settings) -> Iterator[Cause]:
             more = 100 * (np.median(tokens / expected) - 1)
             evidence.append(f"{counted} is {more:.0f} % above {length} x {settings.responses:g}")
     if evidence:
-        yield Cause(
-            "other_tokens_counted",
-            "padding, or what tools and the environment said, is counted as the policy's tokens",
-            tuple(evidence),
-            "padding in a mean or quantile: TRL issue 3709; a mask that is none: verl issue 2506",
-            "average over response tokens alone: mask padding and tool output",
-        )  # fmt: skip
+        yield Cause("other_tokens_counted", tuple(evidence))
 
 
 def _moves_with(log: Log, name: str, share: np.ndarray, least: float = 0.0) -> list[str]:
@@ -332,25 +327,34 @@ def _moves_with(log: Log, name: str, share: np.ndarray, least: float = 0.0) -> l
     alike = PROPORTIONAL[0] <= slope <= PROPORTIONAL[1]
     if not (r >= least and alike if least else abs(r) >= TOGETHER):
         return []
-    return [f"step by step, entropy moves with {name}: correlation {r:.2f}, {slope:.2f} % for 1 %, "
-            f"over {moves.shape[1]} steps"]  # fmt: skip
+    return [
+        f"step by step, entropy moves with {name}: correlation {r:.2f}, {slope:.2f} % for 1 %, "
+        f"over {moves.shape[1]} steps"
+    ]
 
 
 def _stale(log: Log, settings: Settings) -> Iterator[Cause]:
     evidence = []
     for limit, pattern in (
-        (GAP_NATS, r"(?:.+/)?(?:logp|logprob|log_prob)s?(?:_abs)?_(?:gap|diff|difference)"
-                   r"(?:[/_](?:mean|avg|nats))*"),
+        (
+            GAP_NATS,
+            r"(?:.+/)?(?:logp|logprob|log_prob)s?(?:_abs)?_(?:gap|diff|difference)"
+            r"(?:[/_](?:mean|avg|nats))*",
+        ),
         (GAP_NATS, r"(?:.+/)?sampling_logp_difference/mean"),
         (GAP_NATS, r"(?:.+/)?train_rollout_logprob_abs_diff"),
-        (GAP_NATS, r"(?:.+/)?(?:log_ppl_abs_diff|mismatch_kl|vllm_kl|rollout_corr/(?:k3_)?kl)"
-                   r"(?:/all)?(?:/mean)?"),
+        (
+            GAP_NATS,
+            r"(?:.+/)?(?:log_ppl_abs_diff|mismatch_kl|vllm_kl|rollout_corr/(?:k3_)?kl)"
+            r"(?:/all)?(?:/mean)?",
+        ),
         (GAP_PROBABILITY, r"(?:.+/)?rollout(?:_actor)?_probs_diff(?:/|_)(?:mean|avg)"),
-    ):  # fmt: skip
+    ):
         name, gap = log.column(pattern)
         tenth = max(len(gap) // 10, 1)
-        first, last = (float(np.abs(part).mean()) if len(part) else 0.0
-                       for part in (gap[:tenth], gap[-tenth:]))  # fmt: skip
+        first, last = (
+            float(np.abs(part).mean()) if len(part) else 0.0 for part in (gap[:tenth], gap[-tenth:])
+        )
         usual = np.median(np.abs(gap)) if len(gap) else 0.0
         grown = len(gap) >= 2 * FEWEST and (
             last >= max(GAP_GROWTH * first, limit / 3)
@@ -385,13 +389,7 @@ def _stale(log: Log, settings: Settings) -> Iterator[Cause]:
         if isinstance(value, int | float) and value > MOST_LAG:
             evidence.append(f"{key} = {value:g}")
     if evidence:
-        yield Cause(
-            "stale_rollouts", "responses come from another policy than the one that is trained",
-            tuple(evidence),
-            "weights that did not reach the sampler: TRL issue 5312; of the public runs those with "
-            "8 and 16 epochs a rollout collapse and explode",
-            "sync the sampler before every rollout, and probe it; take at most 8 updates a rollout",
-        )  # fmt: skip
+        yield Cause("stale_rollouts", tuple(evidence))
 
 
 def _version_lag(log: Log) -> list[str]:
@@ -434,13 +432,7 @@ def _bonus(log: Log, settings: Settings) -> Iterator[Cause]:
         start, end = _ends(log.entropy)
         evidence.append(f"entropy falls all the same, from {start:.3g} to {end:.3g} nats")
     if evidence:
-        yield Cause(
-            "entropy_bonus_without_gradient", "the entropy bonus does not act on the policy",
-            (settings.said("bonus"), *evidence),
-            "entropies made under no_grad change the loss and not the gradient (TRL pull requests "
-            "5595 and 6140, verl issue 2656); with one, alpha = 0.005 holds entropy (Fig. 9)",
-            "compute the entropy of the bonus outside of torch.no_grad",
-        )  # fmt: skip
+        yield Cause("entropy_bonus_without_gradient", (settings.said("bonus"), *evidence))
 
 
 def _falls_freely(settings: Settings, entropy: np.ndarray) -> bool:
@@ -462,30 +454,18 @@ def _course(log: Log, settings: Settings) -> Iterator[Cause]:
     scores = log.performance.get("performance", pd.Series(dtype=float)).to_numpy()
     course = course_of(log.entropy, scores if len(scores) else None)
     start, end = _ends(log.entropy)
-    if course.name == "explodes" or (end >= 3 * start and end >= 1):
+    noise = _smooth(log.entropy).max() >= LEAST_NOISE
+    if (course.name == "explodes" and noise) or (end >= 3 * start and end >= 1):
         seen = course.sentence if course.name == "explodes" else f"{start:.3g} -> {end:.3g} nats"
         bonus = settings.get("bonus") or 0
         more = (f"{settings.said('bonus')}, and 0.01 explodes (Fig. 9)",) if bonus >= 0.01 else ()
-        yield Cause(
-            "entropy_explosion", "entropy explodes: responses turn into noise", (seen, *more),
-            "6 of the 47 public runs (law_in_the_wild), most without a clip or with 16 epochs a "
-            "rollout; users' reports of late surges (issue 20 of the authors' repository)",
-            "lower the learning rate or the bonus, clip ratios, and take fewer updates a rollout",
-        )  # fmt: skip
+        yield Cause("entropy_explosion", (seen, *more))
     elif course.name == "collapses":
         yield Cause(
-            "performance_collapse", "performance falls to less than half of its best",
-            (f"from {_smooth(scores).max():.3g} to {scores[-1]:.3g}",),
-            "public runs without a clip, or with 8 epochs a rollout, end so (law_in_the_wild)",
-            "clip ratios, take fewer updates a rollout, go back to an earlier checkpoint",
-        )  # fmt: skip
+            "performance_collapse", (f"from {_smooth(scores).max():.3g} to {scores[-1]:.3g}",)
+        )
     elif found := _spent_early(log):
-        yield Cause(
-            "early_collapse", "entropy was spent before half of the gain was made", (found,),
-            "the law ties performance to entropy, and in the paper 94 % of the entropy comes with "
-            "93 % of the gain (Fig. 2): what came later was not bought with it",
-            "control the entropy (KL-Cov, Clip-Cov), or lower the learning rate",
-        )  # fmt: skip
+        yield Cause("early_collapse", (found,))
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
@@ -508,8 +488,10 @@ def _spent_early(log: Log) -> str:
     if by_then >= HELD_BACK * gain and gain > noise:
         return ""
     step = log.performance["step"].iloc[spent[0]]
-    return (f"at step {step:g} entropy is below a fifth of its start, and performance has gained "
-            f"{by_then:.3g} of the run's {gain:.3g}")  # fmt: skip
+    return (
+        f"at step {step:g} entropy is below {SPENT:g} of its start, and performance has gained "
+        f"{by_then:.3g} of the run's {gain:.3g}"
+    )
 
 
 def _rewards(log: Log, settings: Settings) -> Iterator[Cause]:
@@ -527,21 +509,9 @@ def _rewards(log: Log, settings: Settings) -> Iterator[Cause]:
         seen = (
             f"{name} is {np.median(reward[:3]):.3g} at first and {np.median(reward):.3g} throughout"
         )
-        yield Cause(
-            "unmissable_reward", "no response can miss the reward: there is nothing to learn from",
-            (seen, *more),
-            "a group whose rewards are equal has advantage 0 (Eq. 3)",
-            "check the grader on wrong answers (a lenient rule, a format that always holds), or "
-            "take harder problems",
-        )  # fmt: skip
+        yield Cause("unmissable_reward", (seen, *more))
     elif reward.max() <= 0 and same:
-        yield Cause(
-            "unreachable_reward", "no response earns anything: there is nothing to learn from",
-            (f"{name} is {top:g} at every step", *more),
-            "a group whose rewards are equal has advantage 0 (Eq. 3); Math-Verify's timeout made "
-            "all MATH rewards 0 in verl (pull request 5635)",
-            "check the grader on right answers, the prompt's template, and the length limit",
-        )  # fmt: skip
+        yield Cause("unreachable_reward", (f"{name} is {top:g} at every step", *more))
 
 
 def _numbers(log: Log, settings: Settings) -> Iterator[Cause]:
@@ -549,26 +519,21 @@ def _numbers(log: Log, settings: Settings) -> Iterator[Cause]:
     entropy = log.entropy
     if len(entropy) and (np.median(entropy) > MOST_ENTROPY or np.median(entropy) < 0):
         yield Cause(
-            "entropy_is_no_token_mean", "what is logged is not a mean entropy a token",
+            "entropy_is_no_token_mean",
             (f"{log.entropy_name!r} is {np.median(entropy):.4g} (median)",),
-            "a token's entropy lies between 0 and the logarithm of the vocabulary, 11.9 for Qwen's",
-            "log the mean over response tokens, in nats: no sum, no factor, no minus",
-        )  # fmt: skip
+        )
     bad = []
     for name in matching(log.table.measured(), [*_ENTROPIES, r"(?:.+/)?(?:pg_|policy_)?loss"])[
         :1
     ] + [n for n in log.table.measured() if re.fullmatch(r"(?:.+/)?(?:loss|grad_norm)", n)]:
         column = log.table.columns[name]
         if len(column.bad) and not column.has_texts:
-            bad.append(f"{name!r} is {column.words[column.codes[column.bad[0]]]} in row "
-                       f"{column.bad[0] + 1}")  # fmt: skip
+            bad.append(
+                f"{name!r} is {column.words[column.codes[column.bad[0]]]} in row "
+                f"{column.bad[0] + 1}"
+            )
     if bad:
-        yield Cause(
-            "not_finite", "a loss, gradient or entropy is not a finite number",
-            tuple(dict.fromkeys(bad)),
-            "0 x -inf from masked logits (TRL issues 3833, 3933), or a mean over no token (3700)",
-            "leave words of probability 0 out of sums, and empty masks out of means",
-        )  # fmt: skip
+        yield Cause("not_finite", tuple(dict.fromkeys(bad)))
 
 
 _NOTHING = (
@@ -584,26 +549,37 @@ def _other_faults(log: Log, settings: Settings) -> Iterator[Cause]:
     never = settings.method.endswith("_cov") and len(share) >= FEWEST and not share.any()
     if never and not any(_micro_batch(log, settings)):
         yield Cause(
-            "no_token_chosen", f"{settings.method} touches no token: this is the plain loss",
+            "no_token_chosen",
             (f"{name} is 0 at every step", settings.said(settings.fraction, "cov_low", "cov_high")),
-            "floor(r N) of few tokens is 0, a band may be empty, and one response has covariance 0",
-            "raise the share to touch 100 tokens or more an update, or widen the band",
-        )  # fmt: skip
-    for cause, sentence, pattern, most, fix in (
-        ("grader_errors", "the grader fails on many responses",
-         r"grader_error_fraction|(?:.+/)?verdict/error", 0.1, "see the reasons that it logs"),
-        ("responses_cut_off", "nearly all responses are cut off at the length limit",
-         r"unfinished_fraction|completions/clipped_ratio|response_length/clip_ratio", 0.9,
-         "allow more tokens, or look for a missing end-of-sequence token"),
-    ):  # fmt: skip
-        name, share = log.column(*pattern.split("|"))
+        )
+    for cause, most, *patterns in (
+        ("grader_errors", 0.1, "grader_error_fraction", r"(?:.+/)?verdict/error"),
+        (
+            "responses_cut_off",
+            0.9,
+            "unfinished_fraction",
+            "completions/clipped_ratio",
+            "response_length/clip_ratio",
+        ),
+    ):
+        name, share = log.column(*patterns)
         if len(share) >= FEWEST and np.median(share) >= most:
-            seen = (f"{name} is {np.median(share):.2f} (median)",)
-            yield Cause(cause, sentence, seen, "a reward of 0 then says nothing of the answer", fix)
+            yield Cause(cause, (f"{name} is {np.median(share):.2f} (median)",))
 
 
-CHECKS = (_one_update, _micro_batch, _percent, _temperature, _other_tokens, _stale, _bonus, _course,
-          _rewards, _numbers, _other_faults)  # fmt: skip
+CHECKS = (
+    _one_update,
+    _micro_batch,
+    _percent,
+    _temperature,
+    _other_tokens,
+    _stale,
+    _bonus,
+    _course,
+    _rewards,
+    _numbers,
+    _other_faults,
+)
 
 
 def diagnose(path: str | Path, config: str | Path = "", **columns: str) -> Diagnosis:
@@ -617,7 +593,7 @@ def diagnose(path: str | Path, config: str | Path = "", **columns: str) -> Diagn
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "log.csv")
-    >>> rows = [f"{step},{0.3 * 1.2**step},0.5" for step in range(20)]
+    >>> rows = [f"{step},{0.3 * 1.2**step},{0.02 * step}" for step in range(20)]
     >>> _ = path.write_text("\n".join(["step,entropy,reward", *rows, ""]))
     >>> [cause.name for cause in diagnose(path).causes]
     ['entropy_explosion']

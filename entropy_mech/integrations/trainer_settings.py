@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,106 +18,8 @@ from typing import Any
 from entropy_mech.config.files import read_table
 from entropy_mech.errors import bad_value
 
-# Of each trainer: what its keys begin with (the first that fits names it), and for each quantity
-# its key, others that it had, and the trainer's own default.
-_ACTOR, _LOSS = "actor_rollout_ref.actor.", "actor_rollout_ref.actor.policy_loss."
-_SKY = "trainer.algorithm."
-TRAINERS: dict[str, tuple[str, dict[str, tuple[Any, ...]]]] = {
-    "verl": (r"actor_rollout_ref\.|algorithm\.adv_estimator|data\.train_batch_size", {
-        "method": (_LOSS + "loss_mode", "vanilla"),
-        "prompts": ("data.train_batch_size", 1024),
-        "responses": ("actor_rollout_ref.rollout.n", 1),
-        "mini_prompts": (_ACTOR + "ppo_mini_batch_size", 256),
-        "epochs": (_ACTOR + "ppo_epochs", 1),
-        "micro": (_ACTOR + "ppo_micro_batch_size_per_gpu", _ACTOR + "ppo_micro_batch_size", None),
-        "dynamic": (_ACTOR + "use_dynamic_bsz", False),
-        "micro_tokens": (_ACTOR + "ppo_max_token_len_per_gpu", 16384),
-        "prompt_tokens": ("data.max_prompt_length", 512),
-        "response_tokens": ("data.max_response_length", 512),
-        "clip": (_ACTOR + "clip_ratio", 0.2),
-        "clip_low": (_ACTOR + "clip_ratio_low", None),
-        "clip_high": (_ACTOR + "clip_ratio_high", None),
-        "kl_fraction": (_LOSS + "kl_cov_ratio", 2e-4),
-        "clip_fraction": (_LOSS + "clip_cov_ratio", 2e-4),
-        "coefficient": (_LOSS + "ppo_kl_coef", 0.1),
-        "cov_low": (_LOSS + "clip_cov_lb", 1.0),
-        "cov_high": (_LOSS + "clip_cov_ub", 5.0),
-        "temperature": ("actor_rollout_ref.rollout.temperature", 1.0),
-        "bonus": (_ACTOR + "entropy_coeff", 0.0),
-    }),
-    "SkyRL": (r"trainer\.(?:algorithm|policy)\.|generator\.", {
-        "method": (_SKY + "policy_loss_type", "regular"),
-        "prompts": ("trainer.train_batch_size", 1024),
-        "responses": ("generator.n_samples_per_prompt", 5),
-        "mini_prompts": ("trainer.policy_mini_batch_size", 256),
-        "epochs": ("trainer.update_epochs_per_batch", 1),
-        "micro": ("trainer.micro_train_batch_size_per_gpu", 1),
-        "response_tokens": ("generator.sampling_params.max_generate_length", 1024),
-        "clip_low": (_SKY + "eps_clip_low", 0.2),
-        "clip_high": (_SKY + "eps_clip_high", 0.2),
-        "kl_fraction": (_SKY + "kl_cov.kl_cov_frac", 0.2),
-        "clip_fraction": (_SKY + "clip_cov.clip_ratio", 2e-4),
-        "coefficient": (_SKY + "kl_cov.ppo_kl_coef", 1.0),
-        "temperature": ("generator.sampling_params.temperature", 1.0),
-        "bonus": (_SKY + "entropy_loss_coef", 0.0),
-        "bonus_on": (_SKY + "use_entropy_loss", None),
-    }),
-    "this package": (r"(?:loss|rollout|update|problems|validation)\.(?!batch|n_samples)\w+$", {
-        "method": ("loss.method", "ppo_clip"),
-        "prompts": ("rollout.prompts", 64),
-        "responses": ("rollout.responses", 8),
-        "updates": ("update.updates_per_rollout", 8),
-        "scope": ("loss.covariance_scope", "rollout_batch"),
-        "micro": ("update.micro_batch_size", 32),
-        "micro_tokens": ("update.micro_batch_tokens", None),
-        "response_tokens": ("rollout.max_new_tokens", 40),
-        "clip_low": ("loss.clip_low", None),
-        "clip_high": ("loss.clip_high", None),
-        "kl_fraction": ("loss.penalty_fraction", 2e-3),
-        "clip_fraction": ("loss.clip_fraction", 2e-4),
-        "least_tokens": ("loss.minimum_tokens", 0),
-        "coefficient": ("loss.penalty_coefficient", 1.0),
-        "cov_low": ("loss.cov_low", 1.0),
-        "cov_high": ("loss.cov_high", 5.0),
-        "bonus": ("loss.entropy_bonus", 0.0),
-    }),
-    "OpenRLHF": (r"(?:\w+\.)?(?:rollout_batch_size|n_samples_per_prompt|micro_train_batch_size)$", {
-        "method": ("policy_loss_type", "ppo"),
-        "prompts": ("rollout_batch_size", 1024),
-        "responses": ("n_samples_per_prompt", 1),
-        "mini_responses": ("train_batch_size", 128),
-        "epochs": ("max_epochs", 1),
-        "micro": ("micro_train_batch_size", 4),
-        "response_tokens": ("generate_max_len", "max_new_tokens", 1024),
-        "clip": ("eps_clip", 0.2),
-        "clip_pair": ("eps_clip_low_high", None),
-        "temperature": ("temperature", 1.0),
-        "bonus": ("entropy_loss_coef", "entropy_coef", 0.0),
-    }),
-    "TRL": (r"(?:per_device_train_batch_size|num_generations|steps_per_generation|num_iterations|"
-            r"loss_type|epsilon_high|max_completion_length|gradient_accumulation_steps)$", {
-        "method": ("loss_type", "dapo"),
-        "responses": ("num_generations", 8),
-        "micro": ("per_device_train_batch_size", 8),
-        "processes": ("num_processes", "world_size", 1),
-        "accumulated": ("gradient_accumulation_steps", 1),
-        "per_generation": ("steps_per_generation", None),
-        "generation_batch": ("generation_batch_size", None),
-        "epochs": ("num_iterations", 1),
-        "scope": ("covariance_scope", "rollout_batch"),
-        "response_tokens": ("max_completion_length", 256),
-        "clip_low": ("epsilon", 0.2),
-        "clip_high": ("epsilon_high", None),
-        "kl_fraction": ("penalty_fraction", 2e-3),
-        "clip_fraction": ("clip_fraction", 2e-4),
-        "least_tokens": ("minimum_tokens", 0),
-        "coefficient": ("penalty_coefficient", 1.0),
-        "cov_low": ("cov_low", 1.0),
-        "cov_high": ("cov_high", 5.0),
-        "temperature": ("temperature", 1.0),
-        "bonus": ("entropy_coef", 0.0),
-    }),
-}  # fmt: skip
+_FILE = Path(__file__).with_suffix(".toml")
+TRAINERS: dict[str, dict[str, Any]] = tomllib.loads(_FILE.read_text(encoding="utf-8"))
 _COUNTS = ("prompts", "responses", "mini_prompts", "mini_responses", "epochs", "micro", "updates",
            "micro_tokens", "processes", "accumulated", "per_generation", "generation_batch",
            "response_tokens")  # fmt: skip
@@ -157,16 +60,17 @@ class Settings:
         return ", ".join(parts)
 
     def _found(self, quantity: str) -> tuple[str, Any]:
-        known = TRAINERS[self.trainer][1] if self.trainer else {}
-        if quantity not in known:
+        trainer = TRAINERS.get(self.trainer, {"keys": {}})
+        if quantity not in trainer["keys"]:
             return quantity, None
-        *names, default = known[quantity]
+        names = trainer["keys"][quantity]
+        names = [names] if isinstance(names, str) else names
         for name in names:
             end = "." + ".".join(name.split(".")[-2:])
             for key in (name, *sorted((k for k in self.keys if k.endswith(end)), key=len)):
                 if self.keys.get(key) is not None:
                     return key, self.keys[key]
-        return names[0], default
+        return names[0], trainer["defaults"].get(quantity)
 
     # -- What follows from several of them -------------------------------------------------------
 
@@ -261,10 +165,10 @@ def read_settings(path: str | Path) -> Settings:
         raise bad_value("--config", str(path), "no such file")
     keys = dict(_flat(read_table(path) if path.suffix == ".toml" else _read(path)))
     keys = {key: _resolved(keys, value) for key, value in keys.items()}
-    for trainer, (signs, _) in TRAINERS.items():
-        if any(re.match(signs, key) for key in keys):
+    for trainer, known in TRAINERS.items():
+        if any(re.match(known["signs"], key) for key in keys):
             settings = Settings(trainer, keys)
-            for quantity in TRAINERS[trainer][1]:
+            for quantity in known["keys"]:
                 settings.get(quantity)  # refuses what is no number
             return settings
     fix = f"no setting of a known trainer in it; known: {', '.join(TRAINERS)}"

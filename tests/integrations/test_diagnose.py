@@ -72,6 +72,8 @@ NEAR = {
         {"length": 20.0, "clipped": None}),
     "a small bonus": ("TRL", {"entropy_coef": 0.001}, {}),
     "a bonus that is off": ("verl", {ACTOR + "entropy_coeff": 0}, {}),
+    "a spent entropy that is raised": (
+        "verl", {}, {"entropy": np.r_[np.full(9, 0.01), np.full(71, 0.2)]}),
     "two entropies that agree": (
         "verl", {}, {"actor/entropy_raw": lambda v: 1.01 * v["entropy"]}),
     "a hundredth": (
@@ -282,18 +284,17 @@ def test_every_form_of_settings_says_the_same(tmp_path, trainer, form):
 
 def test_defaults_are_this_packages_own():
     """A TOML file says little; the rest is what the configuration fills in."""
-    config = TrainConfig()
-    names = TRAINERS["this package"][1]
-    for section in ("rollout", "update"):
-        for key, *others in names.values():
-            if key.startswith(section + "."):
-                assert others[-1] == getattr(getattr(config, section), key.partition(".")[2]), key
+    config, ours = TrainConfig(), TRAINERS["this package"]
+    given = {ours["keys"][name]: value for name, value in ours["defaults"].items()}
+    for key, value in given.items():
+        section, _, name = key.partition(".")
+        if section != "loss":
+            assert value == getattr(getattr(config, section), name), key
     for method, keys in (
         (KLCov(), ["penalty_fraction", "penalty_coefficient", "covariance_scope"]),
         (ClipCov(), ["clip_fraction", "cov_low", "cov_high", "minimum_tokens"]),
     ):
-        defaults = dict(names.values())
-        assert all(getattr(method, key) == defaults[f"loss.{key}"] for key in keys)
+        assert all(getattr(method, key) == given[f"loss.{key}"] for key in keys)
 
 
 # -- References between settings, and what is on a line ------------------------------------------
