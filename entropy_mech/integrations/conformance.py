@@ -513,26 +513,20 @@ def of_trl(method: str, scope: str = "rollout_batch") -> Step:
 
 def of_verl(mode: str) -> Step:
     """Return the step of a policy loss in verl's registry, which sees one micro-batch at a time."""
-    from verl.trainer.ppo.core_algos import get_policy_loss_fn
-    from verl.workers.config import ActorConfig
-    from verl.workers.config.actor import PolicyLossConfig
+    from entropy_mech.integrations.verl import own_policy_loss
 
-    settings = PolicyLossConfig(
-        loss_mode=mode, kl_cov_ratio=FRACTION, ppo_kl_coef=COEFFICIENT, clip_cov_ratio=FRACTION,
+    loss = own_policy_loss(
+        mode, kl_cov_ratio=FRACTION, ppo_kl_coef=COEFFICIENT, clip_cov_ratio=FRACTION,
         clip_cov_lb=BAND[0], clip_cov_ub=BAND[1],
     )  # fmt: skip
-    epsilon = {"clip_ratio": 1.0, "clip_ratio_low": 1.0, "clip_ratio_high": 1.0}
 
     def step(parts: Sequence[Tokens]) -> Tensor:
         tokens = max(sum(int(part.response_mask.sum()) for part in parts), 1)
-        config = ActorConfig(
-            strategy="fsdp", rollout_n=1, use_dynamic_bsz=True, policy_loss=settings,
-            global_batch_info={"batch_num_tokens": tokens}, **epsilon,
-        )  # fmt: skip
-        loss = get_policy_loss_fn(mode)
-        outs = [loss(p.logp_old, p.logp_new, p.advantages, p.response_mask.float(), "token-mean",
-                     config) for p in parts]  # fmt: skip
-        return torch.stack([out[0] for out in outs]).sum()
+        outs = [
+            loss(p.logp_old, p.logp_new, p.advantages, p.response_mask.float(), tokens)
+            for p in parts
+        ]
+        return torch.stack(outs).sum()
 
     return step
 

@@ -39,8 +39,10 @@ from entropy_mech.objectives import (
 )
 
 try:
-    from verl.trainer.ppo.core_algos import register_policy_loss
+    from verl.trainer.ppo.core_algos import get_policy_loss_fn, register_policy_loss
     from verl.utils import tensordict_utils as tu
+    from verl.workers.config import ActorConfig
+    from verl.workers.config.actor import PolicyLossConfig
     from verl.workers.engine_workers import ActorRolloutRefWorker, TrainingWorker
     from verl.workers.utils.padding import no_padding_2_padding
 except ImportError as error:
@@ -259,3 +261,22 @@ def _everywhere(tensors: list[Tensor], group) -> tuple[list[Tensor], int]:
 
 # verl looks the class up when it makes its workers, after it has imported ``external_lib``.
 ActorRolloutRefWorker.actor_worker_cls = CovarianceWorker
+
+
+def own_policy_loss(mode: str, **settings: float) -> Callable[..., Tensor]:
+    """Return a policy loss of verl's own, without a PPO clip, for the conformance suite.
+
+    It takes old and new log-probabilities, advantages and mask of a micro-batch, B x T, and the
+    tokens of the whole batch, over which verl averages; ``settings`` are ``PolicyLossConfig``'s.
+    """
+    loss, chosen = get_policy_loss_fn(mode), PolicyLossConfig(loss_mode=mode, **settings)
+    epsilon = {"clip_ratio": 1.0, "clip_ratio_low": 1.0, "clip_ratio_high": 1.0}
+
+    def one(logp_old, logp_new, advantages, mask, tokens: int) -> Tensor:
+        config = ActorConfig(
+            strategy="fsdp", rollout_n=1, use_dynamic_bsz=True, policy_loss=chosen,
+            global_batch_info={"batch_num_tokens": tokens}, **epsilon,
+        )  # fmt: skip
+        return loss(logp_old, logp_new, advantages, mask, "token-mean", config)[0]
+
+    return one
