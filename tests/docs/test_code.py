@@ -20,7 +20,10 @@ from tests.needs import needs_trl
 
 EXECUTED = ("python", "sh", "toml", "diff")
 # Blocks that are no code, by their first words.
-TEXT = {"README.md": ["pyproject.toml, environment.yml"]}
+TEXT = {
+    "README.md": ["pyproject.toml, environment.yml"],
+    "docs/guides/diagnose.md": ["inert_kl_cov: KL-Cov does nothing: this is plain policy gradient"],
+}
 # What a page prints, in this order.
 PRINTED = {
     "README.md": ["\n4\n", "correct\n", "name='wrong'", "passed=1, total=2"],
