@@ -25,7 +25,7 @@ MEANS = {
     "intervention_after_bonus": "entropy bonus",
 }
 _POINT = ["entropy_nats", "validation_accuracy", "validation_greedy_accuracy"]
-_LAST_SHARE = 1 / 4
+_LAST_SHARE, _LEAST_POINTS = 1 / 4, 3
 
 
 def validations(frame: pd.DataFrame) -> pd.DataFrame:
@@ -34,11 +34,15 @@ def validations(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def laws(frame: pd.DataFrame) -> dict[int, LawFit]:
-    """Return R = -a exp(H) + b, fitted to each seed's run as it spent its entropy."""
+    """Return R = -a exp(H) + b, fitted to each seed's run as it spent its entropy.
+
+    A seed whose run was validated fewer than three times has none.
+    """
     spent = validations(frame[frame["run"] == SPENT])
     return {
         seed: fit_law(part["entropy_nats"], part["validation_accuracy"])
         for seed, part in spent.groupby("seed")
+        if len(part) >= _LEAST_POINTS
     }
 
 
@@ -56,7 +60,7 @@ def at_same_entropy(frame: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
         known = curves[seed]["entropy_nats"].clip(lower=style.LOWEST_NATS)
         at = np.log(max(entropy, style.LOWEST_NATS))
         first.append(float(np.interp(at, np.log(known), curves[seed]["validation_accuracy"])))
-        law.append(float(fits[seed].predict(entropy)))
+        law.append(float(fits[seed].predict(entropy)) if seed in fits else np.nan)
     return points.assign(first_training=first, law=law)
 
 
@@ -211,8 +215,9 @@ def against_law(frame: pd.DataFrame, ax: Axes) -> Axes:
     )  # fmt: skip
     fits, seen = laws(frame), spent["entropy_nats"].clip(lower=style.LOWEST_NATS)
     grid = np.geomspace(seen.min(), seen.max(), 100)
-    law = sum(fit.predict(grid) for fit in fits.values()) / len(fits)
-    ax.plot(grid, law, color="0.4", lw=1.5, label="its law, mean over seeds")
+    if fits:
+        law = sum(fit.predict(grid) for fit in fits.values()) / len(fits)
+        ax.plot(grid, law, color="0.4", lw=1.5, label="its law, mean over seeds")
     bonus = validations(frame[frame["run"] == BONUS]).groupby("step")[_POINT].mean()
     ax.plot(
         bonus["entropy_nats"], bonus["validation_accuracy"], ":", color="#009E73",
