@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from entropy_mech.law.fit import LawFit, fit_law
 from entropy_mech.paper import style
 from entropy_mech.paper.claims import Claim, Fact, Range, at_most
+from entropy_mech.paper.fig11 import OUTCOMES
 from entropy_mech.paper.statistics import mean_interval
 
 # -- What was measured ---------------------------------------------------------------------------
@@ -31,6 +32,11 @@ _LAST_SHARE, _LEAST_POINTS = 1 / 4, 3
 def validations(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the steps at which accuracy was measured, each with the entropy of its rollout."""
     return frame.dropna(subset="validation_accuracy")
+
+
+def since_the_raise(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the validations of the runs that go on with GRPO, the control's among them."""
+    return validations(frame[frame["run"].isin([*MEANS, CONTROL])])
 
 
 def laws(frame: pd.DataFrame) -> dict[int, LawFit]:
@@ -72,9 +78,8 @@ def raised(frame: pd.DataFrame) -> pd.DataFrame:
     accuracy that was seen over the one to the first training's accuracy at that entropy: 1 where
     entropy alone says what accuracy is, 0 where accuracy does not move.
     """
-    names = ["run", "seed", "entropy_nats", "accuracy", "greedy_accuracy"]
     first = validations(frame).groupby(["run", "seed"])[_POINT].first().reset_index()
-    first = first.set_axis(names, axis=1)
+    first = first.rename(columns=OUTCOMES)
     before = first[first["run"] == CONTROL].set_index("seed")
     rows = first[first["run"].isin(MEANS)]
     for column, name in (
@@ -93,8 +98,7 @@ def way_back(frame: pd.DataFrame) -> pd.DataFrame:
 
     ``off_curve``: accuracy less that of the first training at the same entropy.
     """
-    points = validations(frame[frame["run"].isin([*MEANS, CONTROL])])
-    points = at_same_entropy(frame, points)
+    points = at_same_entropy(frame, since_the_raise(frame))
     return points.assign(off_curve=points["validation_accuracy"] - points["first_training"])
 
 
@@ -103,11 +107,11 @@ def ends(frame: pd.DataFrame) -> pd.DataFrame:
 
     Columns run, seed, entropy_nats, accuracy, greedy_accuracy, and each with _gain.
     """
-    points = validations(frame[frame["run"].isin([*MEANS, CONTROL])])
+    points = since_the_raise(frame)
     last = points.groupby("run")["step"].transform("max")
     late = points[points["step"] >= (1 - _LAST_SHARE) * last]
     table = late.groupby(["run", "seed"])[_POINT].mean().reset_index()
-    table = table.set_axis(["run", "seed", "entropy_nats", "accuracy", "greedy_accuracy"], axis=1)
+    table = table.rename(columns=OUTCOMES)
     control = table[table["run"] == CONTROL].set_index("seed")
     for name in ("entropy_nats", "accuracy", "greedy_accuracy"):
         table[f"{name}_gain"] = table[name] - table["seed"].map(control[name])
@@ -192,7 +196,7 @@ def intervention_figure(frame: pd.DataFrame) -> Figure:
 
 def after_raise(frame: pd.DataFrame, column: str, label: str, ax: Axes) -> Axes:
     """Draw a metric against rollouts since the raise: mean and range over seeds."""
-    part = validations(frame[frame["run"].isin([*MEANS, CONTROL])])
+    part = since_the_raise(frame)
     part = part.assign(start=part["run"].map(_LABELS))
     order = [name for name in _PALETTE if name in set(part["start"])]
     style.curves_over_seeds(

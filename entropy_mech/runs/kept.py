@@ -8,7 +8,6 @@ came from. A kept run is read as a stored one is; it has no policy to go on from
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -22,7 +21,14 @@ import pandas as pd
 from entropy_mech.config import TrainConfig
 from entropy_mech.errors import UserError
 from entropy_mech.runs.launch import scores
-from entropy_mech.runs.store import Run, RunStore, atomic_write, project_root, write_json
+from entropy_mech.runs.store import (
+    Run,
+    RunStore,
+    atomic_write,
+    file_sha256,
+    project_root,
+    write_json,
+)
 
 TABLES = ("metrics", "tokens", "lemma1", "evaluations")
 _FROM_MANIFEST = ("wall_time_s", "commit", "processor", "cores", "platform", "python", "packages")
@@ -194,7 +200,7 @@ def _source(name: str, run: Run) -> dict[str, Any]:
 def _weights_digest(run: Run) -> str | None:
     model = run.newest_model()
     file = model / "model.safetensors" if model else None
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file and file.is_file() else None
+    return file_sha256(file) if file and file.is_file() else None
 
 
 # -- Whether a run follows the kept one ----------------------------------------------------------

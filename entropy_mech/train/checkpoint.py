@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import json
 import os
@@ -19,7 +18,15 @@ import numpy as np
 
 from entropy_mech.objectives import ControlState
 from entropy_mech.problems.tripwire import Tripwire
-from entropy_mech.runs.store import Run, RunStopped, atomic_write, environment, folder_lock, now
+from entropy_mech.runs.store import (
+    Run,
+    RunStopped,
+    atomic_write,
+    environment,
+    file_sha256,
+    folder_lock,
+    now,
+)
 from entropy_mech.train.dashboards import Mirror, open_mirror
 from entropy_mech.train.distributed import Ranks
 from entropy_mech.train.engine import Engine
@@ -188,8 +195,7 @@ def share_files(sizes: Mapping[str, int], ranks: int) -> list[list[str]]:
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError:
         return ""
 

@@ -54,10 +54,9 @@ def load_policy(config: TrainConfig, store: Path, ranks: Ranks | None = None) ->
 
     """
     ranks = ranks or Ranks()
-    if ranks.first:
-        _starting_point(config, store)
+    place = _starting_point(config, store) if ranks.first else ""
     ranks.meet("the making of the base model")
-    place = _starting_point(config, store)
+    place = place or _starting_point(config, store)
     if config.toy:
         with loading(str(place), "base model", "remove that folder, and it is made again"):
             model, tokenizer = base_model(store, config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import itertools
 import math
@@ -37,6 +36,7 @@ from entropy_mech.runs.store import (
     atomic_write,
     base_model_folder,
     environment,
+    file_sha256,
     folder_lock,
     kept_base_models,
     read_json,
@@ -124,7 +124,6 @@ def keep_base_model(name: str, config: TrainConfig, store: Path) -> Path:
     """
     made = _made(Path(store) / "base_models" / base_model_id(config), config, store)
     model, tokenizer = _loaded(made)
-    weights = (made / "model.safetensors").read_bytes()
     manifest = {
         "name": name,
         "id": made.name,
@@ -134,7 +133,7 @@ def keep_base_model(name: str, config: TrainConfig, store: Path) -> Path:
         "parameters_without_embedding": sum(
             p.numel() for p in model.base_model.layers.parameters()
         ),
-        "sha256": hashlib.sha256(weights).hexdigest(),
+        "sha256": file_sha256(made / "model.safetensors"),
         **read_json(made / "training.json"),
         "measured": {
             domain: measured(model, tokenizer, domain, config.base.level_shares) for domain in TOYS
@@ -222,10 +221,7 @@ def stages(base: BaseModelConfig) -> list[Stage]:
 
 def _train_and_save(folder: Path, config: TrainConfig, store: Path) -> None:
     if config.start is not None:
-        model, tokenizer = changed_policy(config, store)
-        with atomic_write(folder) as temporary:
-            model.save_pretrained(temporary)
-            tokenizer.save_pretrained(temporary)
+        _save_model(folder, *changed_policy(config, store))
         return
     status, partial = folder.with_suffix(".status.json"), folder.with_suffix(".partial.pt")
     source: dict[str, Any] = {}
@@ -244,14 +240,19 @@ def _train_and_save(folder: Path, config: TrainConfig, store: Path) -> None:
         plain = config.base.model_copy(update={"instruct": None})
         model, tokenizer = base_model(store, config.model_copy(update={"base": plain}))
     losses = _supervise(model, tokenizer, config, partial, status)
+    _save_model(folder, model, tokenizer, **{"training.json": losses, SOURCE: source})
+    status.unlink(missing_ok=True)
+    partial.unlink(missing_ok=True)
+
+
+def _save_model(folder: Path, model, tokenizer, **tables: Mapping[str, Any]) -> None:
+    """Write a model's folder in one step, with those tables by file name that are not empty."""
     with atomic_write(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        write_json(temporary / "training.json", losses)
-        if source:
-            write_json(temporary / SOURCE, source)
-    status.unlink(missing_ok=True)
-    partial.unlink(missing_ok=True)
+        for name, table in tables.items():
+            if table:
+                write_json(temporary / name, table)
 
 
 def changed_policy(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from entropy_mech.hub import (
     hub_answers,
     packaged_model,
 )
-from entropy_mech.runs.store import atomic_write, folder_lock, read_json, write_json
+from entropy_mech.runs.store import atomic_write, file_sha256, folder_lock, read_json, write_json
 from entropy_mech.train.engine import broken_weight
 
 # -- Loading -------------------------------------------------------------------------------------
@@ -187,7 +186,7 @@ def in_hugging_face_format(path: str, store: Path, *, field: str = "model") -> s
     found = packaged_model(path, field)
     if found is None:
         return path
-    digest = _sha256(found.file)
+    digest = file_sha256(found.file)
     name = f"{found.package.lower()}-{found.version}-{digest[:12]}"
     folder = Path(store) / "packaged_models" / name
     if not folder.exists():
@@ -202,11 +201,6 @@ def in_hugging_face_format(path: str, store: Path, *, field: str = "model") -> s
 def source_of(place: str | Path) -> dict[str, Any]:
     """Return which package, version and file a model folder was made from; empty for others."""
     return read_json(Path(place) / SOURCE) if (Path(place) / SOURCE).is_file() else {}
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _convert(found: PackagedModel, digest: str, folder: Path, path: str, field: str) -> None:
