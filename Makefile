@@ -4,11 +4,13 @@ PYTHON ?= python3
 # pip's own settings; for a CUDA or a CPU build, give that build's PyTorch index (see README.md).
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
-PROFILE ?= toy
+PROFILE ?= $(if $(FULL),toy,kept)
 # More for JupyterLab's command line: make lab LAB="--no-browser --port 9999"
 LAB ?=
-SEEDS ?= 1
-# With PROFILE=kept: rollouts of each run that are trained here and compared with the kept ones.
+SEEDS ?= 0
+# FULL=1 trains every run to its end, SEEDS of them each: the kept evidence made anew.
+FULL ?=
+# Rollouts of each run that are trained here and compared with the kept ones.
 CHECK ?= 12
 # Files of tests that run at once.
 TEST_WORKERS ?= 2
@@ -22,8 +24,9 @@ LAB_SETTINGS := .venv/share/jupyter/lab/settings/overrides.json
 
 .PHONY: help setup stack reproduce test test-long test-verl test-browser lab docs lint format clean
 help:
-	@echo "make reproduce   train the toy policies, run the notebooks, write out/$(PROFILE)/index.html"
-	@echo "                 SEEDS=3 for intervals and verdicts; PROFILE=published: the paper's numbers"
+	@echo "make reproduce   figures and verdicts from the kept runs, the beginning of each trained here"
+	@echo "                 and compared; writes out/$(PROFILE)/index.html. FULL=1 SEEDS=5 trains all"
+	@echo "                 anew; PROFILE=published: the paper's numbers"
 	@echo "make test        run the tests, vLLM's and DeepSpeed's too where they can run"
 	@echo "make test-long   the tests that take minutes each; make test-verl: verl's, apart from the rest"
 	@echo "make test-browser  only the test in JupyterLab; installs a Chromium (by apt if root)"

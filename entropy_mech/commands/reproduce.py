@@ -23,7 +23,7 @@ def reproduce(
             "one_gpu, paper: trained on GPUs",
             "P",
         ),
-    ] = "toy",
+    ] = "kept",
     seed: Annotated[int, count("first seed")] = 1,
     seeds: Annotated[int, count("how many; 0: all that are kept, else 3")] = 0,
     check: Annotated[
