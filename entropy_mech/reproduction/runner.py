@@ -26,6 +26,7 @@ from entropy_mech.reproduction.targets import (
     checked_parameters,
     find_target,
     load_targets,
+    run_config,
 )
 from entropy_mech.runs.jobs import Job, run_jobs
 from entropy_mech.runs.kept import keep
@@ -125,8 +126,16 @@ def keep_runs(request: Request, folder: Path) -> int:
     targets = targets_of(request)
     groups = {name: target.benchmarks(request.profile) for target in targets
               for name in target.run_names(request.profile) if target.evaluate}  # fmt: skip
-    tokens_of = {name for target in targets if target.tokens for name in target.runs}
-    return keep(_runs(request, targets), folder, groups, tokens_of)
+    runs, store = _runs(request, targets), default_store()
+    # A run is shared, by figures with names of their own for it: whoever keeps it, its tokens are
+    # kept if one of them looks at tokens.
+    tokens_of = {
+        store.run(run_config(name, profile=request.profile, seed=seed)).path.name
+        for target in load_targets().values() if target.tokens
+        for name in target.run_names(request.profile)
+        for seed in {run.config.seed for _, run in runs}
+    }  # fmt: skip
+    return keep(runs, folder, groups, tokens_of)
 
 
 def dry_run(request: Request, *, gpu_memory_gib: float) -> list[str]:

@@ -144,7 +144,7 @@ def keep(
         runs: names of their files, and the runs.
         folder: of kept evidence; made where it is missing.
         groups: the benchmarks that the policies of a name were measured on.
-        tokens_of: names of runs of which the tokens of the first step are kept too.
+        tokens_of: hashes of the runs of which the tokens of the first step are kept too.
 
     Returns:
         How many runs were added or replaced.
@@ -155,13 +155,14 @@ def keep(
     said = _manifest(folder)
     for table in TABLES:
         path = folder / f"{table}.parquet"
-        old = {key: rows for key, rows in _by_run(path).items() if key not in found}
         new = {
             key: _table(table, run, groups.get(name, ""))
             for key, (name, run) in found.items()
-            if table != "tokens" or name in tokens_of
+            if table != "tokens" or key in tokens_of
         }
-        frames = [rows.assign(run=key) for key, rows in (old | new).items() if len(rows)]
+        # What is not asked for now may have been kept before, of the same run.
+        every = _by_run(path) | {key: rows for key, rows in new.items() if len(rows)}
+        frames = [rows.assign(run=key) for key, rows in every.items()]
         if frames:
             data = pd.concat(frames, ignore_index=True)
             with atomic_write(path) as whole:

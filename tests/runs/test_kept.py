@@ -21,7 +21,7 @@ def kept(module_store, tmp_path_factory):
     config = tiny(loss=KL_COV, lemma1_every=2, seed=2, rollout={"prompts": 16, "responses": 8})
     run = train(config, RunStore(module_store), say=lambda text: None)
     folder = tmp_path_factory.mktemp("kept")
-    assert keep([("some_run", run)], folder, {}, {"some_run"}) == 1
+    assert keep([("some_run", run)], folder, {}, {run.path.name}) == 1
     return run, KeptStore(folder).run(config)
 
 
@@ -62,6 +62,15 @@ def test_keeping_again_replaces_and_keeps_the_others(kept, tmp_path):
     manifest = json.loads((tmp_path / "manifest.json").read_text())["runs"]
     assert [source["name"] for source in manifest.values()] == ["another"]
     assert len(pd.read_parquet(tmp_path / "metrics.parquet")) == run.config.steps
+
+
+def test_keeping_again_for_a_figure_without_tokens_loses_none(kept, tmp_path):
+    run, _ = kept
+    keep([("one", run)], tmp_path, {}, {run.path.name})
+    keep([("another", run)], tmp_path, {})
+    again = KeptStore(tmp_path).run(run.config)
+    assert again.manifest()["name"] == "another"
+    assert len(again.token_frame(0)) == len(run.token_frame(0))
 
 
 def test_what_is_not_kept_is_one_line(monkeypatch, tmp_path, capsys):

@@ -42,3 +42,9 @@ def test_policies_of_table_2_were_measured():
         for seed in range(1, SEEDS + 1):
             run = STORE.run(run_config(name, profile="kept", seed=seed))
             assert len(run.scores(target.benchmarks("kept"))) == 8, f"{name} seed {seed}"
+
+
+@pytest.mark.parametrize("name", [n for n, target in load_targets().items() if target.tokens])
+def test_tokens_are_kept_of_all_runs_that_a_figure_looks_at(name):
+    for config in load_targets()[name].configs(profile="kept", seed=1, seeds=0).values():
+        assert len(STORE.run(config).token_frame(0)) > 1000, f"{name} seed {config.seed}"
