@@ -11,7 +11,7 @@ that shows that they run, and nothing of a GPU.
     head      log-probabilities of 16,384 tokens at V = 151,936: tiles against other forms
     split     Clip-Cov and KL-Cov at three micro-batch budgets: the same tokens, the same gradient
     zero1..3  ZeRO at one rank: an update, a checkpoint, the same update after it was loaded
-    sampler   the torch sampler at 256 rows, and Hugging Face's own generation with a static cache
+    sampler   the torch sampler at 256 rows, eagerly and captured; Hugging Face's own generation
     resume    a toy killed with SIGKILL that goes on, and the evaluation of its exported policy
     profile   the kernels of one update
 
@@ -300,11 +300,15 @@ def zero(stage: int) -> list[dict]:
 
 
 def sampler() -> list[dict]:
-    """Measure tokens a second of the torch sampler and of Hugging Face's static cache."""
+    """Measure tokens a second of the torch sampler's decoders and of Hugging Face's generation."""
     from entropy_mech.sampling import SamplingRequest
-    from entropy_mech.sampling.torch_sampler import TorchSampler
+    from entropy_mech.sampling.torch_sampler import (
+        HuggingFaceDecoder,
+        StaticDecoder,
+        TorchSampler,
+    )
 
-    rows, tokens = (256, 128) if GPU else (8, 8)
+    rows, tokens = (256, 128) if GPU else (8, 24)
     length = 100 if GPU else 8
     prompts = torch.randint(2, WORDS, (rows, length), generator=torch.Generator().manual_seed(2))
     requests = [SamplingRequest(tuple(row), i) for i, row in enumerate(prompts.tolist())]
@@ -312,24 +316,41 @@ def sampler() -> list[dict]:
     found = []
     for dtype in ("bfloat16", "float32"):
         model = make_model().to(DEVICE, getattr(torch, dtype)).eval()
-        ours = TorchSampler(model, pad_token=0, eos_token=1)
         ids = prompts.to(DEVICE)
+        kept = {}
+
+        def ours(kind, model=model, kept=kept):
+            chosen = TorchSampler(model, pad_token=0, eos_token=WORDS)  # no token ends a row
+            chosen._decoder_class = lambda: kind
+            kept[kind] = chosen.sample(requests, temperature=1.0, max_new_tokens=tokens)
+
         cases = {
-            "torch sampler": lambda s=ours: s.sample(
-                requests, temperature=1.0, max_new_tokens=tokens
-            ),
-            "generate, growing cache": lambda m=model, i=ids: m.generate(i, **settings),
-            "generate, static cache": lambda m=model, i=ids: m.generate(
-                i, cache_implementation="static", **settings
-            ),
+            "ours, growing cache": lambda ours=ours: ours(HuggingFaceDecoder),
+            "ours, static cache": lambda ours=ours: ours(StaticDecoder),
         }
+        if dtype == "bfloat16":  # its static cache is compiled first, which takes a while
+            cases |= {
+                "generate, growing cache": lambda m=model, i=ids: m.generate(i, **settings),
+                "generate, static cache": lambda m=model, i=ids: m.generate(
+                    i, cache_implementation="static", **settings
+                ),
+            }
         for name, act in cases.items():
+            if GPU:
+                torch.cuda.reset_peak_memory_stats()
             with torch.no_grad():
                 took = seconds(act, rounds=1)
-            found.append(
-                {"dtype": dtype, "sampler": name, "rows": rows, "tokens/s": rows * tokens / took}
-            )
-        del model, ours
+            row = {"dtype": dtype, "sampler": name, "rows": rows, "tokens/s": rows * tokens / took}
+            found.append(row | {"peak GiB": torch.cuda.max_memory_allocated() / 2**30})
+        slow, fast = kept[HuggingFaceDecoder], kept[StaticDecoder]
+        # From the first token that rounding turned into another on, responses differ.
+        same = (slow.tokens == fast.tokens).cumprod(dim=1).bool()
+        gap = (slow.logp_sampler - fast.logp_sampler).abs()[same].mean().item()
+        row = next(
+            row for row in found if (row["dtype"], row["sampler"]) == (dtype, "ours, static cache")
+        )
+        row |= {"same tokens %": 100 * same.float().mean().item(), "mean gap, nats": gap}
+        del model, kept, slow, fast
     return found
 
 
@@ -427,7 +448,7 @@ SECTIONS = {
     "zero1": (lambda: zero(1), 60),
     "zero2": (lambda: zero(2), 60),
     "zero3": (lambda: zero(3), 60),
-    "sampler": (sampler, 90),
+    "sampler": (sampler, 120),
     "resume": (resume, 120),
     "profile": (profile, 60),
 }

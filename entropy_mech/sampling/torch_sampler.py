@@ -47,7 +47,7 @@ class TorchSampler:
 
     Qwen2, Llama and Mistral in float32 on a CPU are decoded by ``FusedDecoder``, which copies the
     weights at every call; on a GPU these and Qwen3 by ``StaticDecoder``; all else by the model's
-    own forward pass and a growing cache. ``decoder`` names one of the three instead. With
+    own forward pass and a growing cache, which without ``cuda_graph`` serves on GPUs, too. With
     ``keep_entropy`` the completions have the policy's entropy at every token.
     """
 
@@ -58,10 +58,10 @@ class TorchSampler:
         pad_token: int,
         eos_token: int,
         keep_entropy: bool = False,
-        decoder: type[Decoder] | None = None,
+        cuda_graph: bool = True,
     ):
         self.model, self.pad_token, self.eos_token = model, pad_token, eos_token
-        self.keep_entropy, self.decoder = keep_entropy, decoder
+        self.keep_entropy, self.cuda_graph = keep_entropy, cuda_graph
 
     @torch.no_grad()
     def sample(
@@ -100,7 +100,7 @@ class TorchSampler:
     ) -> None:
         """Write the responses of some requests, of one temperature, to their rows."""
         prompts = [request.prompt_tokens for request in requests]
-        decoder = self._decoder()(self.model, prompts, self.pad_token)
+        decoder = self._decoder_class()(self.model, prompts, self.pad_token)
         keys = np.array([request.key for request in requests], dtype=np.uint64)
         alive = torch.tensor(places, device=self.model.device)
         ended = torch.zeros_like(alive, dtype=torch.bool)
@@ -127,13 +127,12 @@ class TorchSampler:
                 keys = keys[left.cpu().numpy()]
             decoder.advance(token)
 
-    def _decoder(self) -> type[Decoder]:
-        if self.decoder is not None:
-            return self.decoder
+    def _decoder_class(self) -> type[Decoder]:
         if why_not_fused(self.model) is None:
             return FusedDecoder
-        on_cpu = self.model.device.type == "cpu"
-        return HuggingFaceDecoder if on_cpu or why_not_static(self.model) else StaticDecoder
+        on_gpu = self.model.device.type != "cpu"
+        static = on_gpu and self.cuda_graph and why_not_static(self.model) is None
+        return StaticDecoder if static else HuggingFaceDecoder
 
 
 @contextmanager
