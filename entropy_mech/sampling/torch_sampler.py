@@ -374,9 +374,13 @@ class StaticDecoder:
         with torch.cuda.stream(stream):
             self.logits = self._step()
         torch.cuda.current_stream(stream.device).wait_stream(stream)
-        # Only this thread is watched: NCCL's own may ask its events at any time.
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            self.replayed = self._step()
+        try:
+            # Only this thread is watched: NCCL's own may ask its events at any time.
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                self.replayed = self._step()
+        except RuntimeError as error:
+            error.add_note("sampler.cuda_graph = false samples without CUDA graphs")
+            raise
         self.graph = graph
 
     def _lengthen(self) -> None:
@@ -417,6 +421,10 @@ class _FixedCache:
         for part, new in zip(self.layers[layer], (keys, values), strict=True):
             part.index_copy_(2, self.column, new)
         return tuple(self.layers[layer])
+
+    def get_seq_length(self, layer: int = 0) -> int:
+        """Return 0: transformers 5.0 counts positions from it, where none are given."""
+        return 0
 
     def change(self, make: Callable[[Tensor], Tensor]) -> None:
         """Replace all tensors, one after the other."""
