@@ -30,6 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -359,31 +360,37 @@ def sampler() -> list[dict]:
 
 def resume() -> list[dict]:
     """Kill a toy in the middle, go on, compare with one left alone; evaluate its export."""
-    kinds = ["torch"] + ["deepspeed"] * (importlib.util.find_spec("deepspeed") is not None)
-    return [_resumed(kind) for kind in kinds]
-
-
-def _resumed(kind: str) -> dict:
-    from entropy_mech.config.files import make_config
     from entropy_mech.evaluation.suite import evaluate_sets, newest_policy
     from entropy_mech.problems.benchmarks import load_sets
+
+    kinds = ["torch"] + ["deepspeed"] * (importlib.util.find_spec("deepspeed") is not None)
+    sets, _ = load_sets(["toy_maths_2"], limit=5)
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
+        folders = [Path(folder) / kind for kind in kinds]
+        rows = []
+        # Both at once: most of their time is that of processes which start.
+        for own, (row, run) in zip(folders, pool.map(_resumed, kinds, folders), strict=True):
+            (score,) = evaluate_sets(newest_policy(run), sets, own / "scores", graders=1)
+            rows.append({**row, "evaluated problems": score.problems, "accuracy": score.accuracy})
+    return rows
+
+
+def _resumed(kind: str, folder: Path) -> tuple[dict, object]:
+    """Return a row of the table, and the run that went on."""
+    from entropy_mech.config.files import make_config
     from entropy_mech.runs import RunStore
 
     table = {**TOY, "engine": {"kind": kind}}
     config = make_config({**table, "problems": _whole_levels(table["problems"])})
-    with tempfile.TemporaryDirectory() as folder:
-        stores = [RunStore(Path(folder) / name) for name in ("alone", "killed")]
-        alone, killed = (store.run(config) for store in stores)
-        _train(alone, stores[0].root)
-        (stores[1].root).mkdir()
-        (stores[1].root / "base_models").symlink_to(stores[0].root / "base_models")
-        steps = _train(killed, stores[1].root, kill_after=2)
-        _train(killed, stores[1].root)
-        same = alone.metrics_file.lines() == killed.metrics_file.lines()
-        sets, _ = load_sets(["toy_maths_2"], limit=5)
-        (score,) = evaluate_sets(newest_policy(killed), sets, Path(folder) / "scores", graders=1)
-    row = {"engine": kind, "killed at step": steps, "metrics equal to the bit": same}
-    return {**row, "evaluated problems": score.problems, "accuracy": score.accuracy}
+    stores = [RunStore(folder / name) for name in ("alone", "killed")]
+    alone, killed = (store.run(config) for store in stores)
+    _train(alone, stores[0].root)
+    stores[1].root.mkdir()
+    (stores[1].root / "base_models").symlink_to(stores[0].root / "base_models")
+    steps = _train(killed, stores[1].root, kill_after=2)
+    _train(killed, stores[1].root)
+    same = alone.metrics_file.lines() == killed.metrics_file.lines()
+    return {"engine": kind, "killed at step": steps, "metrics equal to the bit": same}, killed
 
 
 def _whole_levels(problems: dict) -> dict:
@@ -449,7 +456,7 @@ SECTIONS = {
     "zero2": (lambda: zero(2), 60),
     "zero3": (lambda: zero(3), 60),
     "sampler": (sampler, 120),
-    "resume": (resume, 120),
+    "resume": (resume, 150),
     "profile": (profile, 60),
 }
 
@@ -481,11 +488,12 @@ def run_section(name: str, out: Path, limit_s: float) -> dict:
 def hardware() -> str:
     """Return the machine in words."""
     import platform
+    from importlib.metadata import version
 
-    import transformers
-
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}, "
-    versions += f"transformers {transformers.__version__}"
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    for name in ("transformers", "deepspeed"):
+        if importlib.util.find_spec(name) is not None:
+            versions += f", {name} {version(name)}"
     if not GPU:
         return f"no GPU, {os.cpu_count()} cores, small sizes: it runs, no more is said; {versions}"
     properties = torch.cuda.get_device_properties(0)
