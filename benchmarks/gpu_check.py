@@ -11,7 +11,7 @@ that shows that they run, and nothing of a GPU.
     head      log-probabilities of 16,384 tokens at V = 151,936: tiles against other forms
     split     Clip-Cov and KL-Cov at three micro-batch budgets: the same tokens, the same gradient
     zero1..3  ZeRO at one rank: an update, a checkpoint, the same update after it was loaded
-    sampler   the torch sampler at 256 rows, and Hugging Face's own generation with a static cache
+    sampler   the torch sampler at 256 rows, eagerly and captured; Hugging Face's own generation
     resume    a toy killed with SIGKILL that goes on, and the evaluation of its exported policy
     profile   the kernels of one update
 
@@ -30,6 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -300,11 +301,15 @@ def zero(stage: int) -> list[dict]:
 
 
 def sampler() -> list[dict]:
-    """Measure tokens a second of the torch sampler and of Hugging Face's static cache."""
+    """Measure tokens a second of the torch sampler's decoders and of Hugging Face's generation."""
     from entropy_mech.sampling import SamplingRequest
-    from entropy_mech.sampling.torch_sampler import TorchSampler
+    from entropy_mech.sampling.torch_sampler import (
+        HuggingFaceDecoder,
+        StaticDecoder,
+        TorchSampler,
+    )
 
-    rows, tokens = (256, 128) if GPU else (8, 8)
+    rows, tokens = (256, 128) if GPU else (8, 24)
     length = 100 if GPU else 8
     prompts = torch.randint(2, WORDS, (rows, length), generator=torch.Generator().manual_seed(2))
     requests = [SamplingRequest(tuple(row), i) for i, row in enumerate(prompts.tolist())]
@@ -312,24 +317,41 @@ def sampler() -> list[dict]:
     found = []
     for dtype in ("bfloat16", "float32"):
         model = make_model().to(DEVICE, getattr(torch, dtype)).eval()
-        ours = TorchSampler(model, pad_token=0, eos_token=1)
         ids = prompts.to(DEVICE)
+        kept = {}
+
+        def ours(kind, model=model, kept=kept):
+            chosen = TorchSampler(model, pad_token=0, eos_token=WORDS)  # no token ends a row
+            chosen._decoder_class = lambda: kind
+            kept[kind] = chosen.sample(requests, temperature=1.0, max_new_tokens=tokens)
+
         cases = {
-            "torch sampler": lambda s=ours: s.sample(
-                requests, temperature=1.0, max_new_tokens=tokens
-            ),
-            "generate, growing cache": lambda m=model, i=ids: m.generate(i, **settings),
-            "generate, static cache": lambda m=model, i=ids: m.generate(
-                i, cache_implementation="static", **settings
-            ),
+            "ours, growing cache": lambda ours=ours: ours(HuggingFaceDecoder),
+            "ours, static cache": lambda ours=ours: ours(StaticDecoder),
         }
+        if dtype == "bfloat16":  # its static cache is compiled first, which takes a while
+            cases |= {
+                "generate, growing cache": lambda m=model, i=ids: m.generate(i, **settings),
+                "generate, static cache": lambda m=model, i=ids: m.generate(
+                    i, cache_implementation="static", **settings
+                ),
+            }
         for name, act in cases.items():
+            if GPU:
+                torch.cuda.reset_peak_memory_stats()
             with torch.no_grad():
                 took = seconds(act, rounds=1)
-            found.append(
-                {"dtype": dtype, "sampler": name, "rows": rows, "tokens/s": rows * tokens / took}
-            )
-        del model, ours
+            row = {"dtype": dtype, "sampler": name, "rows": rows, "tokens/s": rows * tokens / took}
+            found.append(row | {"peak GiB": torch.cuda.max_memory_allocated() / 2**30})
+        slow, fast = kept[HuggingFaceDecoder], kept[StaticDecoder]
+        # From the first token that rounding turned into another on, responses differ.
+        same = (slow.tokens == fast.tokens).cumprod(dim=1).bool()
+        gap = (slow.logp_sampler - fast.logp_sampler).abs()[same].mean().item()
+        row = next(
+            row for row in found if (row["dtype"], row["sampler"]) == (dtype, "ours, static cache")
+        )
+        row |= {"same tokens %": 100 * same.float().mean().item(), "mean gap, nats": gap}
+        del model, kept, slow, fast
     return found
 
 
@@ -338,31 +360,37 @@ def sampler() -> list[dict]:
 
 def resume() -> list[dict]:
     """Kill a toy in the middle, go on, compare with one left alone; evaluate its export."""
-    kinds = ["torch"] + ["deepspeed"] * (importlib.util.find_spec("deepspeed") is not None)
-    return [_resumed(kind) for kind in kinds]
-
-
-def _resumed(kind: str) -> dict:
-    from entropy_mech.config.files import make_config
     from entropy_mech.evaluation.suite import evaluate_sets, newest_policy
     from entropy_mech.problems.benchmarks import load_sets
+
+    kinds = ["torch"] + ["deepspeed"] * (importlib.util.find_spec("deepspeed") is not None)
+    sets, _ = load_sets(["toy_maths_2"], limit=5)
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
+        folders = [Path(folder) / kind for kind in kinds]
+        rows = []
+        # Both at once: most of their time is that of processes which start.
+        for own, (row, run) in zip(folders, pool.map(_resumed, kinds, folders), strict=True):
+            (score,) = evaluate_sets(newest_policy(run), sets, own / "scores", graders=1)
+            rows.append({**row, "evaluated problems": score.problems, "accuracy": score.accuracy})
+    return rows
+
+
+def _resumed(kind: str, folder: Path) -> tuple[dict, object]:
+    """Return a row of the table, and the run that went on."""
+    from entropy_mech.config.files import make_config
     from entropy_mech.runs import RunStore
 
     table = {**TOY, "engine": {"kind": kind}}
     config = make_config({**table, "problems": _whole_levels(table["problems"])})
-    with tempfile.TemporaryDirectory() as folder:
-        stores = [RunStore(Path(folder) / name) for name in ("alone", "killed")]
-        alone, killed = (store.run(config) for store in stores)
-        _train(alone, stores[0].root)
-        (stores[1].root).mkdir()
-        (stores[1].root / "base_models").symlink_to(stores[0].root / "base_models")
-        steps = _train(killed, stores[1].root, kill_after=2)
-        _train(killed, stores[1].root)
-        same = alone.metrics_file.lines() == killed.metrics_file.lines()
-        sets, _ = load_sets(["toy_maths_2"], limit=5)
-        (score,) = evaluate_sets(newest_policy(killed), sets, Path(folder) / "scores", graders=1)
-    row = {"engine": kind, "killed at step": steps, "metrics equal to the bit": same}
-    return {**row, "evaluated problems": score.problems, "accuracy": score.accuracy}
+    stores = [RunStore(folder / name) for name in ("alone", "killed")]
+    alone, killed = (store.run(config) for store in stores)
+    _train(alone, stores[0].root)
+    stores[1].root.mkdir()
+    (stores[1].root / "base_models").symlink_to(stores[0].root / "base_models")
+    steps = _train(killed, stores[1].root, kill_after=2)
+    _train(killed, stores[1].root)
+    same = alone.metrics_file.lines() == killed.metrics_file.lines()
+    return {"engine": kind, "killed at step": steps, "metrics equal to the bit": same}, killed
 
 
 def _whole_levels(problems: dict) -> dict:
@@ -427,8 +455,8 @@ SECTIONS = {
     "zero1": (lambda: zero(1), 60),
     "zero2": (lambda: zero(2), 60),
     "zero3": (lambda: zero(3), 60),
-    "sampler": (sampler, 90),
-    "resume": (resume, 120),
+    "sampler": (sampler, 120),
+    "resume": (resume, 150),
     "profile": (profile, 60),
 }
 
@@ -460,11 +488,12 @@ def run_section(name: str, out: Path, limit_s: float) -> dict:
 def hardware() -> str:
     """Return the machine in words."""
     import platform
+    from importlib.metadata import version
 
-    import transformers
-
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}, "
-    versions += f"transformers {transformers.__version__}"
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    for name in ("transformers", "deepspeed"):
+        if importlib.util.find_spec(name) is not None:
+            versions += f", {name} {version(name)}"
     if not GPU:
         return f"no GPU, {os.cpu_count()} cores, small sizes: it runs, no more is said; {versions}"
     properties = torch.cuda.get_device_properties(0)

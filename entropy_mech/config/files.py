@@ -29,7 +29,12 @@ _NOT_IDENTITY = {
 
 # Settings that were added after runs had been stored. At their defaults they change nothing and are
 # left out of the hash, so that those runs are found again.
-_ADDED = {"loss": ("log_ratio_clamp",), "base": ("form",), "validation": ("reading", "details")}
+_ADDED = {
+    "loss": ("log_ratio_clamp",),
+    "base": ("form",),
+    "validation": ("reading", "details"),
+    "sampler": ("cuda_graph",),
+}
 
 # Settings of speed alone that were part of the hash when runs were stored: there they keep the
 # value that they had, whatever they are now.

@@ -1,25 +1,29 @@
 """Batched sampling from a Hugging Face model in this process, with a KV cache.
 
-Any class is decoded by its own code, three of them by a faster decoder.
+Any class is decoded by its own code; the usual ones faster: by a decoder written out on a CPU, and
+by one CUDA graph a token on a GPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cache
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
+    AttentionInterface,
     DynamicCache,
     LlamaForCausalLM,
     MistralForCausalLM,
     PreTrainedModel,
     Qwen2ForCausalLM,
+    Qwen3ForCausalLM,
 )
 
 from entropy_mech.objectives import token_entropy
@@ -28,6 +32,10 @@ from entropy_mech.random_streams import uniforms
 from entropy_mech.sampling.sampler import Completions, SamplingRequest, places_by_temperature
 
 # -- The sampler ---------------------------------------------------------------------------------
+
+# Beyond so many responses at once a GPU gains little, and their keys and values may not fit: 256 of
+# 2,000 tokens are 27 GiB for Qwen2.5-7B. A batch on a CPU is never split.
+_ROWS_AT_ONCE = 256
 
 
 class TorchSampler:
@@ -38,15 +46,22 @@ class TorchSampler:
     the rounding of the logits, which padding can move, could ever turn one token into another.
 
     Qwen2, Llama and Mistral in float32 on a CPU are decoded by ``FusedDecoder``, which copies the
-    weights at every call; all else by the model's own forward pass. With ``keep_entropy`` the
-    completions have the policy's entropy at every token.
+    weights at every call; on a GPU these and Qwen3 by ``StaticDecoder``; all else by the model's
+    own forward pass and a growing cache, which without ``cuda_graph`` serves on GPUs, too. With
+    ``keep_entropy`` the completions have the policy's entropy at every token.
     """
 
     def __init__(
-        self, model: PreTrainedModel, *, pad_token: int, eos_token: int, keep_entropy: bool = False
+        self,
+        model: PreTrainedModel,
+        *,
+        pad_token: int,
+        eos_token: int,
+        keep_entropy: bool = False,
+        cuda_graph: bool = True,
     ):
         self.model, self.pad_token, self.eos_token = model, pad_token, eos_token
-        self.keep_entropy = keep_entropy
+        self.keep_entropy, self.cuda_graph = keep_entropy, cuda_graph
 
     @torch.no_grad()
     def sample(
@@ -63,8 +78,11 @@ class TorchSampler:
         out = _Output(shape, self.pad_token, device, keep_entropy=self.keep_entropy)
         with _in_evaluation_mode(self.model):
             for own, places in by_temperature.items():
-                self._fill(out, places, [requests[place] for place in places], own)
-        return out.completions(policy_version)
+                at_once = len(places) if device.type == "cpu" else _ROWS_AT_ONCE
+                for start in range(0, len(places), at_once):
+                    part = places[start : start + at_once]
+                    self._fill(out, part, [requests[place] for place in part], own)
+        return out.completions(self.eos_token, policy_version)
 
     def stream(
         self, requests: Sequence[SamplingRequest], **settings
@@ -81,27 +99,40 @@ class TorchSampler:
         temperature: float,
     ) -> None:
         """Write the responses of some requests, of one temperature, to their rows."""
-        chosen = FusedDecoder if why_not_fused(self.model) is None else HuggingFaceDecoder
         prompts = [request.prompt_tokens for request in requests]
-        decoder: Decoder = chosen(self.model, prompts, self.pad_token)
+        decoder = self._decoder_class()(self.model, prompts, self.pad_token)
         keys = np.array([request.key for request in requests], dtype=np.uint64)
         alive = torch.tensor(places, device=self.model.device)
-        columns = out.tokens.shape[1]
-        for position in range(columns):
-            draws = torch.from_numpy(uniforms(keys, position))
-            token, logp = _draw(decoder.logits, temperature, draws)
-            out.write(position, alive, token, logp)
-            if self.keep_entropy:
-                out.entropy[alive, position] = token_entropy(decoder.logits)
-            finished = token == self.eos_token
-            if finished.any():
-                # Finished rows leave the batch: most responses are far shorter than the longest.
-                out.finished[alive[finished]] = True
-                left = decoder.drop(finished)
-                alive, token, keys = alive[left], token[left], keys[left.cpu().numpy()]
-            if not len(alive) or position + 1 == columns:
+        ended = torch.zeros_like(alive, dtype=torch.bool)
+        columns, step = out.tokens.shape[1], decoder.tokens_a_check
+        for start in range(0, columns, step):
+            positions = np.arange(start, min(start + step, columns))
+            # One upload for them all, for which the host waits.
+            draws = torch.from_numpy(uniforms(keys, positions[:, None])).to(alive.device)
+            for position, own in zip(positions.tolist(), draws, strict=True):
+                token, logp = _draw(decoder.logits, temperature, own)
+                out.write(position, alive, token, logp)
+                if self.keep_entropy:
+                    out.entropy[alive, position] = token_entropy(decoder.logits)
+                ended |= token == self.eos_token
+                if position < positions[-1]:
+                    decoder.advance(token)
+            count = int(ended.sum())  # the host waits for the device
+            if count == len(alive) or start + step >= columns:
                 break
+            if count:
+                # Finished rows leave the batch: most responses are far shorter than the longest.
+                left = decoder.drop(ended)
+                alive, token, ended = alive[left], token[left], ended[left]
+                keys = keys[left.cpu().numpy()]
             decoder.advance(token)
+
+    def _decoder_class(self) -> type[Decoder]:
+        if why_not_fused(self.model) is None:
+            return FusedDecoder
+        on_gpu = self.model.device.type != "cpu"
+        static = on_gpu and self.cuda_graph and why_not_static(self.model) is None
+        return StaticDecoder if static else HuggingFaceDecoder
 
 
 @contextmanager
@@ -124,28 +155,32 @@ class _Output:
     def __init__(
         self, shape: tuple[int, int], pad: int, device: torch.device, *, keep_entropy: bool
     ):
-        rows = shape[0]
+        self.pad = pad
         self.tokens = torch.full(shape, pad, device=device)
         self.logp = torch.zeros(shape, device=device)
         self.entropy = torch.zeros(shape, device=device) if keep_entropy else None
-        self.length = torch.zeros(rows, dtype=torch.long, device=device)
-        self.finished = torch.zeros(rows, dtype=torch.bool, device=device)
 
     def write(self, position: int, rows: Tensor, token: Tensor, logp: Tensor) -> None:
         self.tokens[rows, position] = token
         self.logp[rows, position] = logp
-        self.length[rows] = position + 1
 
-    def completions(self, policy_version: int) -> Completions:
-        longest = int(self.length.max()) if len(self.length) else 0
-        columns = torch.arange(longest, device=self.length.device)
+    def completions(self, eos: int, policy_version: int) -> Completions:
+        """Return what was written up to each row's first end-of-sequence token."""
+        ends = self.tokens == eos
+        mask = ends.cumsum(dim=1) == ends  # none before this one
+        longest = int(mask.sum(dim=1).max()) if len(mask) else 0
+        mask = mask[:, :longest]
+
+        def cut(values: Tensor, beyond: float) -> Tensor:
+            return values[:, :longest].masked_fill(~mask, beyond)
+
         return Completions(
-            tokens=self.tokens[:, :longest],
-            response_mask=columns < self.length.unsqueeze(1),
-            logp_sampler=self.logp[:, :longest],
-            finished=self.finished,
+            tokens=cut(self.tokens, self.pad),
+            response_mask=mask,
+            logp_sampler=cut(self.logp, 0.0),
+            finished=ends.any(dim=1),
             policy_version=policy_version,
-            entropy=None if self.entropy is None else self.entropy[:, :longest],
+            entropy=None if self.entropy is None else cut(self.entropy, 0.0),
         )
 
 
@@ -167,12 +202,16 @@ def _draw(logits: Tensor, temperature: float, draws: Tensor) -> tuple[Tensor, Te
 
 
 class Decoder(Protocol):
-    """A KV cache and the logits of the next token, n x V float32, one row a live response."""
+    """A KV cache and the logits of the next token, n x V float32, one row a response."""
 
     logits: Tensor
+    tokens_a_check: ClassVar[int]
+    """Tokens after which it is worth asking which rows have finished."""
+
+    def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], pad: int): ...
 
     def drop(self, finished: Tensor) -> Tensor:
-        """Forget some of the n rows (n, bool); return which old row each of those left was."""
+        """Forget finished rows (n, bool), or none; return which old row each of those left was."""
         ...
 
     def advance(self, tokens: Tensor) -> None:
@@ -182,6 +221,8 @@ class Decoder(Protocol):
 
 class HuggingFaceDecoder:
     """Decodes with the model's own forward pass and a ``DynamicCache``."""
+
+    tokens_a_check = 1
 
     def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], pad: int):
         self.model = model
@@ -214,11 +255,14 @@ class HuggingFaceDecoder:
             past_key_values=self.cache,
             use_cache=True,
         ).last_hidden_state
-        head = self.model.lm_head
-        if states.dtype in HALF and head.bias is None:
-            self.logits = float32_product(states[:, -1], head.weight.T)
-        else:
-            self.logits = head(states[:, -1]).float()
+        self.logits = _logits(self.model.lm_head, states[:, -1])
+
+
+def _logits(head: nn.Module, states: Tensor) -> Tensor:
+    """Return float32 logits of each row."""
+    if states.dtype in HALF and head.bias is None:
+        return float32_product(states, head.weight.T)
+    return head(states).float()
 
 
 def padded_prompts(
@@ -247,6 +291,203 @@ def padded_prompts(
 def positions_of(mask: Tensor) -> Tensor:
     """Return the position of each token under a mask with padding on the left; 0 on padding."""
     return (mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+# -- One CUDA graph a token ----------------------------------------------------------------------
+# Launching the kernels of a forward pass of one token a row, hundreds of them, takes Python several
+# times as long as a GPU takes to run them. Captured as a CUDA graph they are one launch, if every
+# buffer stays where it is and nothing waits for the host. The places of the weights are part of a
+# graph: it lasts for one decoder, that is for one sampling call, between two updates.
+#
+# A captured batch has a fixed size. Rows that finish are decoded on (their tokens are cut off
+# later) until half of them or fewer are left: those are then captured as a smaller batch. So a row
+# is paid for at most twice, and 256 rows need 9 captures at most. The cache is read to its full
+# length; it begins a little longer than the prompts and grows by half when it is full, so that of a
+# long one a third at most is read in vain, and 8,192 tokens need 10 captures. A capture costs about
+# two passes without a graph.
+_FINE_COLUMNS = 64  # lengths in these steps; attention kernels ask for a multiple of 16
+
+
+class StaticDecoder:
+    """Decodes with the model's own forward pass over buffers that stay where they are.
+
+    On CUDA the pass is captured and replayed; elsewhere the same pass runs as it is.
+    """
+
+    # The host waits at each check, while the device has nothing to do.
+    tokens_a_check = 16
+
+    def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], pad: int):
+        self.model, self.graph = model, None
+        start = HuggingFaceDecoder(model, prompts, pad)
+        self.logits, self.used = start.logits, start.mask.shape[1]
+        self.cache = _FixedCache(start.cache, torch.tensor([self.used], device=model.device))
+        # Of each row: columns that it attends to (rows x 1 x 1 x columns), next position and token.
+        self.visible = start.mask.bool()[:, None, None]
+        self.position = start.mask.sum(dim=1, keepdim=True)
+        self.tokens = torch.zeros_like(self.position)
+
+    def drop(self, finished: Tensor) -> Tensor:
+        """Forget finished rows once they are half of the batch, which is then captured anew."""
+        left = (~finished).nonzero().squeeze(1)
+        if 2 * len(left) > len(finished):
+            return torch.arange(len(finished), device=finished.device)
+        self.graph = None
+        self.cache.change(lambda part: part[left])
+        self.visible, self.position = self.visible[left], self.position[left]
+        self.tokens = self.tokens[left]
+        return left
+
+    def advance(self, tokens: Tensor) -> None:
+        """Feed one token to each row."""
+        if self.used == self.visible.shape[-1]:
+            self._lengthen()
+        self.tokens.copy_(tokens.unsqueeze(1))
+        if self.graph is not None:
+            self.graph.replay()
+            self.logits = self.replayed
+        elif _has_graphs(self.tokens.device):
+            self._step_and_capture()
+        else:
+            self.logits = self._step()
+        self.used += 1
+
+    def _step(self) -> Tensor:
+        """Return the next logits; change all buffers in place, and ask the device for nothing."""
+        self.visible.index_fill_(3, self.cache.column, True)
+        with _attention_by_groups(self.model):
+            states = self.model.model(
+                input_ids=self.tokens,
+                attention_mask=self.visible,
+                position_ids=self.position,
+                past_key_values=self.cache,
+                use_cache=True,
+            ).last_hidden_state
+        self.position.add_(1)
+        self.cache.column.add_(1)
+        return _logits(self.model.lm_head, states[:, -1])
+
+    def _step_and_capture(self) -> None:
+        """Take one step, which warms up, and capture the same for those that follow."""
+        stream, graph = _side_stream(self.tokens.device), torch.cuda.CUDAGraph()
+        stream.wait_stream(torch.cuda.current_stream(stream.device))
+        with torch.cuda.stream(stream):
+            self.logits = self._step()
+        torch.cuda.current_stream(stream.device).wait_stream(stream)
+        try:
+            # Only this thread is watched: NCCL's own may ask its events at any time.
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                self.replayed = self._step()
+        except RuntimeError as error:
+            error.add_note("sampler.cuda_graph = false samples without CUDA graphs")
+            raise
+        self.graph = graph
+
+    def _lengthen(self) -> None:
+        self.graph = None
+        columns = self.used + max(_FINE_COLUMNS, self.used // 2)
+        more = -(-columns // _FINE_COLUMNS) * _FINE_COLUMNS - self.used
+        # With zeros: a hidden column has no weight, but its value must be a number.
+        self.cache.change(lambda part: functional.pad(part, (0, 0, 0, more)))
+        self.visible = functional.pad(self.visible, (0, more))
+
+
+def _has_graphs(device: torch.device) -> bool:
+    return device.type == "cuda"
+
+
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream of all captures: cuBLAS keeps a workspace for every stream it has seen."""
+    return torch.cuda.Stream(device)
+
+
+class _FixedCache:
+    """Keys and values, rows x groups x columns x width; each step writes one column in place.
+
+    As much of transformers' ``Cache`` as a forward pass asks for. Its ``StaticCache`` has its full
+    length from the start, which for 8,192 tokens is read and kept in vain.
+    """
+
+    def __init__(self, prompts: DynamicCache, column: Tensor):
+        self.column = column  # the next one, of one element
+        self.layers = []
+        for layer in prompts.layers:
+            self.layers.append([layer.keys, layer.values])
+            layer.keys = layer.values = None  # given back as soon as they are laid out anew
+
+    def update(self, keys: Tensor, values: Tensor, layer: int, *_, **__) -> tuple[Tensor, Tensor]:
+        """Write one column of a layer; return all of them."""
+        for part, new in zip(self.layers[layer], (keys, values), strict=True):
+            part.index_copy_(2, self.column, new)
+        return tuple(self.layers[layer])
+
+    def get_seq_length(self, layer: int = 0) -> int:
+        """Return 0: transformers 5.0 counts positions from it, where none are given."""
+        return 0
+
+    def change(self, make: Callable[[Tensor], Tensor]) -> None:
+        """Replace all tensors, one after the other."""
+        for parts in self.layers:
+            for place in range(2):
+                parts[place] = make(parts[place])
+
+
+@contextmanager
+def _attention_by_groups(model: PreTrainedModel) -> Iterator[None]:
+    own = model.config._attn_implementation
+    model.config._attn_implementation = _BY_GROUPS
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = own
+
+
+def _attend_by_groups(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor,
+    *,
+    scaling: float,
+    **_,
+) -> tuple[Tensor, None]:
+    """Attention of one token a row: heads that share keys are rows of one product.
+
+    Where there is a mask, transformers' own copies keys and values for every head first: seven
+    times all that is read, for Qwen2.5-7B.
+    """
+    grouped = query.squeeze(2).unflatten(1, (key.shape[1], -1))
+    attended = functional.scaled_dot_product_attention(
+        grouped, key, value, attn_mask=attention_mask, scale=scaling
+    )
+    return attended.flatten(1, 2).unsqueeze(1), None
+
+
+_BY_GROUPS = "one_token_by_groups"
+AttentionInterface.register(_BY_GROUPS, _attend_by_groups)
+
+
+def why_not_static(
+    model: PreTrainedModel,
+    classes: tuple[type, ...] = (
+        Qwen2ForCausalLM,
+        Qwen3ForCausalLM,
+        LlamaForCausalLM,
+        MistralForCausalLM,
+    ),
+) -> str | None:
+    """Return why ``StaticDecoder`` does not take a model, or None where it does."""
+    if type(model) not in classes:
+        return f"the class {type(model).__name__} is not a known one"
+    rope = model.config.rope_parameters or {}
+    if rope.get("rope_type") not in _ROTARY_KINDS:
+        return f"its rotary angles are of the kind {rope.get('rope_type')}"
+    windows = {getattr(layer.self_attn, "sliding_window", None) for layer in model.model.layers}
+    if windows != {None} or (type(model) is MistralForCausalLM and model.config.sliding_window):
+        return "its attention has a sliding window"
+    return None
 
 
 # -- Weights of the faster decoder ---------------------------------------------------------------
@@ -281,23 +522,16 @@ class Block:
 
 def why_not_fused(model: PreTrainedModel) -> str | None:
     """Return why ``FusedDecoder`` does not take a model, or None where it does."""
-    if type(model) not in _CLASSES:
-        return f"the class {type(model).__name__} is not a known one"
+    if reason := why_not_static(model, _CLASSES):
+        return reason
     if any(p.dtype != torch.float32 or p.device.type != "cpu" for p in model.parameters()):
         return "its weights are not all float32 on the CPU"
     if sum(p.numel() for p in model.model.layers.parameters()) > _MOST_PARAMETERS:
         return "copies of its weights would take too much memory"
-    config = model.config
-    rope = config.rope_parameters or {}
-    if rope.get("rope_type") not in _ROTARY_KINDS:
-        return f"its rotary angles are of the kind {rope.get('rope_type')}"
-    if rope.get("partial_rotary_factor", 1.0) != 1.0:
+    if model.config.rope_parameters.get("partial_rotary_factor", 1.0) != 1.0:
         return "its rotary angles turn a part of each head"
-    if config.hidden_act != "silu":
-        return f"its activation is {config.hidden_act}"
-    windows = {getattr(layer.self_attn, "sliding_window", None) for layer in model.model.layers}
-    if windows != {None} or (type(model) is MistralForCausalLM and config.sliding_window):
-        return "its attention has a sliding window"
+    if model.config.hidden_act != "silu":
+        return f"its activation is {model.config.hidden_act}"
     for layer in model.model.layers:
         attention, mlp = layer.self_attn, layer.mlp
         plain = (attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
@@ -363,6 +597,8 @@ _COLUMNS_AHEAD = 64
 
 class FusedDecoder:
     """Decodes with copies of the weights as they are when it is made."""
+
+    tokens_a_check = 1
 
     def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], pad: int):
         config = model.config

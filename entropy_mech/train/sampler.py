@@ -113,6 +113,7 @@ class LiveSampler(SharedSampler):
             pad_token=loaded.tokenizer.pad_token_id,
             eos_token=loaded.tokenizer.eos_token_id,
             keep_entropy=config.rollout.old_logp == "sampler",
+            cuda_graph=config.sampler.cuda_graph,
         )
         super().__init__(sampler, engine.ranks)
 

@@ -220,6 +220,8 @@ def test_a_setting_that_came_later_leaves_the_names_of_older_runs_alone():
     assert run_id(make_config({"loss": clip_cov})) == "5efb448b710d0a4a"
     clamped = run_id(make_config({"loss": {**clip_cov, "log_ratio_clamp": 20}}))
     assert clamped != "5efb448b710d0a4a"
+    eager = make_config({"sampler": {"kind": "torch", "cuda_graph": False}})
+    assert run_id(eager) != "c31ad915b331f57b"
 
 
 def test_training_sets_are_one_name_or_a_list():
