@@ -69,12 +69,12 @@ def endings(frame: pd.DataFrame) -> pd.DataFrame:
 def against_grpo(frame: pd.DataFrame, size: str, method: str, column: str) -> pd.DataFrame:
     """Return a method's endings beside GRPO's of the same size and seed: columns ours, grpo.
 
-    ``column`` is one of ``endings``'. Empty where there are not both runs.
+    ``column`` is one of ``endings``'. Seeds without both runs are left out.
     """
     wide = endings(frame).pivot(index="seed", columns="run", values=column)
     runs = {f"fig11_{size}_{method}": "ours", f"fig11_{size}_grpo": "grpo"}
     wide = wide.reindex(columns=list(runs)).rename(columns=runs)
-    return wide if wide.notna().any().all() else wide.iloc[:0]
+    return wide.dropna()
 
 
 def published_ending(size: str, method: str, metric: str) -> float:

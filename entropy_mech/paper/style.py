@@ -136,8 +136,10 @@ def panels(
 
 def ours(frame: pd.DataFrame) -> str:
     """Return how to call what a frame shows; a toy is named as the stand-in that it is."""
-    toy = "profile" in frame and (frame["profile"] == "toy").all()
-    return "Ours (toy stand-in)" if toy else "Ours"
+    profiles = set(frame["profile"]) if "profile" in frame else set()
+    words = {"toy": "toy stand-in", "smollm": "SmolLM2-135M-Instruct"}
+    name = words.get(profiles.pop(), "") if len(profiles) == 1 else ""
+    return f"Ours ({name})" if name else "Ours"
 
 
 def seeds_of(frame: pd.DataFrame) -> str:

@@ -395,8 +395,8 @@ class TokenView:
 
     @cached_property
     def text_of(self) -> Callable[[int], str]:
-        """What makes text of a token id: the exported policy's tokenizer, else the id itself."""
-        return _texts(self.run)
+        """What makes text of a token id: ``Run.token_texts``."""
+        return self.run.token_texts()
 
     def page(self, name: str, step: int, colouring: str, prompt: int) -> str:
         """Return the responses to one prompt of the last kept step up to ``step``, as HTML.
@@ -425,18 +425,6 @@ def _toy_problems(run: Run) -> list[Problem]:
     from entropy_mech.train.tasks import load_tasks
 
     return load_tasks(run.config).training
-
-
-def _texts(run: Run) -> Callable[[int], str]:
-    model = run.newest_model()
-    if model is None or not (model / "tokenizer.json").is_file():
-        return lambda token: f"[{token}]"
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
-    return lru_cache(maxsize=None)(
-        lambda token: tokenizer.decode([token], skip_special_tokens=False)
-    )
 
 
 # -- The views of the notebook -------------------------------------------------------------------

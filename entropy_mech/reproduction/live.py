@@ -12,7 +12,7 @@ from entropy_mech.config import TrainConfig
 from entropy_mech.errors import unknown_name
 from entropy_mech.reproduction.report import Report, kept_runs, stacked_metrics
 from entropy_mech.runs.handle import RunHandle, launch
-from entropy_mech.runs.kept import kept_store
+from entropy_mech.runs.kept import KEPT, kept_store
 from entropy_mech.runs.launch import run_job_name, training_jobs
 from entropy_mech.runs.status import status_of
 from entropy_mech.runs.store import Run, default_store
@@ -23,15 +23,16 @@ _COSTS = ("run", "seed", "state", "rollouts", "minutes", "base_model_minutes")
 def launch_runs(report: Report, *names: str) -> list[RunHandle]:
     """Start the runs of these files, all seeds of the report, in processes of their own.
 
-    None in the profiles published and kept. What is trained already is not trained again.
+    None in the profiles published and of kept runs. What is trained already is not trained again.
 
     Raises:
         UserError: the report has no such run (says the nearest).
 
     """
     chosen, handles = _chosen(report, names), []
-    if report.profile == "kept":
-        kept = kept_runs([name for name, _ in chosen], [config for _, config in chosen])
+    if report.profile in KEPT:
+        names, configs = [name for name, _ in chosen], [config for _, config in chosen]
+        kept = kept_runs(names, configs, report.profile)
         report.used += [(name, run) for (name, _), run in zip(chosen, kept, strict=True)]
         return []
     for name, config in chosen:
@@ -49,7 +50,7 @@ def wait_for(report: Report, handles: list[RunHandle]) -> pd.DataFrame:
         RunFailed: one ended with an error; the others go on.
 
     """
-    if report.profile == "kept":
+    if report.profile in KEPT:
         return stacked_metrics(report.used, report.profile)
     names = {run.path: name for name, run in report.used}
     runs = [(names[handle.run.path], handle.wait().run) for handle in handles]
@@ -71,8 +72,10 @@ def trained(report: Report, *names: str) -> pd.DataFrame:
 
 
 def _trained_or_kept(report: Report, config: TrainConfig) -> Run:
-    run = default_store().run(config)
-    return run if run.complete and report.profile != "kept" else kept_store().run(config)
+    run, kept = default_store().run(config), report.profile in KEPT
+    if run.complete and not kept:
+        return run
+    return kept_store(report.profile if kept else "kept").run(config)
 
 
 def costs(report: Report, *names: str) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from entropy_mech.reproduction.targets import (
     notebook_parameters,
 )
 from entropy_mech.runs.jobs import Job
+from entropy_mech.runs.kept import KEPT
 from entropy_mech.runs.launch import (
     evaluation_job_name,
     evaluation_jobs,
@@ -75,8 +76,9 @@ def _target_jobs(
     )
     names, configs = [name for name, _ in found], list(found.values())
     group = target.benchmarks(given["profile"])
-    if given["profile"] == "kept":
-        kept = kept_runs(names, configs)
+    profile = target.in_place_of(given["profile"])
+    if profile in KEPT:
+        kept = kept_runs(names, configs, profile)
         inputs = [str(run.manifest().get("weights_sha256")) for run in kept]
         inputs += _inputs(kept, group)
         notebook = _notebook_job(target, given, folder, [], inputs, library)

@@ -24,7 +24,7 @@ from entropy_mech.errors import (
 from entropy_mech.paper.claims import MIN_REPLICATES, NO_VERDICT, Claim, Fact
 from entropy_mech.paper.models import model_of_run
 from entropy_mech.reproduction.targets import Target, check_profile, find_target, run_config
-from entropy_mech.runs.kept import KeptRun, kept_store
+from entropy_mech.runs.kept import KEPT, KeptRun, kept_store
 from entropy_mech.runs.launch import COLUMNS, ensure_runs, scores
 from entropy_mech.runs.store import (
     Run,
@@ -74,8 +74,9 @@ def open_report(
 
     Args:
         target: a name in ``reproduce/targets.toml``.
-        profile: where the runs come from; ``toy`` trains tiny transformers on this CPU, ``kept``
-            takes what such runs measured, kept in the tree,
+        profile: where the runs come from; ``toy`` trains tiny transformers on this CPU, ``smollm``
+            a small language model, ``kept`` and ``kept_smollm`` take what such runs measured, kept
+            in the tree (of the latter what there is, and a line says what is not),
             ``published`` has no runs: every frame is empty and the paper's numbers stand alone.
         seed: the first seed.
         seeds: how many, counting up; verdicts need three. 0 takes all that are kept, in other
@@ -97,8 +98,13 @@ def open_report(
     folder = project_root() / "out" / profile
     if out_dir or not isinstance(out_dir, str):
         folder = folder_path("out_dir", out_dir, "give another")
-    chosen = chosen_runs(find_target(target), models, methods, profile)
-    return Report(chosen, folder, profile=profile, seed=seed, seeds=seeds, steps=steps)
+    chosen = find_target(target)
+    profile = chosen.in_place_of(profile)
+    chosen = chosen_runs(chosen, models, methods, profile)
+    report = Report(chosen, folder, profile=profile, seed=seed, seeds=seeds, steps=steps)
+    if absent := report.not_kept:
+        print(f"not kept yet: {', '.join(absent)}")
+    return report
 
 
 def chosen_runs(
@@ -142,6 +148,13 @@ class Report:
         self._runs: list[Run] | None = None
 
     @property
+    def not_kept(self) -> list[str]:
+        """The runs that profile kept_smollm is to have and does not have yet."""
+        if self.profile != "kept_smollm":
+            return []
+        return [name for name in self.target.run_names("smollm") if name not in self.names]
+
+    @property
     def published(self) -> bool:
         """Whether only the paper's numbers are shown: there are no runs, and frames are empty."""
         return self.profile == "published"
@@ -149,11 +162,13 @@ class Report:
     @property
     def runs(self) -> list[Run]:
         """The target's runs; the first use trains those that are missing, with progress."""
-        if self._runs is None and self.profile == "kept":
-            self._runs = kept_runs(self.names, self.configs)
-        elif self._runs is None:
-            self._runs = ensure_runs(
-                self.configs, default_store(), names=self.names, evaluate=self.benchmarks
+        if self._runs is None:
+            self._runs = (
+                kept_runs(self.names, self.configs, self.profile)
+                if self.profile in KEPT
+                else ensure_runs(
+                    self.configs, default_store(), names=self.names, evaluate=self.benchmarks
+                )
             )
             self.used = list(zip(self.names, self._runs, strict=True))
         return self._runs
@@ -307,27 +322,30 @@ class Report:
         return table
 
 
-def kept_runs(names: Sequence[str], configs: Sequence[TrainConfig]) -> list[Run]:
+def kept_runs(
+    names: Sequence[str], configs: Sequence[TrainConfig], profile: str = "kept"
+) -> list[Run]:
     """Return the kept runs of these configurations.
 
     Raises:
         UserError: one is not kept, or has fewer rollouts.
 
     """
-    store = kept_store()
+    store = kept_store(profile)
     runs = [store.run(config) for config in configs]
     for name, run in zip(names, runs, strict=True):
         if not run.complete:
             raise UserError(
-                f"profile = kept: of {name} seed {run.config.seed}, {run.steps_done} of "
-                f"{run.config.steps} rollouts are kept; give fewer seeds or steps, or profile = toy"
+                f"profile = {profile}: of {name} seed {run.config.seed}, {run.steps_done} of "
+                f"{run.config.steps} rollouts are kept; give fewer seeds or steps, or profile = "
+                f"{KEPT[profile]}"
             )
     return runs
 
 
 def stacked_metrics(runs: Iterable[tuple[str, Run]], profile: str) -> pd.DataFrame:
     """Return the metrics of runs by the names of their files, as ``Report.metrics`` does."""
-    scale = "toy" if profile == "kept" else profile
+    scale = KEPT.get(profile, profile)
     return _stacked(
         run.metrics().assign(
             run=name, seed=run.config.seed, model=model_of_run(name, profile).name, profile=scale
