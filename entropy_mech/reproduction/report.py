@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ from entropy_mech.runs.store import (
     environment,
     now,
     project_root,
+    read_json,
     write_json,
 )
 
@@ -300,10 +302,15 @@ class Report:
         return table
 
     def verdict(self, claims: Sequence[Claim | Fact]) -> pd.DataFrame:
-        """Write ``results/<target>.json`` for the gallery and return the claims as a table."""
+        """Write ``results/<target>.json`` for the gallery and return the claims as a table.
+
+        Beside what a toy says stands what the kept runs of the small language model say.
+        """
         folder = self.folder / "results"
         folder.mkdir(parents=True, exist_ok=True)
         rows = [claim.row() for claim in claims]
+        if self.profile in ("toy", "kept"):
+            rows = beside_small_model(rows, self.target)
         write_json(
             folder / f"{self.target.name}.json",
             {
@@ -316,10 +323,52 @@ class Report:
                 **environment(),
             },
         )
-        table = pd.DataFrame(rows)
+        table = pd.DataFrame(rows).drop(columns=f"{SMALL_MODEL}: verdict", errors="ignore")
         if any(row["verdict"] == NO_VERDICT for row in rows):
             table.attrs["note"] = f"a verdict needs {MIN_REPLICATES} seeds"
         return table
+
+
+# -- The small language model beside the toys -----------------------------------------------------
+
+SMALL_MODEL = "SmolLM2-135M"  # the column's name
+NOT_KEPT = "not kept yet"
+# Statements name how many models there are: of the small one there is one.
+_COUNTED = re.compile(r"\b\d+ (instruct )?models|share of \d+")
+
+
+def small_model_results() -> Path:
+    """Return where the verdicts on the kept runs of the small language model are written to."""
+    return kept_store("kept_smollm").root / "verdicts.json"
+
+
+def beside_small_model(rows: Sequence[Mapping[str, str]], target: Target) -> list[dict[str, str]]:
+    """Return claims with what the small language model's kept runs say of the same ones.
+
+    Columns more: ``SMALL_MODEL``, its number and verdict in words, and its verdict alone. Of fewer
+    than three seeds the number alone is said. None for a target that it has no runs for.
+    """
+    if not target.run_names("smollm"):
+        return [dict(row) for row in rows]
+    results = read_json(small_model_results()).get("targets", {}).get(target.name, {})
+    there = {_COUNTED.sub("", claim["claim"]): claim for claim in results.get("claims", [])}
+    trained = {run["name"] for run in results.get("runs", [])}
+    absent = set(target.run_names("smollm")) > trained
+    both = []
+    for row in rows:
+        found = there.get(_COUNTED.sub("", row["claim"]), {})
+        same = found.get("ours") == row["ours"]  # of the paper's own numbers
+        words = _small_model_words(found) if found else NOT_KEPT if absent else ""
+        words, verdict = ("", "") if same else (words, found.get("verdict", words))
+        both.append({**row, SMALL_MODEL: words, f"{SMALL_MODEL}: verdict": verdict})
+    return both
+
+
+def _small_model_words(claim: Mapping[str, str]) -> str:
+    if claim["ours"].startswith("nan"):
+        return "no number"
+    words = claim["ours"].replace("(one of the seeds: no interval)", "(one seed: number only)")
+    return words if claim["verdict"] == NO_VERDICT else f"{words}: {claim['verdict']}"
 
 
 def kept_runs(
