@@ -243,7 +243,7 @@ def curves(frame: pd.DataFrame, column: str, ax: Axes, *, size: str = "7b") -> A
     part = with_method(frame).query("size == @size")
     if column != "validation_accuracy":
         part = style.smoothed(part, column)
-    title = f"{style.ours(part)}: {SIZES[size]}, {style.seeds_of(part)}"
+    title = f"{style.ours(part, SIZES[size])}, {style.seeds_of(part)}"
     part = part.assign(method=part["method"].map(LABELS))
     order = [label for label in _PALETTE if label in set(part["method"])]
     named = {"y": column, "hue": "method", "hue_order": order, "palette": _PALETTE, "ax": ax}

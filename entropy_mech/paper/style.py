@@ -134,12 +134,16 @@ def panels(
     return figure
 
 
-def ours(frame: pd.DataFrame) -> str:
-    """Return how to call what a frame shows; a toy is named as the stand-in that it is."""
+def ours(frame: pd.DataFrame, model: str = "") -> str:
+    """Return how to call what a frame shows, of a ``model`` of the paper where one is named.
+
+    A toy is named as the stand-in that it is, a small language model in the place of the paper's.
+    """
     profiles = set(frame["profile"]) if "profile" in frame else set()
-    words = {"toy": "toy stand-in", "smollm": "SmolLM2-135M-Instruct"}
-    name = words.get(profiles.pop(), "") if len(profiles) == 1 else ""
-    return f"Ours ({name})" if name else "Ours"
+    if profiles == {"smollm"}:
+        return "Ours: SmolLM2-135M-Instruct" if model else "Ours (SmolLM2-135M-Instruct)"
+    who = "Ours (toy stand-in)" if profiles == {"toy"} else "Ours"
+    return f"{who}: {model}" if model else who
 
 
 def seeds_of(frame: pd.DataFrame) -> str:

@@ -25,8 +25,8 @@ from entropy_mech.errors import (
 from entropy_mech.paper.claims import MIN_REPLICATES, NO_VERDICT, Claim, Fact
 from entropy_mech.paper.models import model_of_run
 from entropy_mech.reproduction.targets import Target, check_profile, find_target, run_config
-from entropy_mech.runs.kept import KEPT, KeptRun, kept_store
-from entropy_mech.runs.launch import COLUMNS, ensure_runs, scores
+from entropy_mech.runs.kept import BEFORE, KEPT, KeptRun, kept_store
+from entropy_mech.runs.launch import ANSWERED, COLUMNS, ensure_runs, scores
 from entropy_mech.runs.store import (
     Run,
     atomic_write,
@@ -139,7 +139,7 @@ class Report:
     def __init__(
         self, target: Target, folder: Path, *, profile: str, seed: int, seeds: int, steps: int
     ):
-        self.target, self.folder, self.profile = target, folder, profile
+        self.target, self.folder, self.profile, self.seed = target, folder, profile, seed
         found = target.configs(profile=profile, seed=seed, seeds=seeds, steps=steps)
         self.names = [name for name, _ in found]
         self.configs = list(found.values())
@@ -175,13 +175,17 @@ class Report:
             self.used = list(zip(self.names, self._runs, strict=True))
         return self._runs
 
-    def metrics(self) -> pd.DataFrame:
-        """Return the metrics of all runs, a row a step.
+    def metrics(self, *names: str) -> pd.DataFrame:
+        """Return the metrics of all runs, or of those of these files, a row a step.
 
         Columns run (its file), seed, model, profile (a toy stands for the paper's model of that
         name), step, ... Empty in the published profile.
         """
-        return stacked_metrics(zip(self.names, self.runs, strict=True), self.profile)
+        return stacked_metrics(self._chosen(names), self.profile)
+
+    def _chosen(self, names: Sequence[str]) -> list[tuple[str, Run]]:
+        pairs = zip(self.names, self.runs, strict=True)
+        return [(name, run) for name, run in pairs if not names or name in names]
 
     def models(self) -> pd.DataFrame:
         """Return the models trained, a row each: model, label, family, parameters (no embedding).
@@ -200,8 +204,10 @@ class Report:
             }
         return pd.DataFrame(rows.values())
 
-    def evaluations(self) -> pd.DataFrame:
+    def evaluations(self, *, before: bool = False) -> pd.DataFrame:
         """Return the final policies' scores, a row a run and benchmark.
+
+        ``before`` takes those of what a language model's kept runs started from.
 
         Columns run, seed, model, step (rollouts behind the policy), benchmark, accuracy,
         standard_error (both fractions), problems, samples, and what else ``launch.scores`` has.
@@ -210,10 +216,10 @@ class Report:
         """
         frames = [
             (run.scores if isinstance(run, KeptRun) else partial(scores, run))(
-                self.benchmarks
+                self.benchmarks + BEFORE * before
             ).assign(run=name, seed=run.config.seed, model=model_of_run(name, self.profile).name)
             for name, run in zip(self.names, self.runs, strict=True)
-            if self.benchmarks
+            if self.benchmarks and (isinstance(run, KeptRun) or not before)
         ]
         columns = ["run", "seed", "model", *COLUMNS]
         found = [frame for frame in frames if len(frame)]
@@ -222,14 +228,27 @@ class Report:
         together = pd.concat(found, ignore_index=True)
         return together[[*columns, *(name for name in together if name not in columns)]]
 
-    def tokens(self, step: int) -> pd.DataFrame:
+    def answers(self, *names: str) -> pd.DataFrame:
+        """Return what kept language models answered before and after training, a row a sample.
+
+        The same held-out problems with the same random numbers; columns run, seed and ``ANSWERED``.
+        Of all runs or of those of these files; empty where none are kept.
+        """
+        frames = [
+            run.answers().assign(run=name, seed=run.config.seed)
+            for name, run in self._chosen(names)
+            if isinstance(run, KeptRun) and len(run.answers())
+        ]
+        return _stacked(frames) if frames else pd.DataFrame(columns=["run", "seed", *ANSWERED])
+
+    def tokens(self, step: int, *names: str) -> pd.DataFrame:
         """Return the response tokens recorded at a step: a row a token; columns run, seed, ...
 
-        Empty in the published profile.
+        Of all runs, or of those of these files. Empty in the published profile.
         """
         return _stacked(
             run.token_frame(step).assign(run=name, seed=run.config.seed)
-            for name, run in zip(self.names, self.runs, strict=True)
+            for name, run in self._chosen(names)
         )
 
     def lemma1(self) -> pd.DataFrame:

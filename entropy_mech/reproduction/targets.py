@@ -22,7 +22,7 @@ from entropy_mech.runs.store import project_root, run_path
 
 # -- The paper's order ---------------------------------------------------------------------------
 
-_KINDS = ("Start here", "Figure", "Table", "Listing")
+_KINDS = ("Start here", "A real model", "Figure", "Table", "Listing")
 
 
 def in_paper_order(targets: Sequence[Target]) -> list[Target]:

@@ -151,14 +151,17 @@ def _scores_in(folder: Path | None) -> pd.DataFrame:
 
 # Of each benchmark, for a reader: the first problems, and the first samples of each.
 _PROBLEMS_SHOWN, _SAMPLES_SHOWN = 4, 4
+# Of an answer; ``when`` is before or after.
+ANSWERED = (
+    "when", "benchmark", "problem", "sample", "asked", "reference", "response", "verdict",
+)  # fmt: skip
 
 
 def answers(run: Run, group: str) -> pd.DataFrame:
     """Return what a language model answered before and after training, a row a sample.
 
     The first samples of the first problems of each benchmark of the group, with the same random
-    numbers before and after. Columns: when (before, after), benchmark, problem, sample, asked,
-    reference, response, verdict. Empty where the benchmarks were not measured.
+    numbers before and after: columns ``ANSWERED``. Empty where the benchmarks were not measured.
     """
     places = {"before": evaluation_before(run, group), "after": evaluation_folder(run, group)}
     rows = []
@@ -169,10 +172,9 @@ def answers(run: Run, group: str) -> pd.DataFrame:
         for row in MetricsFile(places[when] / f"{name}.jsonl").rows():
             if row["problem"] < _PROBLEMS_SHOWN and row["sample"] < _SAMPLES_SHOWN:
                 problem = problems[row["problem"]]
-                said = {key: row[key] for key in ("problem", "sample", "response", "verdict")}
                 asked = {"asked": problem.prompt, "reference": problem.reference}
-                rows.append({"when": when, "benchmark": name, **said, **asked})
-    return pd.DataFrame(rows)
+                rows.append({"when": when, "benchmark": name, **asked, **row})
+    return pd.DataFrame(rows, columns=list(ANSWERED))
 
 
 @functools.cache
