@@ -88,6 +88,11 @@ def test_runs_of_the_small_model_share_one_base_model():
     assert all(run.steps >= 60 for name, run in runs.items() if name != "lemma1_sgd")
 
 
+def test_runs_of_the_small_model_fit_a_laptop():
+    for name, run in _of("smollm").items():
+        assert check_memory(run, gpu_memory_gib=16).problems == [], name
+
+
 @pytest.mark.parametrize("name", [name for name in RUNS if name.startswith("one_gpu")])
 def test_a_run_on_one_gpu_fits_the_memory_that_it_says(name):
     run, said = RUNS[name], _comment(FILES[name])
@@ -116,14 +121,45 @@ def test_a_run_on_one_gpu_says_what_it_can_be_held_against(name):
 # Three steps of a run with a random model of its class, a hundredth of its size or less, on this
 # CPU: float32 and the torch sampler in place of vLLM. All else is the file's.
 
+# Files that differ in numbers alone (a dose, a coefficient, a size of one family) are one kind, and
+# one of a kind is rehearsed: some with every test run, the others with the long ones.
+
 _ALPHABET = "".join(map(chr, range(32, 127))) + "\n"
 _SAMPLE = (
-    "one_gpu/fig03_qwen2.5_0.5b", "one_gpu/fig03_smollm2_360m", "one_gpu/fig03_llama3.2_3b",
-    "one_gpu/fig06_prime", "one_gpu/fig08_on_policy", "one_gpu/fig09_entropy_bonus_0.01",
+    "one_gpu/fig03_qwen2.5_0.5b", "one_gpu/fig03_smollm2_360m", "one_gpu/fig06_prime",
+    "one_gpu/fig08_on_policy", "one_gpu/fig09_entropy_bonus_0.01",
     "one_gpu/fig10_reference_kl_0.1", "one_gpu/fig11_7b_clip_cov", "one_gpu/fig12_kl_cov_0.5",
     "one_gpu/fig14_1.5b_instruct", "smollm/fig06_rloo", "smollm/fig08_on_policy",
     "smollm/fig11_7b_kl_cov_x10", "smollm/fig13_gsm8k",
 )  # fmt: skip
+
+
+def _kind(value):
+    """What a value has beside its size: numbers count as nothing or something."""
+    if isinstance(value, dict):
+        return {key: _kind(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_kind(one) for one in value]
+    return value if value is None or isinstance(value, bool | str) else value != 0
+
+
+def _kinds() -> list[list[str]]:
+    groups = {}
+    for name, run in RUNS.items():
+        table = run.model_dump(mode="json") | {"seed": 0}
+        path = table.pop("model")["path"]
+        model = ("Qwen" in path, MODELS[path].tied, path.startswith("pip:"))
+        groups.setdefault(json.dumps([model, _kind(table)], sort_keys=True), []).append(name)
+    return list(groups.values())
+
+
+def _rehearsed():
+    cases = []
+    for names in _kinds():
+        quick = next((name for name in names if name in _SAMPLE), None)
+        marks = () if quick else pytest.mark.long
+        cases.append(pytest.param(quick or names[0], marks=marks, id=" ".join(names)))
+    return cases
 
 
 def _random_model(path: str, folder: Path) -> None:
@@ -158,6 +194,14 @@ def _made_up_rows(folder: Path) -> None:
             for i in range(24)
         ]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name in ("kodcode", "kodcode_test"):
+        test = "from solution import f\n\ndef test_f():\n    assert f(1) == {0}\n"
+        rows = [
+            {"question": f"Write f, which adds {i} ({name}).", "test": test.format(i + 1),
+             "style": "instruct"}
+            for i in range(24)
+        ]  # fmt: skip
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _by_chance(problems, texts, pool=None):
@@ -166,7 +210,7 @@ def _by_chance(problems, texts, pool=None):
 
 
 @pytest.mark.filterwarnings("ignore::entropy_mech.problems.tripwire.OneAnswerTwoReferences")
-@pytest.mark.parametrize("name", _SAMPLE)
+@pytest.mark.parametrize("name", _rehearsed())
 def test_a_run_is_rehearsed_for_three_steps(name, tmp_path, monkeypatch):
     monkeypatch.setattr("entropy_mech.train.tasks.grade_many", _by_chance)
     run = RUNS[name]
@@ -191,6 +235,7 @@ def test_a_run_is_rehearsed_for_three_steps(name, tmp_path, monkeypatch):
     assert len(metrics) == 3
     assert (metrics["entropy_nats"] > 0).all()
     columns = ("strict_accuracy", "lenient_accuracy", "graded_accuracy", "form_fraction")
+    columns = () if "fig04" in name else columns  # a program has no form to be strict about
     for column in (*columns, "pass_at_1"):
         assert metrics[f"validation_{column}"].notna().tolist() == [True, False, True]
     before = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
