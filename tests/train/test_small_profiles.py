@@ -3,8 +3,10 @@
 import json
 import re
 import zlib
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -13,10 +15,15 @@ from entropy_mech.config.files import load_config, make_config, run_id
 from entropy_mech.config.memory import check_memory
 from entropy_mech.config.run import architecture_of
 from entropy_mech.config.shapes import MODELS
+from entropy_mech.evaluation.suite import evaluate_run
 from entropy_mech.grading.verdict import Verdict
+from entropy_mech.problems.arithmetic import ArithmeticProblem
+from entropy_mech.problems.benchmarks import GROUPS, SEEDED_BENCHMARKS, Protocol
 from entropy_mech.problems.toy import character_tokenizer
 from entropy_mech.reproduction.targets import load_targets
 from entropy_mech.runs import RunStore
+from entropy_mech.runs.kept import BEFORE, KeptStore, keep
+from entropy_mech.runs.launch import evaluated, group_digest
 from entropy_mech.train.loop import train
 
 FOLDER = Path(__file__).parents[2] / "reproduce" / "runs"
@@ -209,28 +216,34 @@ def _by_chance(problems, texts, pool=None):
     return [Verdict("correct" if zlib.crc32(text.encode()) % 2 else "wrong") for text in texts]
 
 
-@pytest.mark.filterwarnings("ignore::entropy_mech.problems.tripwire.OneAnswerTwoReferences")
-@pytest.mark.parametrize("name", _rehearsed())
-def test_a_run_is_rehearsed_for_three_steps(name, tmp_path, monkeypatch):
-    monkeypatch.setattr("entropy_mech.train.tasks.grade_many", _by_chance)
+def _rehearsal(name: str, folder: Path):
+    """Return the run of a file, cut down, with a random model in ``folder``."""
     run = RUNS[name]
-    _random_model(run.model.path, tmp_path / "model")
+    _random_model(run.model.path, folder / "model")
     table = run.model_dump()
-    table |= {"steps": 3, "threads": 1, "model": {"path": str(tmp_path / "model")}}
+    table |= {"steps": 3, "threads": 1, "model": {"path": str(folder / "model")}}
     table["rollout"] |= {"prompts": 8, "responses": 4, "max_new_tokens": 12, "group_filter": False}
     table["update"] |= {"learning_rate": 1e-3, "micro_batch_tokens": 4096}
     table["validation"] |= {"every": 2}
     table["lemma1_every"] = 2 if run.lemma1_every else 0
     if name.startswith("one_gpu"):
-        _made_up_rows(tmp_path / "data")
-        table["problems"] |= {"data_dir": str(tmp_path / "data"), "validation_limit": 4,
+        _made_up_rows(folder / "data")
+        table["problems"] |= {"data_dir": str(folder / "data"), "validation_limit": 4,
                               "max_prompt_tokens": 256}  # fmt: skip
         table["engine"] |= {"dtype": "float32"}
         table["sampler"] = {"kind": "torch"}
     else:
         table["problems"] |= {"train_size": 40, "validation_counts": {1: 4, 3: 4}}
         table["base"]["form"] |= {"steps": 5, "learning_rate": 1e-2}
-    done = train(make_config(table), RunStore(tmp_path / "runs"), say=lambda text: None)
+    return make_config(table)
+
+
+@pytest.mark.filterwarnings("ignore::entropy_mech.problems.tripwire.OneAnswerTwoReferences")
+@pytest.mark.parametrize("name", _rehearsed())
+def test_a_run_is_rehearsed_for_three_steps(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("entropy_mech.train.tasks.grade_many", _by_chance)
+    run = _rehearsal(name, tmp_path)
+    done = train(run, RunStore(tmp_path / "runs"), say=lambda text: None)
     metrics = done.metrics()
     assert len(metrics) == 3
     assert (metrics["entropy_nats"] > 0).all()
@@ -242,3 +255,44 @@ def test_a_run_is_rehearsed_for_three_steps(name, tmp_path, monkeypatch):
     after = AutoModelForCausalLM.from_pretrained(done.newest_model())
     for weight, moved in zip(before.parameters(), after.parameters(), strict=True):
         assert not torch.equal(weight, moved)
+
+
+def test_a_small_models_run_is_kept_with_texts_and_answers_before_and_after(tmp_path, monkeypatch):
+    monkeypatch.setattr("entropy_mech.train.tasks.grade_many", _by_chance)
+    for level, name in enumerate(GROUPS["smollm"], 1):
+        make = partial(ArithmeticProblem.validation_set, 1, {level: 3})
+        monkeypatch.setitem(SEEDED_BENCHMARKS, name, (make, Protocol(1.0, 2, 8)))
+    group_digest.cache_clear()
+    config = _rehearsal("smollm/fig13_gsm8k", tmp_path)
+    run = train(config, RunStore(tmp_path / "runs"), say=lambda text: None)
+    assert not evaluated(run, "smollm")
+    evaluate_run(run, "smollm")
+    group_digest.cache_clear()
+    assert evaluated(run, "smollm")
+    key = run.path.name
+    keep([("a_name", run)], tmp_path / "kept", {key: "smollm"}, {key})
+    same = KeptStore(tmp_path / "kept").run(config)
+
+    record, kept = run.tokens(0), same.tokens(0)
+    trained = record["response_mask"].any(axis=1)
+    width = kept["response_mask"].shape[1]
+    for column, values in record.items():
+        cells = values[trained][:, :width] if values.ndim == 2 else values[trained]
+        mask = record["response_mask"][trained][:, :width] if values.ndim == 2 else True
+        rows = kept[column][trained[: len(kept[column])]]
+        assert ((cells == rows) | ~np.asarray(mask)).all(), column
+    text_of, kept_text_of = run.token_texts(), same.token_texts()
+    response = record["tokens"][0][record["response_mask"][0]]
+    assert [kept_text_of(token) for token in response] == [text_of(token) for token in response]
+    assert kept_text_of(10**6) == "[1000000]"
+
+    answers = same.answers()
+    assert len(answers) == 2 * 4 * 3 * 2  # before and after, benchmarks, problems, samples
+    both = answers.pivot(index=["benchmark", "problem", "sample"], columns="when", values="asked")
+    assert (both["before"] == both["after"]).all()
+    assert (answers["verdict"].isin(["correct", "wrong", "no_answer"])).all()
+    for group, steps in (("smollm", 3), (f"smollm{BEFORE}", 0)):
+        scores = same.scores(group)
+        assert scores["benchmark"].tolist() == list(GROUPS["smollm"])
+        assert (scores["step"] == steps).all()
+        assert {"pass_at_1", "pass_at_2", "form"} <= set(scores)
