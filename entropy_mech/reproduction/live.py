@@ -48,9 +48,9 @@ def launch_runs(report: Report, *names: str) -> list[RunHandle]:
     return handles
 
 
-# Of the small language model, measured on a quiet core of an AMD EPYC with AVX-512: a rollout, and
-# once, for all its runs, reading the package and the supervised steps.
-_ROLLOUT_S, _BASE_MODEL_S = 22.0, 120.0
+# Of the small language model, measured on a quiet core of an AMD EPYC with AVX-512: a rollout, a
+# validation, and once, for all its runs, reading the package and the supervised steps.
+_ROLLOUT_S, _VALIDATION_S, _BASE_MODEL_S = 22.0, 15.0, 120.0
 
 
 def live_run(
@@ -71,7 +71,8 @@ def live_run(
     """
     config = run_config(name, profile="smollm", seed=report.seed, steps=steps)
     config = config.model_copy(update={"threads": threads})
-    minutes = (config.steps * _ROLLOUT_S + _BASE_MODEL_S) / 60
+    validations_s = config.steps / config.validation.every * _VALIDATION_S
+    minutes = (config.steps * _ROLLOUT_S + validations_s + _BASE_MODEL_S) / 60
     cost = (
         f"{config.steps} rollouts of {name}: about {minutes:.0f} minutes of one quiet core (AMD "
         f"EPYC with AVX-512: {_ROLLOUT_S:.0f} s a rollout), less on two"
