@@ -19,8 +19,8 @@ def reproduce(
     profile: Annotated[
         str,
         text(
-            "kept: our evidence; toy, smollm: trained here; published: the paper's own numbers; "
-            "one_gpu, paper: trained on GPUs",
+            "kept, kept_smollm: our evidence; toy, smollm: trained here; published: the paper's "
+            "own numbers; one_gpu, paper: trained on GPUs",
             "P",
         ),
     ] = "kept",
@@ -41,13 +41,16 @@ def reproduce(
     slurm_set: Annotated[
         Texts, text("its options, as partition=gpu; may be repeated", "KEY=VALUE")
     ] = None,
-    keep: Annotated[str | None, text("keep what the runs measured there", "FOLDER")] = None,
+    keep: Annotated[
+        str | None, text("keep what the runs measured there; of kept ones what is new", "FOLDER")
+    ] = None,
     write_verdicts: Annotated[
         str | None, text("write verdicts.md and .json there", "FOLDER")
     ] = None,
 ) -> int:
     """Train what is missing, run the notebooks, write the gallery: all figures, or those named."""
     from entropy_mech.reproduction import runner
+    from entropy_mech.runs.kept import KEPT
 
     ours = {"seed": seed, "seeds": seeds, "profile": profile}
     given = _pairs("-p", "NAME VALUE, such as steps 24", parameters)
@@ -63,10 +66,17 @@ def reproduce(
     if slurm or slurm_set:
         print("\n".join(runner.submit(request, options, gpu_memory_gib)))
         return 0
+
+    def keep_them() -> None:
+        count = runner.keep_runs(request, Path(keep), workers=workers or None)
+        print(f"kept: {count} runs in {keep}")
+
+    if keep and profile in KEPT:  # first what was trained meanwhile
+        keep_them()
     gallery = runner.reproduce(request, workers=workers or None)
     print(f"gallery: {gallery}")
-    if keep:
-        print(f"kept: {runner.keep_runs(request, Path(keep))} runs in {keep}")
+    if keep and profile not in KEPT:
+        keep_them()
     if write_verdicts:
         print(f"verdicts: {runner.verdicts(request, Path(write_verdicts))}")
     return 0

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from entropy_mech.config import VLLMSamplerConfig
+from entropy_mech.config import TrainConfig, VLLMSamplerConfig
 from entropy_mech.config.files import base_model_id
 from entropy_mech.errors import UserError, bad_value, unknown_name
 from entropy_mech.problems.benchmarks import BenchmarkSet
@@ -80,6 +80,11 @@ def find_model(
             fix = f"run: entropy-mech train {name}" if name.endswith(".toml") else "train it first"
             raise bad_value("model", name, f"is not trained yet; {fix}")
         return found
+    return base_model(config, store)
+
+
+def base_model(config: TrainConfig, store: RunStore) -> FoundModel:
+    """Return what a run starts from; it is made where that has not been done."""
     identity = f"base-{base_model_id(config)}"
     if config.makes_base_model:
         place = prepare_base_model(store.root, config)

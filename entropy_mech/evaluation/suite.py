@@ -19,7 +19,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from entropy_mech.errors import UserError, bad_value
-from entropy_mech.evaluation.load import FoundModel, newest_policy, open_sampler
+from entropy_mech.evaluation.load import FoundModel, base_model, newest_policy, open_sampler
 from entropy_mech.grading import GradingPool, Verdict
 from entropy_mech.grading.verdict import ErrorAlarm
 from entropy_mech.problems import Problem
@@ -27,10 +27,16 @@ from entropy_mech.problems.benchmarks import BenchmarkSet, Protocol, load_sets
 from entropy_mech.problems.grading import grade_many, has_readings, readings
 from entropy_mech.problems.tripwire import Tripwire
 from entropy_mech.random_streams import stream_key
-from entropy_mech.runs.launch import evaluation_folder, scored, usable_cores
+from entropy_mech.runs.launch import (
+    evaluation_before,
+    evaluation_folder,
+    scored,
+    usable_cores,
+)
 from entropy_mech.runs.store import (
     MetricsFile,
     Run,
+    RunStore,
     atomic_write,
     environment,
     folder_lock,
@@ -383,28 +389,35 @@ _BATCH_SIZE = 256  # a toy's sequences are short
 def evaluate_run(run: Run, group: str) -> Path:
     """Measure a run's newest policy and return its ``scores.json``; what is there is kept.
 
+    Of a language model what the run started from is measured too, once for all runs.
+
     Raises:
         UserError: the run has no policy yet, or a benchmark cannot be loaded.
 
     """
-    folder = evaluation_folder(run, group)
+    folder, before = evaluation_folder(run, group), evaluation_before(run, group)
     if folder is None:
         raise bad_value("run", run.path.name, "has no policy yet: train it first")
-    result = folder / "scores.json"
+    _measure_once(newest_policy(run), folder, group, run.newest_model().name)
+    if before is not None:
+        _measure_once(base_model(run.config, RunStore(run.path.parent)), before, group, "step_0")
+    return folder / "scores.json"
+
+
+def _measure_once(found: FoundModel, folder: Path, group: str, after: str) -> None:
+    """Measure a model in a folder where that is not done; ``after`` is step_N for N rollouts."""
     with folder_lock(folder.with_suffix(".lock")):
         if not scored(folder):
-            scores = _measure(run, folder, group)
-            step = int(run.newest_model().name.removeprefix("step_"))
+            scores, step = _measure(found, folder, group), int(after.removeprefix("step_"))
             written = {"group": group, "step": step, "scores": scores, "made": now()}
-            write_json(result, {**written, **environment()})
-    return result
+            write_json(folder / "scores.json", {**written, **environment()})
 
 
-def _measure(run: Run, folder: Path, group: str) -> list[dict]:
+def _measure(found: FoundModel, folder: Path, group: str) -> list[dict]:
     sets, _ = load_sets([group])
     total = sum(len(one.problems) * one.protocol.samples for one in sets)
     scores, behind = [], 0
-    for score in evaluate_sets(newest_policy(run), sets, folder, batch_size=_BATCH_SIZE, graders=1):
+    for score in evaluate_sets(found, sets, folder, batch_size=_BATCH_SIZE, graders=1):
         scores.append(score.table())
         behind += score.problems * score.samples
         write_json(folder / "status.json", {"done": behind, "total": total})

@@ -69,12 +69,12 @@ def endings(frame: pd.DataFrame) -> pd.DataFrame:
 def against_grpo(frame: pd.DataFrame, size: str, method: str, column: str) -> pd.DataFrame:
     """Return a method's endings beside GRPO's of the same size and seed: columns ours, grpo.
 
-    ``column`` is one of ``endings``'. Empty where there are not both runs.
+    ``column`` is one of ``endings``'. Seeds without both runs are left out.
     """
     wide = endings(frame).pivot(index="seed", columns="run", values=column)
     runs = {f"fig11_{size}_{method}": "ours", f"fig11_{size}_grpo": "grpo"}
     wide = wide.reindex(columns=list(runs)).rename(columns=runs)
-    return wide if wide.notna().any().all() else wide.iloc[:0]
+    return wide.dropna()
 
 
 def published_ending(size: str, method: str, metric: str) -> float:
@@ -243,7 +243,7 @@ def curves(frame: pd.DataFrame, column: str, ax: Axes, *, size: str = "7b") -> A
     part = with_method(frame).query("size == @size")
     if column != "validation_accuracy":
         part = style.smoothed(part, column)
-    title = f"{style.ours(part)}: {SIZES[size]}, {style.seeds_of(part)}"
+    title = f"{style.ours(part, SIZES[size])}, {style.seeds_of(part)}"
     part = part.assign(method=part["method"].map(LABELS))
     order = [label for label in _PALETTE if label in set(part["method"])]
     named = {"y": column, "hue": "method", "hue_order": order, "palette": _PALETTE, "ax": ax}

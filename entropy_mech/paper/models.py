@@ -58,7 +58,7 @@ def model_of_run(run: str, profile: str = "paper") -> BaseModel:
     >>> model_of_run("fig03_mistral_7b").label, model_of_run("fig11_32b_kl_cov").label
     ('Mistral-7B-v0.3', 'Qwen2.5-32B')
     """
-    if profile == "smollm":
+    if profile in ("smollm", "kept_smollm"):
         return BASE_MODELS["smollm2_135m_instruct"]
     _, _, rest = run.partition("_")
     if rest not in BASE_MODELS:

@@ -134,10 +134,16 @@ def panels(
     return figure
 
 
-def ours(frame: pd.DataFrame) -> str:
-    """Return how to call what a frame shows; a toy is named as the stand-in that it is."""
-    toy = "profile" in frame and (frame["profile"] == "toy").all()
-    return "Ours (toy stand-in)" if toy else "Ours"
+def ours(frame: pd.DataFrame, model: str = "") -> str:
+    """Return how to call what a frame shows, of a ``model`` of the paper where one is named.
+
+    A toy is named as the stand-in that it is, a small language model in the place of the paper's.
+    """
+    profiles = set(frame["profile"]) if "profile" in frame else set()
+    if profiles == {"smollm"}:
+        return "Ours: SmolLM2-135M-Instruct" if model else "Ours (SmolLM2-135M-Instruct)"
+    who = "Ours (toy stand-in)" if profiles == {"toy"} else "Ours"
+    return f"{who}: {model}" if model else who
 
 
 def seeds_of(frame: pd.DataFrame) -> str:

@@ -23,6 +23,7 @@ from entropy_mech.paper.statistics import mean_interval, ratio_interval
 # A sweep is a frame of metrics with the column ``coefficient``. Its reference is the run of the
 # smallest coefficient, 0 in both figures.
 
+_MODEL = "Qwen2.5-7B"  # of all figures here
 _STRONG = 0.8  # a rank correlation that five coefficients reach with one neighbouring pair swapped
 SWEPT = {"entropy_bonus": ("fig09", "alpha"), "reference_kl": ("fig10", "beta")}
 
@@ -306,7 +307,7 @@ def sweep_figure(sweep: pd.DataFrame, setting: str) -> Figure:
     if sweep.empty:
         return not_digitised()
     symbol = SWEPT[setting][1]
-    title = f"{style.ours(sweep)}: Qwen2.5-7B, {style.seeds_of(sweep)}"
+    title = f"{style.ours(sweep, _MODEL)}, {style.seeds_of(sweep)}"
     row = [partial(coefficient_curves, sweep, name, symbol, title=title) for name in _AXES]
     return style.panels([[*row, partial(ends_by_coefficient, sweep, symbol)]], row_height_in=4.2)
 
@@ -327,7 +328,7 @@ def dose_figure(frame: pd.DataFrame, settings: pd.DataFrame) -> Figure:
             if sweep.empty:
                 continue
             symbol = DOSES[at_papers_dose(method)][1]
-            title = f"{style.ours(frame)}: {LABELS[method]}, Qwen2.5-7B, {style.seeds_of(sweep)}"
+            title = f"{style.ours(frame, _MODEL)}, {LABELS[method]}, {style.seeds_of(sweep)}"
             curves.append(
                 partial(coefficient_curves, sweep, "entropy_nats", symbol, title=title, grpo=grpo)
             )

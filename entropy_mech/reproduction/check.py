@@ -68,7 +68,7 @@ class Beginnings:
     def checks(self, targets: Sequence[Target]) -> dict[str, list[Check]]:
         """Compare the targets' runs with the kept ones, each once; by target, those with runs."""
         found = {name: self._check(name) for name in _run_names(targets)}
-        by_target = {t.name: [found[name] for name in t.run_names("toy")] for t in targets}
+        by_target = {t.name: [found[name] for name in _run_names([t])] for t in targets}
         return {name: checks for name, checks in by_target.items() if checks}
 
     def figure(self, checks: Sequence[Check]) -> Figure:
@@ -118,7 +118,8 @@ class Beginnings:
 
 
 def _run_names(targets: Sequence[Target]) -> list[str]:
-    return list(dict.fromkeys(name for target in targets for name in target.run_names("toy")))
+    toys = [target for target in targets if "toy" not in target.taken_from]
+    return list(dict.fromkeys(name for target in toys for name in target.run_names("toy")))
 
 
 def summary(checks: Sequence[Check]) -> str:

@@ -6,6 +6,7 @@ import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from entropy_mech.paper.published import SIZES
 from entropy_mech.paper.style import ACCURACY_COLOUR, ENTROPY_COLOUR
 from entropy_mech.problems import Problem
 from entropy_mech.reproduction.explorer import Explorer, only_words
+from entropy_mech.reproduction.report import Report
 from entropy_mech.reproduction.targets import check_profile
 from entropy_mech.runs.status import find_run, list_runs, names_of_runs
 from entropy_mech.runs.store import Run, RunStore, default_store
@@ -34,6 +36,9 @@ from entropy_mech.theory.step import (
     theorem1,
     theorem2,
 )
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
 
 # -- The law fitted to a window ------------------------------------------------------------------
 
@@ -395,8 +400,8 @@ class TokenView:
 
     @cached_property
     def text_of(self) -> Callable[[int], str]:
-        """What makes text of a token id: the exported policy's tokenizer, else the id itself."""
-        return _texts(self.run)
+        """What makes text of a token id: ``Run.token_texts``."""
+        return self.run.token_texts()
 
     def page(self, name: str, step: int, colouring: str, prompt: int) -> str:
         """Return the responses to one prompt of the last kept step up to ``step``, as HTML.
@@ -421,22 +426,26 @@ class TokenView:
         )  # fmt: skip
 
 
+def kept_tokens(
+    report: Report, name: str, *, step: int = 0, prompt: int = 0, colouring: str = "covariance"
+) -> HTML:
+    """Return the coloured responses to one prompt of a report's kept run of its first seed.
+
+    Where no tokens of it are kept, a line says so. See ``TokenView.page``.
+    """
+    from IPython.display import HTML
+
+    pairs = zip(report.names, report.runs, strict=True)
+    runs = [run for one, run in pairs if one == name and run.token_steps()]
+    if not runs:
+        return HTML(f"<p>tokens of {html.escape(name)}: none are kept in this profile</p>")
+    return HTML(TokenView(runs[0]).page(name, step, colouring, prompt))
+
+
 def _toy_problems(run: Run) -> list[Problem]:
     from entropy_mech.train.tasks import load_tasks
 
     return load_tasks(run.config).training
-
-
-def _texts(run: Run) -> Callable[[int], str]:
-    model = run.newest_model()
-    if model is None or not (model / "tokenizer.json").is_file():
-        return lambda token: f"[{token}]"
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
-    return lru_cache(maxsize=None)(
-        lambda token: tokenizer.decode([token], skip_special_tokens=False)
-    )
 
 
 # -- The views of the notebook -------------------------------------------------------------------

@@ -23,6 +23,7 @@ from entropy_mech.paper.claims import (
     UNDECIDED,
 )
 from entropy_mech.reproduction.check import Check, summary
+from entropy_mech.reproduction.report import NOT_KEPT, SMALL_MODEL
 from entropy_mech.reproduction.targets import Target, in_paper_order
 from entropy_mech.runs.jobs import clock
 from entropy_mech.runs.store import atomic_write, read_json_if_whole
@@ -31,6 +32,11 @@ from entropy_mech.runs.store import atomic_write, read_json_if_whole
 
 # The picture that says most about a full run; the README shows it.
 _PICTURE = "fig01.png"
+_ABOUT_BESIDE = (
+    f"Beside the toys' verdicts: {SMALL_MODEL}-Instruct, a real language model that stands for all "
+    "models of the paper, on arithmetic (profile `kept_smollm`). Of one seed there is a number and "
+    "no verdict."
+)
 # What differs between two runs of the same thing, and says nothing of the result.
 _NOT_OF_THE_RESULT = ("made",)
 
@@ -84,14 +90,13 @@ def verdict_page(
         "",
         f"All {len(claims)} claims: {_counts(claims)}.",
         "",
-        "| item | what it shows | verdicts |",
-        "|---|---|---|",
-        *(
-            f"| {_anchor(t)} | {_cell(t.title)} | "
-            f"{_counts(results[t.name].get('claims', [])) or 'not made'} |"
-            for t in targets
-        ),
     ]
+    beside = [_ABOUT_BESIDE, ""] if any(SMALL_MODEL in claim for claim in claims) else []
+    lines += [*beside, *_rows(["item", "what it shows", "verdicts", *_column(claims)])]
+    for target in targets:
+        found = results[target.name].get("claims", [])
+        cells = [_anchor(target), _cell(target.title), _counts(found) or "not made"]
+        lines += _rows([*cells, *([small_model_counts(found)] if beside else [])], head=False)
     for target in targets:
         lines += _item_verdicts(target, results[target.name])
     return "\n".join(lines) + "\n"
@@ -101,15 +106,20 @@ def _item_verdicts(target: Target, result: Mapping[str, Any]) -> list[str]:
     lines = ["", f"## {target.item}: {target.title}", "", target.claim, ""]
     if not result:
         return [*lines, "Not made."]
-    return [
-        *lines,
-        "| claim | ours | paper | verdict |",
-        "|---|---|---|---|",
-        *(
-            f"| {_cell(c['claim'])} | {_cell(c['ours'])} | {_cell(c['paper'])} | {c['verdict']} |"
-            for c in result["claims"]
-        ),
-    ]
+    columns = ["claim", "ours", "paper", "verdict", *_column(result["claims"])]
+    lines += _rows(columns)
+    for claim in result["claims"]:
+        lines += _rows([_cell(claim[name]) for name in columns], head=False)
+    return lines
+
+
+def _column(claims: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [SMALL_MODEL] if any(SMALL_MODEL in claim for claim in claims) else []
+
+
+def _rows(cells: Sequence[str], *, head: bool = True) -> list[str]:
+    """Return a row of a table, with the line under it where it is the first."""
+    return [f"| {' | '.join(cells)} |", *([f"|{'---|' * len(cells)}"] if head else [])]
 
 
 def _provenance(results: Mapping[str, Mapping[str, Any]]) -> str:
@@ -155,6 +165,9 @@ _ABOUT = {
     "95 % over seeds; a verdict needs three.",
     "published": "The paper's own numbers, digitised or printed, without any run of ours: what "
     "they say of the paper's claims.",
+    "kept_smollm": "SmolLM2-135M-Instruct, a real language model, on arithmetic, in the place of "
+    "every model of the paper; what was trained of it so far is kept with the sources. Intervals "
+    "are 95 % over seeds; a verdict needs three.",
     "smollm": "SmolLM2-135M-Instruct, a real language model, on arithmetic, trained here on a CPU; "
     "it stands for every model of the paper. Intervals are 95 % over seeds.",
     "one_gpu": "Small language models, each trained on one GPU. Intervals are 95 % over seeds; a "
@@ -188,6 +201,9 @@ def write_gallery(
         .get_template("gallery.html.jinja")
         .render(
             profile=profile,
+            small_model=SMALL_MODEL,
+            beside=any(SMALL_MODEL in claim for result in results for claim in result["claims"]),
+            missing=NOT_KEPT if profile == "kept_smollm" else "not made yet",
             about=_ABOUT.get(profile, ""),
             items=items,
             made=len(results),
@@ -213,6 +229,16 @@ def verdict_counts(claims: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return {verdict: count for verdict, count in counts.items() if count}
 
 
+def small_model_counts(claims: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the small language model says of claims, counted, in words."""
+    said = [claim.get(f"{SMALL_MODEL}: verdict", "") for claim in claims]
+    words = {verdict: verdict for verdict in VERDICTS} | {NO_VERDICT: "number only", NOT_KEPT: ""}
+    counts = [f"{said.count(one)} {name}" for one, name in words.items() if name and one in said]
+    if NOT_KEPT in said:
+        counts.append(f"{said.count(NOT_KEPT)} {NOT_KEPT}" if counts else NOT_KEPT)
+    return ", ".join(counts)
+
+
 def _environment() -> Environment:
     environment = Environment(loader=PackageLoader(__package__, ""), autoescape=True)
     environment.filters |= {
@@ -220,6 +246,7 @@ def _environment() -> Environment:
         "summary": summary,
         "check_row": lambda check: [check.name, check.seed, str(check)],
         "run_row": _run_row,
+        "small_model_counts": small_model_counts,
         "verdict_counts": lambda claims: verdict_counts(claims).items(),
         "zip": zip,
     }

@@ -6,13 +6,18 @@ happens, or that shows more where there is more, takes them from here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import pandas as pd
 
 from entropy_mech.config import TrainConfig
-from entropy_mech.errors import unknown_name
+from entropy_mech.errors import UserError, unknown_name
+from entropy_mech.hub import check_gguf_readers, packaged_model
 from entropy_mech.reproduction.report import Report, kept_runs, stacked_metrics
+from entropy_mech.reproduction.targets import run_config
 from entropy_mech.runs.handle import RunHandle, launch
-from entropy_mech.runs.kept import kept_store
+from entropy_mech.runs.kept import KEPT, kept_store
 from entropy_mech.runs.launch import run_job_name, training_jobs
 from entropy_mech.runs.status import status_of
 from entropy_mech.runs.store import Run, default_store
@@ -23,15 +28,16 @@ _COSTS = ("run", "seed", "state", "rollouts", "minutes", "base_model_minutes")
 def launch_runs(report: Report, *names: str) -> list[RunHandle]:
     """Start the runs of these files, all seeds of the report, in processes of their own.
 
-    None in the profiles published and kept. What is trained already is not trained again.
+    None in the profiles published and of kept runs. What is trained already is not trained again.
 
     Raises:
         UserError: the report has no such run (says the nearest).
 
     """
     chosen, handles = _chosen(report, names), []
-    if report.profile == "kept":
-        kept = kept_runs([name for name, _ in chosen], [config for _, config in chosen])
+    if report.profile in KEPT:
+        names, configs = [name for name, _ in chosen], [config for _, config in chosen]
+        kept = kept_runs(names, configs, report.profile)
         report.used += [(name, run) for (name, _), run in zip(chosen, kept, strict=True)]
         return []
     for name, config in chosen:
@@ -42,6 +48,50 @@ def launch_runs(report: Report, *names: str) -> list[RunHandle]:
     return handles
 
 
+# Of the small language model, measured on a quiet core of an AMD EPYC with AVX-512: a rollout, a
+# validation, and once, for all its runs, reading the package and the supervised steps.
+_ROLLOUT_S, _VALIDATION_S, _BASE_MODEL_S = 22.0, 15.0, 120.0
+
+
+def live_run(
+    report: Report, name: str, *, train: bool, steps: int = 0, threads: int = 1
+) -> list[RunHandle]:
+    """Start one run of the small language model and say first how long it takes; [] if not asked.
+
+    It is a run of its own: with another number of threads sums are rounded otherwise. Where the
+    model's package is not installed, one line says what to install, and nothing starts.
+
+    Args:
+        report: whose run it is.
+        name: of the run's file in profile smollm.
+        train: whether to start it.
+        steps: rollouts; 0 takes the file's own.
+        threads: of torch.
+
+    """
+    config = run_config(name, profile="smollm", seed=report.seed, steps=steps)
+    config = config.model_copy(update={"threads": threads})
+    validations_s = config.steps / config.validation.every * _VALIDATION_S
+    minutes = (config.steps * _ROLLOUT_S + validations_s + _BASE_MODEL_S) / 60
+    cost = (
+        f"{config.steps} rollouts of {name}: about {minutes:.0f} minutes of one quiet core (AMD "
+        f"EPYC with AVX-512: {_ROLLOUT_S:.0f} s a rollout), less on two"
+    )
+    if not train:
+        print(f"nothing is trained: train_live = True trains {cost}")
+        return []
+    try:
+        packaged_model(config.model.path)
+        check_gguf_readers(config.model.path)
+    except UserError as error:
+        print(f"nothing is trained: {error}")
+        return []
+    print(f"{cost}; it runs with {threads} thread{'s' if threads > 1 else ''}")
+    handle = launch(config, store=default_store())
+    handle.name = f"{name} seed {config.seed}"
+    return [handle]
+
+
 def wait_for(report: Report, handles: list[RunHandle]) -> pd.DataFrame:
     """Wait for runs and return their metrics as ``Report.metrics`` does; open views go on drawing.
 
@@ -49,11 +99,18 @@ def wait_for(report: Report, handles: list[RunHandle]) -> pd.DataFrame:
         RunFailed: one ended with an error; the others go on.
 
     """
-    if report.profile == "kept":
+    if report.profile in KEPT:
         return stacked_metrics(report.used, report.profile)
-    names = {run.path: name for name, run in report.used}
-    runs = [(names[handle.run.path], handle.wait().run) for handle in handles]
-    return stacked_metrics(runs, report.profile)
+    return _waited(handles, {run.path: name for name, run in report.used}, report.profile)
+
+
+def wait_for_live(handles: list[RunHandle]) -> pd.DataFrame:
+    """Wait for what ``live_run`` started; the same table, empty where it started nothing."""
+    return _waited(handles, {h.run.path: h.name.split()[0] for h in handles}, "smollm")
+
+
+def _waited(handles: list[RunHandle], names: Mapping[Path, str], profile: str) -> pd.DataFrame:
+    return stacked_metrics([(names[h.run.path], h.wait().run) for h in handles], profile)
 
 
 def trained(report: Report, *names: str) -> pd.DataFrame:
@@ -71,8 +128,10 @@ def trained(report: Report, *names: str) -> pd.DataFrame:
 
 
 def _trained_or_kept(report: Report, config: TrainConfig) -> Run:
-    run = default_store().run(config)
-    return run if run.complete and report.profile != "kept" else kept_store().run(config)
+    run, kept = default_store().run(config), report.profile in KEPT
+    if run.complete and not kept:
+        return run
+    return kept_store(report.profile if kept else "kept").run(config)
 
 
 def costs(report: Report, *names: str) -> pd.DataFrame:

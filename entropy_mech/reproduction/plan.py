@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import entropy_mech
-from entropy_mech.reproduction.report import kept_runs
+from entropy_mech.reproduction.report import kept_runs, small_model_results
 from entropy_mech.reproduction.targets import (
     Target,
     checked_parameters,
     notebook_parameters,
 )
 from entropy_mech.runs.jobs import Job
+from entropy_mech.runs.kept import KEPT
 from entropy_mech.runs.launch import (
     evaluation_job_name,
     evaluation_jobs,
@@ -25,7 +26,7 @@ from entropy_mech.runs.launch import (
     run_job_name,
     training_jobs,
 )
-from entropy_mech.runs.store import Run, RunStore, read_json_if_whole
+from entropy_mech.runs.store import Run, RunStore, read_json, read_json_if_whole
 
 _NOTEBOOK_S = 10.0
 
@@ -75,10 +76,11 @@ def _target_jobs(
     )
     names, configs = [name for name, _ in found], list(found.values())
     group = target.benchmarks(given["profile"])
-    if given["profile"] == "kept":
-        kept = kept_runs(names, configs)
+    profile = target.in_place_of(given["profile"])
+    if profile in KEPT:
+        kept = kept_runs(names, configs, profile)
         inputs = [str(run.manifest().get("weights_sha256")) for run in kept]
-        inputs += _inputs(kept, group)
+        inputs += [*_inputs(kept, group), *_small_models_verdicts(target)]
         notebook = _notebook_job(target, given, folder, [], inputs, library)
         return [notebook] if notebook else []
     runs = [store.run(config) for config in configs]
@@ -89,6 +91,12 @@ def _target_jobs(
         needs += [evaluation_job_name(run, group) for run in runs]
     notebook = _notebook_job(target, given, folder, needs, _inputs(runs, group), library)
     return [*missing, *([notebook] if notebook else [])]
+
+
+def _small_models_verdicts(target: Target) -> list[str]:
+    """What stands beside the toys' verdicts, without which a notebook would be out of date."""
+    results = read_json(small_model_results()).get("targets", {}).get(target.name, {})
+    return [json.dumps(results.get("claims", [])), str(len(results.get("runs", [])))]
 
 
 def _inputs(runs: Sequence[Run], group: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,8 +25,8 @@ from entropy_mech.errors import (
 from entropy_mech.paper.claims import MIN_REPLICATES, NO_VERDICT, Claim, Fact
 from entropy_mech.paper.models import model_of_run
 from entropy_mech.reproduction.targets import Target, check_profile, find_target, run_config
-from entropy_mech.runs.kept import KeptRun, kept_store
-from entropy_mech.runs.launch import COLUMNS, ensure_runs, scores
+from entropy_mech.runs.kept import BEFORE, KEPT, KeptRun, kept_store
+from entropy_mech.runs.launch import ANSWERED, COLUMNS, ensure_runs, scores
 from entropy_mech.runs.store import (
     Run,
     atomic_write,
@@ -33,6 +34,7 @@ from entropy_mech.runs.store import (
     environment,
     now,
     project_root,
+    read_json,
     write_json,
 )
 
@@ -74,8 +76,9 @@ def open_report(
 
     Args:
         target: a name in ``reproduce/targets.toml``.
-        profile: where the runs come from; ``toy`` trains tiny transformers on this CPU, ``kept``
-            takes what such runs measured, kept in the tree,
+        profile: where the runs come from; ``toy`` trains tiny transformers on this CPU, ``smollm``
+            a small language model, ``kept`` and ``kept_smollm`` take what such runs measured, kept
+            in the tree (of the latter what there is, and a line says what is not),
             ``published`` has no runs: every frame is empty and the paper's numbers stand alone.
         seed: the first seed.
         seeds: how many, counting up; verdicts need three. 0 takes all that are kept, in other
@@ -97,8 +100,13 @@ def open_report(
     folder = project_root() / "out" / profile
     if out_dir or not isinstance(out_dir, str):
         folder = folder_path("out_dir", out_dir, "give another")
-    chosen = chosen_runs(find_target(target), models, methods, profile)
-    return Report(chosen, folder, profile=profile, seed=seed, seeds=seeds, steps=steps)
+    chosen = find_target(target)
+    profile = chosen.in_place_of(profile)
+    chosen = chosen_runs(chosen, models, methods, profile)
+    report = Report(chosen, folder, profile=profile, seed=seed, seeds=seeds, steps=steps)
+    if absent := report.not_kept:
+        print(f"not kept yet: {', '.join(absent)}")
+    return report
 
 
 def chosen_runs(
@@ -131,7 +139,7 @@ class Report:
     def __init__(
         self, target: Target, folder: Path, *, profile: str, seed: int, seeds: int, steps: int
     ):
-        self.target, self.folder, self.profile = target, folder, profile
+        self.target, self.folder, self.profile, self.seed = target, folder, profile, seed
         found = target.configs(profile=profile, seed=seed, seeds=seeds, steps=steps)
         self.names = [name for name, _ in found]
         self.configs = list(found.values())
@@ -142,6 +150,13 @@ class Report:
         self._runs: list[Run] | None = None
 
     @property
+    def not_kept(self) -> list[str]:
+        """The runs that profile kept_smollm is to have and does not have yet."""
+        if self.profile != "kept_smollm":
+            return []
+        return [name for name in self.target.run_names("smollm") if name not in self.names]
+
+    @property
     def published(self) -> bool:
         """Whether only the paper's numbers are shown: there are no runs, and frames are empty."""
         return self.profile == "published"
@@ -149,22 +164,28 @@ class Report:
     @property
     def runs(self) -> list[Run]:
         """The target's runs; the first use trains those that are missing, with progress."""
-        if self._runs is None and self.profile == "kept":
-            self._runs = kept_runs(self.names, self.configs)
-        elif self._runs is None:
-            self._runs = ensure_runs(
-                self.configs, default_store(), names=self.names, evaluate=self.benchmarks
+        if self._runs is None:
+            self._runs = (
+                kept_runs(self.names, self.configs, self.profile)
+                if self.profile in KEPT
+                else ensure_runs(
+                    self.configs, default_store(), names=self.names, evaluate=self.benchmarks
+                )
             )
             self.used = list(zip(self.names, self._runs, strict=True))
         return self._runs
 
-    def metrics(self) -> pd.DataFrame:
-        """Return the metrics of all runs, a row a step.
+    def metrics(self, *names: str) -> pd.DataFrame:
+        """Return the metrics of all runs, or of those of these files, a row a step.
 
         Columns run (its file), seed, model, profile (a toy stands for the paper's model of that
         name), step, ... Empty in the published profile.
         """
-        return stacked_metrics(zip(self.names, self.runs, strict=True), self.profile)
+        return stacked_metrics(self._chosen(names), self.profile)
+
+    def _chosen(self, names: Sequence[str]) -> list[tuple[str, Run]]:
+        pairs = zip(self.names, self.runs, strict=True)
+        return [(name, run) for name, run in pairs if not names or name in names]
 
     def models(self) -> pd.DataFrame:
         """Return the models trained, a row each: model, label, family, parameters (no embedding).
@@ -183,8 +204,10 @@ class Report:
             }
         return pd.DataFrame(rows.values())
 
-    def evaluations(self) -> pd.DataFrame:
+    def evaluations(self, *, before: bool = False) -> pd.DataFrame:
         """Return the final policies' scores, a row a run and benchmark.
+
+        ``before`` takes those of what a language model's kept runs started from.
 
         Columns run, seed, model, step (rollouts behind the policy), benchmark, accuracy,
         standard_error (both fractions), problems, samples, and what else ``launch.scores`` has.
@@ -193,10 +216,10 @@ class Report:
         """
         frames = [
             (run.scores if isinstance(run, KeptRun) else partial(scores, run))(
-                self.benchmarks
+                self.benchmarks + BEFORE * before
             ).assign(run=name, seed=run.config.seed, model=model_of_run(name, self.profile).name)
             for name, run in zip(self.names, self.runs, strict=True)
-            if self.benchmarks
+            if self.benchmarks and (isinstance(run, KeptRun) or not before)
         ]
         columns = ["run", "seed", "model", *COLUMNS]
         found = [frame for frame in frames if len(frame)]
@@ -205,14 +228,27 @@ class Report:
         together = pd.concat(found, ignore_index=True)
         return together[[*columns, *(name for name in together if name not in columns)]]
 
-    def tokens(self, step: int) -> pd.DataFrame:
+    def answers(self, *names: str) -> pd.DataFrame:
+        """Return what kept language models answered before and after training, a row a sample.
+
+        The same held-out problems with the same random numbers; columns run, seed and ``ANSWERED``.
+        Of all runs or of those of these files; empty where none are kept.
+        """
+        frames = [
+            run.answers().assign(run=name, seed=run.config.seed)
+            for name, run in self._chosen(names)
+            if isinstance(run, KeptRun) and len(run.answers())
+        ]
+        return _stacked(frames) if frames else pd.DataFrame(columns=["run", "seed", *ANSWERED])
+
+    def tokens(self, step: int, *names: str) -> pd.DataFrame:
         """Return the response tokens recorded at a step: a row a token; columns run, seed, ...
 
-        Empty in the published profile.
+        Of all runs, or of those of these files. Empty in the published profile.
         """
         return _stacked(
             run.token_frame(step).assign(run=name, seed=run.config.seed)
-            for name, run in zip(self.names, self.runs, strict=True)
+            for name, run in self._chosen(names)
         )
 
     def lemma1(self) -> pd.DataFrame:
@@ -285,10 +321,15 @@ class Report:
         return table
 
     def verdict(self, claims: Sequence[Claim | Fact]) -> pd.DataFrame:
-        """Write ``results/<target>.json`` for the gallery and return the claims as a table."""
+        """Write ``results/<target>.json`` for the gallery and return the claims as a table.
+
+        Beside what a toy says stands what the kept runs of the small language model say.
+        """
         folder = self.folder / "results"
         folder.mkdir(parents=True, exist_ok=True)
         rows = [claim.row() for claim in claims]
+        if self.profile in ("toy", "kept"):
+            rows = beside_small_model(rows, self.target)
         write_json(
             folder / f"{self.target.name}.json",
             {
@@ -301,33 +342,78 @@ class Report:
                 **environment(),
             },
         )
-        table = pd.DataFrame(rows)
+        table = pd.DataFrame(rows).drop(columns=f"{SMALL_MODEL}: verdict", errors="ignore")
         if any(row["verdict"] == NO_VERDICT for row in rows):
             table.attrs["note"] = f"a verdict needs {MIN_REPLICATES} seeds"
         return table
 
 
-def kept_runs(names: Sequence[str], configs: Sequence[TrainConfig]) -> list[Run]:
+# -- The small language model beside the toys -----------------------------------------------------
+
+SMALL_MODEL = "SmolLM2-135M"  # the column's name
+NOT_KEPT = "not kept yet"
+# Statements name how many models there are: of the small one there is one.
+_COUNTED = re.compile(r"\b\d+ (instruct )?models|share of \d+")
+
+
+def small_model_results() -> Path:
+    """Return where the verdicts on the kept runs of the small language model are written to."""
+    return kept_store("kept_smollm").root / "verdicts.json"
+
+
+def beside_small_model(rows: Sequence[Mapping[str, str]], target: Target) -> list[dict[str, str]]:
+    """Return claims with what the small language model's kept runs say of the same ones.
+
+    Columns more: ``SMALL_MODEL``, its number and verdict in words, and its verdict alone. Of fewer
+    than three seeds the number alone is said. None for a target that it has no runs for.
+    """
+    if not target.run_names("smollm"):
+        return [dict(row) for row in rows]
+    results = read_json(small_model_results()).get("targets", {}).get(target.name, {})
+    there = {_COUNTED.sub("", claim["claim"]): claim for claim in results.get("claims", [])}
+    trained = {run["name"] for run in results.get("runs", [])}
+    absent = set(target.run_names("smollm")) > trained
+    both = []
+    for row in rows:
+        found = there.get(_COUNTED.sub("", row["claim"]), {})
+        same = found.get("ours") == row["ours"]  # of the paper's own numbers
+        words = _small_model_words(found) if found else NOT_KEPT if absent else ""
+        words, verdict = ("", "") if same else (words, found.get("verdict", words))
+        both.append({**row, SMALL_MODEL: words, f"{SMALL_MODEL}: verdict": verdict})
+    return both
+
+
+def _small_model_words(claim: Mapping[str, str]) -> str:
+    if claim["ours"].startswith("nan"):
+        return "no number"
+    words = claim["ours"].replace("(one of the seeds: no interval)", "(one seed: number only)")
+    return words if claim["verdict"] == NO_VERDICT else f"{words}: {claim['verdict']}"
+
+
+def kept_runs(
+    names: Sequence[str], configs: Sequence[TrainConfig], profile: str = "kept"
+) -> list[Run]:
     """Return the kept runs of these configurations.
 
     Raises:
         UserError: one is not kept, or has fewer rollouts.
 
     """
-    store = kept_store()
+    store = kept_store(profile)
     runs = [store.run(config) for config in configs]
     for name, run in zip(names, runs, strict=True):
         if not run.complete:
             raise UserError(
-                f"profile = kept: of {name} seed {run.config.seed}, {run.steps_done} of "
-                f"{run.config.steps} rollouts are kept; give fewer seeds or steps, or profile = toy"
+                f"profile = {profile}: of {name} seed {run.config.seed}, {run.steps_done} of "
+                f"{run.config.steps} rollouts are kept; give fewer seeds or steps, or profile = "
+                f"{KEPT[profile]}"
             )
     return runs
 
 
 def stacked_metrics(runs: Iterable[tuple[str, Run]], profile: str) -> pd.DataFrame:
     """Return the metrics of runs by the names of their files, as ``Report.metrics`` does."""
-    scale = "toy" if profile == "kept" else profile
+    scale = KEPT.get(profile, profile)
     return _stacked(
         run.metrics().assign(
             run=name, seed=run.config.seed, model=model_of_run(name, profile).name, profile=scale

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ from entropy_mech.reproduction.targets import (
     run_config,
 )
 from entropy_mech.runs.jobs import Job, run_jobs
-from entropy_mech.runs.kept import keep
+from entropy_mech.runs.kept import KEPT, keep
 from entropy_mech.runs.launch import (
+    evaluation_jobs,
     gpu_memory_here_gib,
     gpus_here,
     refuse_without_gpus,
@@ -77,7 +78,7 @@ def targets_of(request: Request) -> list[Target]:
     check_profile(request.profile)
     whole_number("seed", request.seed)
     whole_number("seeds", request.seeds)
-    if request.check and request.profile != "kept":
+    if request.check and request.profile != "kept":  # of a language model that takes hours
         raise bad_value("check", request.check, "compares with kept runs: give profile = kept")
     targets = [find_target(name) for name in request.names] or list(load_targets().values())
     for target in targets:
@@ -121,21 +122,39 @@ def verdicts(request: Request, folder: Path) -> Path:
     return write_verdicts(request.folder / "results", targets, request.profile, folder)
 
 
-def keep_runs(request: Request, folder: Path) -> int:
-    """Keep what a request's finished runs measured in ``folder``; return how many there were."""
+def keep_runs(request: Request, folder: Path, *, workers: int | None = None) -> int:
+    """Keep what a request's finished runs measured in ``folder``; return how many there were.
+
+    None is trained. Policies that are to be measured on benchmarks and have not been are measured.
+    """
+    request = replace(request, profile=KEPT.get(request.profile, request.profile))
     targets = targets_of(request)
-    groups = {name: target.benchmarks(request.profile) for target in targets
-              for name in target.run_names(request.profile) if target.evaluate}  # fmt: skip
-    runs, store = _runs(request, targets), default_store()
-    # A run is shared, by figures with names of their own for it: whoever keeps it, its tokens are
-    # kept if one of them looks at tokens.
-    tokens_of = {
-        store.run(run_config(name, profile=request.profile, seed=seed)).path.name
-        for target in load_targets().values() if target.tokens
-        for name in target.run_names(request.profile)
-        for seed in {run.config.seed for _, run in runs}
-    }  # fmt: skip
+    runs = [(name, run) for name, run in _runs(request, targets) if run.complete]
+    # A run is shared, by figures with names of their own for it: whoever keeps it, what others look
+    # at is kept too.
+    seeds = {run.config.seed for _, run in runs}
+    groups, tokens_of = {}, set()
+    for target in load_targets().values():
+        shared = _hashes(target, request.profile, seeds) if target.evaluate or target.tokens else []
+        groups |= {one: target.benchmarks(request.profile) for one in shared if target.evaluate}
+        tokens_of |= set(shared if target.tokens else ())
+    jobs = [
+        job
+        for name, run in runs
+        if run.path.name in groups and run.newest_model()
+        for job in evaluation_jobs(
+            [run.config], default_store(), groups[run.path.name], names=[name]
+        )
+    ]
+    if jobs:
+        run_jobs(jobs, workers=workers or usable_cores())
     return keep(runs, folder, groups, tokens_of)
+
+
+def _hashes(target: Target, profile: str, seeds: Iterable[int]) -> list[str]:
+    names = () if profile in target.taken_from else target.run_names(profile)
+    configs = [run_config(name, profile=profile, seed=s) for name in names for s in seeds]
+    return [default_store().run(config).path.name for config in configs]
 
 
 def dry_run(request: Request, *, gpu_memory_gib: float) -> list[str]:
@@ -247,6 +266,8 @@ def _runs(request: Request, targets: Sequence[Target]) -> list[tuple[str, Run]]:
     """Return the runs of targets with the names of their files, each configuration once."""
     store, found = default_store(), {}
     for target in targets:
+        if request.profile in target.taken_from:
+            continue  # they are another profile's
         configs = target.configs(
             profile=request.profile,
             seed=request.seed,

@@ -17,12 +17,12 @@ from entropy_mech.config import TrainConfig
 from entropy_mech.config.files import load_config
 from entropy_mech.errors import UserError, bad_value, name_list, unknown_name, whole_number
 from entropy_mech.paper.claims import MIN_REPLICATES
-from entropy_mech.runs.kept import kept_store
+from entropy_mech.runs.kept import KEPT, kept_store
 from entropy_mech.runs.store import project_root, run_path
 
 # -- The paper's order ---------------------------------------------------------------------------
 
-_KINDS = ("Start here", "Figure", "Table", "Listing")
+_KINDS = ("Start here", "A real model", "Figure", "Table", "Listing")
 
 
 def in_paper_order(targets: Sequence[Target]) -> list[Target]:
@@ -45,11 +45,12 @@ def _place(target: Target) -> tuple[int, int]:
 
 # toy: tiny transformers on this CPU. smollm: a small language model on this CPU. one_gpu: small
 # models on one GPU for a night. paper: the paper's models on GPUs. published: the paper's own
-# numbers, digitised or printed, without any run of ours. kept: what finished toy runs measured,
-# kept in the tree.
-PROFILES = ("toy", "kept", "published", "smollm", "one_gpu", "paper")
-# A real model that stands for several of the paper's: not every run of theirs has a file here.
-_PARTIAL = ("smollm", "one_gpu")
+# numbers, digitised or printed, without any run of ours. kept, kept_smollm: what finished runs of
+# toy and of smollm measured, kept in the tree.
+PROFILES = ("toy", "kept", "published", "smollm", "kept_smollm", "one_gpu", "paper")
+# A real model that stands for several of the paper's: not every run of theirs has a file here, and
+# of those that have, kept_smollm holds the ones that are trained already, some over more seeds.
+_PARTIAL = ("smollm", "kept_smollm", "one_gpu")
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Target:
     toy_runs: tuple[str, ...] = ()  # more of them, that only toys and a small model have
     one_gpu_runs: tuple[str, ...] = ()  # more of them, of small models on one GPU
     not_in: tuple[str, ...] = ()  # profiles whose runs do not measure what this one looks at
+    taken_from: dict[str, str] = field(default_factory=dict)  # profile: whose runs it has there
     tokens: bool = False  # whether it looks at single tokens of its runs' first step
     evaluate: str = ""  # benchmarks that the trained policies are measured on: toy or paper's
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -76,7 +78,8 @@ class Target:
 
     def benchmarks(self, profile: str) -> str:
         """Return the group of benchmarks that a profile's policies are measured on, or ""."""
-        groups = {"toy": self.evaluate, "kept": self.evaluate, "published": ""}
+        profile = self.trained_in(profile)
+        groups = {"toy": self.evaluate, "published": ""}
         return groups.get(profile, profile) if self.evaluate else ""
 
     def configs(
@@ -85,35 +88,39 @@ class Target:
         """Return the configurations of its runs by (run, seed), ``seeds`` from ``seed`` on.
 
         ``seeds`` 0 takes as many as are kept of all its runs, in other profiles as many as a
-        verdict needs. The published profile has no runs.
+        verdict needs. The published profile has no runs, and kept_smollm what is kept: of its runs,
+        and of the tenfold doses beside them, as many seeds as all of either have.
         """
-        seeds = seeds or self._seeds(profile, seed)
-        return {
-            (name, seed + offset): run_config(
-                name, profile=profile, seed=seed + offset, steps=steps
-            )
-            for name in self.run_names(profile)
-            for offset in range(seeds)
-        }
+        profile = self.in_place_of(profile)
+        names, found = self.run_names(profile), {}
+        parts = [names]
+        if profile == "kept_smollm":
+            parts = [[n for n in names if (n in self.toy_runs) == more] for more in (False, True)]
+        for part in parts:
+            count = seeds or MIN_REPLICATES
+            if profile in KEPT and part:
+                kept = min(kept_seeds(profile, name, seed, steps) for name in part)
+                count = min(seeds or kept, kept) if profile in _PARTIAL else seeds or max(1, kept)
+            for name, one in itertools.product(part, range(seed, seed + count)):
+                found[name, one] = run_config(name, profile=profile, seed=one, steps=steps)
+        return found
 
-    def _seeds(self, profile: str, first: int) -> int:
-        if profile != "kept" or not self.run_names(profile):
-            return MIN_REPLICATES
-        store = kept_store()
-        kept = itertools.takewhile(
-            lambda seed: all(
-                store.run(run_config(name, seed=seed)).complete for name in self.run_names(profile)
-            ),
-            itertools.count(first),
-        )
-        return max(1, len(list(kept)))
+    def in_place_of(self, profile: str) -> str:
+        """Return the profile whose runs this target has in a profile: most often that one."""
+        return self.taken_from.get(profile, profile)
+
+    def trained_in(self, profile: str) -> str:
+        """Return the same, and of kept runs the profile that trained them."""
+        return KEPT.get(self.in_place_of(profile), self.in_place_of(profile))
 
     def run_names(self, profile: str) -> tuple[str, ...]:
         """Return the files of its runs in a profile; the published one has none."""
-        every = (*self.runs, *self.toy_runs)
+        profile, every = self.in_place_of(profile), (*self.runs, *self.toy_runs)
         if profile in _PARTIAL:
             more = self.one_gpu_runs if profile == "one_gpu" else ()
-            return tuple(name for name in (*every, *more) if run_path(name, profile).is_file())
+            files = self.trained_in(profile)
+            found = [name for name in (*every, *more) if run_path(name, files).is_file()]
+            return tuple(n for n in found if files == profile or kept_seeds(profile, n, 1))
         return {"published": (), "paper": self.runs}.get(profile, every)
 
     def there_in(self, profile: str) -> bool:
@@ -122,6 +129,8 @@ class Target:
             return False
         if profile == "paper":
             return all(run_path(name, profile).is_file() for name in self.runs)
+        if profile == "kept_smollm":
+            return bool(self.run_names(profile))
         return profile not in _PARTIAL or not self.runs or bool(self.run_names(profile))
 
 
@@ -156,8 +165,16 @@ def run_config(name: str, *, profile: str = "toy", seed: int, steps: int = 0) ->
     ``steps`` 0 keeps the file's own.
     """
     seed, steps = whole_number("seed", seed), whole_number("steps", steps)
-    path = run_path(name, "toy" if profile == "kept" else profile)
+    path = run_path(name, KEPT.get(profile, profile))
     return load_config(path, [f"seed={seed}", *([f"steps={steps}"] if steps else [])])
+
+
+def kept_seeds(profile: str, name: str, first: int, steps: int = 0) -> int:
+    """Return over how many seeds, counting up from ``first``, a run is kept."""
+    store, seed = kept_store(profile), first
+    while store.run(run_config(name, profile=profile, seed=seed, steps=steps)).complete:
+        seed += 1
+    return seed - first
 
 
 def notebook_parameters(path: Path) -> dict[str, str]:

@@ -1,15 +1,16 @@
 """Evidence kept in the tree: what finished runs measured, as tables that any machine reads.
 
-A folder of kept runs (``reproduce/kept``) has ``metrics.parquet`` (a row a run and step),
-``tokens.parquet``, ``lemma1.parquet`` and ``evaluations.parquet``, each with a column ``run`` that
-holds the hash of the run's configuration, and ``manifest.json``, which says of each run where it
-came from. A kept run is read as a stored one is; it has no policy to go on from.
+A folder of kept runs (``reproduce/kept``, ``reproduce/kept_smollm``) has ``metrics.parquet`` (a row
+a run and step), ``tokens.parquet``, ``lemma1.parquet``, ``evaluations.parquet`` and, of language
+models, ``answers.parquet``, each with a column ``run`` that holds the hash of the run's
+configuration, and ``manifest.json``, which says of each run where it came from. A kept run is read
+as a stored one is; it has no policy to go on from.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +21,7 @@ import pandas as pd
 
 from entropy_mech.config import TrainConfig
 from entropy_mech.errors import UserError
-from entropy_mech.runs.launch import scores
+from entropy_mech.runs.launch import answers, scores, scores_before
 from entropy_mech.runs.store import (
     Run,
     RunStore,
@@ -30,7 +31,13 @@ from entropy_mech.runs.store import (
     write_json,
 )
 
-TABLES = ("metrics", "tokens", "lemma1", "evaluations")
+# Profiles of kept runs, each a folder of reproduce/, and the profile that trains such runs.
+KEPT = {"kept": "toy", "kept_smollm": "smollm"}
+TABLES = ("metrics", "tokens", "lemma1", "evaluations", "answers")
+# Scores of what a run started from stand beside its own, under the group's name with this.
+BEFORE = " before"
+# Of a token record what is one number a response.
+PER_RESPONSE = ("problem", "sample", "reward")
 _FROM_MANIFEST = ("wall_time_s", "commit", "processor", "cores", "platform", "python", "packages")
 
 
@@ -47,9 +54,9 @@ class KeptStore(RunStore):
         return _manifest(self.root)
 
 
-def kept_store() -> KeptStore:
-    """Return the evidence in this source tree."""
-    return KeptStore(project_root() / "reproduce" / "kept")
+def kept_store(profile: str = "kept") -> KeptStore:
+    """Return the evidence of a profile (``KEPT``) in this source tree."""
+    return KeptStore(project_root() / "reproduce" / profile)
 
 
 class KeptRun(Run):
@@ -71,8 +78,31 @@ class KeptRun(Run):
         return self._named(frame, columns)
 
     def token_frame(self, step: int) -> pd.DataFrame:
-        """Return the response tokens of a step, a row a token; see ``Run.token_frame``."""
+        """Return the response tokens of a step, a row a token; see ``Run.token_frame``.
+
+        Of a language model there is a column more, ``text``.
+        """
         return self._of_step("tokens", step)
+
+    def tokens(self, step: int) -> dict[str, np.ndarray]:
+        """Return the token record of a step: B x T arrays; see ``Run.tokens``."""
+        frame = self.token_frame(step).drop(columns="text", errors="ignore")
+        row, position = frame.pop("row").to_numpy(), frame.pop("position").to_numpy()
+        shape = row.max() + 1, position.max() + 1
+        mask = np.zeros(shape, dtype=bool)
+        mask[row, position] = True
+        record = {"response_mask": mask}
+        for name, column in frame.items():
+            record[name] = np.zeros(shape, dtype=column.dtype)
+            record[name][row, position] = column
+        # A response has tokens, so the first position says what is one number a response.
+        return record | {name: record[name][:, 0] for name in PER_RESPONSE if name in record}
+
+    def token_texts(self) -> Callable[[int], str]:
+        """Return what makes text of a token id: as it was kept, else the id itself."""
+        frame = self._rows("tokens")
+        texts = dict(zip(frame["tokens"], frame["text"], strict=True)) if "text" in frame else {}
+        return lambda token: texts.get(token, f"[{token}]")
 
     def lemma1(self, step: int) -> dict[str, np.ndarray]:
         """Return the check of Lemma 1 at a step: a value a distinct prefix."""
@@ -90,6 +120,10 @@ class KeptRun(Run):
         """Return what was measured of the final policy; see ``runs.evaluations.scores``."""
         frame = self._rows("evaluations")
         return frame[frame["group"] == group].drop(columns="group") if len(frame) else frame
+
+    def answers(self) -> pd.DataFrame:
+        """Return answers to held-out problems before and after training: ``launch.answers``."""
+        return self._rows("answers")
 
     def manifest(self) -> dict[str, Any]:
         """Return where the run came from."""
@@ -143,8 +177,9 @@ def keep(
     Args:
         runs: names of their files, and the runs.
         folder: of kept evidence; made where it is missing.
-        groups: the benchmarks that the policies of a name were measured on.
-        tokens_of: hashes of the runs of which the tokens of the first step are kept too.
+        groups: by hash of a run, the benchmarks that its policy was measured on.
+        tokens_of: hashes of the runs of which tokens are kept too: of the first step, of a language
+            model of every recorded one, with their texts.
 
     Returns:
         How many runs were added or replaced.
@@ -156,8 +191,8 @@ def keep(
     for table in TABLES:
         path = folder / f"{table}.parquet"
         new = {
-            key: _table(table, run, groups.get(name, ""))
-            for key, (name, run) in found.items()
+            key: _table(table, run, groups.get(key, ""))
+            for key, (_, run) in found.items()
             if table != "tokens" or key in tokens_of
         }
         # What is not asked for now may have been kept before, of the same run.
@@ -176,14 +211,29 @@ def _table(table: str, run: Run, group: str) -> pd.DataFrame:
     if table == "metrics":
         return run.metrics()
     if table == "evaluations":
-        return scores(run, group).assign(group=group) if group else pd.DataFrame()
-    if table == "tokens":  # of the first step alone: what Table 1 and Listing 1 are about
-        steps = run.token_steps()[:1]
-        frames = [run.token_frame(step).assign(step=step) for step in steps]
+        if not group:
+            return pd.DataFrame()
+        after, before = scores(run, group), scores_before(run, group)
+        both = (after.assign(group=group), before.assign(group=f"{group}{BEFORE}"))
+        return pd.concat([frame for frame in both if len(frame)] or [after], ignore_index=True)
+    if table == "answers":
+        return answers(run, group) if group and not run.config.toy else pd.DataFrame()
+    if table == "tokens":
+        frames = _token_frames(run)
     else:
         steps = [step for step in run.lemma1_steps() if step < run.config.steps]
         frames = [pd.DataFrame(run.lemma1(step)).assign(step=step) for step in steps]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _token_frames(run: Run) -> list[pd.DataFrame]:
+    """Of a toy the first step, which is what Table 1 and Listing 1 are about."""
+    steps = [step for step in run.token_steps() if step < run.config.steps]
+    frames = [run.token_frame(step).assign(step=step) for step in steps]
+    if run.config.toy:
+        return frames[:1]
+    text_of = run.token_texts()
+    return [frame.assign(text=frame["tokens"].map(text_of)) for frame in frames]
 
 
 def _source(name: str, run: Run) -> dict[str, Any]:
@@ -194,8 +244,16 @@ def _source(name: str, run: Run) -> dict[str, Any]:
         "steps": run.config.steps,
         "weights_sha256": _weights_digest(run),
         **{key: manifest[key] for key in _FROM_MANIFEST if key in manifest},
+        **_package(manifest),
         "config": run.config.model_dump(mode="json", exclude_defaults=True),
     }
+
+
+def _package(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a model out of an installed package, which it was; its folder is this computer's own."""
+    model = manifest.get("model") or {}
+    found = {key: model[key] for key in ("package", "version", "file", "sha256") if key in model}
+    return {"model": found} if found else {}
 
 
 def _weights_digest(run: Run) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from entropy_mech.config import TrainConfig
-from entropy_mech.config.files import run_id
+from entropy_mech.config.files import base_model_id, run_id
 from entropy_mech.errors import UserError, unknown_name
 from entropy_mech.problems.benchmarks import (
     GROUPS,
@@ -26,7 +27,14 @@ from entropy_mech.problems.benchmarks import (
     protocol,
 )
 from entropy_mech.runs.jobs import EVALUATION_S, STARTUP_S, Job, base_model_s, run_jobs, run_s
-from entropy_mech.runs.store import Run, RunStore, base_model_folder, read_json, read_json_if_whole
+from entropy_mech.runs.store import (
+    MetricsFile,
+    Run,
+    RunStore,
+    base_model_folder,
+    read_json,
+    read_json_if_whole,
+)
 
 # -- GPUs of this computer -----------------------------------------------------------------------
 
@@ -91,10 +99,22 @@ def evaluation_folder(run: Run, group: str) -> Path | None:
     return run.path / "evaluation" / group / f"{policy.name}-{group_digest(group)}"
 
 
+def evaluation_before(run: Run, group: str) -> Path | None:
+    """Return where what a language model's run starts from is measured, once for all its runs.
+
+    None for toys, whose figures do not ask, and for a model that is not made here.
+    """
+    config = run.config
+    if config.toy or not config.makes_base_model:
+        return None
+    name = f"base-{base_model_id(config)}-{group_digest(group)}"
+    return run.path.parent / "evaluations" / name
+
+
 def evaluated(run: Run, group: str) -> bool:
-    """Whether the run's newest policy has been measured on all benchmarks of a group."""
-    folder = evaluation_folder(run, group)
-    return folder is not None and scored(folder)
+    """Whether the run's newest policy, and its start, have been measured on all of a group."""
+    folder, before = evaluation_folder(run, group), evaluation_before(run, group)
+    return folder is not None and scored(folder) and (before is None or scored(before))
 
 
 def scored(folder: Path) -> bool:
@@ -110,7 +130,15 @@ def scores(run: Run, group: str) -> pd.DataFrame:
     ``step`` is the number of rollouts behind the policy: all that the run has done, which is more
     than its configuration asks for where a longer run was made of it.
     """
-    folder = evaluation_folder(run, group)
+    return _scores_in(evaluation_folder(run, group))
+
+
+def scores_before(run: Run, group: str) -> pd.DataFrame:
+    """Return the same of what the run starts from; empty where ``evaluation_before`` is None."""
+    return _scores_in(evaluation_before(run, group))
+
+
+def _scores_in(folder: Path | None) -> pd.DataFrame:
     found: dict[str, Any] = read_json(folder / "scores.json") if folder else {}
     rows, more = [], {}
     for score in found.get("scores", []):
@@ -119,6 +147,34 @@ def scores(run: Run, group: str) -> pd.DataFrame:
         rows.append({"step": found["step"], **score, **read})
         more |= read
     return pd.DataFrame(rows, columns=[*COLUMNS, *more])
+
+
+# Of each benchmark, for a reader: the first problems, and the first samples of each.
+_PROBLEMS_SHOWN, _SAMPLES_SHOWN = 4, 4
+# Of an answer; ``when`` is before or after.
+ANSWERED = (
+    "when", "benchmark", "problem", "sample", "asked", "reference", "response", "verdict",
+)  # fmt: skip
+
+
+def answers(run: Run, group: str) -> pd.DataFrame:
+    """Return what a language model answered before and after training, a row a sample.
+
+    The first samples of the first problems of each benchmark of the group, with the same random
+    numbers before and after: columns ``ANSWERED``. Empty where the benchmarks were not measured.
+    """
+    places = {"before": evaluation_before(run, group), "after": evaluation_folder(run, group)}
+    rows = []
+    for when, name in itertools.product(places, GROUPS[group]):
+        if places[when] is None or name not in SEEDED_BENCHMARKS:
+            continue
+        problems, _ = load_toy_benchmark(name)
+        for row in MetricsFile(places[when] / f"{name}.jsonl").rows():
+            if row["problem"] < _PROBLEMS_SHOWN and row["sample"] < _SAMPLES_SHOWN:
+                problem = problems[row["problem"]]
+                asked = {"asked": problem.prompt, "reference": problem.reference}
+                rows.append({"when": when, "benchmark": name, **asked, **row})
+    return pd.DataFrame(rows, columns=list(ANSWERED))
 
 
 @functools.cache

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -383,6 +384,20 @@ class Run:
         per_row = {name: v[row] for name, v in record.items() if v.shape == mask.shape[:1]}
         del per_token["response_mask"]
         return pd.DataFrame({"row": row, "position": position, **per_row, **per_token})
+
+    def token_texts(self) -> Callable[[int], str]:
+        """Return what makes text of a token id: the model's tokenizer, else the id itself."""
+        models = (self.newest_model(), base_model_folder(RunStore(self.path.parent), self.config))
+        files = [model / "tokenizer.json" for model in models if model is not None]
+        file = next((file for file in files if file.is_file()), None)
+        if file is None:
+            return lambda token: f"[{token}]"
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(file))
+        return lru_cache(maxsize=None)(
+            lambda token: tokenizer.decode([token], skip_special_tokens=False)
+        )
 
     def lemma1(self, step: int) -> dict[str, np.ndarray]:
         """Return the check of Lemma 1 at a step: a value a distinct prefix (``Lemma1Probe``)."""
