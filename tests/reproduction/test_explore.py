@@ -1,5 +1,7 @@
 """The notebook ``explore``: moving a control redraws; without a front end the picture stays."""
 
+import html
+
 import numpy as np
 import pytest
 
@@ -63,11 +65,12 @@ def test_moving_a_slider_changes_the_figure():
     assert shown.values["logit 1"] == 3.0
 
 
-def test_tokens_follow_step_colour_prompt_and_run(store):
+def test_tokens_follow_step_colour_prompt_and_run(store, monkeypatch):
+    monkeypatch.setattr("entropy_mech.runs.store.base_model_folder", lambda *_: None)
     shown = explore.tokens(_id(store, 1), store=store)
     view = shown.widget.children[-1]
     assert "step 0, problem 7" in view.value
-    assert "[3]" in view.value  # no policy is exported, so no tokenizer: ids
+    assert "[3]" in view.value  # neither a policy nor its base model has a tokenizer: ids
     assert "asked: <code>" in view.value
     assert "[5]" not in view.value
     shown.controls["prompt"].value = 1
@@ -86,6 +89,13 @@ def test_tokens_follow_step_colour_prompt_and_run(store):
     assert "step 40" in view.value
     shown.controls["colour"].value = "touched"
     assert token_colour(1.0, 1.0, "touched") in view.value
+
+
+def test_tokens_are_written_as_the_base_models_tokenizer_has_them(store):
+    text_of = store.run(find_config("fig11_7b_clip_cov", seed=1)).token_texts()
+    assert text_of(3) != "[3]"
+    view = explore.tokens(_id(store, 1), store=store).widget.children[-1]
+    assert html.escape(text_of(3)) in view.value
 
 
 def test_a_run_of_no_file_is_called_by_its_method_and_id(store):

@@ -10,8 +10,8 @@ pytestmark = pytest.mark.skipif(
     not (STORE.root / "manifest.json").is_file(), reason="no evidence lies in the tree"
 )
 LARGEST_BYTES = 25 * 2**20
-# Four seeds of every run; five, and ten of section 4, are in training. The raise of the entropy late
-# in training has its ten.
+# Four seeds of every run; five, and ten of section 4, are in training. The raise of the entropy
+# late in training has its ten.
 SEEDS, INTERVENTION_SEEDS = 4, 10
 INTERVENTION = load_targets()["intervention"].run_names("kept")
 RUNS = sorted({name for target in load_targets().values() for name in target.run_names("kept")})
