@@ -125,7 +125,8 @@ def verdicts(request: Request, folder: Path) -> Path:
 def keep_runs(request: Request, folder: Path, *, workers: int | None = None) -> int:
     """Keep what a request's finished runs measured in ``folder``; return how many there were.
 
-    None is trained. Policies that are to be measured on benchmarks and have not been are measured.
+    None is trained. Policies that a target measures on benchmarks are measured, where that has not
+    been done; of other targets what has been measured is kept.
     """
     request = replace(request, profile=KEPT.get(request.profile, request.profile))
     targets = targets_of(request)
@@ -133,15 +134,17 @@ def keep_runs(request: Request, folder: Path, *, workers: int | None = None) -> 
     # A run is shared, by figures with names of their own for it: whoever keeps it, what others look
     # at is kept too.
     seeds = {run.config.seed for _, run in runs}
-    groups, tokens_of = {}, set()
+    groups, tokens_of, measured = {}, set(), set()
+    asked = {target.name for target in targets}
     for target in load_targets().values():
         shared = _hashes(target, request.profile, seeds) if target.evaluate or target.tokens else []
         groups |= {one: target.benchmarks(request.profile) for one in shared if target.evaluate}
         tokens_of |= set(shared if target.tokens else ())
+        measured |= set(shared if target.evaluate and target.name in asked else ())
     jobs = [
         job
         for name, run in runs
-        if run.path.name in groups and run.newest_model()
+        if run.path.name in measured and run.newest_model()
         for job in evaluation_jobs(
             [run.config], default_store(), groups[run.path.name], names=[name]
         )

@@ -164,9 +164,9 @@ def answers(run: Run, group: str) -> pd.DataFrame:
     numbers before and after: columns ``ANSWERED``. Empty where the benchmarks were not measured.
     """
     places = {"before": evaluation_before(run, group), "after": evaluation_folder(run, group)}
-    rows = []
-    for when, name in itertools.product(places, GROUPS[group]):
-        if places[when] is None or name not in SEEDED_BENCHMARKS:
+    rows, measured = [], all(place is not None and scored(place) for place in places.values())
+    for when, name in itertools.product(places, GROUPS[group] if measured else ()):
+        if name not in SEEDED_BENCHMARKS:
             continue
         problems, _ = load_toy_benchmark(name)
         for row in MetricsFile(places[when] / f"{name}.jsonl").rows():
