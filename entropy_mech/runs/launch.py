@@ -261,6 +261,9 @@ def _each_at_its_longest(
     return list(found.values())
 
 
+_LANGUAGE_MODEL_EVALUATION_S = 300.0  # a guess, for the time left
+
+
 def evaluation_jobs(
     configs: Sequence[TrainConfig], store: RunStore, group: str, *, names: Sequence[str] = ()
 ) -> list[Job]:
@@ -277,7 +280,7 @@ def evaluation_jobs(
             log=run.path / f"evaluation-{group}.txt",
             needs=frozenset([run_job_name(run)]),
             kind="evaluation",
-            cost_s=EVALUATION_S,
+            cost_s=EVALUATION_S if config.toy else _LANGUAGE_MODEL_EVALUATION_S,
             fraction=lambda run=run: _fraction_in(evaluation_folder(run, group) or run.path),
             **_child("entropy_mech.evaluation", config, store, "--group", group),
         )
