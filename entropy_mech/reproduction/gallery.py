@@ -96,7 +96,8 @@ def verdict_page(
     lines += [*beside, *_rows(["item", "what it shows", "verdicts", *_column(claims)])]
     for target in targets:
         found = results[target.name].get("claims", [])
-        cells = [_anchor(target), _cell(target.title), _counts(found) or "not made"]
+        none = NOT_KEPT if profile == "kept_smollm" else "not made"
+        cells = [_anchor(target), _cell(target.title), _counts(found) or none]
         lines += _rows([*cells, *([small_model_counts(found)] if beside else [])], head=False)
     for target in targets:
         lines += _item_verdicts(target, results[target.name])

@@ -118,7 +118,7 @@ def reproduce(request: Request, *, workers: int | None = None) -> Path:
 
 def verdicts(request: Request, folder: Path) -> Path:
     """Write the verdicts of a profile's results into a folder; return the page's path."""
-    targets = list(load_targets().values())
+    targets = _shown(request)
     return write_verdicts(request.folder / "results", targets, request.profile, folder)
 
 
@@ -221,7 +221,7 @@ def _run(request: Request, plan: Plan, workers: int) -> None:
 
 def _gallery(request: Request) -> Path:
     """Write the gallery; the kept one says whether this machine gives the same numbers."""
-    targets, checks, full_time_s = list(load_targets().values()), {}, None
+    targets, checks, full_time_s = _shown(request), {}, None
     if request.check:
         beginnings = _beginnings(request)
         checks = beginnings.checks(targets)
@@ -230,6 +230,14 @@ def _gallery(request: Request) -> Path:
             if target.name in checks:
                 draw(target, checks[target.name], beginnings, request.folder / "figures")
     return write_gallery(request.folder, targets, request.profile, checks, full_time_s)
+
+
+def _shown(request: Request) -> list[Target]:
+    """Return the targets that a profile's pages have: all, of the small model's runs their own."""
+    every = list(load_targets().values())
+    if request.profile != "kept_smollm":
+        return every
+    return [t for t in every if t.run_names("smollm") and request.profile not in t.not_in]
 
 
 def _reproduce_on_gpus(request: Request, targets: Sequence[Target]) -> None:
