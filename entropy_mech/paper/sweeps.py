@@ -334,6 +334,8 @@ def dose_figure(frame: pd.DataFrame, settings: pd.DataFrame) -> Figure:
             )
             ends.append(partial(ends_by_coefficient, sweep, symbol))
         rows += [curves, ends] if curves else []
+    if not rows:
+        return style.panels([[partial(style.note, "no run with a dose yet")]], row_height_in=1.5)
     return style.panels(rows, width_in=12, row_height_in=4.2)
 
 

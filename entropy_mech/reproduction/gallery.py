@@ -46,7 +46,8 @@ def write_verdicts(
 ) -> Path:
     """Write ``verdicts.md`` and ``verdicts.json`` into ``folder`` and return the former's path.
 
-    Figure 1 is copied beside them where it was made.
+    Figure 1 is copied beside them where it was made, but for the small language model's, whose
+    page stands beside its tables.
 
     Raises:
         UserError: no target has a result yet.
@@ -69,7 +70,7 @@ def write_verdicts(
     page = folder / "verdicts.md"
     _write(page, verdict_page(in_paper_order(targets), results, profile))
     picture = results_folder.parent / "figures" / _PICTURE
-    if picture.exists():
+    if picture.exists() and profile != "kept_smollm":
         shutil.copyfile(picture, folder / _PICTURE)
     return page
 
@@ -95,7 +96,8 @@ def verdict_page(
     lines += [*beside, *_rows(["item", "what it shows", "verdicts", *_column(claims)])]
     for target in targets:
         found = results[target.name].get("claims", [])
-        cells = [_anchor(target), _cell(target.title), _counts(found) or "not made"]
+        none = NOT_KEPT if profile == "kept_smollm" else "not made"
+        cells = [_anchor(target), _cell(target.title), _counts(found) or none]
         lines += _rows([*cells, *([small_model_counts(found)] if beside else [])], head=False)
     for target in targets:
         lines += _item_verdicts(target, results[target.name])

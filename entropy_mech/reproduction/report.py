@@ -239,6 +239,8 @@ class Report:
             for name, run in self._chosen(names)
             if isinstance(run, KeptRun) and len(run.answers())
         ]
+        if not frames and self.profile == "kept_smollm":
+            print("answers before and after: not kept yet")
         return _stacked(frames) if frames else pd.DataFrame(columns=["run", "seed", *ANSWERED])
 
     def tokens(self, step: int, *names: str) -> pd.DataFrame:
@@ -266,10 +268,11 @@ class Report:
     def loss_settings(self) -> pd.DataFrame:
         """Return the loss settings of each run file, a row each: run, method, clip_fraction, ...
 
-        In the published profile those of the paper's runs, as the files of the paper profile
-        declare them. A setting that a method does not have is missing (NaN).
+        Of kept runs also those that are still to come. In the published profile those of the
+        paper's runs, as the files of the paper profile declare them. A setting that a method does
+        not have is missing (NaN).
         """
-        profile = "paper" if self.published else self.profile
+        profile = "paper" if self.published else self.target.trained_in(self.profile)
         return pd.DataFrame(
             {"run": name, **run_config(name, profile=profile, seed=1).loss.model_dump()}
             for name in self.target.run_names(profile)

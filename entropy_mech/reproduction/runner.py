@@ -118,14 +118,15 @@ def reproduce(request: Request, *, workers: int | None = None) -> Path:
 
 def verdicts(request: Request, folder: Path) -> Path:
     """Write the verdicts of a profile's results into a folder; return the page's path."""
-    targets = list(load_targets().values())
+    targets = _shown(request)
     return write_verdicts(request.folder / "results", targets, request.profile, folder)
 
 
 def keep_runs(request: Request, folder: Path, *, workers: int | None = None) -> int:
     """Keep what a request's finished runs measured in ``folder``; return how many there were.
 
-    None is trained. Policies that are to be measured on benchmarks and have not been are measured.
+    None is trained. Policies that a target measures on benchmarks are measured, where that has not
+    been done; of other targets what has been measured is kept.
     """
     request = replace(request, profile=KEPT.get(request.profile, request.profile))
     targets = targets_of(request)
@@ -133,15 +134,17 @@ def keep_runs(request: Request, folder: Path, *, workers: int | None = None) -> 
     # A run is shared, by figures with names of their own for it: whoever keeps it, what others look
     # at is kept too.
     seeds = {run.config.seed for _, run in runs}
-    groups, tokens_of = {}, set()
+    groups, tokens_of, measured = {}, set(), set()
+    asked = {target.name for target in targets}
     for target in load_targets().values():
         shared = _hashes(target, request.profile, seeds) if target.evaluate or target.tokens else []
         groups |= {one: target.benchmarks(request.profile) for one in shared if target.evaluate}
         tokens_of |= set(shared if target.tokens else ())
+        measured |= set(shared if target.evaluate and target.name in asked else ())
     jobs = [
         job
         for name, run in runs
-        if run.path.name in groups and run.newest_model()
+        if run.path.name in measured and run.newest_model()
         for job in evaluation_jobs(
             [run.config], default_store(), groups[run.path.name], names=[name]
         )
@@ -218,7 +221,7 @@ def _run(request: Request, plan: Plan, workers: int) -> None:
 
 def _gallery(request: Request) -> Path:
     """Write the gallery; the kept one says whether this machine gives the same numbers."""
-    targets, checks, full_time_s = list(load_targets().values()), {}, None
+    targets, checks, full_time_s = _shown(request), {}, None
     if request.check:
         beginnings = _beginnings(request)
         checks = beginnings.checks(targets)
@@ -227,6 +230,14 @@ def _gallery(request: Request) -> Path:
             if target.name in checks:
                 draw(target, checks[target.name], beginnings, request.folder / "figures")
     return write_gallery(request.folder, targets, request.profile, checks, full_time_s)
+
+
+def _shown(request: Request) -> list[Target]:
+    """Return the targets that a profile's pages have: all, of the small model's runs their own."""
+    every = list(load_targets().values())
+    if request.profile != "kept_smollm":
+        return every
+    return [t for t in every if t.run_names("smollm") and request.profile not in t.not_in]
 
 
 def _reproduce_on_gpus(request: Request, targets: Sequence[Target]) -> None:

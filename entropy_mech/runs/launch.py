@@ -164,9 +164,9 @@ def answers(run: Run, group: str) -> pd.DataFrame:
     numbers before and after: columns ``ANSWERED``. Empty where the benchmarks were not measured.
     """
     places = {"before": evaluation_before(run, group), "after": evaluation_folder(run, group)}
-    rows = []
-    for when, name in itertools.product(places, GROUPS[group]):
-        if places[when] is None or name not in SEEDED_BENCHMARKS:
+    rows, measured = [], all(place is not None and scored(place) for place in places.values())
+    for when, name in itertools.product(places, GROUPS[group] if measured else ()):
+        if name not in SEEDED_BENCHMARKS:
             continue
         problems, _ = load_toy_benchmark(name)
         for row in MetricsFile(places[when] / f"{name}.jsonl").rows():
@@ -261,6 +261,9 @@ def _each_at_its_longest(
     return list(found.values())
 
 
+_LANGUAGE_MODEL_EVALUATION_S = 300.0  # a guess, for the time left
+
+
 def evaluation_jobs(
     configs: Sequence[TrainConfig], store: RunStore, group: str, *, names: Sequence[str] = ()
 ) -> list[Job]:
@@ -277,7 +280,7 @@ def evaluation_jobs(
             log=run.path / f"evaluation-{group}.txt",
             needs=frozenset([run_job_name(run)]),
             kind="evaluation",
-            cost_s=EVALUATION_S,
+            cost_s=EVALUATION_S if config.toy else _LANGUAGE_MODEL_EVALUATION_S,
             fraction=lambda run=run: _fraction_in(evaluation_folder(run, group) or run.path),
             **_child("entropy_mech.evaluation", config, store, "--group", group),
         )
