@@ -88,7 +88,7 @@ class Beginnings:
             source = sources.get(run.path.name)
             if run.complete and source:
                 here_s += run.manifest()["wall_time_s"]
-                there_s += source["wall_time_s"] * run.config.steps / source["steps"]
+                there_s += source["wall_time_s"] * run.steps_done / source["steps"]
         if not there_s:
             return None
         return sum(source["wall_time_s"] for source in sources.values()) * here_s / there_s / cores

@@ -198,9 +198,12 @@ def _plan(request: Request, targets: Sequence[Target]) -> Plan:
     targets = [target for target in targets if target.there_in(request.profile)]
     plan = make_plan(targets, given, request.folder, default_store())
     if request.check:
+        # Planned together: what is a beginning for one target is for another the run that its own
+        # start from, and trained to its end.
         beginnings = _beginnings(request)
+        jobs = {job.name: job for job in beginnings.jobs(targets)}
         for target in targets:
-            plan.add(target, beginnings.jobs([target]))
+            plan.add(target, [jobs[job.name] for job in beginnings.jobs([target])])
     return plan
 
 

@@ -1,11 +1,13 @@
 """Whether this machine gives the kept numbers: the beginnings of runs beside the kept runs."""
 
+import json
+
 import pandas as pd
 import pytest
 
-from entropy_mech.reproduction import check
+from entropy_mech.reproduction import check, runner
 from entropy_mech.reproduction.check import Beginnings, Check, draw, summary
-from entropy_mech.reproduction.targets import Target
+from entropy_mech.reproduction.targets import Target, find_target
 from entropy_mech.runs.kept import Follows, KeptStore, keep
 from entropy_mech.runs.store import RunStore
 from entropy_mech.train.loop import train
@@ -73,3 +75,16 @@ def test_nothing_kept_is_nothing_compared():
     assert not lost.good
     assert str(lost) == "not compared: no step in common"
     assert summary([lost]) == "0 of 1 runs follow the kept ones (0 to the last bit), 1 not kept"
+
+
+def test_what_other_runs_start_from_is_trained_to_its_end(tmp_path, monkeypatch):
+    """The beginning of a run is not enough for those that start from its last policy."""
+    monkeypatch.setenv("ENTROPY_MECH_RUNS", str(tmp_path))
+    plan = runner._plan(
+        runner.Request(names=("fig11", "intervention"), profile="kept", seed=1, check=2),
+        [find_target("fig11"), find_target("intervention")],
+    )
+    steps = {job.label: json.loads(job.stdin)["steps"] for job in plan.jobs if job.kind == "run"}
+    assert steps["fig11_7b_grpo seed 1"] == 80
+    assert steps["intervention_bonus seed 1"] == 12
+    assert steps["fig11_7b_clip_cov seed 1"] == steps["intervention_mixture seed 1"] == 2
