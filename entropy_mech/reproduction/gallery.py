@@ -37,6 +37,8 @@ _ABOUT_BESIDE = (
     "models of the paper, on arithmetic (profile `kept_smollm`). Of one seed there is a number and "
     "no verdict."
 )
+# A claim about seeds, of fewer than three.
+_IN_COUNTS = {NO_VERDICT: "number only"}
 # What differs between two runs of the same thing, and says nothing of the result.
 _NOT_OF_THE_RESULT = ("made",)
 
@@ -135,7 +137,8 @@ def _provenance(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _counts(claims: Sequence[Mapping[str, Any]]) -> str:
-    return ", ".join(f"{n} {verdict}" for verdict, n in verdict_counts(claims).items())
+    counts = verdict_counts(claims).items()
+    return ", ".join(f"{n} {_IN_COUNTS.get(verdict, verdict)}" for verdict, n in counts)
 
 
 def _anchor(target: Target) -> str:
@@ -234,7 +237,7 @@ def verdict_counts(claims: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 def small_model_counts(claims: Sequence[Mapping[str, Any]]) -> str:
     """Return what the small language model says of claims, counted, in words."""
     said = [claim.get(f"{SMALL_MODEL}: verdict", "") for claim in claims]
-    words = {verdict: verdict for verdict in VERDICTS} | {NO_VERDICT: "number only", NOT_KEPT: ""}
+    words = {verdict: verdict for verdict in VERDICTS} | _IN_COUNTS | {NOT_KEPT: ""}
     counts = [f"{said.count(one)} {name}" for one, name in words.items() if name and one in said]
     if NOT_KEPT in said:
         counts.append(f"{said.count(NOT_KEPT)} {NOT_KEPT}" if counts else NOT_KEPT)

@@ -173,7 +173,7 @@ def test_the_column_is_in_table_gallery_and_page(project, tmp_path):
     assert page.count("0.3 (one seed: number only)") == 1
     text = write_verdicts(tmp_path / "out/results", targets, "kept", tmp_path / "d").read_text()
     assert f"| item | what it shows | verdicts | {SMALL_MODEL} |" in text
-    assert "| 1 no verdict | 1 number only |" in text
+    assert "| 1 number only | 1 number only |" in text
     assert f"| claim | ours | paper | verdict | {SMALL_MODEL} |" in text
 
 
