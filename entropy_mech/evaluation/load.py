@@ -80,10 +80,10 @@ def find_model(
             fix = f"run: entropy-mech train {name}" if name.endswith(".toml") else "train it first"
             raise bad_value("model", name, f"is not trained yet; {fix}")
         return found
-    return base_model(config, store)
+    return find_base_model(config, store)
 
 
-def base_model(config: TrainConfig, store: RunStore) -> FoundModel:
+def find_base_model(config: TrainConfig, store: RunStore) -> FoundModel:
     """Return what a run starts from; it is made where that has not been done."""
     identity = f"base-{base_model_id(config)}"
     if config.makes_base_model:

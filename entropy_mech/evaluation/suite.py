@@ -19,7 +19,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from entropy_mech.errors import UserError, bad_value
-from entropy_mech.evaluation.load import FoundModel, base_model, newest_policy, open_sampler
+from entropy_mech.evaluation.load import FoundModel, find_base_model, newest_policy, open_sampler
 from entropy_mech.grading import GradingPool, Verdict
 from entropy_mech.grading.verdict import ErrorAlarm
 from entropy_mech.problems import Problem
@@ -398,17 +398,19 @@ def evaluate_run(run: Run, group: str) -> Path:
     folder, before = evaluation_folder(run, group), evaluation_before(run, group)
     if folder is None:
         raise bad_value("run", run.path.name, "has no policy yet: train it first")
-    _measure_once(newest_policy(run), folder, group, run.newest_model().name)
+    step = int(run.newest_model().name.removeprefix("step_"))
+    _measure_once(lambda: newest_policy(run), folder, group, step)
     if before is not None:
-        _measure_once(base_model(run.config, RunStore(run.path.parent)), before, group, "step_0")
+        store = RunStore(run.path.parent)
+        _measure_once(lambda: find_base_model(run.config, store), before, group, step=0)
     return folder / "scores.json"
 
 
-def _measure_once(found: FoundModel, folder: Path, group: str, after: str) -> None:
-    """Measure a model in a folder where that is not done; ``after`` is step_N for N rollouts."""
+def _measure_once(find: Callable[[], FoundModel], folder: Path, group: str, step: int) -> None:
+    """Measure a model after ``step`` rollouts in a folder; it is looked for if that is to do."""
     with folder_lock(folder.with_suffix(".lock")):
         if not scored(folder):
-            scores, step = _measure(found, folder, group), int(after.removeprefix("step_"))
+            scores = _measure(find(), folder, group)
             written = {"group": group, "step": step, "scores": scores, "made": now()}
             write_json(folder / "scores.json", {**written, **environment()})
 

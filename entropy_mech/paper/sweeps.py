@@ -371,17 +371,18 @@ def ends_by_coefficient(sweep: pd.DataFrame, symbol: str, ax: Axes) -> Axes:
     Coefficients stand at equal distances: means over seeds with 95 % intervals, and each seed.
     """
     ends, right = sweep_endings(sweep), ax.twinx()
-    values = sorted(ends["coefficient"].unique())
+    place = ends["coefficient"].rank(method="dense") - 1
     for axis, column, name, colour, aside in (
         (ax, "entropy_nats", "entropy at the end (nats, log scale)", style.ENTROPY_COLOUR, -0.08),
         (right, "accuracy", "accuracy at the end (fraction)", style.ACCURACY_COLOUR, 0.08),
     ):
         # A little aside of each other, so that neither interval hides the other one.
-        places = ends["coefficient"].map(dict(zip(values, range(len(values)), strict=True))) + aside
-        named = {"x": places, "y": ends[column], "color": colour, "ax": axis, "native_scale": True}
+        named = {"x": place + aside, "y": ends[column], "color": colour, "ax": axis}
+        named["native_scale"] = True
         sns.stripplot(jitter=False, alpha=0.5, size=4, **named)
         sns.pointplot(errorbar=style.over_seeds, lw=1.4, **named)
         axis.set_ylabel(name, color=colour)
+    values = sorted(ends["coefficient"].unique())
     ax.set_xticks(range(len(values)), [f"{value:g}" for value in values])
     style.log_entropy_scale(ax)
     right.grid(False)

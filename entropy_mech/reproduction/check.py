@@ -118,8 +118,7 @@ class Beginnings:
 
 
 def _run_names(targets: Sequence[Target]) -> list[str]:
-    toys = [target for target in targets if "toy" not in target.taken_from]
-    return list(dict.fromkeys(name for target in toys for name in target.run_names("toy")))
+    return list(dict.fromkeys(name for target in targets for name in target.own_run_names("toy")))
 
 
 def summary(checks: Sequence[Check]) -> str:

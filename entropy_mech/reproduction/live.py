@@ -36,16 +36,19 @@ def launch_runs(report: Report, *names: str) -> list[RunHandle]:
     """
     chosen, handles = _chosen(report, names), []
     if report.profile in KEPT:
-        names, configs = [name for name, _ in chosen], [config for _, config in chosen]
-        kept = kept_runs(names, configs, report.profile)
+        kept = kept_runs([name for name, _ in chosen], [one for _, one in chosen], report.profile)
         report.used += [(name, run) for (name, _), run in zip(chosen, kept, strict=True)]
         return []
     for name, config in chosen:
-        handle = launch(config, store=default_store())
-        handle.name = f"{name} seed {config.seed}"
-        handles.append(handle)
-        report.used.append((name, handle.run))
+        handles.append(_launched(name, config))
+        report.used.append((name, handles[-1].run))
     return handles
+
+
+def _launched(name: str, config: TrainConfig) -> RunHandle:
+    handle = launch(config, store=default_store())
+    handle.name = f"{name} seed {config.seed}"
+    return handle
 
 
 # Of the small language model, measured on a quiet core of an AMD EPYC with AVX-512: a rollout, a
@@ -87,9 +90,7 @@ def live_run(
         print(f"nothing is trained: {error}")
         return []
     print(f"{cost}; it runs with {threads} thread{'s' if threads > 1 else ''}")
-    handle = launch(config, store=default_store())
-    handle.name = f"{name} seed {config.seed}"
-    return [handle]
+    return [_launched(name, config)]
 
 
 def wait_for(report: Report, handles: list[RunHandle]) -> pd.DataFrame:

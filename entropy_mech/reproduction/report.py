@@ -211,8 +211,8 @@ class Report:
 
         Columns run, seed, model, step (rollouts behind the policy), benchmark, accuracy,
         standard_error (both fractions), problems, samples, and what else ``launch.scores`` has.
-        Empty where the target does not
-        measure its policies, in the published profile, and for logs that were imported.
+        Empty where the target does not measure its policies, in the published profile, and for
+        logs that were imported.
         """
         frames = [
             (run.scores if isinstance(run, KeptRun) else partial(scores, run))(

@@ -78,7 +78,8 @@ def targets_of(request: Request) -> list[Target]:
     check_profile(request.profile)
     whole_number("seed", request.seed)
     whole_number("seeds", request.seeds)
-    if request.check and request.profile != "kept":  # of a language model that takes hours
+    # A language model's beginnings would take hours.
+    if request.check and request.profile != "kept":
         raise bad_value("check", request.check, "compares with kept runs: give profile = kept")
     targets = [find_target(name) for name in request.names] or list(load_targets().values())
     for target in targets:
@@ -155,7 +156,7 @@ def keep_runs(request: Request, folder: Path, *, workers: int | None = None) -> 
 
 
 def _hashes(target: Target, profile: str, seeds: Iterable[int]) -> list[str]:
-    names = () if profile in target.taken_from else target.run_names(profile)
+    names = target.own_run_names(profile)
     configs = [run_config(name, profile=profile, seed=s) for name in names for s in seeds]
     return [default_store().run(config).path.name for config in configs]
 
@@ -280,8 +281,8 @@ def _runs(request: Request, targets: Sequence[Target]) -> list[tuple[str, Run]]:
     """Return the runs of targets with the names of their files, each configuration once."""
     store, found = default_store(), {}
     for target in targets:
-        if request.profile in target.taken_from:
-            continue  # they are another profile's
+        if not target.own_run_names(request.profile):
+            continue
         configs = target.configs(
             profile=request.profile,
             seed=request.seed,

@@ -101,8 +101,10 @@ class Target:
             if profile in KEPT and part:
                 kept = min(kept_seeds(profile, name, seed, steps) for name in part)
                 count = min(seeds or kept, kept) if profile in _PARTIAL else seeds or max(1, kept)
-            for name, one in itertools.product(part, range(seed, seed + count)):
-                found[name, one] = run_config(name, profile=profile, seed=one, steps=steps)
+            for name in part:
+                first = run_config(name, profile=profile, seed=seed, steps=steps)
+                for one in range(seed, seed + count):
+                    found[name, one] = first.model_copy(update={"seed": one})
         return found
 
     def in_place_of(self, profile: str) -> str:
@@ -122,6 +124,10 @@ class Target:
             found = [name for name in (*every, *more) if run_path(name, files).is_file()]
             return tuple(n for n in found if files == profile or kept_seeds(profile, n, 1))
         return {"published": (), "paper": self.runs}.get(profile, every)
+
+    def own_run_names(self, profile: str) -> tuple[str, ...]:
+        """Return the same, and none where its runs are another profile's."""
+        return () if profile in self.taken_from else self.run_names(profile)
 
     def there_in(self, profile: str) -> bool:
         """Whether a profile has what this target is drawn from; some are checks of toys."""
@@ -171,10 +177,12 @@ def run_config(name: str, *, profile: str = "toy", seed: int, steps: int = 0) ->
 
 def kept_seeds(profile: str, name: str, first: int, steps: int = 0) -> int:
     """Return over how many seeds, counting up from ``first``, a run is kept."""
-    store, seed = kept_store(profile), first
-    while store.run(run_config(name, profile=profile, seed=seed, steps=steps)).complete:
-        seed += 1
-    return seed - first
+    store, config = kept_store(profile), run_config(name, profile=profile, seed=first, steps=steps)
+    seeds = itertools.count(first)
+    kept = itertools.takewhile(
+        lambda seed: store.run(config.model_copy(update={"seed": seed})).complete, seeds
+    )
+    return len(list(kept))
 
 
 def notebook_parameters(path: Path) -> dict[str, str]:

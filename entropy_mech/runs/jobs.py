@@ -299,6 +299,7 @@ _UPDATE_S = (0.01, 0.012)
 _CODE_FACTOR = 1.4  # programs are run
 _PRIME_FACTOR = 1.6  # a second model learns
 EVALUATION_S = STARTUP_S + 6.0  # a policy on a group of benchmarks
+LANGUAGE_MODEL_EVALUATION_S = 300.0  # the same, a guess
 _SEEDS_LOOKED_AT = 5
 
 

@@ -229,10 +229,9 @@ def _table(table: str, run: Run, group: str) -> pd.DataFrame:
 def _token_frames(run: Run) -> list[pd.DataFrame]:
     """Of a toy the first step, which is what Table 1 and Listing 1 are about."""
     steps = [step for step in run.token_steps() if step < run.config.steps]
-    frames = [run.token_frame(step).assign(step=step) for step in steps]
     if run.config.toy:
-        return frames[:1]
-    text_of = run.token_texts()
+        return [run.token_frame(step).assign(step=step) for step in steps[:1]]
+    frames, text_of = [run.token_frame(step).assign(step=step) for step in steps], run.token_texts()
     return [frame.assign(text=frame["tokens"].map(text_of)) for frame in frames]
 
 

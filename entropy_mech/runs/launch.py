@@ -26,7 +26,15 @@ from entropy_mech.problems.benchmarks import (
     load_toy_benchmark,
     protocol,
 )
-from entropy_mech.runs.jobs import EVALUATION_S, STARTUP_S, Job, base_model_s, run_jobs, run_s
+from entropy_mech.runs.jobs import (
+    EVALUATION_S,
+    LANGUAGE_MODEL_EVALUATION_S,
+    STARTUP_S,
+    Job,
+    base_model_s,
+    run_jobs,
+    run_s,
+)
 from entropy_mech.runs.store import (
     MetricsFile,
     Run,
@@ -261,9 +269,6 @@ def _each_at_its_longest(
     return list(found.values())
 
 
-_LANGUAGE_MODEL_EVALUATION_S = 300.0  # a guess, for the time left
-
-
 def evaluation_jobs(
     configs: Sequence[TrainConfig], store: RunStore, group: str, *, names: Sequence[str] = ()
 ) -> list[Job]:
@@ -280,7 +285,7 @@ def evaluation_jobs(
             log=run.path / f"evaluation-{group}.txt",
             needs=frozenset([run_job_name(run)]),
             kind="evaluation",
-            cost_s=EVALUATION_S if config.toy else _LANGUAGE_MODEL_EVALUATION_S,
+            cost_s=EVALUATION_S if config.toy else LANGUAGE_MODEL_EVALUATION_S,
             fraction=lambda run=run: _fraction_in(evaluation_folder(run, group) or run.path),
             **_child("entropy_mech.evaluation", config, store, "--group", group),
         )
