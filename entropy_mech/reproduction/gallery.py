@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -137,8 +138,7 @@ def _provenance(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _counts(claims: Sequence[Mapping[str, Any]]) -> str:
-    counts = verdict_counts(claims).items()
-    return ", ".join(f"{n} {_IN_COUNTS.get(verdict, verdict)}" for verdict, n in counts)
+    return ", ".join(words for _, words in verdict_counts(claims))
 
 
 def _anchor(target: Target) -> str:
@@ -228,10 +228,10 @@ def write_gallery(
     return path
 
 
-def verdict_counts(claims: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Return how many claims have each verdict, best first, those that occur."""
-    counts = {v: sum(claim["verdict"] == v for claim in claims) for v in VERDICTS}
-    return {verdict: count for verdict, count in counts.items() if count}
+def verdict_counts(claims: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return the verdicts that occur, best first, each with how many claims have it, in words."""
+    counts = Counter(claim["verdict"] for claim in claims)
+    return [(v, f"{counts[v]} {_IN_COUNTS.get(v, v)}") for v in VERDICTS if counts[v]]
 
 
 def small_model_counts(claims: Sequence[Mapping[str, Any]]) -> str:
@@ -252,7 +252,7 @@ def _environment() -> Environment:
         "check_row": lambda check: [check.name, check.seed, str(check)],
         "run_row": _run_row,
         "small_model_counts": small_model_counts,
-        "verdict_counts": lambda claims: verdict_counts(claims).items(),
+        "verdict_counts": verdict_counts,
         "zip": zip,
     }
     return environment
