@@ -43,6 +43,28 @@ def at_most(most: float, *, contradicted_above: float = inf) -> Range:
     return Range(most=most, contradicted_above=contradicted_above)
 
 
+def half_of_difference(papers: float) -> Range:
+    """Return the range of a claim of more: at least half the paper's own difference.
+
+    At a threshold of zero any gain however small would reproduce the paper's, and no gain,
+    however precisely measured, would ever speak against it. Half of what the paper has is
+    the middle between its effect and none.
+
+    >>> half_of_difference(0.048)
+    Range(least=0.024, most=inf, contradicted_below=0.0, contradicted_above=inf)
+    """
+    return at_least(papers / 2, contradicted_below=0.0)
+
+
+def half_of_ratio(papers: float) -> Range:
+    """Return the same for a ratio, half on the logarithm's scale: its square root.
+
+    >>> half_of_ratio(2.25).least
+    1.5
+    """
+    return at_least(math.sqrt(papers), contradicted_below=1.0)
+
+
 @dataclass(frozen=True)
 class Claim:
     """A statement, the paper's number for it, ours with an interval, and what would satisfy it.

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from entropy_mech.paper import fig01
-from entropy_mech.paper.claims import Claim, Range
+from entropy_mech.paper.claims import Claim, Range, half_of_difference, half_of_ratio
 from entropy_mech.paper.statistics import (
     Interval,
     correlation,
@@ -32,6 +32,23 @@ def test_verdict(values, verdict):
     bounds = Range(1.5, 9, contradicted_below=1.0)
     claim = Claim("at least 1.5", "", mean_interval(values), bounds)
     assert claim.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ([0.030, 0.031, 0.029], "reproduced"),
+        ([0.001, 0.0, -0.001], "falls short"),  # no effect, precisely measured
+        ([0.020, 0.021, 0.019], "falls short"),
+        ([0.05, 0.0, -0.05], "undecided"),
+        ([-0.002, -0.0021, -0.0019], "contradicted"),
+    ],
+)
+def test_an_effect_is_judged_at_half_the_papers(values, verdict):
+    difference = Claim("", "+0.048", mean_interval(values), half_of_difference(0.048))
+    assert difference.verdict == verdict
+    ratio = Claim("", "", ratio_interval(np.exp(values)), half_of_ratio(np.exp(0.048)))
+    assert ratio.verdict == verdict
 
 
 def test_interval_is_students():

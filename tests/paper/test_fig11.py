@@ -63,8 +63,28 @@ def test_accuracy_and_length_are_compared_seed_by_seed():
         [0.03, -0.03, 0.01, 0.02], abs=1e-4
     )
     assert accuracy[0].interval.high - accuracy[0].interval.low < 1e-6
-    lengths = [c.interval.estimate for c in _claims(frame, "longer").values()]
+    lengths = [c.interval.estimate for c in _claims(frame, "as long").values()]
     assert lengths == pytest.approx([1.1, 1.2, 15 / 14, 16 / 14], rel=1e-3)
+
+
+def test_an_effect_is_judged_by_half_of_the_papers():
+    frame = runs(FOUR_METHODS, noise=0.001)
+    accuracy = {text.split(" ends")[0]: c for text, c in _claims(frame, "accuracy").items()}
+    # +0.03 where the paper has +0.016, -0.03; +0.01 and +0.02 where it has +0.048 and +0.075
+    assert [c.verdict for c in accuracy.values()] == [SHOWN, AGAINST, "falls short", "falls short"]
+    lengths = list(_claims(frame, "as long").values())  # the paper's: 1.69, 1.66, 3.44, 3.60
+    assert [c.judged_by.least for c in lengths] == pytest.approx(
+        [1.69**0.5, 1.66**0.5, 3.44**0.5, 3.60**0.5], rel=2e-3
+    )
+    assert {c.verdict for c in lengths} == {"falls short"}  # 1.07 to 1.2
+
+
+def test_a_gain_that_grpo_leaves_no_room_for_is_said_to_have_none():
+    frame = runs(FOUR_METHODS)
+    assert not any("room" in c.paper for c in fig11.control_claims(frame))
+    frame["validation_accuracy"] += 0.995 - frame["validation_accuracy"].max()
+    crowded = {c.statement[:11]: c.paper for c in _claims(frame, "accuracy").values()}
+    assert "leaves room for 0.0" in crowded["Qwen2.5-32B"]
 
 
 def test_a_subset_of_runs_gives_the_claims_that_it_can():
