@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import resources
+from pathlib import Path
 
 import pandas as pd
 
 from entropy_mech.errors import unknown_name
-from entropy_mech.law.fit import compare_forms, extrapolate_largest, fit_law
-from entropy_mech.paper import published
+from entropy_mech.law.fit import compare_forms, fit_law
 
 # -- Printed and digitised numbers ---------------------------------------------------------------
 
@@ -107,10 +106,7 @@ def printed() -> pd.DataFrame:
 
 
 def _read(name: str) -> pd.DataFrame:
-    with (
-        resources.files(__package__).joinpath("data", f"{name}.csv").open(encoding="utf-8") as file
-    ):
-        return pd.read_csv(file)
+    return pd.read_csv(Path(__file__).parent / "data" / f"{name}.csv")
 
 
 # -- The law on the digitised points -------------------------------------------------------------
@@ -125,12 +121,13 @@ def published_fits() -> pd.DataFrame:
     >>> published_fits().loc["7B", ["a", "a_drawn"]].round(3).tolist()
     [0.209, 0.21]
     """
-    drawn = published.curve_coefficients()
-    fits = {size: fit_law(*published.scatter(size)) for size in drawn.index}
-    names = ["n_points", "a", "b", "ceiling", "rmse", "r2"]
-    rows = [[getattr(fit, name) for name in names] for fit in fits.values()]
-    table = pd.DataFrame(rows, index=pd.Index(fits, name="model"), columns=names)
-    table = table.rename(columns={"n_points": "points"})
+    drawn = curve_coefficients()
+    names = ["a", "b", "ceiling", "rmse", "r2"]
+    rows = {}
+    for size in drawn.index:
+        fit = fit_law(*scatter(size))
+        rows[size] = [fit.n_points, *(getattr(fit, name) for name in names)]
+    table = pd.DataFrame.from_dict(rows, "index", columns=["points", *names]).rename_axis("model")
     table = table.assign(a_drawn=drawn["a"], b_drawn=drawn["b"])
     errors = {f"{name}_error": table[name] / drawn[name] - 1.0 for name in ("a", "b")}
     return table.assign(**errors)
@@ -146,8 +143,8 @@ def published_forms() -> pd.DataFrame:
     >>> table.loc["0.5B", "delta_aicc"].round().astype(int).to_dict()["linear"]
     25
     """
-    sizes = published.curve_coefficients().index
-    tables = {size: compare_forms(*published.scatter(size)) for size in sizes}
+    sizes = curve_coefficients().index
+    tables = {size: compare_forms(*scatter(size)) for size in sizes}
     return pd.concat(tables, names=["model"])
 
 
@@ -157,41 +154,7 @@ def published_run() -> pd.DataFrame:
     >>> published_run().columns.tolist(), len(published_run())
     (['step', 'entropy_nats', 'performance'], 71)
     """
-    wide = published.load("fig01_left").pivot(index="step", columns="series", values="value")
+    wide = load("fig01_left").pivot(index="step", columns="series", values="value")
     names = {"training_entropy": "entropy_nats", "test_accuracy_pct": "performance"}
     wide = wide.dropna().reset_index().rename(columns=names).rename_axis(columns=None)
     return wide[["step", *names.values()]]
-
-
-def published_law_claims() -> pd.DataFrame:
-    """Return what the published points support and what they do not: claim, measured, holds.
-
-    >>> published_law_claims()["holds"].tolist()
-    [True, True, True, False, False, False]
-    """
-    fits, forms = published_fits(), published_forms()
-    gap = forms["delta_aicc"].unstack("form")
-    rates = forms["c"].unstack("form")["free_rate"]
-    large = ["3B", "7B", "32B"]
-    sizes = extrapolate_largest(published.curve_coefficients())
-    best_of_two = gap[["exponential", "linear", "logarithm"]].idxmin(axis="columns")
-    worst = fits.drop(index="0.5B")[["a_error", "b_error"]].abs().max().max()
-    small = fits.loc["0.5B", ["a_error", "b_error"]].abs().max()
-    rows = [
-        ("the points give back the drawn a and b within 1 %, 1.5B to 32B",
-         f"{100 * worst:.2f} % at most", worst <= 0.01),
-        ("and within 3 % at 0.5B", f"{100 * small:.2f} % at most", small <= 0.03),
-        ("exp(H) is the best two-parameter form from 3B up (AICc)",
-         ", ".join(f"{s}: {best_of_two[s]}" for s in large),
-         all(best_of_two[s] == "exponential" for s in large)),
-        ("and at 0.5B and 1.5B",
-         ", ".join(f"{s}: {best_of_two[s]}" for s in ("0.5B", "1.5B")),
-         all(best_of_two[s] == "exponential" for s in ("0.5B", "1.5B"))),
-        ("the rate in exp(c H) is 1",
-         ", ".join(f"{s}: {c:.2f}" for s, c in rates.items()),
-         bool(((rates - 1.0).abs() < 0.25).all())),
-        ("the four smaller sizes predict 32B within 2 points",
-         ", ".join(f"{q} {100 * sizes.loc[q, 'miss']:+.1f}" for q in sizes.index),
-         bool((sizes["miss"].abs() <= 0.02).all())),
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["claim", "measured", "holds"])

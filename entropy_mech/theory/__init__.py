@@ -17,7 +17,6 @@ from entropy_mech.theory.beyond import (
     simulate_steps,
     token_tree,
     visitation_by_horizon,
-    visitation_claims,
     visitation_summary,
 )
 from entropy_mech.theory.lemma1 import (
@@ -51,6 +50,5 @@ __all__ = [
     "mdp_entropy_change", "mdp_policy_gradient", "natural_gradient_step", "policy_gradient_step",
     "quadrant_rule", "remainder_bound", "sample_actions", "sampled_against_expected",
     "scale_by_success", "simulate_steps", "softmax_entropy", "step_sizes", "theorem1", "theorem2",
-    "token_tree", "verify_lemma1", "visitation_by_horizon", "visitation_claims",
-    "visitation_summary",
+    "token_tree", "verify_lemma1", "visitation_by_horizon", "visitation_summary",
 ]  # fmt: skip
