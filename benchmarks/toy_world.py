@@ -9,10 +9,10 @@ from __future__ import annotations
 import pandas as pd
 
 from entropy_mech.law.fit import fit_law, straight_line
+from entropy_mech.paper.claims import mean_interval, ratio_interval
 from entropy_mech.paper.fig08_tab01 import covariance_tail
 from entropy_mech.paper.law_groups import LAST_VALIDATIONS
 from entropy_mech.paper.models import model_of_run
-from entropy_mech.paper.statistics import mean_interval, ratio_interval
 from entropy_mech.reproduction import open_report
 
 LAST_ROLLOUTS = 5

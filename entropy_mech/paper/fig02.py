@@ -12,9 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from entropy_mech.paper import published, style
-from entropy_mech.paper.claims import Claim, Fact, at_least
+from entropy_mech.paper.claims import Claim, Fact, at_least, mean_interval
 from entropy_mech.paper.law_groups import LAST_VALIDATIONS, validated
-from entropy_mech.paper.statistics import mean_interval
 
 # -- Claims --------------------------------------------------------------------------------------
 

@@ -12,12 +12,11 @@ from matplotlib.figure import Figure
 
 from entropy_mech.law.report import forecast_law
 from entropy_mech.paper import published, style
-from entropy_mech.paper.claims import Claim, Fact, at_most
+from entropy_mech.paper.claims import Claim, Fact, at_most, mean_interval, ratio_interval
 from entropy_mech.paper.fig02 import by_domain
 from entropy_mech.paper.law_groups import by_model, colours_of, fit_or_note, law_curve, validated
 from entropy_mech.paper.law_of_run import forecast
 from entropy_mech.paper.published import published_run
-from entropy_mech.paper.statistics import mean_interval, ratio_interval
 
 # -- Claims --------------------------------------------------------------------------------------
 

@@ -12,9 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from entropy_mech.paper import published, style
-from entropy_mech.paper.claims import Claim, Fact, at_least
-from entropy_mech.paper.statistics import (
+from entropy_mech.paper.claims import (
+    Claim,
+    Fact,
     Interval,
+    at_least,
     correlation_interval,
     mean_interval,
     ratio_interval,

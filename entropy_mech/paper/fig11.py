@@ -10,8 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from entropy_mech.paper import published, style
-from entropy_mech.paper.claims import Claim, Fact, at_least
-from entropy_mech.paper.statistics import mean_interval, ratio_interval
+from entropy_mech.paper.claims import Claim, Fact, at_least, mean_interval, ratio_interval
 
 # -- Claims --------------------------------------------------------------------------------------
 

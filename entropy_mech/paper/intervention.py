@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 
 from entropy_mech.law.fit import LawFit, fit_law
 from entropy_mech.paper import style
-from entropy_mech.paper.claims import Claim, Fact, Range, at_most
+from entropy_mech.paper.claims import Claim, Fact, Range, at_most, mean_interval
 from entropy_mech.paper.fig11 import OUTCOMES
-from entropy_mech.paper.statistics import mean_interval
 
 # -- What was measured ---------------------------------------------------------------------------
 

@@ -12,10 +12,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from entropy_mech.paper import style
-from entropy_mech.paper.claims import Claim, Fact, Range, at_least, at_most
+from entropy_mech.paper.claims import (
+    Claim,
+    Fact,
+    Range,
+    at_least,
+    at_most,
+    correlation_interval,
+    mean_interval,
+    ratio_interval,
+)
 from entropy_mech.paper.public_runs import CLASS_ORDER, RIVALS, chosen_points, series_of
 from entropy_mech.paper.published import published_fits
-from entropy_mech.paper.statistics import correlation_interval, mean_interval, ratio_interval
 
 # -- Claims --------------------------------------------------------------------------------------
 

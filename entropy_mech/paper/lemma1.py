@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 
 from entropy_mech.law.fit import extrapolate_largest
 from entropy_mech.paper import published, style
-from entropy_mech.paper.claims import Claim, Fact, Range
+from entropy_mech.paper.claims import Claim, Fact, Interval, Range
 from entropy_mech.paper.published import published_fits, published_forms
-from entropy_mech.paper.statistics import Interval
 from entropy_mech.theory.lemma1 import bound_violations, error_slopes
 
 # -- Claims of Lemma 1 ---------------------------------------------------------------------------

@@ -12,9 +12,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from entropy_mech.paper import style
-from entropy_mech.paper.claims import Claim, Fact, at_least
+from entropy_mech.paper.claims import (
+    Claim,
+    Fact,
+    at_least,
+    correlation,
+    correlation_interval,
+    mean_interval,
+)
 from entropy_mech.paper.fig08_tab01 import published_covariance_and_fall, published_shape_fact
-from entropy_mech.paper.statistics import correlation, correlation_interval, mean_interval
 
 # -- Claims --------------------------------------------------------------------------------------
 

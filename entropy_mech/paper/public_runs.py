@@ -19,7 +19,7 @@ from entropy_mech.errors import UserError, bad_value, folder_path
 from entropy_mech.law.fit import fit_form, fit_law, law_intervals, n_first
 from entropy_mech.law.log import read_log
 from entropy_mech.law.report import course_of
-from entropy_mech.paper.statistics import correlation
+from entropy_mech.paper.claims import correlation
 
 # -- The rule, stated before the fits ------------------------------------------------------------
 

@@ -14,10 +14,17 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from entropy_mech.paper import published, style
-from entropy_mech.paper.claims import Claim, Fact, Range, at_least, at_most
+from entropy_mech.paper.claims import (
+    Claim,
+    Fact,
+    Range,
+    at_least,
+    at_most,
+    mean_interval,
+    ratio_interval,
+)
 from entropy_mech.paper.fig11 import LABELS, TENFOLD, at_papers_dose, endings
 from entropy_mech.paper.law_groups import not_digitised
-from entropy_mech.paper.statistics import mean_interval, ratio_interval
 
 # -- Entropy bonus and reference KL (Figs. 9, 10) ------------------------------------------------
 # A sweep is a frame of metrics with the column ``coefficient``. Its reference is the run of the

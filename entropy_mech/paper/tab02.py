@@ -10,9 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from entropy_mech.paper import published, style
-from entropy_mech.paper.claims import Claim, Fact, at_least
+from entropy_mech.paper.claims import Claim, Fact, Interval, at_least, mean_interval
 from entropy_mech.paper.fig11 import LABELS, METHODS, SIZES, TENFOLD, at_papers_dose, with_method
-from entropy_mech.paper.statistics import Interval, mean_interval
 
 # -- Claims --------------------------------------------------------------------------------------
 

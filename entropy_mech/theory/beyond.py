@@ -262,7 +262,7 @@ def group_scale(success_probability: float, group_size: int, *, std_ddof: int = 
     1 / sqrt(p (1 - p)) as K grows; for p near 0 or 1 it stays finite, as groups without both
     outcomes give no signal.
 
-    >>> round(group_scale(0.5, 2), 12)  # half of the groups have a signal, of size 1 = 0.5 / 0.5 (r - p)
+    >>> round(group_scale(0.5, 2), 12)  # half have a signal, 1 = 0.5 / 0.5 (r - p)
     1.0
     >>> round(group_scale(0.5, 100_000), 3)  # 1 / sqrt(p (1 - p)) = 2
     2.0

@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 from entropy_mech.paper import fig01
-from entropy_mech.paper.claims import Claim, Range
-from entropy_mech.paper.statistics import (
+from entropy_mech.paper.claims import (
+    Claim,
     Interval,
+    Range,
     correlation,
     correlation_interval,
     mean_interval,
