@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,14 @@ from entropy_mech.law.report import forecast_law
 from entropy_mech.paper import published, style
 from entropy_mech.paper.claims import Claim, Fact, at_most, mean_interval, ratio_interval
 from entropy_mech.paper.fig02 import by_domain
-from entropy_mech.paper.law_groups import by_model, colours_of, fit_or_note, law_curve, validated
+from entropy_mech.paper.law_groups import (
+    by_model,
+    colours_of,
+    fit_or_note,
+    forecast_errors,
+    law_curve,
+    validated,
+)
 from entropy_mech.paper.law_of_run import forecast
 from entropy_mech.paper.published import published_run
 
@@ -52,16 +60,21 @@ def forecasts(frame: pd.DataFrame, fractions: tuple[float, ...] = FRACTIONS) -> 
     """
     rows, points = [], validated(frame) if len(frame) else frame
     for (domain, group), runs in points.groupby(_BY, sort=False) if len(points) else ():
-        for fraction in fractions:
+        for fraction, (seed, run) in product(fractions, runs.groupby("seed")):
             early = runs[early_points(runs, fraction)]
-            for seed, run in runs.groupby("seed"):
-                own = early[early["seed"] == seed]
-                later = run.drop(own.index)
-                for whose, fitted in ((OWN, own), (ALL_SEEDS, early)):
-                    errors = _errors(fitted, later, last_seen=own)
-                    row = dict(zip(_KEYS, (domain, group, seed, fraction, whose, len(fitted))))  # noqa: B905
-                    rows.append(row | errors)
+            own = early[early["seed"] == seed]
+            later = run.drop(own.index)
+            for whose, fitted in ((OWN, own), (ALL_SEEDS, early)):
+                row = (domain, group, seed, fraction, whose, len(fitted))
+                rows.append(dict(zip(_KEYS, row, strict=True)) | _errors(fitted, own, later))
     return pd.DataFrame(rows, columns=[*_KEYS, *_NUMBERS, "note"])
+
+
+def _errors(fitted: pd.DataFrame, own: pd.DataFrame, later: pd.DataFrame) -> dict[str, Any]:
+    if not len(later) or not len(own):
+        return {"note": "no validation to fit, or none to forecast"}
+    h, r = "entropy_nats", "validation_accuracy"
+    return forecast_errors(fitted[h], fitted[r], later[h], later[r], last_seen=own[r].iloc[-1])
 
 
 def paper_forecast_errors() -> pd.DataFrame:
@@ -139,26 +152,6 @@ def _published_facts() -> list[Fact]:
             forecast.rmse < naive,
         ),
     ]
-
-
-def _errors(
-    fitted: pd.DataFrame, later: pd.DataFrame, *, last_seen: pd.DataFrame
-) -> dict[str, Any]:
-    """Return what the law and the naive forecast miss; NaN and a note where there is none."""
-    if not len(later) or not len(last_seen):
-        note = "no validation to fit, or none to forecast"
-        return dict.fromkeys(_NUMBERS, np.nan) | {"note": note}
-    fit = fit_or_note(fitted["entropy_nats"], fitted["validation_accuracy"])
-    scores = later["validation_accuracy"].to_numpy()
-    naive = scores - last_seen["validation_accuracy"].iloc[-1]
-    error = scores - fit["b"] + fit["a"] * np.exp(later["entropy_nats"].to_numpy())
-    return {
-        "rmse": float(np.sqrt(np.mean(error**2))),
-        "last_error": float(error[-1]),
-        "naive_rmse": float(np.sqrt(np.mean(naive**2))),
-        "naive_last_error": float(naive[-1]),
-        **{name: fit[name] for name in ("a", "b", "note")},
-    }
 
 
 def _plain_mean(values: pd.Series) -> float:

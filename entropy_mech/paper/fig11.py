@@ -20,6 +20,7 @@ METHODS = {
     "clip_cov": "Clip-Cov",
     "kl_cov": "KL-Cov",
 }
+PRINTED_METHODS = {label.replace("-", "_"): method for method, label in METHODS.items()}
 # With ten times the paper's fraction of tokens: runs of the toy alone.
 TENFOLD = {"clip_cov_x10": "Clip-Cov, 10 x", "kl_cov_x10": "KL-Cov, 10 x"}
 LABELS = METHODS | TENFOLD
@@ -32,6 +33,11 @@ OUTCOMES = {
 }
 _RUN = r"^fig11_(?P<size>7b|32b)_(?P<method>\w+)$"
 _LAST_SHARE = 1 / 6
+_MORE = {  # of what a method is to end with more than GRPO: the paper's metric, claim, at least
+    "entropy_nats": ("entropy", "at least 2 times GRPO's entropy (ratio)", 2.0),
+    "length_tokens": ("response_length", "longer responses than GRPO (ratio)", 1.0),
+    "accuracy": ("test_acc_pct", "a higher accuracy than GRPO (difference, fraction)", 0.0),
+}
 
 
 def at_papers_dose(method: str) -> str:
@@ -92,8 +98,7 @@ def published_curves(size: str, metric: str) -> pd.DataFrame:
     """Return the readings of a panel of Fig. 11; methods are named as in ``METHODS``."""
     frame = published.load("fig11")
     frame = frame[(frame["model"] == size.upper()) & (frame["metric"] == metric)]
-    names = {label.replace("-", "_"): method for method, label in METHODS.items()}
-    return frame.assign(method=frame["method"].map(names))
+    return frame.assign(method=frame["method"].map(PRINTED_METHODS))
 
 
 def control_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
@@ -102,103 +107,80 @@ def control_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
         return published_facts()
     covariance = ("clip_cov", "kl_cov", *TENFOLD)
     claims = [
-        judge(frame, method, size=size)
+        _against_grpo_claim(frame, size, method, column)
         for size in SIZES
-        for judge, methods in (
-            (entropy_claim, (*covariance, "clip_higher")),
-            (accuracy_claim, covariance),
-            (length_claim, covariance),
+        for column, methods in (
+            ("entropy_nats", (*covariance, "clip_higher")),
+            ("accuracy", covariance),
+            ("length_tokens", covariance),
         )
         for method in methods
     ]
     return [claim for claim in claims if claim is not None]
 
 
-def entropy_claim(frame: pd.DataFrame, method: str, *, size: str) -> Claim | None:
-    """Judge whether a method ends with at least twice GRPO's entropy; None without both runs."""
-    text = "at least 2 times GRPO's entropy (ratio)"
-    return _ratio_claim(frame, size, method, "entropy_nats", "entropy", text, 2.0)
-
-
-def length_claim(frame: pd.DataFrame, method: str, *, size: str) -> Claim | None:
-    """Judge whether a method ends with longer responses than GRPO; None without both runs."""
-    text = "longer responses than GRPO (ratio)"
-    return _ratio_claim(frame, size, method, "length_tokens", "response_length", text, 1.0)
-
-
-def accuracy_claim(frame: pd.DataFrame, method: str, *, size: str) -> Claim | None:
-    """Judge whether a method ends with a higher accuracy than GRPO; None without both runs."""
-    pair = against_grpo(frame, size, method, "accuracy")
-    if pair.empty:
-        return None
-    theirs, grpo = (published_ending(size, name, "test_acc_pct") for name in (method, "grpo"))
-    return Claim(
-        f"{SIZES[size]}: {LABELS[method]} ends with a higher accuracy than GRPO "
-        "(difference, fraction)",
-        f"{(theirs - grpo) / 100:+.3f} (Fig. 11, digitised)",
-        mean_interval(pair["ours"] - pair["grpo"]),
-        at_least(0.0, contradicted_below=0.0),
-    )
-
-
-def _ratio_claim(
-    frame: pd.DataFrame, size: str, method: str, column: str, metric: str, text: str, least: float
-) -> Claim | None:
+def _against_grpo_claim(frame: pd.DataFrame, size: str, method: str, column: str) -> Claim | None:
+    """Judge whether a method ends with more of something than GRPO; None without both runs."""
+    metric, text, least = _MORE[column]
     pair = against_grpo(frame, size, method, column)
     if pair.empty:
         return None
-    theirs, grpo = (published_ending(size, name, metric) for name in (method, "grpo"))
+    ours, grpo = pair["ours"], pair["grpo"]
+    paper, papers_grpo = (published_ending(size, name, metric) for name in (method, "grpo"))
+    if column == "accuracy":
+        printed, interval = f"{(paper - papers_grpo) / 100:+.3f}", mean_interval(ours - grpo)
+    else:
+        printed, interval = f"{paper / papers_grpo:.2f}", ratio_interval(ours / grpo)
     return Claim(
         f"{SIZES[size]}: {LABELS[method]} ends with {text}",
-        f"{theirs / grpo:.2f} (Fig. 11, digitised)",
-        ratio_interval(pair["ours"] / pair["grpo"]),
-        at_least(least, contradicted_below=1.0),
+        f"{printed} (Fig. 11, digitised)",
+        interval,
+        at_least(least, contradicted_below=min(least, 1.0)),
     )
 
 
 def published_facts() -> list[Fact]:
     """Return what the paper's own curves of Fig. 11 say, as digitised, at their ends."""
-    facts = []
-    for size, label in SIZES.items():
-        end, length, accuracy = (
-            {method: published_ending(size, method, metric) for method in METHODS}
-            for metric in ("entropy", "response_length", "test_acc_pct")
-        )
-        clip_cov, kl_cov = (end[method] / end["grpo"] for method in ("clip_cov", "kl_cov"))
-        own = max(end["kl_cov"], end["clip_cov"])
-        longer = {method: length[method] / length["grpo"] for method in ("clip_cov", "kl_cov")}
-        facts += [
-            Fact(
-                f"{label}: KL-Cov ends with more than 10 times GRPO's entropy",
-                "over 10 times the plateau (section 4.4)",
-                f"{kl_cov:.1f} times ({end['kl_cov']:.3f} and {end['grpo']:.3f} nats, digitised); "
-                f"Clip-Cov {clip_cov:.1f} times",
-                kl_cov > 10,
-            ),
-            Fact(
-                f"{label}: Clip-Cov or KL-Cov ends with more entropy than clip-higher",
-                "not stated; Fig. 11 shows it",
-                f"{own:.3f} and {end['clip_higher']:.3f} nats (digitised)",
-                own > end["clip_higher"],
-            ),
-            Fact(
-                f"{label}: both end with longer responses than GRPO",
-                "longer responses (section 4.4)",
-                f"{_in_words(longer, '.2f')} times (digitised)",
-                min(longer.values()) > 1,
-            ),
-            Fact(
-                f"{label}: both end with a higher accuracy than GRPO and clip-higher",
-                "higher accuracy (section 4.4)",
-                f"{_in_words(accuracy, '.1f')} % (digitised)",
-                min(accuracy["clip_cov"], accuracy["kl_cov"])
-                > max(accuracy["grpo"], accuracy["clip_higher"]),
-            ),
-        ]
-    return facts
+    return [fact for size in SIZES for fact in _published_facts(size, SIZES[size])]
 
 
-def _in_words(values: dict[str, float], spec: str) -> str:
+def _published_facts(size: str, label: str) -> list[Fact]:
+    end, length, accuracy = (
+        pd.Series({method: published_ending(size, method, metric) for method in METHODS})
+        for metric in ("entropy", "response_length", "test_acc_pct")
+    )
+    ours, others = ["clip_cov", "kl_cov"], ["grpo", "clip_higher"]
+    more, longer = end / end["grpo"], (length / length["grpo"])[ours]
+    return [
+        Fact(
+            f"{label}: KL-Cov ends with more than 10 times GRPO's entropy",
+            "over 10 times the plateau (section 4.4)",
+            f"{more['kl_cov']:.1f} times ({end['kl_cov']:.3f} and {end['grpo']:.3f} nats, "
+            f"digitised); Clip-Cov {more['clip_cov']:.1f} times",
+            more["kl_cov"] > 10,
+        ),
+        Fact(
+            f"{label}: Clip-Cov or KL-Cov ends with more entropy than clip-higher",
+            "not stated; Fig. 11 shows it",
+            f"{end[ours].max():.3f} and {end['clip_higher']:.3f} nats (digitised)",
+            end[ours].max() > end["clip_higher"],
+        ),
+        Fact(
+            f"{label}: both end with longer responses than GRPO",
+            "longer responses (section 4.4)",
+            f"{_in_words(longer, '.2f')} times (digitised)",
+            longer.min() > 1,
+        ),
+        Fact(
+            f"{label}: both end with a higher accuracy than GRPO and clip-higher",
+            "higher accuracy (section 4.4)",
+            f"{_in_words(accuracy, '.1f')} % (digitised)",
+            accuracy[ours].min() > accuracy[others].max(),
+        ),
+    ]
+
+
+def _in_words(values: pd.Series, spec: str) -> str:
     return ", ".join(f"{METHODS[method]} {value:{spec}}" for method, value in values.items())
 
 

@@ -114,6 +114,28 @@ def fit_or_note(entropy: Sequence[float], scores: Sequence[float]) -> dict[str, 
     return {name: getattr(fit, name) for name in _QUANTITIES} | {"note": note}
 
 
+def forecast_errors(
+    entropy: Sequence[float],
+    scores: Sequence[float],
+    later_entropy: Sequence[float],
+    later_scores: Sequence[float],
+    *,
+    last_seen: float,
+) -> dict[str, Any]:
+    """Return what the law, fitted to first points and told later entropies, misses of later scores.
+
+    Beside it what the last score seen, carried forward, misses: rmse, last_error, naive_rmse,
+    naive_last_error (observed less predicted); a, b and note of the fit. NaN where there is none.
+    """
+    fit, later = fit_or_note(entropy, scores), np.asarray(later_scores)
+    error = later - fit["b"] + fit["a"] * np.exp(np.asarray(later_entropy))
+    found = {"a": fit["a"], "b": fit["b"], "note": fit["note"]}
+    for prefix, missed in (("", error), ("naive_", later - last_seen)):
+        found[f"{prefix}rmse"] = float(np.sqrt(np.mean(missed**2)))
+        found[f"{prefix}last_error"] = float(missed[-1])
+    return found
+
+
 def law_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Return each group's law for the reader, a row a group, and notes.
 

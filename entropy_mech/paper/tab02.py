@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from entropy_mech.paper import published, style
+from entropy_mech.paper import fig11, published, style
 from entropy_mech.paper.claims import Claim, Fact, Interval, at_least, mean_interval
 from entropy_mech.paper.fig11 import LABELS, METHODS, SIZES, TENFOLD, at_papers_dose, with_method
 
@@ -37,9 +37,8 @@ def published_accuracies() -> pd.DataFrame:
     table = published.table2().drop(columns="printed_average")
     table = table.rename(columns={"recomputed_average": AVERAGE})
     long = table.melt(ignore_index=False, var_name="benchmark", value_name="percent").reset_index()
-    names = {label.replace("-", "_"): method for method, label in METHODS.items()}
-    long = long.assign(size=long["model"].str.lower(), method=long["method"].map(names), seed=0)
-    return long[_COLUMNS]
+    method = long["method"].map(fig11.PRINTED_METHODS)
+    return long.assign(size=long["model"].str.lower(), method=method, seed=0)[_COLUMNS]
 
 
 def gains(table: pd.DataFrame, over: str = "grpo") -> pd.DataFrame:
