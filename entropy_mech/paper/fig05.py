@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from entropy_mech.law.fit import n_first
 from entropy_mech.law.report import forecast_law
 from entropy_mech.paper import published, style
 from entropy_mech.paper.claims import Claim, Fact, at_most, mean_interval, ratio_interval
@@ -126,30 +127,29 @@ def forecast_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
 def _published_facts() -> list[Fact]:
     """Forecast the run of Fig. 1 left, the one digitised curve whose points have steps."""
     run, paper = published_run(), paper_forecast_errors()
-    forecast = forecast_law(run["entropy_nats"], run["performance"], fraction=0.15)
-    later = run["performance"].iloc[forecast.n_fitted :]
-    naive = float(np.sqrt(np.mean((later - run["performance"].iloc[forecast.n_fitted - 1]) ** 2)))
+    h, r, n = run["entropy_nats"], run["performance"], n_first(len(run), 0.15)
+    found = forecast_errors(h[:n], r[:n], h[n:], r[n:], last_seen=r[n - 1])
     rmse, last = paper.loc["maths"]
-    where = f"Qwen2.5-7B, Fig. 1 left, digitised; {forecast.n_fitted} points fitted"
+    where = f"Qwen2.5-7B, Fig. 1 left, digitised; {n} points fitted"
     return [
         Fact(
             "The first 15 % forecast the rest of the run of Fig. 1 left with the printed RMSE or "
             "less (points)",
             f"{rmse:.1f} (four models, Fig. 5)",
-            f"{forecast.rmse:.1f} ({where})",
-            forecast.rmse <= rmse,
+            f"{found['rmse']:.1f} ({where})",
+            found["rmse"] <= rmse,
         ),
         Fact(
             "The same at the last step",
             f"{last:.1f}",
-            f"{abs(forecast.last_error):.1f}",
-            abs(forecast.last_error) <= last,
+            f"{abs(found['last_error']):.1f}",
+            abs(found["last_error"]) <= last,
         ),
         Fact(
             "The law forecasts better than the last value carried forward (RMSE, points)",
             "no naive forecast given",
-            f"law {forecast.rmse:.1f}, naive {naive:.1f}",
-            forecast.rmse < naive,
+            f"law {found['rmse']:.1f}, naive {found['naive_rmse']:.1f}",
+            found["rmse"] < found["naive_rmse"],
         ),
     ]
 

@@ -55,17 +55,11 @@ def agreement(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
         for name in PREDICTIONS:
             predicted = part[name].to_numpy()
             scale = 1.0 if name.endswith("_order") else _best_scale(predicted, exact, weight)
-            gap = (weight * np.abs(exact - scale * predicted)).sum()
-            rows.append(
-                {
-                    **dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True)),
-                    "prediction": name,
-                    "correlation": correlation(predicted, exact, weight),
-                    "gap": gap / (weight * np.abs(exact)).sum(),
-                    "prefixes": len(part),
-                }
-            )
-    return pd.DataFrame(rows)
+            missed = (weight * np.abs(exact - scale * predicted)).sum()
+            gap = missed / (weight * np.abs(exact)).sum()
+            row = (*key, name, correlation(predicted, exact, weight), gap, len(part))
+            rows.append(row)
+    return pd.DataFrame(rows, columns=[*by, "prediction", "correlation", "gap", "prefixes"])
 
 
 def by_token_entropy(frame: pd.DataFrame) -> pd.DataFrame:
@@ -92,12 +86,13 @@ def transformer_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
     """
     if frame.empty:
         return [published_shape_fact()]
-    means, claims = batch_means(frame), []
-    for name, text in (
-        ("first_order", "Lemma 1 with the logits as they really moved"),
-        ("second_order", "The same with the second-order term"),
-    ):
-        claims.append(_correlation_claim(frame, MAIN_RUN, name, 0.9, text))
+    means, moved = batch_means(frame), "Lemma 1 with the logits as they really moved"
+    claims = [
+        _correlation_claim(frame, MAIN_RUN, "first_order", 0.9, moved),
+        _correlation_claim(
+            frame, MAIN_RUN, "second_order", 0.9, "The same with the second-order term"
+        ),
+    ]
     for run in (MAIN_RUN, "lemma1_sgd"):
         for name in ("theorem1", "theorem2"):
             text = f"{RUNS[run]}: {PREDICTIONS[name]}"

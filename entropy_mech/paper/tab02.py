@@ -132,10 +132,10 @@ def our_table(evaluations: pd.DataFrame) -> style.Table:
         nothing = pd.DataFrame().rename_axis("method")
         return style.Table(nothing, nothing, "Ours: no runs in this profile")
     table["benchmark"] = table["benchmark"].map(_short)
-    order = [(size, method) for size in SIZES for method in LABELS]
     cells = table.groupby(["size", "method", "benchmark"], sort=False)["percent"]
-    wide = cells.agg(mean_interval).unstack("benchmark")[list(dict.fromkeys(table["benchmark"]))]
-    wide = wide.reindex([key for key in order if key in wide.index])
+    wide = cells.agg(mean_interval).unstack("benchmark")[table["benchmark"].unique()]
+    order = [(size, method) for size in SIZES for method in LABELS]
+    wide = wide.loc[[key for key in order if key in wide.index]]
     seeds = table["seed"].nunique()
     mean = f"mean over {seeds} seeds ± half the 95 % interval" if seeds > 1 else "one seed"
     # Compared as they are shown: equal to the reader's eye is equally good, and where all are

@@ -88,11 +88,15 @@ class MdpEntropyChange(NamedTuple):
     ``visitation_term`` the rest. The other two are their first-order terms.
     """
 
-    exact: float
     policy_term: float
     visitation_term: float
     policy_first_order: float
     visitation_first_order: float
+
+    @property
+    def exact(self) -> float:
+        """The whole change."""
+        return self.policy_term + self.visitation_term
 
 
 def mdp_entropy(mdp: Mdp, logits: np.ndarray) -> float:
@@ -124,15 +128,13 @@ def mdp_entropy_change(mdp: Mdp, logits: np.ndarray, delta_logits: np.ndarray) -
     state_change = entropy_change(logits, delta_logits)
     to_come = mdp.to_come(old.probs, old.entropy_nats - weight @ old.entropy_nats / length)
     steering = sum(by_time[t] @ expectation(old, c, to_come[t]) for t in range(length))
-    policy_term = float(weight @ state_change.exact / length)
-    visitation_term = float((weight_new - weight) @ new.entropy_nats / length)
-    return MdpEntropyChange(
-        exact=policy_term + visitation_term,
-        policy_term=policy_term,
-        visitation_term=visitation_term,
-        policy_first_order=float(weight @ state_change.first_order / length),
-        visitation_first_order=float(steering / length),
+    terms = (
+        weight @ state_change.exact,
+        (weight_new - weight) @ new.entropy_nats,
+        weight @ state_change.first_order,
+        steering,
     )
+    return MdpEntropyChange(*(float(term / length) for term in terms))
 
 
 def mdp_policy_gradient(mdp: Mdp, logits: np.ndarray, rewards: np.ndarray) -> np.ndarray:
