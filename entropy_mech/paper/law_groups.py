@@ -45,7 +45,7 @@ TRAINING_SETS = {
     "fig13_eurus_math_difficult": "Eurus-RL-Data-Difficult",
 }
 LAST_VALIDATIONS = 3  # the accuracy reached is their mean
-_QUANTITIES = ("a", "b", "ceiling", "r2", "rmse")
+_QUANTITIES = ("a", "b", "ceiling", "rmse", "r2")
 # The accuracy that enters the law is that of the sampled policy, at temperature 1, whose entropy is
 # measured; the paper's validation is mostly greedy, so that both are fitted.
 _SAMPLED, _GREEDY = "validation_accuracy", "validation_greedy_accuracy"
@@ -149,7 +149,7 @@ def law_table(frame: pd.DataFrame) -> pd.DataFrame:
         r2 = law_fits(frame, accuracy=_GREEDY).groupby("group", sort=False)["r2"]
         greedy = {"R^2, greedy": r2.agg(mean_interval).map(str)}
     return (
-        each[list(_QUANTITIES)]
+        each[["a", "b", "ceiling", "r2", "rmse"]]
         .agg(mean_interval)
         .map(str)
         .rename(columns={"ceiling": "ceiling b - a", "r2": "R^2", "rmse": "RMSE"})

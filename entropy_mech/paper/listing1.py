@@ -87,27 +87,6 @@ _MOVE_NATS = 0.1  # how far log-probabilities are moved, so that ratios differ f
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The two methods' settings; fractions in [0, 1]."""
-
-    clip_fraction: float
-    cov_low: float
-    cov_high: float
-    penalty_fraction: float
-    penalty_coefficient: float
-
-    def __post_init__(self):
-        for name in ("clip_fraction", "penalty_fraction"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise bad_value(name, value, fraction_fix(value))
-
-    def of(self, method: str) -> dict[str, float]:
-        """Return one method's settings, as the listing takes them."""
-        return {name: getattr(self, name) for name in _SETTINGS[method]}
-
-
-@dataclass(frozen=True)
 class TokenBatch:
     """The tokens of one rollout: B x T tensors, and random numbers of the same shape.
 
@@ -129,6 +108,48 @@ class TokenBatch:
     lottery: Tensor
 
 
+@dataclass(frozen=True)
+class Settings:
+    """The two methods' settings; fractions in [0, 1]."""
+
+    clip_fraction: float
+    cov_low: float
+    cov_high: float
+    penalty_fraction: float
+    penalty_coefficient: float
+
+    def __post_init__(self):
+        for name in ("clip_fraction", "penalty_fraction"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise bad_value(name, value, fraction_fix(value))
+
+    def of(self, method: str) -> dict[str, float]:
+        """Return one method's settings, as the listing takes them."""
+        return {name: getattr(self, name) for name in _SETTINGS[method]}
+
+    def choose(
+        self, method: str, batch: TokenBatch, logp: Tensor, parts: Iterable[Tensor], least: int = 0
+    ) -> Tensor:
+        """Return the tokens that the library chooses under ``logp``: B x T, bool.
+
+        ``method`` is ``clip_cov`` or ``kl_cov``. Each of ``parts``, rows of the batch, is a
+        population of its own for the covariance, of which at least ``least`` tokens are chosen.
+        """
+        selected, floor = torch.zeros_like(batch.response_mask), {"minimum_tokens": least}
+        for rows in parts:
+            mask = batch.response_mask[rows]
+            covariance = token_covariance(logp[rows], batch.advantages[rows], mask)
+            if method == "clip_cov":
+                lots = batch.lottery[rows]
+                found = select_in_band(covariance, mask, lots, **self.of(method), **floor)
+            else:
+                share = {"penalty_fraction": self.penalty_fraction}
+                found = select_largest(covariance, mask, **share, **floor)
+            selected[rows] = found
+        return selected
+
+
 def token_batches(tokens: pd.DataFrame) -> list[TokenBatch]:
     """Return the rollout of each seed of ``Report.tokens()``; a made-up one where it is empty."""
     if tokens.empty:
@@ -144,33 +165,6 @@ def token_batches(tokens: pd.DataFrame) -> list[TokenBatch]:
         arrays = [torch.from_numpy(array) for array in (logp, advantages, mask)]
         batches.append(_batch(name, *arrays, seed=int(seed)))
     return batches
-
-
-def chosen(
-    method: str,
-    batch: TokenBatch,
-    logp: Tensor,
-    parts: Iterable[Tensor],
-    settings: Settings,
-    least: int = 0,
-) -> Tensor:
-    """Return the tokens that the library chooses under ``logp``: B x T, bool.
-
-    ``method`` is ``clip_cov`` or ``kl_cov``. Each of ``parts``, rows of the batch, is a population
-    of its own for the covariance, of which at least ``least`` tokens are chosen.
-    """
-    selected = torch.zeros_like(batch.response_mask)
-    for rows in parts:
-        mask = batch.response_mask[rows]
-        covariance = token_covariance(logp[rows], batch.advantages[rows], mask)
-        if method == "clip_cov":
-            given = covariance, mask, batch.lottery[rows]
-            found = select_in_band(*given, **settings.of(method), minimum_tokens=least)
-        else:
-            share = settings.penalty_fraction
-            found = select_largest(covariance, mask, penalty_fraction=share, minimum_tokens=least)
-        selected[rows] = found
-    return selected
 
 
 def flat_tokens(batch: TokenBatch) -> dict[str, Tensor]:
@@ -249,9 +243,9 @@ def scopes(batches: list[TokenBatch], settings: Settings, *, least: int = 0) -> 
     rows = []
     for batch in batches:
         for method in _SETTINGS:
-            whole = chosen(method, batch, batch.logp_old, [_all_rows(batch)], settings, least)
+            whole = settings.choose(method, batch, batch.logp_old, [_all_rows(batch)], least)
             for scope, parts in _scopes_of(batch):
-                touched = chosen(method, batch, batch.logp_old, parts, settings, least)
+                touched = settings.choose(method, batch, batch.logp_old, parts, least)
                 count, both = int(touched.sum()), int((touched & whole).sum())
                 overlap = both / int(whole.sum()) if whole.any() else np.nan
                 share = count / int(batch.response_mask.sum())
@@ -322,7 +316,7 @@ def _listing(method: str, flat: dict[str, Tensor], settings: Settings) -> tuple[
 
 
 def _library(method: str, logp_new: Tensor, batch: TokenBatch, settings: Settings):
-    selected = chosen(method, batch, batch.logp_new, [_all_rows(batch)], settings)
+    selected = settings.choose(method, batch, batch.logp_new, [_all_rows(batch)])
     inputs = logp_new, batch.logp_old, batch.advantages, batch.response_mask
     if method == "clip_cov":
         return clip_cov_loss(*inputs, selected_mask=selected)

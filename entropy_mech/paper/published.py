@@ -11,14 +11,8 @@ from entropy_mech.law.fit import compare_forms, fit_law
 
 # -- Printed and digitised numbers ---------------------------------------------------------------
 
-FIGURES = (
-    "fig01_left",
-    "fig01_right",
-    "fig08_left",
-    "fig08_right",
-    "fig11",
-    "fig11_accuracy_7b",
-)
+_DATA = Path(__file__).parent / "data"
+FIGURES = tuple(sorted(path.stem for path in _DATA.glob("fig*.csv")))
 SIZES = ("0.5B", "1.5B", "3B", "7B", "32B")
 
 
@@ -106,7 +100,7 @@ def printed() -> pd.DataFrame:
 
 
 def _read(name: str) -> pd.DataFrame:
-    return pd.read_csv(Path(__file__).parent / "data" / f"{name}.csv")
+    return pd.read_csv(_DATA / f"{name}.csv")
 
 
 # -- The law on the digitised points -------------------------------------------------------------
