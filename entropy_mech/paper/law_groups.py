@@ -26,8 +26,7 @@ from entropy_mech.paper.claims import (
     at_most,
     mean_interval,
 )
-from entropy_mech.paper.models import BASE_MODELS
-from entropy_mech.paper.published import published_fits
+from entropy_mech.paper.published import BASE_MODELS, published_fits
 
 # -- The law by group ----------------------------------------------------------------------------
 
