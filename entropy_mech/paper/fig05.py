@@ -75,7 +75,7 @@ def _errors(fitted: pd.DataFrame, own: pd.DataFrame, later: pd.DataFrame) -> dic
     if not len(later) or not len(own):
         return {"note": "no validation to fit, or none to forecast"}
     h, r = "entropy_nats", "validation_accuracy"
-    return forecast_errors(fitted[h], fitted[r], later[h], later[r], last_seen=own[r].iloc[-1])
+    return forecast_errors((fitted[h], fitted[r]), (later[h], later[r]), own[r].iloc[-1])
 
 
 def paper_forecast_errors() -> pd.DataFrame:
@@ -128,7 +128,7 @@ def _published_facts() -> list[Fact]:
     """Forecast the run of Fig. 1 left, the one digitised curve whose points have steps."""
     run, paper = published_run(), paper_forecast_errors()
     h, r, n = run["entropy_nats"], run["performance"], n_first(len(run), 0.15)
-    found = forecast_errors(h[:n], r[:n], h[n:], r[n:], last_seen=r[n - 1])
+    found = forecast_errors((h[:n], r[:n]), (h[n:], r[n:]), r[n - 1])
     rmse, last = paper.loc["maths"]
     where = f"Qwen2.5-7B, Fig. 1 left, digitised; {n} points fitted"
     return [

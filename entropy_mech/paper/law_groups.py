@@ -48,6 +48,7 @@ _QUANTITIES = ("a", "b", "ceiling", "rmse", "r2")
 # The accuracy that enters the law is that of the sampled policy, at temperature 1, whose entropy is
 # measured; the paper's validation is mostly greedy, so that both are fitted.
 _SAMPLED, _GREEDY = "validation_accuracy", "validation_greedy_accuracy"
+Points = tuple[Sequence[float], Sequence[float]]
 
 
 def by_model(frame: pd.DataFrame) -> pd.DataFrame:
@@ -113,23 +114,17 @@ def fit_or_note(entropy: Sequence[float], scores: Sequence[float]) -> dict[str, 
     return {name: getattr(fit, name) for name in _QUANTITIES} | {"note": note}
 
 
-def forecast_errors(
-    entropy: Sequence[float],
-    scores: Sequence[float],
-    later_entropy: Sequence[float],
-    later_scores: Sequence[float],
-    *,
-    last_seen: float,
-) -> dict[str, Any]:
+def forecast_errors(first: Points, later: Points, last_seen: float) -> dict[str, Any]:
     """Return what the law, fitted to first points and told later entropies, misses of later scores.
 
-    Beside it what the last score seen, carried forward, misses: rmse, last_error, naive_rmse,
-    naive_last_error (observed less predicted); a, b and note of the fit. NaN where there is none.
+    Points are entropies and scores. Beside it what the last score seen, carried forward, misses:
+    rmse, last_error, naive_rmse, naive_last_error (observed less predicted); a, b and note of the
+    fit. NaN where there is none.
     """
-    fit, later = fit_or_note(entropy, scores), np.asarray(later_scores)
-    error = later - fit["b"] + fit["a"] * np.exp(np.asarray(later_entropy))
-    found = {"a": fit["a"], "b": fit["b"], "note": fit["note"]}
-    for prefix, missed in (("", error), ("naive_", later - last_seen)):
+    fit, (entropy, scores) = fit_or_note(*first), map(np.asarray, later)
+    error = scores - fit["b"] + fit["a"] * np.exp(entropy)
+    found = {name: fit[name] for name in ("a", "b", "note")}
+    for prefix, missed in (("", error), ("naive_", scores - last_seen)):
         found[f"{prefix}rmse"] = float(np.sqrt(np.mean(missed**2)))
         found[f"{prefix}last_error"] = float(missed[-1])
     return found

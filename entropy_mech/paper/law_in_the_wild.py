@@ -103,7 +103,7 @@ def measured(points: pd.DataFrame, entropy: pd.Series, controlled_by: str = "") 
         found |= {f"r2_{name}": r2, f"aicc_{name}": aicc}
     found["partial_correlation"] = partial_correlation(np.exp(h), r, time)
     first = n_first(len(r), FORECAST_FRACTION)
-    errors = forecast_errors(h[:first], r[:first], h[first:], r[first:], last_seen=r[first - 1])
+    errors = forecast_errors((h[:first], r[:first]), (h[first:], r[first:]), r[first - 1])
     return found | {"forecast_rmse": errors["rmse"], "carried_rmse": errors["naive_rmse"]}
 
 
