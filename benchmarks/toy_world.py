@@ -12,10 +12,10 @@ import math
 import pandas as pd
 
 from entropy_mech.law.fit import fit_law, straight_line
+from entropy_mech.paper.claims import Interval, mean_interval, ratio_interval
 from entropy_mech.paper.fig08_tab01 import covariance_tail
 from entropy_mech.paper.law_groups import LAST_VALIDATIONS
-from entropy_mech.paper.models import model_of_run
-from entropy_mech.paper.statistics import Interval, mean_interval, ratio_interval
+from entropy_mech.paper.published import model_of_run
 from entropy_mech.reproduction import open_report
 
 LAST_ROLLOUTS = 5

@@ -12,11 +12,10 @@ from matplotlib.figure import Figure
 
 from entropy_mech.law.fit import fit_law
 from entropy_mech.paper import published, style
-from entropy_mech.paper.claims import Claim, Fact, Range, at_least
+from entropy_mech.paper.claims import Claim, Fact, Range, at_least, mean_interval
 from entropy_mech.paper.fig02 import moves, published_shares
 from entropy_mech.paper.law_groups import LAST_VALIDATIONS, law_curve, law_fits, law_panel
 from entropy_mech.paper.published import published_fits
-from entropy_mech.paper.statistics import mean_interval
 
 # -- Claims --------------------------------------------------------------------------------------
 

@@ -12,9 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from entropy_mech.paper import published, style
-from entropy_mech.paper.claims import Claim, Fact, at_least
+from entropy_mech.paper.claims import Claim, Fact, at_least, mean_interval
 from entropy_mech.paper.law_groups import LAST_VALIDATIONS, validated
-from entropy_mech.paper.statistics import mean_interval
 
 # -- Claims --------------------------------------------------------------------------------------
 
@@ -218,10 +217,8 @@ def _long(table: pd.DataFrame) -> pd.DataFrame:
 
 def _parts(table: pd.DataFrame, whose: str) -> pd.DataFrame:
     """Turn shares up to 1/12 and 1/3 into those of the three parts, a row a part and measure."""
-    runs = [part for _, part in table.groupby("seed")] if "seed" in table else [table]
-    rows = []
-    for part in runs:
-        whole = pd.concat([part[list(MEASURES)], pd.DataFrame({name: [1.0] for name in MEASURES})])
-        steps = whole.diff().fillna(whole.iloc[[0]]).assign(part=_PARTS)
-        rows.append(_long(steps))
-    return pd.concat(rows).assign(what=lambda frame: frame["measure"] + f", {whose}")
+    table = table if "seed" in table else table.assign(seed=0)
+    first, third = (table[table["at"] == at].set_index("seed")[list(MEASURES)] for at in EARLY)
+    parts = dict(zip(_PARTS, (first, third - first, 1.0 - third), strict=True))
+    shares = _long(pd.concat(parts, names=["part"]).reset_index())
+    return shares.assign(what=shares["measure"] + f", {whose}")

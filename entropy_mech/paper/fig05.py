@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,21 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from entropy_mech.law.fit import n_first
 from entropy_mech.law.report import forecast_law
 from entropy_mech.paper import published, style
-from entropy_mech.paper.claims import Claim, Fact, at_most
+from entropy_mech.paper.claims import Claim, Fact, at_most, mean_interval, ratio_interval
 from entropy_mech.paper.fig02 import by_domain
-from entropy_mech.paper.law_groups import by_model, colours_of, fit_or_note, law_curve, validated
+from entropy_mech.paper.law_groups import (
+    by_model,
+    colours_of,
+    fit_or_note,
+    forecast_errors,
+    law_curve,
+    validated,
+)
 from entropy_mech.paper.law_of_run import forecast
 from entropy_mech.paper.published import published_run
-from entropy_mech.paper.statistics import mean_interval, ratio_interval
 
 # -- Claims --------------------------------------------------------------------------------------
 
@@ -53,16 +61,21 @@ def forecasts(frame: pd.DataFrame, fractions: tuple[float, ...] = FRACTIONS) -> 
     """
     rows, points = [], validated(frame) if len(frame) else frame
     for (domain, group), runs in points.groupby(_BY, sort=False) if len(points) else ():
-        for fraction in fractions:
+        for fraction, (seed, run) in product(fractions, runs.groupby("seed")):
             early = runs[early_points(runs, fraction)]
-            for seed, run in runs.groupby("seed"):
-                own = early[early["seed"] == seed]
-                later = run.drop(own.index)
-                for whose, fitted in ((OWN, own), (ALL_SEEDS, early)):
-                    errors = _errors(fitted, later, last_seen=own)
-                    row = dict(zip(_KEYS, (domain, group, seed, fraction, whose, len(fitted))))  # noqa: B905
-                    rows.append(row | errors)
+            own = early[early["seed"] == seed]
+            later = run.drop(own.index)
+            for whose, fitted in ((OWN, own), (ALL_SEEDS, early)):
+                row = (domain, group, seed, fraction, whose, len(fitted))
+                rows.append(dict(zip(_KEYS, row, strict=True)) | _errors(fitted, own, later))
     return pd.DataFrame(rows, columns=[*_KEYS, *_NUMBERS, "note"])
+
+
+def _errors(fitted: pd.DataFrame, own: pd.DataFrame, later: pd.DataFrame) -> dict[str, Any]:
+    if not len(later) or not len(own):
+        return {"note": "no validation to fit, or none to forecast"}
+    h, r = "entropy_nats", "validation_accuracy"
+    return forecast_errors((fitted[h], fitted[r]), (later[h], later[r]), own[r].iloc[-1])
 
 
 def paper_forecast_errors() -> pd.DataFrame:
@@ -114,52 +127,31 @@ def forecast_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
 def _published_facts() -> list[Fact]:
     """Forecast the run of Fig. 1 left, the one digitised curve whose points have steps."""
     run, paper = published_run(), paper_forecast_errors()
-    forecast = forecast_law(run["entropy_nats"], run["performance"], fraction=0.15)
-    later = run["performance"].iloc[forecast.n_fitted :]
-    naive = float(np.sqrt(np.mean((later - run["performance"].iloc[forecast.n_fitted - 1]) ** 2)))
+    h, r, n = run["entropy_nats"], run["performance"], n_first(len(run), 0.15)
+    found = forecast_errors((h[:n], r[:n]), (h[n:], r[n:]), r[n - 1])
     rmse, last = paper.loc["maths"]
-    where = f"Qwen2.5-7B, Fig. 1 left, digitised; {forecast.n_fitted} points fitted"
+    where = f"Qwen2.5-7B, Fig. 1 left, digitised; {n} points fitted"
     return [
         Fact(
             "The first 15 % forecast the rest of the run of Fig. 1 left with the printed RMSE or "
             "less (points)",
             f"{rmse:.1f} (four models, Fig. 5)",
-            f"{forecast.rmse:.1f} ({where})",
-            forecast.rmse <= rmse,
+            f"{found['rmse']:.1f} ({where})",
+            found["rmse"] <= rmse,
         ),
         Fact(
             "The same at the last step",
             f"{last:.1f}",
-            f"{abs(forecast.last_error):.1f}",
-            abs(forecast.last_error) <= last,
+            f"{abs(found['last_error']):.1f}",
+            abs(found["last_error"]) <= last,
         ),
         Fact(
             "The law forecasts better than the last value carried forward (RMSE, points)",
             "no naive forecast given",
-            f"law {forecast.rmse:.1f}, naive {naive:.1f}",
-            forecast.rmse < naive,
+            f"law {found['rmse']:.1f}, naive {found['naive_rmse']:.1f}",
+            found["rmse"] < found["naive_rmse"],
         ),
     ]
-
-
-def _errors(
-    fitted: pd.DataFrame, later: pd.DataFrame, *, last_seen: pd.DataFrame
-) -> dict[str, Any]:
-    """Return what the law and the naive forecast miss; NaN and a note where there is none."""
-    if not len(later) or not len(last_seen):
-        note = "no validation to fit, or none to forecast"
-        return dict.fromkeys(_NUMBERS, np.nan) | {"note": note}
-    fit = fit_or_note(fitted["entropy_nats"], fitted["validation_accuracy"])
-    scores = later["validation_accuracy"].to_numpy()
-    naive = scores - last_seen["validation_accuracy"].iloc[-1]
-    error = scores - fit["b"] + fit["a"] * np.exp(later["entropy_nats"].to_numpy())
-    return {
-        "rmse": float(np.sqrt(np.mean(error**2))),
-        "last_error": float(error[-1]),
-        "naive_rmse": float(np.sqrt(np.mean(naive**2))),
-        "naive_last_error": float(naive[-1]),
-        **{name: fit[name] for name in ("a", "b", "note")},
-    }
 
 
 def _plain_mean(values: pd.Series) -> float:

@@ -13,11 +13,10 @@ from matplotlib.ticker import EngFormatter, NullFormatter
 
 from entropy_mech.law.fit import QUANTITIES, extrapolate_largest, fit_sizes
 from entropy_mech.paper import published, style
-from entropy_mech.paper.claims import Claim, Fact, Range, at_least
+from entropy_mech.paper.claims import Claim, Fact, Range, at_least, mean_interval
 from entropy_mech.paper.fig02 import by_domain
 from entropy_mech.paper.law_groups import by_model, law_fits
 from entropy_mech.paper.published import published_fits
-from entropy_mech.paper.statistics import mean_interval
 
 # -- Claims --------------------------------------------------------------------------------------
 

@@ -12,9 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from entropy_mech.paper import published, style
-from entropy_mech.paper.claims import Claim, Fact, at_least
-from entropy_mech.paper.statistics import (
+from entropy_mech.paper.claims import (
+    Claim,
+    Fact,
     Interval,
+    at_least,
     correlation_interval,
     mean_interval,
     ratio_interval,
@@ -248,11 +250,8 @@ def covariance_figure(frame: pd.DataFrame) -> Figure:
     """
     rows = [[published_covariance_and_fall, published_by_difficulty]]
     if len(frame):
-        table, groups, name = (
-            covariance_and_change(frame),
-            covariance_by_accuracy(frame),
-            style.ours(frame),
-        )
+        table, groups = covariance_and_change(frame), covariance_by_accuracy(frame)
+        name = style.ours(frame)
         left = partial(covariance_and_fall, table, title=f"{name}: on-policy GRPO, means of 5")
         rows.insert(0, [left, partial(by_difficulty, groups, title=f"{name}: by group accuracy")])
     return style.panels(rows, width_in=12, row_height_in=4.2)
@@ -266,12 +265,8 @@ def covariance_and_fall(
     ``table`` is ``covariance_and_change``'s.
     """
     covariance = ("covariance", _COVARIANCE, "covariance (nats)", style.ACCURACY_COLOUR)
-    fall = (
-        "entropy_fall_nats",
-        r"$-\Delta H$",
-        "fall of entropy a step (nats)",
-        style.ENTROPY_COLOUR,
-    )
+    colour = style.ENTROPY_COLOUR
+    fall = ("entropy_fall_nats", r"$-\Delta H$", "fall of entropy a step (nats)", colour)
     right = style.two_curves(table, ax, covariance, fall)
     ax.axhline(0, color="0.4", lw=0.8)
     below = max(-axis.get_ylim()[0] / (axis.get_ylim()[1] or 1.0) for axis in (ax, right))

@@ -10,8 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from entropy_mech.paper import published, style
-from entropy_mech.paper.claims import Claim, Fact, at_least, half_of_difference, half_of_ratio
-from entropy_mech.paper.statistics import mean_interval, ratio_interval
+from entropy_mech.paper.claims import (
+    Claim,
+    Fact,
+    at_least,
+    half_of_difference,
+    half_of_ratio,
+    mean_interval,
+    ratio_interval,
+)
 
 # -- Claims --------------------------------------------------------------------------------------
 
@@ -21,6 +28,7 @@ METHODS = {
     "clip_cov": "Clip-Cov",
     "kl_cov": "KL-Cov",
 }
+PRINTED_METHODS = {label.replace("-", "_"): method for method, label in METHODS.items()}
 # With ten times the paper's fraction of tokens: runs of the toy alone.
 TENFOLD = {"clip_cov_x10": "Clip-Cov, 10 x", "kl_cov_x10": "KL-Cov, 10 x"}
 LABELS = METHODS | TENFOLD
@@ -93,8 +101,7 @@ def published_curves(size: str, metric: str) -> pd.DataFrame:
     """Return the readings of a panel of Fig. 11; methods are named as in ``METHODS``."""
     frame = published.load("fig11")
     frame = frame[(frame["model"] == size.upper()) & (frame["metric"] == metric)]
-    names = {label.replace("-", "_"): method for method, label in METHODS.items()}
-    return frame.assign(method=frame["method"].map(names))
+    return frame.assign(method=frame["method"].map(PRINTED_METHODS))
 
 
 def control_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
@@ -103,64 +110,57 @@ def control_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
         return published_facts()
     covariance = ("clip_cov", "kl_cov", *TENFOLD)
     claims = [
-        judge(frame, method, size=size)
+        judge(frame, size, method)
         for size in SIZES
         for judge, methods in (
-            (entropy_claim, (*covariance, "clip_higher")),
-            (accuracy_claim, covariance),
-            (length_claim, covariance),
+            (_entropy_claim, (*covariance, "clip_higher")),
+            (_accuracy_claim, covariance),
+            (_length_claim, covariance),
         )
         for method in methods
     ]
     return [claim for claim in claims if claim is not None]
 
 
-def entropy_claim(frame: pd.DataFrame, method: str, *, size: str) -> Claim | None:
+def _entropy_claim(frame: pd.DataFrame, size: str, method: str) -> Claim | None:
     """Judge whether a method ends with at least twice GRPO's entropy; None without both runs."""
     pair = against_grpo(frame, size, method, "entropy_nats")
-    if pair.empty:
-        return None
-    return Claim(
+    return None if pair.empty else Claim(
         f"{SIZES[size]}: {LABELS[method]} ends with at least 2 times GRPO's entropy (ratio)",
         f"{_papers_ratio(size, method, 'entropy'):.2f} (Fig. 11, digitised)",
         ratio_interval(pair["ours"] / pair["grpo"]),
         at_least(2.0, contradicted_below=1.0),
-    )
+    )  # fmt: skip
 
 
-def length_claim(frame: pd.DataFrame, method: str, *, size: str) -> Claim | None:
+def _length_claim(frame: pd.DataFrame, size: str, method: str) -> Claim | None:
     """Judge whether a method's responses end longer than GRPO's; None without both runs."""
     pair = against_grpo(frame, size, method, "length_tokens")
-    if pair.empty:
-        return None
     papers = _papers_ratio(size, method, "response_length")
     judged_by = half_of_ratio(papers)
-    return Claim(
+    return None if pair.empty else Claim(
         f"{SIZES[size]}: {LABELS[method]} ends with responses at least {judged_by.least:.2f} times "
         "as long as GRPO's, half the paper's effect on a log scale (ratio)",
         f"{papers:.2f} (Fig. 11, digitised)",
         ratio_interval(pair["ours"] / pair["grpo"]),
         judged_by,
-    )
+    )  # fmt: skip
 
 
-def accuracy_claim(frame: pd.DataFrame, method: str, *, size: str) -> Claim | None:
+def _accuracy_claim(frame: pd.DataFrame, size: str, method: str) -> Claim | None:
     """Judge whether a method ends with a higher accuracy than GRPO; None without both runs."""
     pair = against_grpo(frame, size, method, "accuracy")
-    if pair.empty:
-        return None
     theirs, grpo = (published_ending(size, name, "test_acc_pct") for name in (method, "grpo"))
     papers = (theirs - grpo) / 100
-    judged_by = half_of_difference(papers)
-    room = 1 - pair["grpo"].mean()
+    judged_by, room = half_of_difference(papers), 1 - pair["grpo"].mean()
     no_room = f"; here GRPO leaves room for {room:.3f}" if room < judged_by.least else ""
-    return Claim(
+    return None if pair.empty else Claim(
         f"{SIZES[size]}: {LABELS[method]} ends with an accuracy at least {judged_by.least:.3f} "
         "above GRPO's, half the paper's effect (difference, fraction)",
         f"{papers:+.3f} (Fig. 11, digitised{no_room})",
         mean_interval(pair["ours"] - pair["grpo"]),
         judged_by,
-    )
+    )  # fmt: skip
 
 
 def _papers_ratio(size: str, method: str, metric: str) -> float:
@@ -170,47 +170,46 @@ def _papers_ratio(size: str, method: str, metric: str) -> float:
 
 def published_facts() -> list[Fact]:
     """Return what the paper's own curves of Fig. 11 say, as digitised, at their ends."""
-    facts = []
-    for size, label in SIZES.items():
-        end, length, accuracy = (
-            {method: published_ending(size, method, metric) for method in METHODS}
-            for metric in ("entropy", "response_length", "test_acc_pct")
-        )
-        clip_cov, kl_cov = (end[method] / end["grpo"] for method in ("clip_cov", "kl_cov"))
-        own = max(end["kl_cov"], end["clip_cov"])
-        longer = {method: length[method] / length["grpo"] for method in ("clip_cov", "kl_cov")}
-        facts += [
-            Fact(
-                f"{label}: KL-Cov ends with more than 10 times GRPO's entropy",
-                "over 10 times the plateau (section 4.4)",
-                f"{kl_cov:.1f} times ({end['kl_cov']:.3f} and {end['grpo']:.3f} nats, digitised); "
-                f"Clip-Cov {clip_cov:.1f} times",
-                kl_cov > 10,
-            ),
-            Fact(
-                f"{label}: Clip-Cov or KL-Cov ends with more entropy than clip-higher",
-                "not stated; Fig. 11 shows it",
-                f"{own:.3f} and {end['clip_higher']:.3f} nats (digitised)",
-                own > end["clip_higher"],
-            ),
-            Fact(
-                f"{label}: both end with longer responses than GRPO",
-                "longer responses (section 4.4)",
-                f"{_in_words(longer, '.2f')} times (digitised)",
-                min(longer.values()) > 1,
-            ),
-            Fact(
-                f"{label}: both end with a higher accuracy than GRPO and clip-higher",
-                "higher accuracy (section 4.4)",
-                f"{_in_words(accuracy, '.1f')} % (digitised)",
-                min(accuracy["clip_cov"], accuracy["kl_cov"])
-                > max(accuracy["grpo"], accuracy["clip_higher"]),
-            ),
-        ]
-    return facts
+    return [fact for size in SIZES for fact in _published_facts(size, SIZES[size])]
 
 
-def _in_words(values: dict[str, float], spec: str) -> str:
+def _published_facts(size: str, label: str) -> list[Fact]:
+    end, length, accuracy = (
+        pd.Series({method: published_ending(size, method, metric) for method in METHODS})
+        for metric in ("entropy", "response_length", "test_acc_pct")
+    )
+    ours, others = ["clip_cov", "kl_cov"], ["grpo", "clip_higher"]
+    more, longer = end / end["grpo"], (length / length["grpo"])[ours]
+    return [
+        Fact(
+            f"{label}: KL-Cov ends with more than 10 times GRPO's entropy",
+            "over 10 times the plateau (section 4.4)",
+            f"{more['kl_cov']:.1f} times ({end['kl_cov']:.3f} and {end['grpo']:.3f} nats, "
+            f"digitised); Clip-Cov {more['clip_cov']:.1f} times",
+            more["kl_cov"] > 10,
+        ),
+        Fact(
+            f"{label}: Clip-Cov or KL-Cov ends with more entropy than clip-higher",
+            "not stated; Fig. 11 shows it",
+            f"{end[ours].max():.3f} and {end['clip_higher']:.3f} nats (digitised)",
+            end[ours].max() > end["clip_higher"],
+        ),
+        Fact(
+            f"{label}: both end with longer responses than GRPO",
+            "longer responses (section 4.4)",
+            f"{_in_words(longer, '.2f')} times (digitised)",
+            longer.min() > 1,
+        ),
+        Fact(
+            f"{label}: both end with a higher accuracy than GRPO and clip-higher",
+            "higher accuracy (section 4.4)",
+            f"{_in_words(accuracy, '.1f')} % (digitised)",
+            accuracy[ours].min() > accuracy[others].max(),
+        ),
+    ]
+
+
+def _in_words(values: pd.Series, spec: str) -> str:
     return ", ".join(f"{METHODS[method]} {value:{spec}}" for method, value in values.items())
 
 

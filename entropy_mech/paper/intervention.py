@@ -10,11 +10,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from entropy_mech.law.fit import LawFit, fit_law
 from entropy_mech.paper import style
-from entropy_mech.paper.claims import Claim, Fact, Range, at_most
+from entropy_mech.paper.claims import Claim, Fact, Range, at_most, mean_interval
 from entropy_mech.paper.fig11 import OUTCOMES
-from entropy_mech.paper.statistics import mean_interval
+from entropy_mech.paper.law_groups import law_curve, law_fits, validated
 
 # -- What was measured ---------------------------------------------------------------------------
 
@@ -26,30 +25,18 @@ MEANS = {
     "intervention_after_bonus": "entropy bonus",
 }
 _POINT = ["entropy_nats", "validation_accuracy", "validation_greedy_accuracy"]
-_LAST_SHARE, _LEAST_POINTS = 1 / 4, 3
+_NAMES = [OUTCOMES[column] for column in _POINT]
+_LAST_SHARE = 1 / 4
 
 
-def validations(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the steps at which accuracy was measured, each with the entropy of its rollout."""
-    return frame.dropna(subset="validation_accuracy")
+def first_training(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the validations of the run as it spent its entropy."""
+    return validated(frame[frame["run"] == SPENT])
 
 
 def since_the_raise(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the validations of the runs that go on with GRPO, the control's among them."""
-    return validations(frame[frame["run"].isin([*MEANS, CONTROL])])
-
-
-def laws(frame: pd.DataFrame) -> dict[int, LawFit]:
-    """Return R = -a exp(H) + b, fitted to each seed's run as it spent its entropy.
-
-    A seed whose run was validated fewer than three times has none.
-    """
-    spent = validations(frame[frame["run"] == SPENT])
-    return {
-        seed: fit_law(part["entropy_nats"], part["validation_accuracy"])
-        for seed, part in spent.groupby("seed")
-        if len(part) >= _LEAST_POINTS
-    }
+    return validated(frame[frame["run"].isin([*MEANS, CONTROL])])
 
 
 def at_same_entropy(frame: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
@@ -59,15 +46,18 @@ def at_same_entropy(frame: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
     constant beyond them, and ``law``, the fitted law's. The law has a form; the first has none, so
     that what is judged by it does not hang on whether the form fits.
     """
-    spent = validations(frame[frame["run"] == SPENT]).sort_values("entropy_nats")
-    curves, fits = dict(iter(spent.groupby("seed"))), laws(frame)
-    first, law = [], []
-    for seed, entropy in zip(points["seed"], points["entropy_nats"], strict=True):
-        known = curves[seed]["entropy_nats"].clip(lower=style.LOWEST_NATS)
-        at = np.log(max(entropy, style.LOWEST_NATS))
-        first.append(float(np.interp(at, np.log(known), curves[seed]["validation_accuracy"])))
-        law.append(float(fits[seed].predict(entropy)) if seed in fits else np.nan)
-    return points.assign(first_training=first, law=law)
+    spent = first_training(frame).sort_values("entropy_nats")
+    laws = law_fits(spent, ()).set_index("seed")
+    a, b = points["seed"].map(laws["a"]), points["seed"].map(laws["b"])
+    spent = spent.assign(log_h=_log(spent["entropy_nats"]))
+    curves = {seed: (part["log_h"], part[_POINT[1]]) for seed, part in spent.groupby("seed")}
+    places = zip(points["seed"], _log(points["entropy_nats"]), strict=True)
+    first = [np.interp(log_h, *curves[seed]) for seed, log_h in places]
+    return points.assign(first_training=first, law=b - a * np.exp(points["entropy_nats"]))
+
+
+def _log(entropy_nats: pd.Series) -> pd.Series:
+    return np.log(entropy_nats.clip(lower=style.LOWEST_NATS))
 
 
 def raised(frame: pd.DataFrame) -> pd.DataFrame:
@@ -78,17 +68,11 @@ def raised(frame: pd.DataFrame) -> pd.DataFrame:
     accuracy that was seen over the one to the first training's accuracy at that entropy: 1 where
     entropy alone says what accuracy is, 0 where accuracy does not move.
     """
-    first = validations(frame).groupby(["run", "seed"])[_POINT].first().reset_index()
+    first = validated(frame).groupby(["run", "seed"])[_POINT].first().reset_index()
     first = first.rename(columns=OUTCOMES)
-    before = first[first["run"] == CONTROL].set_index("seed")
-    rows = first[first["run"].isin(MEANS)]
-    for column, name in (
-        ("entropy_nats", "entropy_before"),
-        ("accuracy", "accuracy_before"),
-        ("greedy_accuracy", "greedy_before"),
-    ):
-        rows = rows.assign(**{name: rows["seed"].map(before[column])})
-    rows = at_same_entropy(frame, rows)
+    before = first[first["run"] == CONTROL].set_index("seed")[_NAMES]
+    before.columns = ["entropy_before", "accuracy_before", "greedy_before"]
+    rows = at_same_entropy(frame, first[first["run"].isin(MEANS)].join(before, on="seed"))
     fall = rows["accuracy_before"] - rows["accuracy"]
     return rows.assign(fall_share=fall / (rows["accuracy_before"] - rows["first_training"]))
 
@@ -112,10 +96,9 @@ def ends(frame: pd.DataFrame) -> pd.DataFrame:
     late = points[points["step"] >= (1 - _LAST_SHARE) * last]
     table = late.groupby(["run", "seed"])[_POINT].mean().reset_index()
     table = table.rename(columns=OUTCOMES)
-    control = table[table["run"] == CONTROL].set_index("seed")
-    for name in ("entropy_nats", "accuracy", "greedy_accuracy"):
-        table[f"{name}_gain"] = table[name] - table["seed"].map(control[name])
-    return table
+    control = table[table["run"] == CONTROL].set_index("seed")[_NAMES]
+    gains = table[_NAMES] - table[["seed"]].join(control, on="seed")[_NAMES]
+    return table.join(gains.add_suffix("_gain"))
 
 
 # -- Claims --------------------------------------------------------------------------------------
@@ -174,12 +157,7 @@ def intervention_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
 # -- Drawing -------------------------------------------------------------------------------------
 
 _LABELS = {CONTROL: "not raised (control)"} | MEANS
-_PALETTE = {
-    _LABELS[CONTROL]: "#000000",
-    MEANS["intervention_temperature"]: "#E69F00",
-    MEANS["intervention_mixture"]: "#0072B2",
-    MEANS["intervention_after_bonus"]: "#009E73",
-}
+_PALETTE = dict(zip(_LABELS.values(), ("#000000", "#E69F00", "#0072B2", "#009E73"), strict=True))
 
 
 def intervention_figure(frame: pd.DataFrame) -> Figure:
@@ -212,17 +190,15 @@ def after_raise(frame: pd.DataFrame, column: str, label: str, ax: Axes) -> Axes:
 
 def against_law(frame: pd.DataFrame, ax: Axes) -> Axes:
     """Draw accuracy against entropy: the first training with its law, then each way back."""
-    spent = validations(frame[frame["run"] == SPENT])
+    spent = first_training(frame)
     ax.plot(
         spent["entropy_nats"], spent["validation_accuracy"], ".", color="0.7", ms=5,
         label="first training",
     )  # fmt: skip
-    fits, seen = laws(frame), spent["entropy_nats"].clip(lower=style.LOWEST_NATS)
-    grid = np.geomspace(seen.min(), seen.max(), 100)
-    if fits:
-        law = sum(fit.predict(grid) for fit in fits.values()) / len(fits)
-        ax.plot(grid, law, color="0.4", lw=1.5, label="its law, mean over seeds")
-    bonus = validations(frame[frame["run"] == BONUS]).groupby("step")[_POINT].mean()
+    law = law_fits(spent, ())[["a", "b"]].mean()
+    seen = spent["entropy_nats"].clip(lower=style.LOWEST_NATS)
+    law_curve(seen, law["a"], law["b"], ax, color="0.4", label="its law, mean over seeds")
+    bonus = validated(frame[frame["run"] == BONUS]).groupby("step")[_POINT].mean()
     ax.plot(
         bonus["entropy_nats"], bonus["validation_accuracy"], ":", color="#009E73",
         label="while the bonus acts",

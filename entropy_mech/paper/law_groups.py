@@ -15,12 +15,18 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from entropy_mech.errors import UserError
-from entropy_mech.law.fit import fit_law, law_intervals
+from entropy_mech.law.fit import fit_law
 from entropy_mech.paper import published, style
-from entropy_mech.paper.claims import MIN_REPLICATES, Claim, Fact, Range, at_least, at_most
-from entropy_mech.paper.models import BASE_MODELS
-from entropy_mech.paper.published import published_fits
-from entropy_mech.paper.statistics import Interval, mean_interval
+from entropy_mech.paper.claims import (
+    MIN_REPLICATES,
+    Claim,
+    Fact,
+    Range,
+    at_least,
+    at_most,
+    mean_interval,
+)
+from entropy_mech.paper.published import BASE_MODELS, published_fits
 
 # -- The law by group ----------------------------------------------------------------------------
 
@@ -38,10 +44,11 @@ TRAINING_SETS = {
     "fig13_eurus_math_difficult": "Eurus-RL-Data-Difficult",
 }
 LAST_VALIDATIONS = 3  # the accuracy reached is their mean
-_QUANTITIES = ("a", "b", "ceiling", "r2", "rmse")
+_QUANTITIES = ("a", "b", "ceiling", "rmse", "r2")
 # The accuracy that enters the law is that of the sampled policy, at temperature 1, whose entropy is
 # measured; the paper's validation is mostly greedy, so that both are fitted.
 _SAMPLED, _GREEDY = "validation_accuracy", "validation_greedy_accuracy"
+Points = tuple[Sequence[float], Sequence[float]]
 
 
 def by_model(frame: pd.DataFrame) -> pd.DataFrame:
@@ -71,10 +78,7 @@ def validated(frame: pd.DataFrame, accuracy: str = _SAMPLED) -> pd.DataFrame:
 
 
 def law_fits(
-    frame: pd.DataFrame,
-    by: Sequence[str] = ("group",),
-    *,
-    accuracy: str = _SAMPLED,
+    frame: pd.DataFrame, by: Sequence[str] = ("group",), *, accuracy: str = _SAMPLED
 ) -> pd.DataFrame:
     """Fit R = -a exp(H) + b (Eq. 6) to every run: a row for each of ``by`` and each seed.
 
@@ -86,16 +90,11 @@ def law_fits(
     rows = []
     for key, part in validated(frame, accuracy).groupby([*by, "seed"], sort=False):
         entropy, scores = part["entropy_nats"], part[accuracy]
-        rows.append(
-            dict(zip([*by, "seed"], key, strict=True))
-            | fit_or_note(entropy, scores)
-            | {
-                "reached": scores.tail(LAST_VALIDATIONS).mean(),
-                "entropy_first": entropy.iloc[0],
-                "entropy_last": entropy.tail(LAST_VALIDATIONS).mean(),
-                "points": len(part),
-            }
-        )
+        row = dict(zip([*by, "seed"], key, strict=True)) | fit_or_note(entropy, scores)
+        row["reached"] = scores.tail(LAST_VALIDATIONS).mean()
+        row["entropy_first"] = entropy.iloc[0]
+        row["entropy_last"] = entropy.tail(LAST_VALIDATIONS).mean()
+        rows.append(row | {"points": len(part)})
     return pd.DataFrame(rows)
 
 
@@ -105,51 +104,49 @@ def fit_or_note(entropy: Sequence[float], scores: Sequence[float]) -> dict[str, 
     >>> fit_or_note([0.2, 0.2, 0.2], [0.1, 0.2, 0.3])["note"]
     'no fit: entropy_nats = 0.2 everywhere: give a run in which entropy moves'
     """
-    names = ("a", "b", "ceiling", "rmse", "r2")
     try:
         fit = fit_law(entropy, scores)
     except UserError as error:
-        return dict.fromkeys(names, np.nan) | {"note": f"no fit: {error}"}
+        return dict.fromkeys(_QUANTITIES, np.nan) | {"note": f"no fit: {error}"}
     note = "accuracy is constant" if np.isnan(fit.r2) else ""
     if fit.a < 0:
         note = "a is negative: accuracy fell as entropy fell"
-    return {name: getattr(fit, name) for name in names} | {"note": note}
+    return {name: getattr(fit, name) for name in _QUANTITIES} | {"note": note}
 
 
-def law_estimates(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return each group's coefficients with 95 % intervals: group, quantity, interval.
+def forecast_errors(first: Points, later: Points, last_seen: float) -> dict[str, Any]:
+    """Return what the law, fitted to first points and told later entropies, misses of later scores.
 
-    Estimates are means over seeds with Student's interval. One seed has no such interval: a, b and
-    the ceiling then have the interval of the one run's points (``law.law_intervals``), which
-    says nothing of what another seed would do.
+    Points are entropies and scores. Beside it what the last score seen, carried forward, misses:
+    rmse, last_error, naive_rmse, naive_last_error (observed less predicted); a, b and note of the
+    fit. NaN where there is none.
     """
-    rows = []
-    for group, fits in law_fits(frame).groupby("group", sort=False):
-        points = validated(frame[frame["group"] == group])
-        own = _one_run_intervals(points) if len(fits) == 1 else {}
-        for quantity in _QUANTITIES:
-            interval = mean_interval(fits[quantity])
-            if quantity in own:
-                interval = Interval(interval.estimate, *own[quantity], interval.n)
-            rows.append({"group": group, "quantity": quantity, "interval": interval})
-    return pd.DataFrame(rows)
+    fit, (entropy, scores) = fit_or_note(*first), map(np.asarray, later)
+    error = scores - fit["b"] + fit["a"] * np.exp(entropy)
+    found = {name: fit[name] for name in ("a", "b", "note")}
+    for prefix, missed in (("", error), ("naive_", scores - last_seen)):
+        found[f"{prefix}rmse"] = float(np.sqrt(np.mean(missed**2)))
+        found[f"{prefix}last_error"] = float(missed[-1])
+    return found
 
 
 def law_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return ``law_estimates`` for the reader, a row a group: intervals in brackets, and notes."""
+    """Return each group's law for the reader, a row a group, and notes.
+
+    Numbers are means over seeds with Student's 95 % interval in brackets.
+    """
     if frame.empty:
         return pd.DataFrame()
-    estimates, each = law_estimates(frame), law_fits(frame).groupby("group", sort=False)
-    table = estimates.pivot(index="group", columns="quantity", values="interval").map(str)
+    each, greedy = law_fits(frame).groupby("group", sort=False), {}
     entropy = each[["entropy_first", "entropy_last"]].mean().map("{:.3g}".format)
-    greedy = {}
     if _GREEDY in frame:
         r2 = law_fits(frame, accuracy=_GREEDY).groupby("group", sort=False)["r2"]
         greedy = {"R^2, greedy": r2.agg(mean_interval).map(str)}
     return (
-        table.loc[list(each.groups), list(_QUANTITIES)]
+        each[["a", "b", "ceiling", "r2", "rmse"]]
+        .agg(mean_interval)
+        .map(str)
         .rename(columns={"ceiling": "ceiling b - a", "r2": "R^2", "rmse": "RMSE"})
-        .rename_axis(columns=None)
         .assign(**greedy)
         .assign(**{"accuracy reached": each["reached"].mean().round(3)})
         .assign(**{"entropy (nats)": entropy.agg(" to ".join, axis="columns")})
@@ -164,38 +161,35 @@ def law_claims(frame: pd.DataFrame, *, of: str, paper_r2: str, paper_ceiling: st
     A group whose law cannot be fitted counts as R^2 = 0. ``of`` names the groups.
     """
     fits = law_fits(frame)
-    fits["r2"] = fits["r2"].fillna(0.0)
-    fits["good"] = fits["r2"] >= 0.9
-    fits["off"] = (fits["ceiling"] - fits["reached"]).abs().fillna(inf)
-    seeds, groups = fits.groupby("seed"), fits["group"].nunique()
+    r2, seeds, groups = fits["r2"].fillna(0.0), fits["seed"], fits["group"].nunique()
+    off = (fits["ceiling"] - fits["reached"]).abs().fillna(inf)
     explained = at_least(0.9, contradicted_below=0.5)
-    greedy = []
-    if _GREEDY in frame:
-        r2 = law_fits(frame, accuracy=_GREEDY).fillna({"r2": 0.0}).groupby("seed")["r2"]
-        text = f"The same with greedy accuracy: median R^2 of {groups} {of} at least 0.9"
-        greedy = [Claim(text, paper_r2, mean_interval(r2.median()), explained)]
-    return [
+    claims = [
         Claim(
             "R = -a exp(H) + b explains the runs, accuracy at temperature 1: median R^2 of "
             f"{groups} {of} at least 0.9",
             paper_r2,
-            mean_interval(seeds["r2"].median()),
+            mean_interval(r2.groupby(seeds).median()),
             explained,
         ),
-        *greedy,
         Claim(
             f"R^2 is at least 0.9 in nine of ten {of} (share of {groups})",
             paper_r2,
-            mean_interval(seeds["good"].mean()),
+            mean_interval((r2 >= 0.9).groupby(seeds).mean()),
             explained,
         ),
         Claim(
             f"The ceiling b - a is within 0.05 of the accuracy reached: median distance over {of}",
             paper_ceiling,
-            mean_interval(seeds["off"].median().replace(inf, np.nan)),
+            mean_interval(off.groupby(seeds).median().replace(inf, np.nan)),
             at_most(0.05, contradicted_above=0.15),
         ),
     ]
+    if _GREEDY in frame:
+        greedy = law_fits(frame, accuracy=_GREEDY).fillna({"r2": 0.0}).groupby("seed")["r2"]
+        text = f"The same with greedy accuracy: median R^2 of {groups} {of} at least 0.9"
+        claims.insert(1, Claim(text, paper_r2, mean_interval(greedy.median()), explained))
+    return claims
 
 
 def unchecked(statement: str) -> list[Fact]:
@@ -203,19 +197,11 @@ def unchecked(statement: str) -> list[Fact]:
     return [Fact(statement, "curves alone, not digitised; no numbers printed", "no runs", None)]
 
 
-def _one_run_intervals(points: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """The intervals of a, b and the ceiling from one run's points; none where there are too few."""
-    try:
-        table = law_intervals(points["entropy_nats"], points["validation_accuracy"])
-    except UserError:
-        return {}
-    return {row.quantity: (row.low, row.high) for row in table.itertuples()}
-
-
 # -- Base and instruct models (Figs. 3, 4, 14) ---------------------------------------------------
 
 _PREDICTABLE = "predictable from a and b (section 2.4)"
 _NOT_PRINTED = "not printed; curves not digitised"
+_WORDS = {"paper_r2": _NOT_PRINTED, "paper_ceiling": _PREDICTABLE}
 
 
 def maths_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
@@ -235,16 +221,14 @@ def code_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
     """Judge Fig. 4 on ``by_model`` of its runs."""
     if frame.empty:
         return unchecked("R = -a exp(H) + b explains eleven base models on code")
-    return law_claims(frame, of="models", paper_r2=_NOT_PRINTED, paper_ceiling=_PREDICTABLE)
+    return law_claims(frame, of="models", **_WORDS)
 
 
 def instruct_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
     """Judge Fig. 14 on ``by_model`` of its runs."""
     if frame.empty:
         return unchecked("R = -a exp(H) + b explains three instruct models")
-    return law_claims(
-        frame, of="instruct models", paper_r2=_NOT_PRINTED, paper_ceiling=_PREDICTABLE
-    )
+    return law_claims(frame, of="instruct models", **_WORDS)
 
 
 def published_table() -> pd.DataFrame:
@@ -291,8 +275,6 @@ def _published_facts() -> list[Fact]:
 # compared within seeds, because runs of one seed share problems and random streams.
 
 _PERMUTATIONS = 9999
-_ROUNDING = 1e-9  # of a and b: coefficients that agree this well are one
-_LAW_WORDS = {"paper_r2": _NOT_PRINTED, "paper_ceiling": "predictable from a and b (section 2.4)"}
 
 
 def shared_law_test(frame: pd.DataFrame, *, seed: int = 1) -> dict[str, Any]:
@@ -314,48 +296,37 @@ def shared_law_test(frame: pd.DataFrame, *, seed: int = 1) -> dict[str, Any]:
     Seeds without a fit for every group are left out. Returns groups, seeds, wilks_lambda, f, df1,
     df2, p_f, p_permutation; the last six are NaN where there are too few.
     """
-    pairs = _pairs(frame)
+    wide = law_fits(frame).pivot(index="seed", columns="group", values=["a", "b"]).dropna()
+    pairs = np.stack([wide[name].to_numpy().T for name in ("a", "b")], axis=-1)
     groups, seeds = pairs.shape[:2]
-    rest = (groups - 1) * (seeds - 1)
-    # 1 for two groups, else 2: lambda's root that is an F.
-    root = min(groups - 1, 2)
-    result = {"groups": groups, "seeds": seeds, "wilks_lambda": np.nan, "f": np.nan,
-              "df1": 2 * (groups - 1), "df2": root * (rest - 1), "p_f": np.nan,
-              "p_permutation": np.nan}  # fmt: skip
-    if rest < 2:
-        return result
-    within = pairs - pairs.mean(axis=0)
-    if np.abs(within).max() < _ROUNDING:
-        return result | {"wilks_lambda": 1.0, "f": 0.0, "p_f": 1.0, "p_permutation": 1.0}
-    stream = np.random.default_rng(seed)
-    order = stream.random((_PERMUTATIONS, groups, seeds)).argsort(axis=1)
-    permuted = np.take_along_axis(within[None], order[..., None], axis=1)
-    observed, others = _wilks(within[None])[0], _wilks(permuted)
-    f = (observed ** (-1 / root) - 1) * result["df2"] / result["df1"]
-    return result | {
-        "wilks_lambda": float(observed),
-        "f": float(f),
-        "p_f": float(stats.f.sf(f, result["df1"], result["df2"])),
-        "p_permutation": float((1 + (others <= observed * (1 + 1e-9)).sum()) / (1 + len(others))),
-    }
+    rest, root = (groups - 1) * (seeds - 1), min(groups - 1, 2)  # lambda's root that is an F
+    df1, df2 = 2 * (groups - 1), root * (rest - 1)
+    observed = f = p_f = p_permutation = np.nan
+    if rest >= 2:
+        within = pairs - pairs.mean(axis=0)
+        stream = np.random.default_rng(seed)
+        order = stream.random((_PERMUTATIONS, groups, seeds)).argsort(axis=1)
+        permuted = np.take_along_axis(within[None], order[..., None], axis=1)
+        observed, others = float(_wilks(within[None])[0]), _wilks(permuted)
+        f = float((observed ** (-1 / root) - 1) * df2 / df1)
+        p_f = float(stats.f.sf(f, df1, df2))
+        p_permutation = float((1 + (others <= observed * (1 + 1e-9)).sum()) / (1 + len(others)))
+    return {"groups": groups, "seeds": seeds, "wilks_lambda": observed, "f": f, "df1": df1,
+            "df2": df2, "p_f": p_f, "p_permutation": p_permutation}  # fmt: skip
 
 
 def sharing_cost(frame: pd.DataFrame) -> pd.DataFrame:
     """Return, a row a seed, what one curve for all groups costs: rmse_shared, rmse_own, cost.
 
-    Both are over all points of the seed, fractions; own means a curve a group. NaN for a seed in
-    which a group has no fit.
+    Both are over all points of the seed, fractions; own means a curve a group. The cost is NaN for
+    a seed in which a group has no fit.
     """
-    fits, rows = law_fits(frame), []
-    for seed, points in validated(frame).groupby("seed"):
-        own = fits[fits["seed"] == seed]
-        squares = (own["rmse"] ** 2 * own["points"]).sum(skipna=False)
-        row = {"seed": seed, "rmse_shared": np.nan, "rmse_own": np.sqrt(squares / len(points))}
-        if not np.isnan(squares):
-            shared = fit_law(points["entropy_nats"], points["validation_accuracy"])
-            row["rmse_shared"] = shared.rmse
-        rows.append(row | {"cost": row["rmse_shared"] - row["rmse_own"]})
-    return pd.DataFrame(rows)
+    fits = law_fits(frame)
+    squares = (fits["rmse"] ** 2 * fits["points"]).groupby(fits["seed"]).sum(skipna=False)
+    own = np.sqrt(squares / fits.groupby("seed")["points"].sum())
+    shared = law_fits(frame, ()).set_index("seed")["rmse"]
+    table = pd.DataFrame({"rmse_shared": shared, "rmse_own": own, "cost": shared - own})
+    return table.reset_index()
 
 
 def against_reference(frame: pd.DataFrame, reference: str) -> pd.DataFrame:
@@ -364,12 +335,8 @@ def against_reference(frame: pd.DataFrame, reference: str) -> pd.DataFrame:
     Columns: group, seed, a, b: value / reference - 1 (NaN where either run has no fit).
     """
     fits = law_fits(frame).set_index(["group", "seed"])[["a", "b"]]
-    rows = [
-        (fits.loc[group] / fits.loc[reference] - 1).assign(group=group).reset_index()
-        for group in fits.index.get_level_values("group").unique()
-        if group != reference
-    ]
-    return pd.concat(rows)[["group", "seed", "a", "b"]] if rows else pd.DataFrame()
+    shifts = fits / fits.loc[reference].reindex(fits.index, level="seed") - 1
+    return shifts.drop(reference, level="group").reset_index()
 
 
 def shared_law_table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -398,8 +365,7 @@ def algorithm_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
         ),
     ]
     reference = frame["group"].iloc[0]  # GRPO, where it was chosen
-    shifts = against_reference(frame, reference)
-    for group, part in shifts.groupby("group", sort=False) if len(shifts) else ():
+    for group, part in against_reference(frame, reference).groupby("group", sort=False):
         claims += [_within_a_fifth(group, name, reference, part[name]) for name in ("a", "b")]
     return claims
 
@@ -409,7 +375,7 @@ def training_set_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
     if frame.empty:
         return unchecked("The law holds on four training sets, with a and b of its own on each")
     return [
-        *law_claims(frame, of="training sets", **_LAW_WORDS),
+        *law_claims(frame, of="training sets", **_WORDS),
         _p_value(
             frame,
             "a and b depend on the training set: one curve is rejected, p below 0.05",
@@ -444,12 +410,6 @@ def _within_a_fifth(group: str, name: str, reference: str, shift: pd.Series) -> 
         mean_interval(shift),
         Range(-0.2, 0.2, contradicted_below=-0.2, contradicted_above=0.2),
     )
-
-
-def _pairs(frame: pd.DataFrame) -> np.ndarray:
-    """Return (a, b) of each run, ``(groups, seeds, 2)``, for the seeds that have every group's."""
-    wide = law_fits(frame).pivot(index="seed", columns="group", values=["a", "b"]).dropna()
-    return np.stack([wide[name].to_numpy().T for name in ("a", "b")], axis=-1)
 
 
 def _wilks(within: np.ndarray) -> np.ndarray:
@@ -563,22 +523,14 @@ def groups_figure(frame: pd.DataFrame, *, title: str = "") -> Figure:
 def coefficient_panel(frame: pd.DataFrame, quantity: str, ax: Axes) -> Axes:
     """Draw one coefficient of each group: its mean with 95 % interval, and each seed's own.
 
-    ``quantity``: a, b or ceiling. Groups from top to bottom in the order of the frame.
+    ``quantity``: a or b. Groups from top to bottom in the order of the frame.
     """
     named = {"x": quantity, "y": "group", "hue": "group", "palette": colours_of(frame), "ax": ax}
     fits = law_fits(frame)
-    sns.pointplot(
-        fits,
-        errorbar=style.over_seeds,
-        linestyle="none",
-        ms=6,
-        err_kws={"lw": 1.4},
-        legend=False,
-        **named,
-    )
+    bars = {"errorbar": style.over_seeds, "err_kws": {"lw": 1.4}}
+    sns.pointplot(fits, linestyle="none", ms=6, legend=False, **bars, **named)
     sns.stripplot(fits, size=4, linewidth=0.5, jitter=False, legend=False, zorder=3, **named)
     ax.margins(x=0.1)
-    name = {"ceiling": "ceiling b - a"}.get(quantity, quantity)
     over = "95 % interval over seeds" if fits["seed"].nunique() > 1 else "one run each"
-    ax.set(xlabel=f"{name} (accuracy, fraction); {over}", ylabel="")
+    ax.set(xlabel=f"{quantity} (accuracy, fraction); {over}", ylabel="")
     return ax

@@ -1,7 +1,12 @@
-"""The law in public training runs of others. Claims and drawing; the runs are ``public_runs``'."""
+"""The law in public training runs of others: the rule, the numbers, claims and drawing.
+
+The series are not ours to publish. What is kept is where each lies and what was computed from it;
+with the series in a folder all of it is computed again.
+"""
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 
@@ -11,11 +16,185 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from entropy_mech.errors import bad_value, folder_path
+from entropy_mech.law.fit import fit_form, fit_law, law_intervals, n_first
+from entropy_mech.law.report import course_of
 from entropy_mech.paper import style
-from entropy_mech.paper.claims import Claim, Fact, Range, at_least, at_most
-from entropy_mech.paper.public_runs import CLASS_ORDER, RIVALS, chosen_points, series_of
+from entropy_mech.paper.claims import (
+    Claim,
+    Fact,
+    Range,
+    at_least,
+    at_most,
+    correlation,
+    correlation_interval,
+    mean_interval,
+    ratio_interval,
+)  # fmt: skip
+from entropy_mech.paper.law_groups import forecast_errors
 from entropy_mech.paper.published import published_fits
-from entropy_mech.paper.statistics import correlation_interval, mean_interval, ratio_interval
+
+# -- The rule, stated before the fits ------------------------------------------------------------
+
+LEAST_VALIDATIONS = 8  # with fewer, performance is the train reward
+FORECAST_FRACTION = 0.15
+# What ``course_of`` says of the whole entropy curve, and of performance where it collapses.
+CLASSES = {
+    "falls": "falling",
+    "flat": "flat",  # not spent
+    "held": "flat",  # falls at first, then stays
+    "returns": "flat",  # falls and comes back
+    "rises": "rising",
+    "explodes": "exploding",
+    "collapses": "collapsing",
+    "controlled": "controlled",  # by an entropy bonus of 0.01 or more, or clip-higher
+}
+CLASS_ORDER = tuple(dict.fromkeys(CLASSES.values()))
+RIVALS = {"linear": "H", "log_entropy": "log H", "log_step": "log step"}
+
+
+def chosen_points(series: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """Return which performance a series is judged by, and its points: step, entropy, performance.
+
+    Validation where it was measured at least eight times, else the train reward.
+
+    >>> series = pd.DataFrame({"step": [0, 1], "entropy_nats": [0.5, 0.4]})
+    >>> series = series.assign(validation_accuracy=[0.1, None], train_reward=[0.1, 0.2])
+    >>> chosen_points(series)[0], len(chosen_points(series)[1])
+    ('train reward', 2)
+    """
+    validated = series["validation_accuracy"].notna().sum() >= LEAST_VALIDATIONS
+    name = "validation_accuracy" if validated else "train_reward"
+    return name.replace("_", " "), _points(series, name)
+
+
+def _points(series: pd.DataFrame, performance: str) -> pd.DataFrame:
+    frame = series[["step", "entropy_nats", performance]].dropna()
+    return frame.rename(columns={performance: "performance"})
+
+
+# -- What is computed from one run ---------------------------------------------------------------
+
+
+def measured(points: pd.DataFrame, entropy: pd.Series, controlled_by: str = "") -> dict:
+    """Return all that the table has of one run: its class, the law, its rivals, forecasts.
+
+    ``points`` has step, entropy_nats and performance in training order, ``entropy`` the whole
+    curve. AICc is the rival's less the law's: above 0 the law fits better. All have two numbers to
+    fit, so AICc and R^2 order them alike.
+    """
+    step, h, r = (points[name].to_numpy(float) for name in ("step", "entropy_nats", "performance"))
+    course = course_of(entropy.dropna(), r, controlled=controlled_by).name
+    fit, law, time = fit_law(h, r), fit_form("exponential", h, r), np.log1p(step)
+    found = {"class": CLASSES[course], "course": course, "points": len(r)}
+    found |= {name: getattr(fit, name) for name in ("a", "b", "r2", "rmse")}
+    found["a_without_first"] = fit_law(h[1:], r[1:]).a
+    intervals = law_intervals(h, r).set_index("quantity")
+    found |= {f"{q}_{end}": intervals.loc[q, end] for q in ("a", "b") for end in ("low", "high")}
+    for name, form, x in (
+        ("linear", "linear", h),
+        ("log_entropy", "logarithm", h),
+        ("log_step", "linear", time),
+    ):
+        r2 = aicc = np.nan
+        if form == "linear" or x.min() > 0.0:
+            rival = fit_form(form, x, r)
+            r2, aicc = 1.0 - rival.rss / (len(r) * r.var()), rival.aicc - law.aicc
+        found |= {f"r2_{name}": r2, f"aicc_{name}": aicc}
+    found["partial_correlation"] = partial_correlation(np.exp(h), r, time)
+    first = n_first(len(r), FORECAST_FRACTION)
+    errors = forecast_errors((h[:first], r[:first]), (h[first:], r[first:]), r[first - 1])
+    return found | {"forecast_rmse": errors["rmse"], "carried_rmse": errors["naive_rmse"]}
+
+
+_ROUNDING = 1e-12
+
+
+def partial_correlation(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> float:
+    """Return the correlation of what straight lines in ``given`` leave of x and y.
+
+    It follows from the three plain correlations; NaN where a line leaves nothing of one of them.
+
+    >>> time = np.arange(4.0)
+    >>> round(partial_correlation(time + [1, -1, -1, 1], 2 * time - [1, -1, -1, 1], time), 9)
+    -1.0
+    """
+    xy, x_given, y_given = correlation(x, y), correlation(x, given), correlation(y, given)
+    left = (1 - x_given**2) * (1 - y_given**2)
+    return (xy - x_given * y_given) / math.sqrt(left) if left > _ROUNDING else math.nan
+
+
+# -- The table -----------------------------------------------------------------------------------
+
+_DATA = Path(__file__).parent / "data"
+_BESIDE = Path(__file__).resolve().parents[3] / "shared" / "data" / "logs"
+_TEXTS = ("controlled_by", "recipe", "variant", "not_fetched", "read_performance")
+
+
+def kept_runs() -> pd.DataFrame:
+    """Return the kept table: source, settings and what was computed, a row a run.
+
+    >>> len(kept_runs()), kept_runs()["repository"].nunique()
+    (47, 13)
+    """
+    table = pd.read_csv(_DATA / "public_runs.csv")
+    texts = {name: table[name].fillna("") for name in _TEXTS}
+    return table.assign(**texts, numbers="kept")
+
+
+def load_runs(folder: str | Path = "") -> pd.DataFrame:
+    """Return the table, computed anew for each run whose series is at hand.
+
+    ``folder`` holds series ``<run>.csv`` with step, entropy_nats, validation_accuracy and
+    train_reward; empty takes ``../shared/data/logs`` beside the project where there is one. Column
+    ``numbers`` says where a row's come from: ``folder`` or ``kept``.
+
+    Raises:
+        UserError: the folder has none of the series.
+
+    """
+    if folder:
+        folder = folder_path("folder", folder, "give the folder of the series")
+    table = kept_runs()
+    rows = [_measured_row(row, series_of(row["run"], folder)) for row in table.to_dict("records")]
+    if folder and all(row["numbers"] == "kept" for row in rows):
+        fix = "give the folder that has them as RUN.csv, or leave it empty for the kept numbers"
+        raise bad_value("folder", str(folder), f"{fix}; none of {len(rows)} series is there")
+    return with_recipes(pd.DataFrame(rows)[table.columns], folder)
+
+
+def _measured_row(row: dict, series: pd.DataFrame) -> dict:
+    if series.empty:
+        return row
+    performance, points = chosen_points(series)
+    found = measured(points, series["entropy_nats"], row["controlled_by"])
+    train = _points(series, "train_reward")
+    fit = fit_law(train["entropy_nats"], train["performance"])
+    found |= {"train_a": fit.a, "train_b": fit.b, "train_r2": fit.r2, "train_points": fit.n_points}
+    return row | found | {"performance": performance, "numbers": "folder"}
+
+
+def series_of(run: str, folder: str | Path = "") -> pd.DataFrame:
+    """Return the series of a run from a folder; empty where it is not there."""
+    path = Path(folder or _BESIDE) / f"{run}.csv"
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+
+
+def with_recipes(table: pd.DataFrame, folder: str | Path = "") -> pd.DataFrame:
+    """Add how one law for all falling runs of a recipe fits each (``recipe_rmse``), from series."""
+    falling = table[(table["class"] == "falling") & (table["recipe"] != "")]
+    for _, part in falling.groupby("recipe"):
+        every = {run: series_of(run, folder) for run in part["run"]}
+        if any(series.empty for series in every.values()):
+            continue  # the kept value stays
+        points = {run: chosen_points(series)[1] for run, series in every.items()}
+        pooled = pd.concat(points.values())
+        fit = fit_law(pooled["entropy_nats"], pooled["performance"])
+        for run, frame in points.items():
+            error = frame["performance"] - fit.predict(frame["entropy_nats"])
+            table.loc[table["run"] == run, "recipe_rmse"] = float(np.sqrt((error**2).mean()))
+    return table
+
 
 # -- Claims --------------------------------------------------------------------------------------
 
@@ -44,18 +223,17 @@ def _falling_claims(falling: pd.DataFrame, of: str) -> list[Claim]:
     fits = f"{paper.min():.2f} to {paper.max():.2f} (Fig. 1 right, five sizes, digitised)"
     better = at_least(0.0, contradicted_below=0.0)
     ratio = falling["forecast_rmse"] / falling["carried_rmse"]
-    claims = [
-        Claim("Falling runs: the law explains 0.8 of the variance (R^2)", fits,
-              mean_interval(falling["r2"]), at_least(0.8, contradicted_below=0.5), of)
-    ]  # fmt: skip
-    claims += [
+    rivals = [
         Claim(f"Falling runs: exp(H) explains more than {x} (R^2 above that of {x})",
               "not compared (other curves in H: law_published)" if name != "log_step"
-              else "not compared", mean_interval(_lead(falling, name)), better, of)
+              else "not compared",
+              mean_interval((falling["r2"] - falling[f"r2_{name}"]).dropna()), better, of)
         for name, x in RIVALS.items()
     ]  # fmt: skip
     return [
-        *claims,
+        Claim("Falling runs: the law explains 0.8 of the variance (R^2)", fits,
+              mean_interval(falling["r2"]), at_least(0.8, contradicted_below=0.5), of),
+        *rivals,
         Claim("Falling runs: given log step, R still falls with exp(H) (partial correlation)",
               "not measured", correlation_interval(falling["partial_correlation"]),
               at_most(0.0, contradicted_above=0.0), of),
@@ -66,25 +244,21 @@ def _falling_claims(falling: pd.DataFrame, of: str) -> list[Claim]:
     ]  # fmt: skip
 
 
-def _lead(table: pd.DataFrame, rival: str) -> pd.Series:
-    return (table["r2"] - table[f"r2_{rival}"]).dropna()
-
-
 def _each_repository_once(falling: pd.DataFrame, claims: list[Claim]) -> Fact:
-    """Runs of one repository share code, data and author, so they are not independent."""
-    numbers = falling.select_dtypes("number").assign(
-        **{f"{name}_rmse": np.log(falling[f"{name}_rmse"]) for name in ("forecast", "carried")},
-        partial_correlation=np.arctanh(falling["partial_correlation"]),
-    )
+    """Runs of one repository share code, data and author, so they are not independent.
+
+    Means of errors are taken on their logarithms, those of correlations on Fisher's z.
+    """
+    errors = ["forecast_rmse", "carried_rmse"]
+    z = np.arctanh(falling["partial_correlation"])
+    numbers = falling.select_dtypes("number").assign(partial_correlation=z)
+    numbers[errors] = np.log(numbers[errors])
     means = numbers.groupby(falling["repository"]).mean()
-    means = means.assign(
-        **{f"{name}_rmse": np.exp(means[f"{name}_rmse"]) for name in ("forecast", "carried")},
-        partial_correlation=np.tanh(means["partial_correlation"]),
-    )
-    once = _falling_claims(means, "repositories")
+    means[errors] = np.exp(means[errors])
+    means["partial_correlation"] = np.tanh(means["partial_correlation"])
     changed = [
         f"{one.statement.removeprefix('Falling runs: ')}: {one.ours}, {one.verdict}"
-        for one, every in zip(once, claims, strict=True)
+        for one, every in zip(_falling_claims(means, "repositories"), claims, strict=True)
         if one.verdict != every.verdict
     ]
     return Fact(

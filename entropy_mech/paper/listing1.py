@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +16,6 @@ from torch import Tensor
 
 from entropy_mech.errors import bad_value, fraction_fix
 from entropy_mech.objectives import (
-    PolicyLoss,
     clip_cov_loss,
     group_advantages,
     kl_cov_loss,
@@ -80,29 +79,11 @@ def kl_cov(
 
 # -- Tokens of a rollout to compare on -----------------------------------------------------------
 
+_SETTINGS = {
+    "clip_cov": ("clip_fraction", "cov_low", "cov_high"),
+    "kl_cov": ("penalty_fraction", "penalty_coefficient"),
+}
 _MOVE_NATS = 0.1  # how far log-probabilities are moved, so that ratios differ from 1
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The two methods' settings; fractions in [0, 1]."""
-
-    clip_fraction: float
-    cov_low: float
-    cov_high: float
-    penalty_fraction: float
-    penalty_coefficient: float
-
-    def __post_init__(self):
-        for name in ("clip_fraction", "penalty_fraction"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise bad_value(name, value, fraction_fix(value))
-
-    @property
-    def band(self) -> dict[str, float]:
-        """Clip-Cov's share and band."""
-        return {name: getattr(self, name) for name in ("clip_fraction", "cov_low", "cov_high")}
 
 
 @dataclass(frozen=True)
@@ -127,6 +108,48 @@ class TokenBatch:
     lottery: Tensor
 
 
+@dataclass(frozen=True)
+class Settings:
+    """The two methods' settings; fractions in [0, 1]."""
+
+    clip_fraction: float
+    cov_low: float
+    cov_high: float
+    penalty_fraction: float
+    penalty_coefficient: float
+
+    def __post_init__(self):
+        for name in ("clip_fraction", "penalty_fraction"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise bad_value(name, value, fraction_fix(value))
+
+    def of(self, method: str) -> dict[str, float]:
+        """Return one method's settings, as the listing takes them."""
+        return {name: getattr(self, name) for name in _SETTINGS[method]}
+
+    def choose(
+        self, method: str, batch: TokenBatch, logp: Tensor, parts: Iterable[Tensor], least: int = 0
+    ) -> Tensor:
+        """Return the tokens that the library chooses under ``logp``: B x T, bool.
+
+        ``method`` is ``clip_cov`` or ``kl_cov``. Each of ``parts``, rows of the batch, is a
+        population of its own for the covariance, of which at least ``least`` tokens are chosen.
+        """
+        selected, floor = torch.zeros_like(batch.response_mask), {"minimum_tokens": least}
+        for rows in parts:
+            mask = batch.response_mask[rows]
+            covariance = token_covariance(logp[rows], batch.advantages[rows], mask)
+            if method == "clip_cov":
+                lots = batch.lottery[rows]
+                found = select_in_band(covariance, mask, lots, **self.of(method), **floor)
+            else:
+                share = {"penalty_fraction": self.penalty_fraction}
+                found = select_largest(covariance, mask, **share, **floor)
+            selected[rows] = found
+        return selected
+
+
 def token_batches(tokens: pd.DataFrame) -> list[TokenBatch]:
     """Return the rollout of each seed of ``Report.tokens()``; a made-up one where it is empty."""
     if tokens.empty:
@@ -142,23 +165,6 @@ def token_batches(tokens: pd.DataFrame) -> list[TokenBatch]:
         arrays = [torch.from_numpy(array) for array in (logp, advantages, mask)]
         batches.append(_batch(name, *arrays, seed=int(seed)))
     return batches
-
-
-def select(
-    method: str, batch: TokenBatch, logp: Tensor, rows: Tensor, settings: Settings, least: int = 0
-) -> Tensor:
-    """Return the tokens that the library chooses among ``rows``, under ``logp``: rows x T, bool.
-
-    ``method`` is ``clip_cov`` or ``kl_cov``; the rows are the covariance's whole population, of
-    which at least ``least`` tokens are chosen.
-    """
-    mask = batch.response_mask[rows]
-    covariance = token_covariance(logp[rows], batch.advantages[rows], mask)
-    if method == "kl_cov":
-        fraction = {"penalty_fraction": settings.penalty_fraction}
-        return select_largest(covariance, mask, **fraction, minimum_tokens=least)
-    lottery = batch.lottery[rows]
-    return select_in_band(covariance, mask, lottery, **settings.band, minimum_tokens=least)
 
 
 def flat_tokens(batch: TokenBatch) -> dict[str, Tensor]:
@@ -189,7 +195,6 @@ def _batch(name: str, logp: Tensor, advantages: Tensor, mask: Tensor, *, seed: i
 
 # -- Claims --------------------------------------------------------------------------------------
 
-_CHOOSING = ("clip_cov", "kl_cov")
 MICRO_BATCHES = (1, 2, 8, 32)
 _UPDATES, _RESPONSES = 8, 8
 _SAME = 1e-6
@@ -205,22 +210,19 @@ def comparison(batches: list[TokenBatch], settings: Settings) -> pd.DataFrame:
     """
     rows = []
     for batch in batches:
-        for method in _CHOOSING:
+        for method in _SETTINGS:
             flat, ours = flat_tokens(batch), batch.logp_new.clone().requires_grad_()
             loss, touched = _listing(method, flat, settings)
+            found, mask = _library(method, ours, batch, settings), batch.response_mask
             loss.backward()
-            found = _library(method, ours, batch, settings)
             found.loss.backward()
-            mask = batch.response_mask
-            chosen = torch.zeros(int(mask.sum()), dtype=torch.bool)
-            chosen[touched] = True
             rows.append(
                 {
                     "batch": batch.name,
                     "method": METHODS[method],
-                    "tokens": len(chosen),
+                    "tokens": len(flat["logp_new"]),
                     "touched": len(touched),
-                    "touched_by_both": int((chosen & found.selected_mask[mask]).sum()),
+                    "touched_by_both": int(found.selected_mask[mask][touched].sum()),
                     "loss_listing": loss.item(),
                     "loss_library": found.loss.item(),
                     "loss_of_touched": _left_out(flat, touched) if method == "clip_cov" else 0.0,
@@ -240,16 +242,14 @@ def scopes(batches: list[TokenBatch], settings: Settings, *, least: int = 0) -> 
     """
     rows = []
     for batch in batches:
-        for method in _CHOOSING:
-            chosen = {
-                scope: _chosen(method, batch, parts, settings, least)
-                for scope, parts in _scopes_of(batch)
-            }
-            whole, tokens = chosen["rollout_batch"], int(batch.response_mask.sum())
-            for scope, touched in chosen.items():
+        for method in _SETTINGS:
+            whole = settings.choose(method, batch, batch.logp_old, [_all_rows(batch)], least)
+            for scope, parts in _scopes_of(batch):
+                touched = settings.choose(method, batch, batch.logp_old, parts, least)
                 count, both = int(touched.sum()), int((touched & whole).sum())
                 overlap = both / int(whole.sum()) if whole.any() else np.nan
-                rows.append((METHODS[method], scope, count, count / tokens, overlap))
+                share = count / int(batch.response_mask.sum())
+                rows.append((METHODS[method], scope, count, share, overlap))
     frame = pd.DataFrame(rows, columns=["method", "scope", "touched", "share", "overlap"])
     return frame.groupby(["method", "scope"], sort=False).mean().reset_index()
 
@@ -265,8 +265,8 @@ def listing_facts(
     single = max(_single_sequences(batch) for batch in batches)
     inert = max(_gap_at_ratio_1(batch, settings) for batch in batches)
     return [
-        *(_same(table[table["method"] == METHODS[m]], METHODS[m]) for m in _CHOOSING),
-        *(_scope_fact(METHODS[method], found[METHODS[method]]) for method in _CHOOSING),
+        *(_same(table[table["method"] == METHODS[m]], METHODS[m]) for m in _SETTINGS),
+        *(_scope_fact(METHODS[method], found[METHODS[method]]) for method in _SETTINGS),
         Fact(
             "With one sequence a micro-batch every covariance is 0: Clip-Cov touches nothing",
             "users' reports on the released code (issues 14 and 20 there)",
@@ -309,33 +309,19 @@ def _same(part: pd.DataFrame, name: str) -> Fact:
 
 
 def _listing(method: str, flat: dict[str, Tensor], settings: Settings) -> tuple[Tensor, Tensor]:
-    inputs = flat["logp_new"], flat["logp_old"], flat["advantages"]
+    inputs = [flat[name] for name in ("logp_new", "logp_old", "advantages")]
     if method == "clip_cov":
-        return clip_cov(*inputs, flat["lottery"], **settings.band)
-    return kl_cov(
-        *inputs,
-        penalty_fraction=settings.penalty_fraction,
-        penalty_coefficient=settings.penalty_coefficient,
-    )
+        return clip_cov(*inputs, flat["lottery"], **settings.of(method))
+    return kl_cov(*inputs, **settings.of(method))
 
 
-def _library(method: str, logp_new: Tensor, batch: TokenBatch, settings: Settings) -> PolicyLoss:
-    chosen = select(method, batch, batch.logp_new, _all_rows(batch), settings)
+def _library(method: str, logp_new: Tensor, batch: TokenBatch, settings: Settings):
+    selected = settings.choose(method, batch, batch.logp_new, [_all_rows(batch)])
     inputs = logp_new, batch.logp_old, batch.advantages, batch.response_mask
     if method == "clip_cov":
-        return clip_cov_loss(*inputs, selected_mask=chosen)
-    penalty = {"penalty_coefficient": settings.penalty_coefficient}
-    return kl_cov_loss(*inputs, selected_mask=chosen, **penalty)
-
-
-def _chosen(
-    method: str, batch: TokenBatch, parts: list[Tensor], settings: Settings, least: int
-) -> Tensor:
-    """The tokens that are chosen when each part is a population of its own; B x T."""
-    chosen = torch.zeros_like(batch.response_mask)
-    for rows in parts:
-        chosen[rows] = select(method, batch, batch.logp_old, rows, settings, least)
-    return chosen
+        return clip_cov_loss(*inputs, selected_mask=selected)
+    penalty = settings.penalty_coefficient
+    return kl_cov_loss(*inputs, selected_mask=selected, penalty_coefficient=penalty)
 
 
 def _all_rows(batch: TokenBatch) -> Tensor:
@@ -408,7 +394,7 @@ def counts(by_scope: pd.DataFrame, ax: Axes) -> Axes:
 
 def _bars(by_scope: pd.DataFrame, column: str, label: str, ax: Axes) -> None:
     names = by_scope["scope"].str.removeprefix("micro_batch of ").str.replace("_", "\n")
-    palette = {METHODS[method]: style.METHOD_COLOURS[method] for method in _CHOOSING}
+    palette = {METHODS[method]: style.METHOD_COLOURS[method] for method in _SETTINGS}
     sns.barplot(
         by_scope.assign(scope=names), x="scope", y=column, hue="method", palette=palette,
         saturation=1, ax=ax,

@@ -1,25 +1,85 @@
-"""The paper's printed and digitised numbers, and the law fitted to them."""
+"""The paper's models, its printed and digitised numbers, and the law fitted to them."""
 
 from __future__ import annotations
 
-from importlib import resources
+from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from entropy_mech.errors import unknown_name
-from entropy_mech.law.fit import compare_forms, extrapolate_largest, fit_law
-from entropy_mech.paper import published
+from entropy_mech.law.fit import compare_forms, fit_law
+
+# -- Models of all profiles: what run files call them, and how figures label them --------------
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A model of the paper, in the toy profile the tiny one that stands for it; or a small one.
+
+    Attributes:
+        name: as in file names, ``qwen2.5_7b``.
+        label: as in the paper's figures.
+        family: the panel of Figs. 3 and 4 that it is drawn in.
+
+    """
+
+    name: str
+    label: str
+    family: str
+
+
+BASE_MODELS = {
+    model.name: model
+    for model in (
+        BaseModel("qwen2.5_0.5b", "Qwen2.5-0.5B", "Qwen2.5"),
+        BaseModel("qwen2.5_1.5b", "Qwen2.5-1.5B", "Qwen2.5"),
+        BaseModel("qwen2.5_3b", "Qwen2.5-3B", "Qwen2.5"),
+        BaseModel("qwen2.5_7b", "Qwen2.5-7B", "Qwen2.5"),
+        BaseModel("qwen2.5_32b", "Qwen2.5-32B", "Qwen2.5"),
+        BaseModel("mistral_7b", "Mistral-7B-v0.3", "Mistral"),
+        BaseModel("mistral_nemo_12b", "Mistral-Nemo-12B", "Mistral"),
+        BaseModel("mistral_small_24b", "Mistral-Small-24B", "Mistral"),
+        BaseModel("llama3.2_3b", "LLaMA3.2-3B", "LLaMA and DeepSeek-Math"),
+        BaseModel("llama3.1_8b", "LLaMA3.1-8B", "LLaMA and DeepSeek-Math"),
+        BaseModel("deepseek_math_7b", "DeepSeek-Math-7B", "LLaMA and DeepSeek-Math"),
+        BaseModel("1.5b_instruct", "Qwen2.5-1.5B-Instruct", "Qwen2.5-Instruct"),
+        BaseModel("3b_instruct", "Qwen2.5-3B-Instruct", "Qwen2.5-Instruct"),
+        BaseModel("7b_instruct", "Qwen2.5-7B-Instruct", "Qwen2.5-Instruct"),
+        # Not the paper's: what one CPU core or one GPU can train.
+        BaseModel("0.5b_instruct", "Qwen2.5-0.5B-Instruct", "Qwen2.5-Instruct"),
+        BaseModel("llama3.2_1b", "LLaMA3.2-1B", "LLaMA and DeepSeek-Math"),
+        BaseModel("smollm2_135m", "SmolLM2-135M", "SmolLM2"),
+        BaseModel("smollm2_360m", "SmolLM2-360M", "SmolLM2"),
+        BaseModel("smollm2_1.7b", "SmolLM2-1.7B", "SmolLM2"),
+        BaseModel("smollm2_135m_instruct", "SmolLM2-135M-Instruct", "SmolLM2"),
+    )
+}
+
+
+def model_of_run(run: str, profile: str = "paper") -> BaseModel:
+    """Return the model that a run trains, by the name of its file and the profile.
+
+    The toys have the names of those that they stand for. In profile smollm one model stands for
+    all, and in one_gpu Qwen2.5-1.5B for the 7B.
+
+    >>> model_of_run("fig03_mistral_7b").label, model_of_run("fig11_32b_kl_cov").label
+    ('Mistral-7B-v0.3', 'Qwen2.5-32B')
+    """
+    if profile in ("smollm", "kept_smollm"):
+        return BASE_MODELS["smollm2_135m_instruct"]
+    _, _, rest = run.partition("_")
+    if rest not in BASE_MODELS:
+        rest = "qwen2.5_32b" if rest.startswith("32b") else "qwen2.5_7b"
+    if profile == "one_gpu" and rest == "qwen2.5_7b":
+        rest = "qwen2.5_1.5b"
+    return BASE_MODELS[rest]
+
 
 # -- Printed and digitised numbers ---------------------------------------------------------------
 
-FIGURES = (
-    "fig01_left",
-    "fig01_right",
-    "fig08_left",
-    "fig08_right",
-    "fig11",
-    "fig11_accuracy_7b",
-)
+_DATA = Path(__file__).parent / "data"
+FIGURES = tuple(sorted(path.stem for path in _DATA.glob("fig*.csv")))
 SIZES = ("0.5B", "1.5B", "3B", "7B", "32B")
 
 
@@ -107,10 +167,7 @@ def printed() -> pd.DataFrame:
 
 
 def _read(name: str) -> pd.DataFrame:
-    with (
-        resources.files(__package__).joinpath("data", f"{name}.csv").open(encoding="utf-8") as file
-    ):
-        return pd.read_csv(file)
+    return pd.read_csv(_DATA / f"{name}.csv")
 
 
 # -- The law on the digitised points -------------------------------------------------------------
@@ -125,12 +182,13 @@ def published_fits() -> pd.DataFrame:
     >>> published_fits().loc["7B", ["a", "a_drawn"]].round(3).tolist()
     [0.209, 0.21]
     """
-    drawn = published.curve_coefficients()
-    fits = {size: fit_law(*published.scatter(size)) for size in drawn.index}
-    names = ["n_points", "a", "b", "ceiling", "rmse", "r2"]
-    rows = [[getattr(fit, name) for name in names] for fit in fits.values()]
-    table = pd.DataFrame(rows, index=pd.Index(fits, name="model"), columns=names)
-    table = table.rename(columns={"n_points": "points"})
+    drawn = curve_coefficients()
+    names = ["a", "b", "ceiling", "rmse", "r2"]
+    rows = {}
+    for size in drawn.index:
+        fit = fit_law(*scatter(size))
+        rows[size] = [fit.n_points, *(getattr(fit, name) for name in names)]
+    table = pd.DataFrame.from_dict(rows, "index", columns=["points", *names]).rename_axis("model")
     table = table.assign(a_drawn=drawn["a"], b_drawn=drawn["b"])
     errors = {f"{name}_error": table[name] / drawn[name] - 1.0 for name in ("a", "b")}
     return table.assign(**errors)
@@ -146,8 +204,8 @@ def published_forms() -> pd.DataFrame:
     >>> table.loc["0.5B", "delta_aicc"].round().astype(int).to_dict()["linear"]
     25
     """
-    sizes = published.curve_coefficients().index
-    tables = {size: compare_forms(*published.scatter(size)) for size in sizes}
+    sizes = curve_coefficients().index
+    tables = {size: compare_forms(*scatter(size)) for size in sizes}
     return pd.concat(tables, names=["model"])
 
 
@@ -157,41 +215,7 @@ def published_run() -> pd.DataFrame:
     >>> published_run().columns.tolist(), len(published_run())
     (['step', 'entropy_nats', 'performance'], 71)
     """
-    wide = published.load("fig01_left").pivot(index="step", columns="series", values="value")
+    wide = load("fig01_left").pivot(index="step", columns="series", values="value")
     names = {"training_entropy": "entropy_nats", "test_accuracy_pct": "performance"}
     wide = wide.dropna().reset_index().rename(columns=names).rename_axis(columns=None)
     return wide[["step", *names.values()]]
-
-
-def published_law_claims() -> pd.DataFrame:
-    """Return what the published points support and what they do not: claim, measured, holds.
-
-    >>> published_law_claims()["holds"].tolist()
-    [True, True, True, False, False, False]
-    """
-    fits, forms = published_fits(), published_forms()
-    gap = forms["delta_aicc"].unstack("form")
-    rates = forms["c"].unstack("form")["free_rate"]
-    large = ["3B", "7B", "32B"]
-    sizes = extrapolate_largest(published.curve_coefficients())
-    best_of_two = gap[["exponential", "linear", "logarithm"]].idxmin(axis="columns")
-    worst = fits.drop(index="0.5B")[["a_error", "b_error"]].abs().max().max()
-    small = fits.loc["0.5B", ["a_error", "b_error"]].abs().max()
-    rows = [
-        ("the points give back the drawn a and b within 1 %, 1.5B to 32B",
-         f"{100 * worst:.2f} % at most", worst <= 0.01),
-        ("and within 3 % at 0.5B", f"{100 * small:.2f} % at most", small <= 0.03),
-        ("exp(H) is the best two-parameter form from 3B up (AICc)",
-         ", ".join(f"{s}: {best_of_two[s]}" for s in large),
-         all(best_of_two[s] == "exponential" for s in large)),
-        ("and at 0.5B and 1.5B",
-         ", ".join(f"{s}: {best_of_two[s]}" for s in ("0.5B", "1.5B")),
-         all(best_of_two[s] == "exponential" for s in ("0.5B", "1.5B"))),
-        ("the rate in exp(c H) is 1",
-         ", ".join(f"{s}: {c:.2f}" for s, c in rates.items()),
-         bool(((rates - 1.0).abs() < 0.25).all())),
-        ("the four smaller sizes predict 32B within 2 points",
-         ", ".join(f"{q} {100 * sizes.loc[q, 'miss']:+.1f}" for q in sizes.index),
-         bool((sizes["miss"].abs() <= 0.02).all())),
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["claim", "measured", "holds"])

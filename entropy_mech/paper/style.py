@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from pandas.io.formats.style import Styler
 
-from entropy_mech.paper.statistics import mean_interval
+from entropy_mech.paper.claims import mean_interval
 
 # -- Figures -------------------------------------------------------------------------------------
 

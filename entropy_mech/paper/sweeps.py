@@ -11,13 +11,19 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy import stats
 
 from entropy_mech.paper import published, style
-from entropy_mech.paper.claims import Claim, Fact, Range, at_least, at_most
+from entropy_mech.paper.claims import (
+    Claim,
+    Fact,
+    Range,
+    at_least,
+    at_most,
+    mean_interval,
+    ratio_interval,
+)
 from entropy_mech.paper.fig11 import LABELS, TENFOLD, at_papers_dose, endings
 from entropy_mech.paper.law_groups import not_digitised
-from entropy_mech.paper.statistics import mean_interval, ratio_interval
 
 # -- Entropy bonus and reference KL (Figs. 9, 10) ------------------------------------------------
 # A sweep is a frame of metrics with the column ``coefficient``. Its reference is the run of the
@@ -49,13 +55,14 @@ def sweep_endings(sweep: pd.DataFrame) -> pd.DataFrame:
     if sweep.empty:
         return pd.DataFrame(columns=[*names, "entropy_ratio", "accuracy_gain", "growth"])
     runs = sweep.sort_values("step").groupby(["run", "seed"])
-    ends = endings(sweep).join(runs["coefficient"].first(), on=["run", "seed"])
-    start = ends.join(runs["entropy_nats"].first().rename("start"), on=["run", "seed"])["start"]
+    first = runs[["coefficient", "entropy_nats"]].first()
+    first = first.rename(columns={"entropy_nats": "start"})
+    ends = endings(sweep).join(first, on=["run", "seed"])
     reference = ends[ends["coefficient"] == ends["coefficient"].min()].set_index("seed")
     table = ends[names].assign(
         entropy_ratio=ends["entropy_nats"] / ends["seed"].map(reference["entropy_nats"]),
         accuracy_gain=ends["accuracy"] - ends["seed"].map(reference["accuracy"]),
-        growth=ends["entropy_nats"] / start,
+        growth=ends["entropy_nats"] / ends["start"],
     )
     return table.sort_values(["coefficient", "seed"], ignore_index=True)
 
@@ -65,25 +72,21 @@ def rank_correlations(sweep: pd.DataFrame, column: str) -> pd.Series:
 
     ``column`` is one of ``sweep_endings``'. NaN with fewer than three coefficients.
     """
-    found = {
-        seed: stats.spearmanr(part["coefficient"], part[column]).statistic
-        if len(part) > 2 and part[column].nunique() > 1
-        else nan
-        for seed, part in sweep_endings(sweep).groupby("seed")
-    }
-    return pd.Series(found, dtype=float)
+    runs = sweep_endings(sweep).groupby("seed")[["coefficient", column]]
+    table = runs.corr("spearman", min_periods=3)[column]
+    return table.xs("coefficient", level=1)
 
 
 def monotone_claim(
     sweep: pd.DataFrame, column: str, statement: str, paper: str, *, sign: int = 1
 ) -> Claim:
     """Judge whether an ending rises (``sign`` 1) or falls (-1) with the coefficient."""
-    rising = at_least(_STRONG, contradicted_below=0.0)
-    falling = at_most(-_STRONG, contradicted_above=0.0)
-    bound = f"at {'least' if sign > 0 else 'most'} {sign * _STRONG:g}"
+    if sign > 0:
+        bound, judged_by = f"least {_STRONG}", at_least(_STRONG, contradicted_below=0.0)
+    else:
+        bound, judged_by = f"most -{_STRONG}", at_most(-_STRONG, contradicted_above=0.0)
     interval = mean_interval(rank_correlations(sweep, column))
-    text = f"{statement}: rank correlation {bound}"
-    return Claim(text, paper, interval, rising if sign > 0 else falling)
+    return Claim(f"{statement}: rank correlation at {bound}", paper, interval, judged_by)
 
 
 def bonus_claims(sweep: pd.DataFrame, settings: pd.DataFrame) -> list[Claim | Fact]:
@@ -152,7 +155,9 @@ def _held_claim(symbol: str, coefficient: float, ends: pd.DataFrame) -> Claim:
 
 def coefficients_fact(place: str, symbol: str, declared: Sequence[float]) -> Fact:
     """Compare the values that run files declare with those that the paper prints for a figure."""
-    paper = printed_coefficients(place, symbol)
+    table = published.printed()
+    printed = (table["place"] == place) & (table["quantity"] == f"{symbol} tried")
+    paper = sorted(table.loc[printed, "value"].tolist())
     ours = sorted(set(pd.Series(declared).dropna().astype(float)))
     return Fact(
         f"The paper profile's runs try the {symbol} of the paper's figure (the figure's curves are "
@@ -161,13 +166,6 @@ def coefficients_fact(place: str, symbol: str, declared: Sequence[float]) -> Fac
         ", ".join(f"{value:g}" for value in ours),
         ours == paper,
     )
-
-
-def printed_coefficients(place: str, symbol: str) -> list[float]:
-    """Return the values of a coefficient that the paper prints for a figure, in order."""
-    table = published.printed()
-    chosen = (table["place"] == place) & (table["quantity"] == f"{symbol} tried")
-    return sorted(table.loc[chosen, "value"].tolist())
 
 
 def _of(ends: pd.DataFrame, coefficient: float) -> pd.DataFrame:
@@ -227,29 +225,29 @@ def dose_claims(frame: pd.DataFrame, settings: pd.DataFrame) -> list[Claim | Fac
     """Judge Fig. 12; what is printed, where there are no runs."""
     if frame.empty:
         return [coefficients_fact("fig12", name, settings[key]) for key, name in DOSES.values()]
-    claims: list[Claim | Fact] = []
     sweeps = {method: dose_sweep(frame, settings, method) for method in DOSE_SETS}
-    for method, sweep in sweeps.items():
-        if sweep.empty:
-            continue
-        ends = sweep_endings(sweep)
-        name = DOSES[at_papers_dose(method)][1]
-        text = f"{LABELS[method]}: the larger {name}, the more entropy at the end"
-        claims += [
-            monotone_claim(sweep, "entropy_nats", text, "Fig. 12"),
-            Claim(
-                f"{LABELS[method]}: the largest dose ends with more entropy than the smallest "
-                "(ratio)",
-                "more (Fig. 12)",
-                ratio_interval(_of(ends, ends["coefficient"].max())["entropy_ratio"]),
-                at_least(1.0, contradicted_below=1.0),
-            ),
-        ]
+    sweeps = {method: sweep for method, sweep in sweeps.items() if len(sweep)}
     pairs = [("clip_cov", "kl_cov", ""), ("clip_cov_x10", "kl_cov_x10", ", 10 x")]
-    there = [pair for pair in pairs if not (sweeps[pair[0]].empty or sweeps[pair[1]].empty)]
-    treatments = [_treatment_claim(sweeps[clip_cov], LABELS[clip_cov]) for clip_cov, *_ in there]
-    steadiness = [_steadiness_claim(sweeps[one], sweeps[two], name) for one, two, name in there]
-    return [*treatments, *claims, *steadiness]
+    pairs = [pair for pair in pairs if {*pair[:2]} <= {*sweeps}]
+    return [
+        *(_treatment_claim(sweeps[clip_cov], LABELS[clip_cov]) for clip_cov, *_ in pairs),
+        *(claim for method in sweeps for claim in _more_claims(sweeps[method], method)),
+        *(_steadiness_claim(sweeps[one], sweeps[two], name) for one, two, name in pairs),
+    ]
+
+
+def _more_claims(sweep: pd.DataFrame, method: str) -> list[Claim]:
+    ends, (_, name) = sweep_endings(sweep), DOSES[at_papers_dose(method)]
+    text = f"{LABELS[method]}: the larger {name}, the more entropy at the end"
+    return [
+        monotone_claim(sweep, "entropy_nats", text, "Fig. 12"),
+        Claim(
+            f"{LABELS[method]}: the largest dose ends with more entropy than the smallest (ratio)",
+            "more (Fig. 12)",
+            ratio_interval(_of(ends, ends["coefficient"].max())["entropy_ratio"]),
+            at_least(1.0, contradicted_below=1.0),
+        ),
+    ]
 
 
 def _treatment_claim(sweep: pd.DataFrame, label: str) -> Claim:
@@ -282,9 +280,9 @@ def _steadiness_claim(clip_cov: pd.DataFrame, kl_cov: pd.DataFrame, name: str) -
 def _about_a_line(part: pd.DataFrame) -> float:
     if len(part) < 4:
         return nan
-    step, log_entropy = part["step"].to_numpy(float), np.log(part["entropy_nats"].to_numpy(float))
-    rest = log_entropy - np.polyval(np.polyfit(step, log_entropy, 1), step)
-    return float(np.sqrt((rest**2).sum() / (len(part) - 2)))
+    log_entropy = np.log(part["entropy_nats"].to_numpy(float))
+    _, (squares,), *_ = np.polyfit(part["step"].to_numpy(float), log_entropy, 1, full=True)
+    return float(np.sqrt(squares / (len(part) - 2)))
 
 
 # -- Drawing -------------------------------------------------------------------------------------
@@ -322,17 +320,15 @@ def dose_figure(frame: pd.DataFrame, settings: pd.DataFrame) -> Figure:
         return not_digitised()
     grpo, rows = frame[frame["run"].str.endswith("_grpo")], []
     for methods in (tuple(DOSES), tuple(TENFOLD)):
+        sweeps = {method: dose_sweep(frame, settings, method) for method in methods}
         curves, ends = [], []
-        for method in methods:
-            sweep = dose_sweep(frame, settings, method)
-            if sweep.empty:
-                continue
-            symbol = DOSES[at_papers_dose(method)][1]
-            title = f"{style.ours(frame, _MODEL)}, {LABELS[method]}, {style.seeds_of(sweep)}"
-            curves.append(
-                partial(coefficient_curves, sweep, "entropy_nats", symbol, title=title, grpo=grpo)
-            )
-            ends.append(partial(ends_by_coefficient, sweep, symbol))
+        for method, sweep in sweeps.items():
+            if len(sweep):
+                symbol = DOSES[at_papers_dose(method)][1]
+                title = f"{style.ours(frame, _MODEL)}, {LABELS[method]}, {style.seeds_of(sweep)}"
+                named = {"column": "entropy_nats", "symbol": symbol, "title": title}
+                curves.append(partial(coefficient_curves, sweep, **named, grpo=grpo))
+                ends.append(partial(ends_by_coefficient, sweep, symbol))
         rows += [curves, ends] if curves else []
     if not rows:
         return style.panels([[partial(style.note, "no run with a dose yet")]], row_height_in=1.5)

@@ -9,10 +9,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from entropy_mech.paper import published, style
-from entropy_mech.paper.claims import Claim, Fact, half_of_difference
+from entropy_mech.paper import fig11, published, style
+from entropy_mech.paper.claims import Claim, Fact, Interval, half_of_difference, mean_interval
 from entropy_mech.paper.fig11 import LABELS, METHODS, SIZES, TENFOLD, at_papers_dose, with_method
-from entropy_mech.paper.statistics import Interval, mean_interval
 
 # -- Claims --------------------------------------------------------------------------------------
 
@@ -38,9 +37,8 @@ def published_accuracies() -> pd.DataFrame:
     table = published.table2().drop(columns="printed_average")
     table = table.rename(columns={"recomputed_average": AVERAGE})
     long = table.melt(ignore_index=False, var_name="benchmark", value_name="percent").reset_index()
-    names = {label.replace("-", "_"): method for method, label in METHODS.items()}
-    long = long.assign(size=long["model"].str.lower(), method=long["method"].map(names), seed=0)
-    return long[_COLUMNS]
+    method = long["method"].map(fig11.PRINTED_METHODS)
+    return long.assign(size=long["model"].str.lower(), method=method, seed=0)[_COLUMNS]
 
 
 def gains(table: pd.DataFrame, over: str = "grpo") -> pd.DataFrame:
@@ -140,10 +138,10 @@ def our_table(evaluations: pd.DataFrame) -> style.Table:
         nothing = pd.DataFrame().rename_axis("method")
         return style.Table(nothing, nothing, "Ours: no runs in this profile")
     table["benchmark"] = table["benchmark"].map(_short)
-    order = [(size, method) for size in SIZES for method in LABELS]
     cells = table.groupby(["size", "method", "benchmark"], sort=False)["percent"]
-    wide = cells.agg(mean_interval).unstack("benchmark")[list(dict.fromkeys(table["benchmark"]))]
-    wide = wide.reindex([key for key in order if key in wide.index])
+    wide = cells.agg(mean_interval).unstack("benchmark")[table["benchmark"].unique()]
+    order = [(size, method) for size in SIZES for method in LABELS]
+    wide = wide.loc[[key for key in order if key in wide.index]]
     seeds = table["seed"].nunique()
     mean = f"mean over {seeds} seeds ± half the 95 % interval" if seeds > 1 else "one seed"
     # Compared as they are shown: equal to the reader's eye is equally good, and where all are

@@ -23,7 +23,7 @@ from entropy_mech.errors import (
     whole_number,
 )
 from entropy_mech.paper.claims import MIN_REPLICATES, NO_VERDICT, Claim, Fact
-from entropy_mech.paper.models import model_of_run
+from entropy_mech.paper.published import model_of_run
 from entropy_mech.reproduction.targets import Target, check_profile, find_target, run_config
 from entropy_mech.runs.kept import BEFORE, KEPT, KeptRun, kept_store
 from entropy_mech.runs.launch import ANSWERED, COLUMNS, ensure_runs, scores

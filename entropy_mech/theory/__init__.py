@@ -5,8 +5,6 @@ NumPy float64; importing it loads neither torch nor matplotlib.
 
 from entropy_mech.theory.beyond import (
     Mdp,
-    MdpEntropyChange,
-    SampledStep,
     enumerate_steps,
     group_scale,
     mdp_entropy,
@@ -17,7 +15,6 @@ from entropy_mech.theory.beyond import (
     simulate_steps,
     token_tree,
     visitation_by_horizon,
-    visitation_claims,
     visitation_summary,
 )
 from entropy_mech.theory.lemma1 import (
@@ -29,9 +26,6 @@ from entropy_mech.theory.lemma1 import (
 )
 from entropy_mech.theory.softmax import log_softmax, softmax_entropy
 from entropy_mech.theory.step import (
-    EntropyChange,
-    Quadrants,
-    RemainderBound,
     action_contributions,
     entropy_change,
     fisher_matrix,
@@ -45,12 +39,10 @@ from entropy_mech.theory.step import (
 )
 
 __all__ = [
-    "EntropyChange", "Mdp", "MdpEntropyChange", "Quadrants", "RemainderBound", "SampledStep",
-    "action_contributions", "bound_violations", "entropy_change", "enumerate_steps", "error_slopes",
-    "fisher_matrix", "group_scale", "load_policies", "log_softmax", "mdp_entropy",
+    "Mdp", "action_contributions", "bound_violations", "entropy_change", "enumerate_steps",
+    "error_slopes", "fisher_matrix", "group_scale", "load_policies", "log_softmax", "mdp_entropy",
     "mdp_entropy_change", "mdp_policy_gradient", "natural_gradient_step", "policy_gradient_step",
     "quadrant_rule", "remainder_bound", "sample_actions", "sampled_against_expected",
     "scale_by_success", "simulate_steps", "softmax_entropy", "step_sizes", "theorem1", "theorem2",
-    "token_tree", "verify_lemma1", "visitation_by_horizon", "visitation_claims",
-    "visitation_summary",
+    "token_tree", "verify_lemma1", "visitation_by_horizon", "visitation_summary",
 ]  # fmt: skip

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
 from math import comb
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import sparse, stats
 
 from entropy_mech.errors import bad_value, count_list, real_number, unknown_name, whole_number
-from entropy_mech.theory.softmax import as_rows, expectation, softmax_policy
+from entropy_mech.theory.softmax import Policy, expectation, softmax_policy
 from entropy_mech.theory.step import (
     centred_step,
     entropy_change,
@@ -26,7 +27,7 @@ from entropy_mech.theory.step import (
 #
 #     H(pi) = sum_s w(s) h(s) / sum_s w(s),   w(s) = sum_{t<T} Pr(s_t = s), h(s) = H(pi(.|s)),
 #
-# over states that are not terminal (the released code's mean over all response tokens). A step
+# the released code's mean over all response tokens, here of responses of one length T. A step
 # changes h, which is Lemma 1 averaged over states, and it changes w, which Lemma 1 holds fixed:
 #
 #     dH = sum_s w(s) (h'(s) - h(s)) / W   +   the rest, through w                     (exactly)
@@ -38,49 +39,46 @@ from entropy_mech.theory.step import (
 # the number of later tokens whose entropy an action decides.
 
 
-@dataclass(frozen=True)
 class Mdp:
-    """A finite-horizon MDP of S states, A actions and at most ``horizon`` steps.
+    """A finite-horizon MDP of S states, A actions and ``horizon`` steps.
 
     ``transitions`` holds either probabilities ``(S, A, S)`` or, for a deterministic MDP, the index
-    of the next state ``(S, A)``. ``start`` is the distribution of the first state, ``terminal``
-    marks states ``(S,)`` where the response has ended (none by default).
+    of the next state ``(S, A)``. ``start`` is the distribution of the first state.
     """
 
-    transitions: np.ndarray
-    start: np.ndarray
-    horizon: int
-    terminal: np.ndarray | None = None
-
-    def __post_init__(self):
-        if self.horizon < 1:
-            raise bad_value("horizon", self.horizon, "give at least 1 step")
-        states = len(self.transitions)
-        if np.shape(self.start) != (states,) or not np.isclose(np.sum(self.start), 1.0):
+    def __init__(self, transitions: np.ndarray, start: np.ndarray, horizon: int):
+        whole_number("horizon", horizon, least=1)
+        states, actions = transitions.shape[:2]
+        if np.shape(start) != (states,) or not np.isclose(np.sum(start), 1.0):
             raise bad_value("start", "not a distribution", f"give {states} numbers that sum to 1")
-        if self.transitions.ndim == 3 and not np.allclose(self.transitions.sum(axis=-1), 1.0):
+        if transitions.ndim == 3:
+            following = sparse.csr_array(transitions.reshape(-1, states))
+        else:
+            pairs = np.arange(states * actions), transitions.ravel()
+            following = sparse.csr_array((np.ones(states * actions), pairs))
+        if not np.allclose(following.sum(axis=1), 1.0):
             raise bad_value("transitions", "rows do not sum to 1", "normalise over the next state")
-        if self.terminal is not None and np.asarray(self.start) @ self.terminal > 0.0:
-            raise bad_value("start", "has weight on a terminal state", "start where tokens follow")
+        self.shape, self.horizon = (states, actions), horizon
+        self.start, self.following = np.asarray(start, dtype=np.float64), following
 
-    @property
-    def alive(self) -> np.ndarray:
-        """Which states produce a token, ``(S,)``."""
-        if self.terminal is None:
-            return np.ones(len(self.start), dtype=bool)
-        return ~np.asarray(self.terminal, dtype=bool)
+    def visits(self, probs: np.ndarray) -> np.ndarray:
+        """Return Pr(s_t = s) under the policy ``probs`` ``(S, A)``, as ``(T, S)``.
 
-    def forward(self, weight: np.ndarray, probs: np.ndarray) -> np.ndarray:
-        """Return the distribution over states one step after ``weight`` ``(S,)``."""
-        flow = (weight * self.alive)[:, None] * probs
-        if self.transitions.ndim == 3:
-            return np.einsum("sa,san->n", flow, self.transitions)
-        return np.bincount(self.transitions.ravel(), flow.ravel(), minlength=len(weight))
+        >>> token_tree(vocabulary=2, length=2).visits(np.full((3, 2), 0.5)).tolist()
+        [[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]]
+        """
+        by_time = [self.start]
+        for _ in range(self.horizon - 1):
+            by_time.append((by_time[-1][:, None] * probs).ravel() @ self.following)
+        return np.array(by_time)
 
-    def backward(self, value: np.ndarray) -> np.ndarray:
-        """Return E[value of the next state] for each state and action, ``(S, A)``."""
-        ahead = self.transitions @ value if self.transitions.ndim == 3 else value[self.transitions]
-        return np.where(self.alive[:, None], ahead, 0.0)
+    def to_come(self, probs: np.ndarray, state_rewards: np.ndarray) -> np.ndarray:
+        """Return E[sum of the rewards of the states after t], for each t, s, a: ``(T, S, A)``."""
+        ahead = np.zeros((self.horizon, *self.shape))
+        for t in range(self.horizon - 2, -1, -1):
+            value = state_rewards + np.einsum("sa,sa->s", probs, ahead[t + 1])
+            ahead[t] = (self.following @ value).reshape(self.shape)
+        return ahead
 
 
 class MdpEntropyChange(NamedTuple):
@@ -90,11 +88,15 @@ class MdpEntropyChange(NamedTuple):
     ``visitation_term`` the rest. The other two are their first-order terms.
     """
 
-    exact: float
     policy_term: float
     visitation_term: float
     policy_first_order: float
     visitation_first_order: float
+
+    @property
+    def exact(self) -> float:
+        """The whole change."""
+        return self.policy_term + self.visitation_term
 
 
 def mdp_entropy(mdp: Mdp, logits: np.ndarray) -> float:
@@ -103,9 +105,8 @@ def mdp_entropy(mdp: Mdp, logits: np.ndarray) -> float:
     >>> round(mdp_entropy(token_tree(vocabulary=2, length=3), np.zeros((7, 2))), 6)  # log 2
     0.693147
     """
-    policy = softmax_policy(_logits(mdp, logits))
-    weight = visitation(mdp, policy.probs).sum(axis=0) * mdp.alive
-    return float(weight @ policy.entropy_nats / weight.sum())
+    policy = _policy(mdp, logits)
+    return float(mdp.visits(policy.probs).sum(axis=0) @ policy.entropy_nats / mdp.horizon)
 
 
 def mdp_entropy_change(mdp: Mdp, logits: np.ndarray, delta_logits: np.ndarray) -> MdpEntropyChange:
@@ -120,39 +121,20 @@ def mdp_entropy_change(mdp: Mdp, logits: np.ndarray, delta_logits: np.ndarray) -
     >>> round(change.policy_first_order, 6) + 0.0, round(change.visitation_first_order, 6)
     (0.0, -0.017329)
     """
-    old, c = centred_step(_logits(mdp, logits), delta_logits)
-    new = softmax_policy(_logits(mdp, logits) + finite_rows("delta_logits", delta_logits, old))
-    by_time = visitation(mdp, old.probs)
-    weight = by_time.sum(axis=0) * mdp.alive
-    weight_new = visitation(mdp, new.probs).sum(axis=0) * mdp.alive
-    total, total_new = weight.sum(), weight_new.sum()
+    old, c = centred_step(logits, delta_logits)
+    new = _policy(mdp, np.asarray(logits, dtype=np.float64) + delta_logits)
+    by_time, length = mdp.visits(old.probs), mdp.horizon
+    weight, weight_new = by_time.sum(axis=0), mdp.visits(new.probs).sum(axis=0)
     state_change = entropy_change(logits, delta_logits)
-    entropy = weight @ old.entropy_nats / total
-    to_come = _value_to_come(mdp, old.probs, mdp.alive * (old.entropy_nats - entropy))
-    steering = sum(
-        by_time[t] * mdp.alive @ expectation(old, c, to_come[t]) for t in range(mdp.horizon)
+    to_come = mdp.to_come(old.probs, old.entropy_nats - weight @ old.entropy_nats / length)
+    steering = sum(by_time[t] @ expectation(old, c, to_come[t]) for t in range(length))
+    terms = (
+        weight @ state_change.exact,
+        (weight_new - weight) @ new.entropy_nats,
+        weight @ state_change.first_order,
+        steering,
     )
-    policy_term = float(weight @ state_change.exact / total)
-    visitation_term = float((weight_new / total_new - weight / total) @ new.entropy_nats)
-    return MdpEntropyChange(
-        exact=policy_term + visitation_term,
-        policy_term=policy_term,
-        visitation_term=visitation_term,
-        policy_first_order=float(weight @ state_change.first_order / total),
-        visitation_first_order=float(steering / total),
-    )
-
-
-def visitation(mdp: Mdp, probs: np.ndarray) -> np.ndarray:
-    """Return Pr(s_t = s) under the policy ``probs`` ``(S, A)``, as ``(T, S)``.
-
-    >>> visitation(token_tree(vocabulary=2, length=2), np.full((3, 2), 0.5)).tolist()
-    [[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]]
-    """
-    weights = [np.asarray(mdp.start, dtype=np.float64)]
-    for _ in range(mdp.horizon - 1):
-        weights.append(mdp.forward(weights[-1], probs))
-    return np.array(weights)
+    return MdpEntropyChange(*(float(term / length) for term in terms))
 
 
 def mdp_policy_gradient(mdp: Mdp, logits: np.ndarray, rewards: np.ndarray) -> np.ndarray:
@@ -164,27 +146,20 @@ def mdp_policy_gradient(mdp: Mdp, logits: np.ndarray, rewards: np.ndarray) -> np
     >>> gradient.tolist()  # pi (r - E[r])
     [[0.25, -0.25]]
     """
-    policy = softmax_policy(_logits(mdp, logits))
-    rewards = np.where(mdp.alive[:, None], finite_rows("rewards", rewards, policy), 0.0)
-    by_time = visitation(mdp, policy.probs)
-    state_rewards = expectation(policy, rewards)
-    to_come = _value_to_come(mdp, policy.probs, state_rewards)
-    gradient = np.zeros_like(policy.probs)
-    for weight, ahead in zip(by_time, to_come, strict=True):
-        q = rewards + ahead
-        advantage = q - expectation(policy, q)[:, None]
-        gradient += (weight * mdp.alive)[:, None] * policy.probs * advantage
-    return gradient
+    policy = _policy(mdp, logits)
+    rewards = finite_rows("rewards", rewards, policy)
+    q = rewards + mdp.to_come(policy.probs, expectation(policy, rewards))
+    advantages = q - np.einsum("sa,tsa->ts", policy.probs, q)[..., None]
+    return policy.probs * np.einsum("ts,tsa->sa", mdp.visits(policy.probs), advantages)
 
 
-def token_tree(vocabulary: int, length: int, *, end_token: bool = False) -> Mdp:
-    """Return the MDP whose states are all prefixes of at most ``length`` tokens, root first.
+def token_tree(vocabulary: int, length: int) -> Mdp:
+    """Return the MDP whose states are all prefixes of fewer than ``length`` tokens, root first.
 
-    Prefixes are in breadth-first order, so token v after prefix s is state s V + 1 + v. With
-    ``end_token`` token 0 ends the response: one terminal state more, the last.
+    Prefixes are in breadth-first order, so token v after prefix s is state s V + 1 + v.
 
-    >>> token_tree(vocabulary=2, length=2).transitions.tolist()  # the leaves are not states
-    [[1, 2], [0, 0], [0, 0]]
+    >>> token_tree(vocabulary=2, length=2).shape  # the leaves are not states
+    (3, 2)
     """
     if vocabulary < 2 or length < 1:
         raise bad_value("vocabulary, length", (vocabulary, length), "give at least 2 and 1")
@@ -193,30 +168,14 @@ def token_tree(vocabulary: int, length: int, *, end_token: bool = False) -> Mdp:
         raise bad_value("vocabulary, length", (vocabulary, length), "give at most 10^6 prefixes")
     following = np.arange(states)[:, None] * vocabulary + 1 + np.arange(vocabulary)
     following[following >= states] = 0  # never entered: the horizon ends there
-    start = np.zeros(states + end_token)
-    start[0] = 1.0
-    if not end_token:
-        return Mdp(following, start, length)
-    following[:, 0] = states
-    following = np.vstack([following, np.full((1, vocabulary), states)])
-    return Mdp(following, start, length, terminal=np.arange(states + 1) == states)
+    return Mdp(following, np.eye(1, states)[0], length)
 
 
-def _value_to_come(mdp: Mdp, probs: np.ndarray, state_rewards: np.ndarray) -> np.ndarray:
-    """Return E[sum of the rewards of the states after t], for each t, s, a: ``(T, S, A)``."""
-    ahead = np.zeros((mdp.horizon, *probs.shape))
-    value = np.zeros(len(state_rewards))
-    for t in range(mdp.horizon - 2, -1, -1):
-        value = state_rewards + np.einsum("sa,sa->s", probs, ahead[t + 1])
-        ahead[t] = mdp.backward(value)
-    return ahead
-
-
-def _logits(mdp: Mdp, logits: np.ndarray) -> np.ndarray:
-    rows, shape = as_rows("logits", logits), mdp.transitions.shape[:2]
-    if rows.shape != shape:
-        raise bad_value("logits.shape", rows.shape, f"give (S, A) = {shape}")
-    return rows
+def _policy(mdp: Mdp, logits: np.ndarray) -> Policy:
+    policy = softmax_policy(logits)
+    if policy.probs.shape != mdp.shape:
+        raise bad_value("logits.shape", policy.probs.shape, f"give (S, A) = {mdp.shape}")
+    return policy
 
 
 # -- Sampled updates: REINFORCE and GRPO groups --------------------------------------------------
@@ -255,37 +214,25 @@ class SampledStep(NamedTuple):
 
 
 def enumerate_steps(
-    logits: np.ndarray,
-    rewards: np.ndarray,
-    eta: float,
-    *,
-    estimator: str = "grpo",
-    group_size: int = 8,
-    baseline: float = 0.0,
-    std_ddof: int = 0,
+    logits: np.ndarray, rewards: np.ndarray, eta: float, **settings: Any
 ) -> SampledStep:
     """Return the exact moments, by enumerating every group with its multinomial probability.
 
-    ``logits`` and ``rewards`` are ``(A,)``. There may be at most 200,000 groups, C(A + K - 1, K);
-    with more use ``simulate_steps``. ``std_ddof`` is 0 for the population standard deviation, 1 for
-    the sample one that trainers use. Raises ``UserError`` for an unknown estimator or a group of 1.
+    ``logits`` and ``rewards`` are ``(A,)``; settings are those of ``SampledUpdate``. There may be
+    at most 200,000 groups, C(A + K - 1, K); with more use ``simulate_steps``.
 
     >>> step = enumerate_steps([0.0, 0.0], [1.0, 0.0], 1.0, estimator="grpo", group_size=2)
-    >>> step.mean.tolist(), step.no_signal_fraction  # half of the groups are (1, 0): A = 1 and -1
-    ([0.25, -0.25], 0.5)
+    >>> step.mean.round(12).tolist()  # half of the groups are (1, 0): A = 1 and -1
+    [0.25, -0.25]
     """
-    draw = _SampledUpdate(logits, rewards, eta, estimator, group_size, baseline, std_ddof)
-    actions = len(draw.rewards)
-    if comb(actions + group_size - 1, group_size) > _MOST_GROUPS:
+    update = SampledUpdate(logits, rewards, eta, **settings)
+    actions, size = len(update.rewards), update.group_size
+    if comb(actions + size - 1, size) > _MOST_GROUPS:
         fix = "too many groups to enumerate: use simulate_steps or fewer actions"
-        raise bad_value("group_size, actions", (group_size, actions), fix)
-    groups = np.array(list(combinations_with_replacement(range(actions), group_size)))
+        raise bad_value("group_size, actions", (size, actions), fix)
+    groups = np.array(list(combinations_with_replacement(range(actions), size)))
     counts = (groups[:, :, None] == np.arange(actions)).sum(axis=1)
-    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, group_size + 1)))])
-    log_weight = log_factorial[-1] - log_factorial[counts].sum(axis=1)
-    log_probs = np.where(counts > 0, draw.policy.logp, 0.0)  # 0 log 0 = 0
-    weights = np.exp(log_weight + (counts * log_probs).sum(axis=1))
-    return draw.moments(groups, weights / weights.sum())
+    return update.moments(groups, stats.multinomial.pmf(counts, size, update.policy.probs))
 
 
 def simulate_steps(
@@ -293,12 +240,9 @@ def simulate_steps(
     rewards: np.ndarray,
     eta: float,
     *,
-    estimator: str = "grpo",
-    group_size: int = 8,
-    baseline: float = 0.0,
-    std_ddof: int = 0,
     samples: int = 10_000,
     seed: int = 1,
+    **settings: Any,
 ) -> SampledStep:
     """Return the same moments by Monte Carlo over ``samples`` groups.
 
@@ -306,12 +250,10 @@ def simulate_steps(
     >>> abs(step.mean[0] - 0.25) < 4 * (step.variance[0] / 20_000) ** 0.5
     np.True_
     """
-    draw = _SampledUpdate(logits, rewards, eta, estimator, group_size, baseline, std_ddof)
-    if samples < 1:
-        raise bad_value("samples", samples, "give at least 1")
-    draws = np.random.default_rng(seed).random((samples, group_size))
-    groups = np.searchsorted(np.cumsum(draw.policy.probs)[:-1], draws, side="right")
-    return draw.moments(groups, np.full(samples, 1.0 / samples))
+    update = SampledUpdate(logits, rewards, eta, **settings)
+    shape = whole_number("samples", samples, least=1), update.group_size
+    groups = np.random.default_rng(seed).choice(len(update.rewards), shape, p=update.policy.probs)
+    return update.moments(groups, np.full(samples, 1.0 / samples))
 
 
 def group_scale(success_probability: float, group_size: int, *, std_ddof: int = 0) -> float:
@@ -322,7 +264,7 @@ def group_scale(success_probability: float, group_size: int, *, std_ddof: int = 
     1 / sqrt(p (1 - p)) as K grows; for p near 0 or 1 it stays finite, as groups without both
     outcomes give no signal.
 
-    >>> group_scale(0.5, 2)  # half of the groups have a signal, of size 1 = 0.5 / 0.5 (r - p)
+    >>> round(group_scale(0.5, 2), 12)  # half have a signal, 1 = 0.5 / 0.5 (r - p)
     1.0
     >>> round(group_scale(0.5, 100_000), 3)  # 1 / sqrt(p (1 - p)) = 2
     2.0
@@ -332,25 +274,35 @@ def group_scale(success_probability: float, group_size: int, *, std_ddof: int = 
         raise bad_value("success_probability", p, "give a probability strictly between 0 and 1")
     _check_group("grpo", size, std_ddof)
     right = np.arange(1, size)  # right responses in a group with both outcomes, this one included
-    log_comb = np.concatenate([[0.0], np.cumsum(np.log((size - right) / right))])[:-1]
-    weight = np.exp(log_comb + (right - 1) * np.log(p) + (size - right) * np.log1p(-p))
+    weight = stats.binom.pmf(right - 1, size - 1, p)
     advantage = np.sqrt((size - right) / right) * np.sqrt((size - std_ddof) / size)
     return float(weight @ advantage / (1.0 - p))
 
 
-class _SampledUpdate:
-    """The sampled step at one state: its policy, rewards and estimator, all checked."""
+@dataclass
+class SampledUpdate:
+    """The sampled step at one state; the ``baseline`` is that of ``reinforce``.
 
-    def __init__(self, logits, rewards, eta, estimator, group_size, baseline, std_ddof):
-        self.logits, self.eta, self.estimator = logits, eta, estimator
-        self.baseline, self.std_ddof = baseline, std_ddof
-        self.policy = softmax_policy(logits)
-        self.rewards = finite_rows("rewards", rewards, self.policy)
+    ``std_ddof`` is 0 for the population standard deviation, 1 for the sample one that trainers use.
+    Raises ``UserError`` for an unknown estimator or a group of 1.
+    """
+
+    logits: np.ndarray
+    rewards: np.ndarray
+    eta: float
+    estimator: str = "grpo"
+    group_size: int = 8
+    baseline: float = 0.0
+    std_ddof: int = 0
+
+    def __post_init__(self):
+        self.policy = softmax_policy(self.logits)
+        self.rewards = finite_rows("rewards", self.rewards, self.policy)
         if self.policy.probs.ndim != 1 or self.rewards.ndim != 1:
             raise bad_value("logits.shape", self.policy.probs.shape, "give one policy, (A,)")
-        if estimator not in ESTIMATORS:
-            raise unknown_name("estimator", estimator, ESTIMATORS)
-        _check_group(estimator, group_size, std_ddof)
+        if self.estimator not in ESTIMATORS:
+            raise unknown_name("estimator", self.estimator, ESTIMATORS)
+        _check_group(self.estimator, self.group_size, self.std_ddof)
 
     def moments(self, groups: np.ndarray, weights: np.ndarray) -> SampledStep:
         """Return the moments over groups ``(n, K)`` of probabilities ``(n,)``."""
@@ -420,8 +372,7 @@ def visitation_by_horizon(
     for family, horizon, policy in product(families, horizons, range(policies)):
         stream = np.random.default_rng([seed, horizon, policy])
         mdp, logits, rewards = _FAMILIES[family](stream, horizon)
-        step = mdp_policy_gradient(mdp, logits, rewards)
-        change = mdp_entropy_change(mdp, logits, step)
+        change = mdp_entropy_change(mdp, logits, mdp_policy_gradient(mdp, logits, rewards))
         terms = change.policy_first_order, change.visitation_first_order
         rows.append((family, horizon, policy, *terms))
     columns = ["family", "horizon", "policy", "policy_term", "visitation_term"]
@@ -435,32 +386,14 @@ def visitation_summary(frame: pd.DataFrame) -> pd.DataFrame:
     ``wrong_sign_fraction`` the share of policies for which Lemma 1 has the sign of dH wrong.
     """
     policy, visitation = frame["policy_term"], frame["visitation_term"]
-    wrong_sign = policy * (policy + visitation) < 0
-    squares = frame.assign(policy=policy**2, visitation=visitation**2, wrong_sign=wrong_sign)
-    means = squares.groupby(["family", "horizon"], sort=False)[
-        ["policy", "visitation", "wrong_sign"]
-    ].mean()
-    ratio = np.sqrt(means["visitation"] / means["policy"])
-    return pd.DataFrame({"ratio": ratio, "wrong_sign_fraction": means["wrong_sign"]}).reset_index()
-
-
-def visitation_claims(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return, one row a family, whether Lemma 1 alone gives dH at the longest horizon.
-
-    Columns: family, horizon, ratio, wrong_sign_fraction, growth (the slope of log ratio against
-    the log of the number of later tokens, over the upper half of the horizons; 1 is linear growth)
-    and lemma1_dominates: whether the visitation term is the smaller of the two.
-    """
-    rows = []
-    for _, part in summary[summary["horizon"] > 1].groupby("family", sort=False):
-        part = part.sort_values("horizon")
-        upper = part[part["horizon"] >= part["horizon"].median()]
-        later, ratio = np.log(upper["horizon"] - 1), np.log(upper["ratio"])
-        growth = np.polyfit(later, ratio, 1)[0] if len(upper) > 1 else np.nan
-        rows.append(part.iloc[-1].to_dict() | {"growth": growth})
-    columns = ["family", "horizon", "ratio", "wrong_sign_fraction", "growth"]
-    frame = pd.DataFrame(rows, columns=columns)
-    return frame.assign(lemma1_dominates=frame["ratio"] < 1.0)
+    squares = frame[["family", "horizon"]].assign(
+        policy=policy**2,
+        visitation=visitation**2,
+        wrong_sign_fraction=policy * (policy + visitation) < 0,
+    )
+    means = squares.groupby(["family", "horizon"], sort=False).mean()
+    means.insert(0, "ratio", np.sqrt(means.pop("visitation") / means.pop("policy")))
+    return means.reset_index()
 
 
 def scale_by_success(
@@ -468,7 +401,7 @@ def scale_by_success(
 ) -> pd.DataFrame:
     """Return the factor that GRPO puts on Theorem 1's step: group_size, success_probability, scale.
 
-    >>> scale_by_success((2,), points=1).values.tolist()
+    >>> scale_by_success((2,), points=1).round(12).values.tolist()
     [[2.0, 0.5, 1.0]]
     """
     success = np.arange(1, points + 1) / (points + 1)

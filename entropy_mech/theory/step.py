@@ -384,15 +384,8 @@ def quadrant_rule(
     likely = np.broadcast_to(softmax_policy(logits).centred_logp > 0.0, shares.shape)
     positive = natural_gradient_step(logits, advantages, 1.0) > 0.0
 
-    def total(mask):
-        return np.where(mask, shares, 0.0).sum(axis=-1)
-
-    return Quadrants(
-        likely_positive=total(likely & positive),
-        likely_negative=total(likely & ~positive),
-        rare_positive=total(~likely & positive),
-        rare_negative=total(~likely & ~positive),
-    )
+    kinds = (likely & positive, likely & ~positive, ~likely & positive, ~likely & ~positive)
+    return Quadrants(*(np.where(kind, shares, 0.0).sum(axis=-1) for kind in kinds))
 
 
 def sample_actions(
@@ -415,13 +408,12 @@ def sample_actions(
     rng = np.random.default_rng(seed)
     logits = logit_scale * rng.standard_normal((policies, actions))
     advantages = rng.standard_normal((policies, actions))
-    frame = pd.DataFrame(
-        {
-            "policy": np.repeat(np.arange(policies), actions),
-            "centred_logp": softmax_policy(logits).centred_logp.ravel(),
-            "advantage": natural_gradient_step(logits, advantages, 1.0).ravel(),
-            "contribution": action_contributions(logits, advantages, 1.0, update=update).ravel(),
-        }
-    )
+    columns = {
+        "policy": np.repeat(np.arange(policies), actions),
+        "centred_logp": softmax_policy(logits).centred_logp.ravel(),
+        "advantage": natural_gradient_step(logits, advantages, 1.0).ravel(),
+        "contribution": action_contributions(logits, advantages, 1.0, update=update).ravel(),
+    }
+    frame = pd.DataFrame(columns)
     frame.attrs["policies"] = policies
     return frame

@@ -12,7 +12,7 @@ from entropy_mech.config.files import make_config
 from entropy_mech.grading import Verdict
 from entropy_mech.integrations.diagnose import diagnose
 from entropy_mech.integrations.trainer_settings import TRAINERS, read_settings
-from entropy_mech.paper.public_runs import kept_runs
+from entropy_mech.paper.law_in_the_wild import kept_runs
 from entropy_mech.problems.toy import ToyProblem
 from entropy_mech.runs.store import RunStore
 from entropy_mech.train.loop import train

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from entropy_mech.paper.models import model_of_run
+from entropy_mech.paper.published import model_of_run
 
 STEPS = 60
 

@@ -5,11 +5,14 @@ import pandas as pd
 import pytest
 
 from entropy_mech.paper import fig01
-from entropy_mech.paper.claims import Claim, Range, half_of_difference, half_of_ratio
-from entropy_mech.paper.statistics import (
+from entropy_mech.paper.claims import (
+    Claim,
     Interval,
+    Range,
     correlation,
     correlation_interval,
+    half_of_difference,
+    half_of_ratio,
     mean_interval,
     ratio_interval,
     series_correlation,

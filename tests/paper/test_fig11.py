@@ -92,7 +92,6 @@ def test_a_subset_of_runs_gives_the_claims_that_it_can():
         {k: v for k, v in FOUR_METHODS.items() if k in ("fig11_7b_grpo", "fig11_7b_kl_cov")}
     )
     assert len(fig11.control_claims(frame)) == 3  # KL-Cov at 7B: entropy, accuracy, length
-    assert fig11.entropy_claim(frame, "clip_cov", size="7b") is None
     assert not fig11.control_claims(frame[frame["run"] != "fig11_7b_grpo"])
 
 

@@ -1,4 +1,4 @@
-"""The law in public runs: the kept table against an independent fit, the rule, fetching."""
+"""The law in public runs: the kept table against an independent fit, the rule."""
 
 import json
 import re
@@ -10,10 +10,9 @@ import pytest
 
 from entropy_mech.errors import UserError
 from entropy_mech.paper import law_in_the_wild as wild
-from entropy_mech.paper import public_runs
 
 SERIES = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "logs"
-KEPT = public_runs.kept_runs()
+KEPT = wild.kept_runs()
 NUMBERS = KEPT.select_dtypes("number").columns
 needs_series = pytest.mark.skipif(not SERIES.is_dir(), reason="the public logs are not here")
 
@@ -41,7 +40,7 @@ def test_the_kept_fit_is_that_of_an_independent_computation(run):
 
 @needs_series
 def test_all_that_is_kept_is_what_is_computed_anew():
-    anew = public_runs.load_runs(SERIES)
+    anew = wild.load_runs(SERIES)
     assert set(anew["numbers"]) == {"folder"}
     texts = [name for name in KEPT if name not in NUMBERS and name != "numbers"]
     pd.testing.assert_frame_equal(anew[texts], KEPT[texts], check_dtype=False)
@@ -54,7 +53,7 @@ def test_every_run_has_its_source_and_no_series_is_kept():
     for name in ("path", "licence", "model", "algorithm", "entropy_definition", "cautions"):
         assert KEPT[name].str.strip().ne("").all(), name
     assert not KEPT["run"].duplicated().any()
-    assert set(KEPT["class"]) <= set(public_runs.CLASS_ORDER)
+    assert set(KEPT["class"]) <= set(wild.CLASS_ORDER)
     assert not {"step", "entropy_nats", "train_reward"} & set(KEPT)
 
 
@@ -74,7 +73,7 @@ FALL = np.linspace(1.0, 0.1, 40)
 
 @pytest.mark.parametrize(("validations", "name"), [(8, "validation accuracy"), (7, "train reward")])
 def test_performance_is_validation_from_eight_on(validations, name):
-    chosen, points = public_runs.chosen_points(_series(FALL, validations=validations))
+    chosen, points = wild.chosen_points(_series(FALL, validations=validations))
     assert chosen == name
     assert len(points) == (8 if validations == 8 else 40)
 
@@ -91,30 +90,30 @@ def test_performance_is_validation_from_eight_on(validations, name):
     ids=["falls", "falls under a control", "rises", "stays", "explodes"],
 )
 def test_class_is_what_entropy_does(entropy, controlled_by, name):
-    _, points = public_runs.chosen_points(_series(entropy))
-    assert public_runs.measured(points, points["entropy_nats"], controlled_by)["class"] == name
+    _, points = wild.chosen_points(_series(entropy))
+    assert wild.measured(points, points["entropy_nats"], controlled_by)["class"] == name
 
 
 def test_class_is_collapsing_where_performance_is_lost():
     series = _series(FALL, np.r_[np.linspace(0.2, 0.8, 30), np.zeros(10)])
-    _, points = public_runs.chosen_points(series)
-    assert public_runs.measured(points, points["entropy_nats"])["class"] == "collapsing"
+    _, points = wild.chosen_points(series)
+    assert wild.measured(points, points["entropy_nats"])["class"] == "collapsing"
 
 
 def test_the_whole_entropy_curve_decides_not_the_points():
-    _, points = public_runs.chosen_points(_series(FALL))
+    _, points = wild.chosen_points(_series(FALL))
     everywhere = pd.Series(np.r_[FALL, np.full(20, 8.0)])
-    assert public_runs.measured(points, everywhere)["class"] == "exploding"
+    assert wild.measured(points, everywhere)["class"] == "exploding"
 
 
 # -- What is computed ----------------------------------------------------------------------------
 
 
 def test_an_exact_law_is_found_and_beats_its_rivals():
-    _, points = public_runs.chosen_points(_series(FALL))
-    found = public_runs.measured(points, points["entropy_nats"])
+    _, points = wild.chosen_points(_series(FALL))
+    found = wild.measured(points, points["entropy_nats"])
     assert [found[name] for name in ("a", "b", "r2")] == pytest.approx([0.2, 1.0, 1.0])
-    for rival in public_runs.RIVALS:
+    for rival in wild.RIVALS:
         assert found[f"r2_{rival}"] < 1
         assert found[f"aicc_{rival}"] > 0
     assert found["forecast_rmse"] < 1e-9 < found["carried_rmse"]
@@ -125,8 +124,8 @@ def test_a_run_that_follows_the_clock_is_given_to_the_clock():
     rng = np.random.default_rng(0)
     clock = np.log1p(np.arange(40))
     entropy = 1.0 - 0.2 * clock + 0.05 * rng.standard_normal(40)
-    _, points = public_runs.chosen_points(_series(entropy, 0.2 * clock))
-    found = public_runs.measured(points, points["entropy_nats"])
+    _, points = wild.chosen_points(_series(entropy, 0.2 * clock))
+    found = wild.measured(points, points["entropy_nats"])
     assert found["r2_log_step"] == pytest.approx(1)
     assert found["aicc_log_step"] < 0
 
@@ -135,14 +134,14 @@ def test_partial_correlation_is_the_textbooks():
     x, y, z = np.random.default_rng(1).standard_normal((3, 50)) + np.arange(50) / 20
     xy, xz, yz = (np.corrcoef(*pair)[0, 1] for pair in ((x, y), (x, z), (y, z)))
     by_hand = (xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2))
-    assert public_runs.partial_correlation(x, y, z) == pytest.approx(by_hand)
+    assert wild.partial_correlation(x, y, z) == pytest.approx(by_hand)
     left = [v - np.polyval(np.polyfit(z, v, 1), z) for v in (x, y)]
-    assert public_runs.partial_correlation(x, y, z) == pytest.approx(np.corrcoef(*left)[0, 1])
+    assert wild.partial_correlation(x, y, z) == pytest.approx(np.corrcoef(*left)[0, 1])
 
 
 def test_log_entropy_has_no_fit_where_entropy_is_zero():
-    _, points = public_runs.chosen_points(_series(np.linspace(1.0, 0.0, 40)))
-    found = public_runs.measured(points, points["entropy_nats"])
+    _, points = wild.chosen_points(_series(np.linspace(1.0, 0.0, 40)))
+    found = wild.measured(points, points["entropy_nats"])
     assert np.isnan(found["r2_log_entropy"])
     assert np.isfinite(found["r2_linear"])
 
@@ -151,8 +150,8 @@ def test_log_entropy_has_no_fit_where_entropy_is_zero():
 
 
 def test_without_series_the_kept_numbers_serve(monkeypatch, tmp_path):
-    monkeypatch.setattr(public_runs, "_BESIDE", tmp_path)
-    table = public_runs.load_runs()
+    monkeypatch.setattr(wild, "_BESIDE", tmp_path)
+    table = wild.load_runs()
     pd.testing.assert_frame_equal(table, KEPT)
     for figure in (wild.overview_figure(table), wild.recipe_figure(table)):
         assert len(figure.axes) >= 2
@@ -164,7 +163,7 @@ def test_without_series_the_kept_numbers_serve(monkeypatch, tmp_path):
 
 def test_a_folder_without_any_series_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"folder = .*none of 47 series"):
-        public_runs.load_runs(tmp_path)
+        wild.load_runs(tmp_path)
 
 
 def test_claims_follow_the_numbers():
@@ -183,77 +182,9 @@ def test_repositories_are_counted_beside_runs():
     assert "5 repositories" in claims[6].statement
 
 
-# -- Fetching ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def two_rows(monkeypatch, tmp_path):
-    """A table of a run whose log lies in a folder that stands for the network, and one without."""
-    rows = KEPT[
-        KEPT["run"].isin(["rasbt_qwen3-0.6b_7_3_plus_tracking", "omr-hard_qwen3-1.7b_hints"])
-    ]
-    monkeypatch.setattr(public_runs, "kept_runs", lambda: rows.copy())
-    monkeypatch.setattr(public_runs, "_RAW", (tmp_path / "net").as_uri())
-    (row,) = rows[rows["not_fetched"] == ""].to_dict("records")
-    path = tmp_path / "net" / row["repository"] / row["commit"] / row["path"]
-    path.parent.mkdir(parents=True)
-    percent = 100 * (1 - 0.2 * np.exp(FALL))
-    lines = [f"{i},{h},{r},{r / 100}" for i, (h, r) in enumerate(zip(FALL, percent, strict=True))]
-    path.write_text("\n".join(["step,entropy_avg,eval_acc,reward_avg", *lines]) + "\n")
-    return path
-
-
-def test_a_public_log_is_fetched_once_and_read(two_rows, tmp_path):
-    table = public_runs.load_runs(fetch=True, cache=tmp_path / "cache").set_index("numbers")
-    assert set(table.index) == {"fetched", "kept"}
-    found = table.loc["fetched", ["a", "b", "r2"]].astype(float).tolist()
-    assert found == pytest.approx([0.2, 1.0, 1.0])  # in percent there, fractions here
-    two_rows.unlink()
-    again = public_runs.load_runs(fetch=True, cache=tmp_path / "cache").set_index("numbers")
-    assert again.loc["fetched", "a"] == table.loc["fetched", "a"]
-    assert not list((tmp_path / "cache").rglob("*.part"))
-
-
-def test_an_evaluation_goes_with_the_entropy_of_the_policy_it_evaluated(two_rows, tmp_path):
-    """Where the log counts the update after it, the entropy of step k + 1 is that of policy k."""
-    rows = public_runs.kept_runs().assign(entropy_lead=1, scale=1)
-    public_runs.kept_runs = lambda: rows  # the fixture's monkeypatch puts the real one back
-    entries = [
-        {"type": "train", "grpo_step": i + 1, "token_entropy": h} for i, h in enumerate(FALL)
-    ]
-    entries += [
-        {"type": "eval", "grpo_step": i, "answer_accuracy": 1 - 0.2 * np.exp(FALL[i])}
-        for i in range(0, 40, 2)
-    ]
-    entries.sort(key=lambda entry: (entry["grpo_step"], entry["type"] == "eval"))
-    log = two_rows.with_suffix(".jsonl")
-    log.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-    rows["path"] = rows["path"].str.replace(".csv", ".jsonl")
-    table = public_runs.load_runs(fetch=True, cache=tmp_path / "cache").set_index("numbers")
-    found = table.loc["fetched", ["a", "b", "r2", "points"]].astype(float).tolist()
-    assert found == pytest.approx([0.2, 1.0, 1.0, 20])
-
-
-def test_a_network_that_does_not_answer_is_one_line(two_rows, tmp_path):
-    two_rows.unlink()
-    with pytest.raises(UserError, match=r"fetch: .* does not answer") as caught:
-        public_runs.load_runs(fetch=True, cache=tmp_path / "cache")
-    assert "fetch = False" in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_log_that_cannot_be_read_keeps_its_kept_numbers_and_says_why(two_rows, tmp_path):
-    two_rows.write_text("step,loss\n1,0.5\n")
-    table = public_runs.load_runs(fetch=True, cache=tmp_path / "cache").set_index("run")
-    row = table.loc["rasbt_qwen3-0.6b_7_3_plus_tracking"]
-    assert row["numbers"].startswith("kept: ")
-    assert "entropy" in row["numbers"]
-    assert row["r2"] == KEPT.set_index("run").loc[row.name, "r2"]
-
-
 def test_the_notebook_states_the_rule_before_it_fits():
     path = Path(__file__).parents[2] / "notebooks" / "law_in_the_wild.ipynb"
     first = "".join(json.loads(path.read_text())["cells"][0]["source"])
-    for name in public_runs.CLASS_ORDER:
+    for name in wild.CLASS_ORDER:
         assert f"*{name}*" in first
     assert re.search(r"stated before the fits", first)

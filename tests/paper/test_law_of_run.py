@@ -71,8 +71,8 @@ def test_rival_forms_forecast_sizes_and_residuals_have_a_legend(ax):
 
 
 def test_what_the_published_points_support_and_what_they_do_not():
-    claims = published.published_law_claims()
-    assert claims["holds"].tolist() == [True, True, True, False, False, False]
+    holds = [fact.holds for fact in lemma1.law_facts()]
+    assert holds == [True, True, True, False, False, False]
     fits = published.published_fits()
     assert np.abs(fits.drop(index="0.5B")[["a_error", "b_error"]].to_numpy()).max() < 0.01
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from entropy_mech.paper import lemma1_transformer
-from entropy_mech.paper.lemma1_transformer import (
+from entropy_mech.paper import lemma1
+from entropy_mech.paper.lemma1 import (
     PREDICTIONS,
     RUNS,
     agreement,
@@ -47,20 +47,20 @@ def frame():
 
 
 def test_only_tabular_predictions_are_scaled(frame, ax):
-    lemma1_transformer.predicted_and_exact(frame, "first_order", ax)
+    lemma1.predicted_and_exact(frame, "first_order", ax)
     assert "no fitted number" in ax.get_xlabel()
     plt.cla()
-    lemma1_transformer.predicted_and_exact(frame, "theorem1", ax)
+    lemma1.predicted_and_exact(frame, "theorem1", ax)
     assert r"$\eta$ = 0.14, fitted" in ax.get_xlabel()  # 1 / 7
     assert len(ax.collections[0].get_offsets()) == len(frame)
 
 
 def test_every_run_and_bin_is_there(frame, ax):
-    lemma1_transformer.correlation_over_training(frame, ax)
+    lemma1.correlation_over_training(frame, ax)
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert set(RUNS.values()) <= set(labels)
     plt.cla()
-    lemma1_transformer.gap_by_entropy(frame, ax)
+    lemma1.gap_by_entropy(frame, ax)
     ticks = [text.get_text() for text in ax.get_xticklabels()]
     assert ticks[0] == "0.5 and more"  # entropy falls to the right
     assert ticks[-1] == "0 to 0.001"
@@ -76,9 +76,9 @@ def test_claims_follow_the_correlations(frame):
 
 
 def test_figures_are_of_the_first_seed_and_of_all(frame):
-    figure = lemma1_transformer.one_step_figure(frame[frame["seed"] > 1])
+    figure = lemma1.one_step_figure(frame[frame["seed"] > 1])
     assert [len(ax.collections[0].get_offsets()) for ax in figure.axes] == [40, 40, 40]
-    assert len(lemma1_transformer.training_figure(frame).axes) == 3  # a colour bar too
+    assert len(lemma1.training_figure(frame).axes) == 3  # a colour bar too
     plt.close("all")
 
 
@@ -91,8 +91,8 @@ def test_batch_means_count_visits(frame):
 
 def test_without_runs_there_is_figure_8_and_a_sentence():
     empty = pd.DataFrame()
-    assert "Fig. 8" in lemma1_transformer.one_step_figure(empty).axes[0].get_title()
-    (ax,) = lemma1_transformer.training_figure(empty).axes
+    assert "Fig. 8" in lemma1.one_step_figure(empty).axes[0].get_title()
+    (ax,) = lemma1.training_figure(empty).axes
     assert "nothing of its own" in ax.texts[0].get_text()
     assert agreement(empty, ["run"]).empty
     (fact,) = transformer_claims(empty)

@@ -6,8 +6,7 @@ from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from entropy_mech.paper.claims import Claim, Fact, at_least
-from entropy_mech.paper.statistics import mean_interval
+from entropy_mech.paper.claims import Claim, Fact, at_least, mean_interval
 from entropy_mech.reproduction import open_report
 from entropy_mech.reproduction.gallery import small_model_counts, write_gallery, write_verdicts
 from entropy_mech.reproduction.live import live_run

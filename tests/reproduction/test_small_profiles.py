@@ -6,7 +6,7 @@ import pytest
 
 from entropy_mech.config.files import load_config
 from entropy_mech.errors import UserError
-from entropy_mech.paper.models import model_of_run
+from entropy_mech.paper.published import model_of_run
 from entropy_mech.reproduction.runner import Request, dry_run, reproduce
 from entropy_mech.reproduction.targets import find_target, load_targets, run_config
 from entropy_mech.runs.launch import gpus_here, training_jobs

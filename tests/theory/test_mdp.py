@@ -23,10 +23,7 @@ def random_mdp(seed, horizon=None):
     rng = np.random.default_rng(seed)
     states, actions = rng.integers(2, 6, size=2)
     transitions = rng.dirichlet(np.full(states, 0.3), size=(states, actions))
-    terminal = np.zeros(states, dtype=bool)
-    terminal[-1] = rng.random() < 0.5
-    start = rng.dirichlet(np.ones(states)) * ~terminal
-    mdp = Mdp(transitions, start / start.sum(), horizon or int(rng.integers(1, 7)), terminal)
+    mdp = Mdp(transitions, rng.dirichlet(np.ones(states)), horizon or int(rng.integers(1, 7)))
     return mdp, rng.normal(size=(states, actions)) * 1.5, rng.normal(size=(states, actions))
 
 
@@ -55,11 +52,11 @@ def test_the_first_order_terms_are_the_derivatives(seed):
 
 
 @settings(max_examples=15, deadline=None)
-@given(SEEDS, st.booleans())
-def test_a_token_tree_agrees_with_every_sequence_written_out(seed, end_token):
+@given(SEEDS)
+def test_a_token_tree_agrees_with_every_sequence_written_out(seed):
     vocabulary, length = 3, 3
-    tree = token_tree(vocabulary, length, end_token=end_token)
-    logits = np.random.default_rng(seed).normal(size=tree.transitions.shape)
+    tree = token_tree(vocabulary, length)
+    logits = np.random.default_rng(seed).normal(size=tree.shape)
     policy = softmax_policy(logits)
     entropy = tokens = 0.0
     for sequence in product(range(vocabulary), repeat=length):
@@ -74,8 +71,6 @@ def test_a_token_tree_agrees_with_every_sequence_written_out(seed, end_token):
             tokens += probability / vocabulary ** (length - depth(state, vocabulary))
             probability *= policy.probs[state, token]
             state = state * vocabulary + 1 + token
-            if end_token and token == 0:
-                break
     assert mdp_entropy(tree, logits) == pytest.approx(entropy / tokens, abs=1e-12)
 
 
@@ -124,11 +119,8 @@ def test_the_policy_gradient_is_the_derivative_of_the_expected_reward(seed):
     gradient = mdp_policy_gradient(mdp, logits, rewards)
 
     def expected_reward(z):
-        probs, weight, total = softmax_policy(z).probs, mdp.start, 0.0
-        for _ in range(mdp.horizon):
-            total += ((weight * mdp.alive)[:, None] * probs * rewards).sum()
-            weight = mdp.forward(weight, probs)
-        return total
+        probs = softmax_policy(z).probs
+        return (mdp.visits(probs)[..., None] * probs * rewards).sum()
 
     direction = np.random.default_rng(seed).normal(size=logits.shape)
     slope = (
@@ -139,7 +131,7 @@ def test_the_policy_gradient_is_the_derivative_of_the_expected_reward(seed):
 
 def test_at_horizon_one_the_policy_gradient_is_proposition_1():
     mdp, logits, rewards = random_mdp(7, horizon=1)
-    rows = policy_gradient_step(logits, rewards, 1.0) * (mdp.start * mdp.alive)[:, None]
+    rows = policy_gradient_step(logits, rewards, 1.0) * mdp.start[:, None]
     assert mdp_policy_gradient(mdp, logits, rewards) == pytest.approx(rows, abs=1e-15)
 
 

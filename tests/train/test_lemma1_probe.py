@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from entropy_mech.errors import UserError
-from entropy_mech.paper.lemma1_transformer import agreement, batch_means, by_token_entropy
+from entropy_mech.paper.lemma1 import agreement, batch_means, by_token_entropy
 from entropy_mech.train.loop import train
 from tests.conftest import tiny
 
