@@ -19,10 +19,9 @@ import pandas as pd
 from entropy_mech.errors import UserError
 from entropy_mech.integrations.trainer_settings import Settings, read_settings
 from entropy_mech.law.dialects import DIALECTS, LENGTHS, matching
-from entropy_mech.law.files import read_table
-from entropy_mech.law.log import read_log
+from entropy_mech.law.log import read_metrics, run_of
 from entropy_mech.law.report import course_of
-from entropy_mech.law.table import Table, chosen_export, one_metric_a_column, roles_as_prefixes
+from entropy_mech.law.table import Table
 
 # -- Thresholds ----------------------------------------------------------------------------------
 
@@ -102,15 +101,16 @@ class Diagnosis:
 class Log:
     """The columns of one run, and its entropy, validation and training reward where they are.
 
-    Series are in training order, without the steps at which nothing was measured.
+    Series are in training order, without the steps at which nothing was measured. ``read`` says
+    which columns were taken, or why there is no entropy.
     """
 
     table: Table
+    read: str
     entropy_name: str = ""
     entropy: np.ndarray = field(default_factory=lambda: np.zeros(0))
     performance: pd.DataFrame = field(default_factory=pd.DataFrame)
     reward_name: str = ""
-    notes: list[str] = field(default_factory=list)
 
     def column(self, *patterns: str) -> tuple[str, np.ndarray]:
         """Return the first column whose whole name matches, with its numbers; "" if none does."""
@@ -139,26 +139,22 @@ _REWARDS = [pattern for dialect in DIALECTS for pattern in dialect.rewards]
 
 def read_run(path: str | Path, **columns: str) -> Log:
     """Return a log; without an entropy, or one that is no number, only the other columns."""
-    table, _ = chosen_export(read_table(path), columns.get("run", ""))
-    table = roles_as_prefixes(one_metric_a_column(table))
+    table = read_metrics(path, columns.get("run", ""))
     try:
-        found = read_log(path, **columns)
+        found = run_of(table, **columns)
         reward = matching(found.table.measured(), _REWARDS)
         few = found.every_step["performance"].count() < LEAST_VALIDATIONS
         if few and reward and not columns.get("performance"):
-            found = read_log(path, **columns | {"performance": reward[0]})
+            found = run_of(table, **columns | {"performance": reward[0]})
     except UserError as error:
         if re.search(r"--run|unknown|could be the", str(error)):
             raise
-        log = Log(table, notes=[f"entropy's course is not judged: {error}"])
+        log = Log(table, f"entropy's course is not judged: {error}")
         log.entropy_name, log.entropy = log.column(*_ENTROPIES)
     else:
-        every = found.every_step
-        log = Log(found.table, found.entropy_column, notes=[found.columns_taken()])
-        log.entropy = every["entropy_nats"].dropna().to_numpy()
-        log.performance = every.assign(entropy_nats=every["entropy_nats"].ffill()).dropna(
-            subset=["entropy_nats", "performance"]
-        )
+        entropy = found.every_step["entropy_nats"].dropna().to_numpy()
+        taken = found.columns_taken()
+        log = Log(found.table, taken, found.entropy_column, entropy, found.frame)
     log.reward_name = log.column(*_REWARDS)[0]
     return log
 
@@ -196,10 +192,7 @@ def _one_update(log: Log, settings: Settings) -> Iterator[Cause]:
     if never or (one and not (len(share) and np.abs(share).max() > 1e-4)):
         evidence = (seen,) if one else ()
         evidence += (f"{name} is 0 at every step",) if never else ()
-        yield Cause(
-            "inert_clip_higher",
-            (settings.said("clip", "clip_low", "clip_high", "clip_pair"), *evidence),
-        )
+        yield Cause("inert_clip_higher", (settings.said(*Settings.CLIP), *evidence))
 
 
 def _micro_batch(log: Log, settings: Settings) -> Iterator[Cause]:
@@ -215,9 +208,8 @@ def _micro_batch(log: Log, settings: Settings) -> Iterator[Cause]:
 
 
 def _percent(log: Log, settings: Settings) -> Iterator[Cause]:
-    named = [settings.fraction] if settings.method.endswith("_cov") else []
-    for quantity in named:
-        share = settings.get(quantity)
+    if settings.method.endswith("_cov"):
+        share = settings.get(settings.fraction)
         tokens = log.mean_tokens or settings.get("response_tokens")
         touched = None
         if settings.updates and settings.responses and tokens:
@@ -227,25 +219,23 @@ def _percent(log: Log, settings: Settings) -> Iterator[Cause]:
         many = any(share >= x and (touched is None or touched > n) for x, n in limits)
         if share > 1 or many:
             about = f": about {touched:,.0f} tokens an update" if touched and share <= 1 else ""
-            yield _in_percent(settings.said(quantity) + about, share)
+            yield _in_percent(settings.said(settings.fraction) + about, share)
     _, high = settings.clip_range
     if settings.method.lower() in _PPO and high is not None and 5 <= high <= 100:
-        yield _in_percent(settings.said("clip", "clip_low", "clip_high", "clip_pair"), high)
+        yield _in_percent(settings.said(*Settings.CLIP), high)
 
 
 def _in_percent(seen: str, value: float) -> Cause:
-    return Cause(
-        "fraction_in_percent",
-        (f"{seen}, which is {100 * value:g} %; the paper's are 2e-4 to 2e-3 and 0.2 to 0.28",),
-    )
+    papers = "the paper's are 2e-4 to 2e-3 and 0.2 to 0.28"
+    return Cause("fraction_in_percent", (f"{seen}, which is {100 * value:g} %; {papers}",))
 
 
 def _temperature(log: Log, settings: Settings) -> Iterator[Cause]:
-    given, said = settings.get("temperature"), settings.said("temperature")
-    if given is None and settings.trainer == "":
-        name, values = log.column(r"(?:rollout|sampling|train)/temperature")
-        given, said = (float(np.median(values)), name) if len(values) else (None, "")
     evidence = []
+    given, said = settings.get("temperature"), settings.said("temperature")
+    if given is None and not settings.trainer:
+        said, values = log.column(r"(?:rollout|sampling|train)/temperature")
+        given = float(np.median(values)) if len(values) else None
     if given is not None and abs(given - 1) > 1e-6:
         where = settings.trainer or "most trainers"
         evidence.append(f"{said} ({given:g}), and {where} divides logits by it before the entropy")
@@ -258,9 +248,8 @@ def _temperature(log: Log, settings: Settings) -> Iterator[Cause]:
         for other in set(names) - set(scaled):
             one, two = map(np.median, log.both(name, other))
             if one == one and abs(one - two) > 0.05 * max(abs(one), abs(two)):
-                evidence.append(
-                    f"{name!r} is {one:.3g} nats where {other!r} is {two:.3g} (medians)"
-                )
+                where = f"where {other!r} is {two:.3g} (medians)"
+                evidence.append(f"{name!r} is {one:.3g} nats {where}")
     if not raw and not evidence and log.entropy_name in named:
         evidence.append(f"the entropy read is {log.entropy_name!r}")
     if evidence:
@@ -333,80 +322,62 @@ def _moves_with(log: Log, name: str, share: np.ndarray, least: float = 0.0) -> l
     ]
 
 
+# The distance of sampler and trainer, by what is tolerated of it.
+_GAPS = (
+    (GAP_NATS, r"(?:.+/)?(?:logp|logprob|log_prob)s?(?:_abs)?_(?:gap|diff|difference)"
+               r"(?:[/_](?:mean|avg|nats))*"),
+    (GAP_NATS, r"(?:.+/)?sampling_logp_difference/mean"),
+    (GAP_NATS, r"(?:.+/)?train_rollout_logprob_abs_diff"),
+    (GAP_NATS, r"(?:.+/)?(?:log_ppl_abs_diff|mismatch_kl|vllm_kl|rollout_corr/(?:k3_)?kl)"
+               r"(?:/all)?(?:/mean)?"),
+    (GAP_PROBABILITY, r"(?:.+/)?rollout(?:_actor)?_probs_diff(?:/|_)(?:mean|avg)"),
+)  # fmt: skip
+_LAGS = (
+    r"(?:.+/)?(?:staleness|off_policy(?:_level|_steps|ness)?|(?:policy|version|weight)_(?:lag|age)"
+    r"|async_level)(?:[/_](?:mean|avg|max|steps|updates|versions))*"
+)
+_MOST_LAGS = (
+    r"(?:max_)?(?:staleness|off_?policy(?:ness|_steps)?|head_offpolicyness|async_level)"
+    r"(?:_threshold|_steps|_limit)?"
+)
+
+
 def _stale(log: Log, settings: Settings) -> Iterator[Cause]:
-    evidence = []
-    for limit, pattern in (
-        (
-            GAP_NATS,
-            r"(?:.+/)?(?:logp|logprob|log_prob)s?(?:_abs)?_(?:gap|diff|difference)"
-            r"(?:[/_](?:mean|avg|nats))*",
-        ),
-        (GAP_NATS, r"(?:.+/)?sampling_logp_difference/mean"),
-        (GAP_NATS, r"(?:.+/)?train_rollout_logprob_abs_diff"),
-        (
-            GAP_NATS,
-            r"(?:.+/)?(?:log_ppl_abs_diff|mismatch_kl|vllm_kl|rollout_corr/(?:k3_)?kl)"
-            r"(?:/all)?(?:/mean)?",
-        ),
-        (GAP_PROBABILITY, r"(?:.+/)?rollout(?:_actor)?_probs_diff(?:/|_)(?:mean|avg)"),
-    ):
-        name, gap = log.column(pattern)
-        tenth = max(len(gap) // 10, 1)
-        first, last = (
-            float(np.abs(part).mean()) if len(part) else 0.0 for part in (gap[:tenth], gap[-tenth:])
-        )
-        usual = np.median(np.abs(gap)) if len(gap) else 0.0
-        grown = len(gap) >= 2 * FEWEST and (
-            last >= max(GAP_GROWTH * first, limit / 3)
-            or usual >= max(100 * abs(gap[0]), limit / 100)
-        )
-        if len(gap) >= FEWEST and (usual >= limit or grown):
-            evidence.append(
-                f"{name}, sampler less trainer: {first:.3g} at first, {last:.3g} at last"
-            )
-    name, lag = log.column(
-        r"(?:.+/)?(?:staleness|off_policy(?:_level|_steps|ness)?|(?:policy|version|weight)_(?:lag|age)"
-        r"|async_level)(?:[/_](?:mean|avg|max|steps|updates|versions))*"
-    )
+    evidence = [seen for limit, pattern in _GAPS for seen in _gap(log, limit, pattern)]
+    name, lag = log.column(_LAGS)
     if len(lag) and np.median(lag) > MOST_LAG:
         evidence.append(f"{name} is {np.median(lag):g} (median)")
-    evidence += _version_lag(log)
     name, moved = log.column(r"(?:.+/)?(?:kl_old_new_nats|ppo_kl|approx_?kl(?:_avg)?)")
     if len(moved) >= FEWEST and np.abs(moved).mean() >= OLD_NEW_NATS:
         far = "updates leave the policy that sampled far behind"
         evidence.append(f"{name} is {np.abs(moved).mean():.3g} nats (mean): {far}")
-    for quantity, most in (("epochs", MOST_EPOCHS), ("updates", MOST_UPDATES + 1)):
-        value = settings.get("epochs") if quantity == "epochs" else settings.updates
+    for what, value, most in (("epochs", settings.get("epochs"), MOST_EPOCHS),
+                              ("updates", settings.updates, MOST_UPDATES + 1)):  # fmt: skip
         if value is not None and value >= most:
-            evidence.append(
-                f"{value:g} {quantity} on one rollout: {settings.said(*Settings.UPDATES)}"
-            )
+            said = settings.said(*Settings.UPDATES)
+            evidence.append(f"{value:g} {what} on one rollout: {said}")
             break
-    for key, value in settings.each(
-        r"(?:max_)?(?:staleness|off_?policy(?:ness|_steps)?|head_offpolicyness|async_level)"
-        r"(?:_threshold|_steps|_limit)?"
-    ):
+    for key, value in settings.each(_MOST_LAGS):
         if isinstance(value, int | float) and value > MOST_LAG:
             evidence.append(f"{key} = {value:g}")
     if evidence:
         yield Cause("stale_rollouts", tuple(evidence))
 
 
-def _version_lag(log: Log) -> list[str]:
-    """Say so if the policy's version falls behind, by the updates that it makes elsewhere."""
-    name = log.column(r"(?:rollout/)?(?:policy|weights?|model)_version")[0]
-    step = log.column("step", r"(?:.+/)?(?:global_)?step")[0]
-    if not name or not step:
-        return []
-    versions, steps = log.both(name, step)
-    gained = np.diff(versions) / np.where(np.diff(steps) == 0, np.nan, np.diff(steps))
-    if len(versions) < FEWEST or not (gained > 0).any():
-        return [f"{name} never moves"] if len(versions) >= FEWEST else []
-    usual = np.median(gained[gained > 0])
-    lag = usual * (steps - steps[0]) - (versions - versions[0])
-    if np.median(lag) <= MOST_LAG:
-        return []
-    return [f"{name} is {np.median(lag):g} updates behind (median; {usual:g} a step)"]
+def _gap(log: Log, limit: float, pattern: str) -> Iterator[str]:
+    """Say so if sampler and trainer differ by more than a limit, or ever more."""
+    name, gap = log.column(pattern)
+    if len(gap) < FEWEST:
+        return
+    gap, tenth = np.abs(gap), max(len(gap) // 10, 1)
+    first, last, usual = gap[:tenth].mean(), gap[-tenth:].mean(), np.median(gap)
+    grown = last >= max(GAP_GROWTH * first, limit / 3)
+    grown |= usual >= max(100 * gap[0], limit / 100)
+    if usual >= limit or (grown and len(gap) >= 2 * FEWEST):
+        yield f"{name}, sampler less trainer: {first:.3g} at first, {last:.3g} at last"
+
+
+_SAME_REWARDS = r"(?:.+/)?frac_reward_zero_std"  # share of groups without an advantage
 
 
 def _bonus(log: Log, settings: Settings) -> Iterator[Cause]:
@@ -418,10 +389,7 @@ def _bonus(log: Log, settings: Settings) -> Iterator[Cause]:
         evidence.append("its sign is wrong: L - alpha H raises entropy where alpha is positive")
     if settings.get("bonus_on") is False:
         evidence.append(settings.said("bonus_on"))
-    level, norm = (
-        log.column(r"(?:.+/)?frac_reward_zero_std")[0],
-        log.column(r"(?:.+/)?grad_norm")[0],
-    )
+    level, norm = log.column(_SAME_REWARDS)[0], log.column(r"(?:.+/)?grad_norm")[0]
     if level and norm:
         flat, gradient = log.both(level, norm)
         still = gradient[flat >= 1]
@@ -461,9 +429,8 @@ def _course(log: Log, settings: Settings) -> Iterator[Cause]:
         more = (f"{settings.said('bonus')}, and 0.01 explodes (Fig. 9)",) if bonus >= 0.01 else ()
         yield Cause("entropy_explosion", (seen, *more))
     elif course.name == "collapses":
-        yield Cause(
-            "performance_collapse", (f"from {_smooth(scores).max():.3g} to {scores[-1]:.3g}",)
-        )
+        seen = f"from {_smooth(scores).max():.3g} to {scores[-1]:.3g}"
+        yield Cause("performance_collapse", (seen,))
     elif found := _spent_early(log):
         yield Cause("early_collapse", (found,))
 
@@ -502,84 +469,32 @@ def _rewards(log: Log, settings: Settings) -> Iterator[Cause]:
         return
     top = max(reward.max(), 1.0) if 0 <= reward.min() <= reward.max() <= 1 else reward.max()
     same = np.ptp(reward) <= 1e-6 * abs(top)
-    flat, shares = log.column(r"(?:.+/)?frac_reward_zero_std")
+    flat, shares = log.column(_SAME_REWARDS)
     more = (f"{flat} is {np.median(shares):.2f} (median)",) if len(shares) else ()
     low = np.quantile(reward, 0.1) >= ALWAYS * top and np.median(reward[:3]) >= ALWAYS * top
     if reward.max() > 0 and (same or (low and top > 0)):
-        seen = (
-            f"{name} is {np.median(reward[:3]):.3g} at first and {np.median(reward):.3g} throughout"
-        )
-        yield Cause("unmissable_reward", (seen, *more))
+        seen = f"{np.median(reward[:3]):.3g} at first and {np.median(reward):.3g} throughout"
+        yield Cause("unmissable_reward", (f"{name} is {seen}", *more))
     elif reward.max() <= 0 and same:
         yield Cause("unreachable_reward", (f"{name} is {top:g} at every step", *more))
 
 
-def _numbers(log: Log, settings: Settings) -> Iterator[Cause]:
-    """Numbers that no entropy can be, and ones that are none."""
-    entropy = log.entropy
-    if len(entropy) and (np.median(entropy) > MOST_ENTROPY or np.median(entropy) < 0):
-        yield Cause(
-            "entropy_is_no_token_mean",
-            (f"{log.entropy_name!r} is {np.median(entropy):.4g} (median)",),
-        )
-    bad = []
-    for name in matching(log.table.measured(), [*_ENTROPIES, r"(?:.+/)?(?:pg_|policy_)?loss"])[
-        :1
-    ] + [n for n in log.table.measured() if re.fullmatch(r"(?:.+/)?(?:loss|grad_norm)", n)]:
-        column = log.table.columns[name]
-        if len(column.bad) and not column.has_texts:
-            bad.append(
-                f"{name!r} is {column.words[column.codes[column.bad[0]]]} in row "
-                f"{column.bad[0] + 1}"
-            )
-    if bad:
-        yield Cause("not_finite", tuple(dict.fromkeys(bad)))
+def _no_token_mean(log: Log, settings: Settings) -> Iterator[Cause]:
+    if len(log.entropy) and not 0 <= np.median(log.entropy) <= MOST_ENTROPY:
+        seen = f"{log.entropy_name!r} is {np.median(log.entropy):.4g} (median)"
+        yield Cause("entropy_is_no_token_mean", (seen,))
 
 
-_NOTHING = (
-    r"cov/selected_fraction",
-    r"(?:.+/)?cov_selected_fraction",
-    r"(?:.+/)?selected_fraction",
-)
-
-
-def _other_faults(log: Log, settings: Settings) -> Iterator[Cause]:
-    """Methods that touch nothing, graders that fail, responses that are all cut off."""
-    name, share = log.column(*_NOTHING)
+def _no_token_chosen(log: Log, settings: Settings) -> Iterator[Cause]:
+    name, share = log.column(r"(?:.+[/_])?selected_fraction")
     never = settings.method.endswith("_cov") and len(share) >= FEWEST and not share.any()
     if never and not any(_micro_batch(log, settings)):
-        yield Cause(
-            "no_token_chosen",
-            (f"{name} is 0 at every step", settings.said(settings.fraction, "cov_low", "cov_high")),
-        )
-    for cause, most, *patterns in (
-        ("grader_errors", 0.1, "grader_error_fraction", r"(?:.+/)?verdict/error"),
-        (
-            "responses_cut_off",
-            0.9,
-            "unfinished_fraction",
-            "completions/clipped_ratio",
-            "response_length/clip_ratio",
-        ),
-    ):
-        name, share = log.column(*patterns)
-        if len(share) >= FEWEST and np.median(share) >= most:
-            yield Cause(cause, (f"{name} is {np.median(share):.2f} (median)",))
+        said = settings.said(settings.fraction, "cov_low", "cov_high")
+        yield Cause("no_token_chosen", (f"{name} is 0 at every step", said))
 
 
-CHECKS = (
-    _one_update,
-    _micro_batch,
-    _percent,
-    _temperature,
-    _other_tokens,
-    _stale,
-    _bonus,
-    _course,
-    _rewards,
-    _numbers,
-    _other_faults,
-)
+CHECKS = (_one_update, _micro_batch, _percent, _temperature, _other_tokens, _stale, _bonus, _course,
+          _rewards, _no_token_mean, _no_token_chosen)  # fmt: skip
 
 
 def diagnose(path: str | Path, config: str | Path = "", **columns: str) -> Diagnosis:
@@ -604,8 +519,7 @@ def diagnose(path: str | Path, config: str | Path = "", **columns: str) -> Diagn
     place = config or (own if own.is_file() else "")
     settings = read_settings(place) if place else Settings()
     if not place and not log.entropy_name and not log.reward_name:
-        raise UserError(log.notes[0])
-    read = [f"note: {note}" for note in log.notes]
-    read.append(f"settings of {settings.trainer}: {place}" if place else "no configuration given")
+        raise UserError(log.read)
+    given = f"settings of {settings.trainer}: {place}" if place else "no configuration given"
     causes = [cause for check in CHECKS for cause in check(log, settings)]
-    return Diagnosis(tuple(causes), tuple(read))
+    return Diagnosis(tuple(causes), (f"note: {log.read}", given))

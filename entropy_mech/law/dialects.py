@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -194,16 +195,16 @@ def role_of(word: str) -> str:
     return next((role for role in ROLES if matching([word], [ROLES[role]])), "")
 
 
-def control_in(columns: Mapping[str, np.ndarray], settings: Iterable[str] = ()) -> str:
-    """Return the setting, or the column not all zero, that shows that entropy is controlled.
+def control_in(columns: Mapping[str, np.ndarray]) -> str:
+    """Return the column, not all zero, that shows that entropy is controlled.
 
     >>> control_in({"actor/entropy_coeff": np.array([0.0, 0.01])}), control_in({"h": np.ones(2)})
     ("column 'actor/entropy_coeff'", '')
     """
-    if setting := next(iter(settings), ""):
-        return setting
-    for name, column in columns.items():
-        if re.search(_CONTROLS, name, re.IGNORECASE) and np.nan_to_num(column).any():
+    for name in columns:
+        if not re.search(_CONTROLS, name, re.IGNORECASE):
+            continue
+        if np.nan_to_num(pd.to_numeric(columns[name], errors="coerce")).any():
             return f"column {name!r}"
     return ""
 

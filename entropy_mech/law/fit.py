@@ -423,17 +423,16 @@ def law_intervals(
     performance: np.ndarray,
     *,
     at_entropy_nats: np.ndarray = (),
-    level: float = 0.95,
     noise: NoiseModels = DRIFT,
 ) -> pd.DataFrame:
-    """Return intervals of a, b, the ceiling and the law at ``at_entropy_nats``.
+    """Return 95 % intervals of a, b, the ceiling and the law at ``at_entropy_nats``.
 
     Points ``(n,)`` in training order, n >= 5. One row a quantity (``a``, ``b``, ``ceiling``, then
     ``law`` for each entropy asked for): entropy_nats, estimate (the least-squares value of
     ``fit_law``), low, high (of the law itself), observed_low, observed_high (of one evaluation
     there, its noise included; NaN for a and b). ``noise`` is the grid that is averaged over.
 
-    Raises ``UserError`` for what ``fit_law`` refuses, fewer than 5 points, a level outside (0, 1).
+    Raises ``UserError`` for what ``fit_law`` refuses and for fewer than 5 points.
 
     >>> entropy = np.linspace(1.0, 0.1, 40)
     >>> noise = 0.01 * np.random.default_rng(0).standard_normal(40)
@@ -444,8 +443,6 @@ def law_intervals(
     entropy, scores = checked_points(entropy_nats, performance)
     if len(entropy) < 5:
         raise bad_value("points", len(entropy), "give at least 5 for an interval")
-    if not 0.0 < level < 1.0:
-        raise bad_value("level", level, "give a fraction between 0 and 1, like 0.95")
     fit = fit_law(entropy, scores)
     at = np.atleast_1d(np.asarray(at_entropy_nats, dtype=np.float64))
     # Rows pick a, b and R(H) out of the coefficients of [1, exp(H)], which are (b, -a).
@@ -457,7 +454,7 @@ def law_intervals(
             "estimate": picks @ [fit.b, -fit.a],
         }
     )
-    tails = np.array([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    tails = np.array([0.025, 0.975])
     mixture = _noise_mixture(entropy, scores, picks, noise)
     bounds, observed = (_mixture_quantiles(*part, tails) for part in mixture)
     observed[:, :2] = np.nan

@@ -181,11 +181,6 @@ def test_the_name_of_the_only_run_may_be_given_and_no_other(tmp_path):
         read_log(path, run="yours")
 
 
-def test_a_text_that_changes_between_stretches_is_noted(tmp_path):
-    path = table(tmp_path, ONE.assign(stretch=np.where(STEP < 20, "warm-up", "main")))
-    assert any("'stretch' changes within this log" in note for note in read_log(path).notes)
-
-
 @pytest.mark.parametrize(
     "name",
     ["Step", "STEP", "_step", "global_step", "trainer/global_step", "Global Step", "training_step",
