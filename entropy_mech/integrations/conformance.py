@@ -170,43 +170,28 @@ def _touched(batch: Tokens, gradient: Tensor) -> _Touched:
 # -- Which tokens a method would choose ----------------------------------------------------------
 
 
-def _rankings(logp: Tensor, batch: Tokens, groups: Tensor) -> dict[str, Tensor]:
-    """Return what tokens may be ranked by; the means are over each group of rows, B values."""
-    weight, a = batch.response_mask.float(), batch.advantages
+def _covariance(logp: Tensor, batch: Tokens, groups: Tensor) -> Tensor:
+    """Return Eq. 10 with means over each group of rows, B values."""
+    if len(groups.unique()) == len(groups):  # one advantage a response: all else is rounding
+        return torch.zeros_like(logp)
+    weight = batch.response_mask.float()
     same = (groups.unsqueeze(0) == groups.unsqueeze(1)).float()
 
-    def centred(values: Tensor, by: Tensor = same, weight: Tensor = weight) -> Tensor:
-        sums, counts = (by @ x.sum(dim=1, keepdim=True) for x in (values * weight, weight))
+    def centred(values: Tensor) -> Tensor:
+        sums, counts = (same @ x.sum(dim=1, keepdim=True) for x in (values * weight, weight))
         return values - sums / counts.clamp(min=1)
 
-    covariance = centred(logp) * centred(a)
-    if len(groups.unique()) == len(groups):  # one advantage a response: all else is rounding
-        covariance = torch.zeros_like(covariance)
-    everywhere = torch.ones_like(weight)
-    padded = [centred(x * weight, weight=everywhere) for x in (logp, a)]
-    return {
-        "covariance": covariance,
-        "the smallest covariance": -covariance,
-        "the absolute covariance": covariance.abs(),
-        "log p x A without means": logp * a,
-        "log p less its mean x A": centred(logp) * a,
-        "log p x (A less its mean)": logp * centred(a),
-        "log p less its response's mean": centred(logp, torch.eye(len(a))) * centred(a),
-        "means that count padding in": padded[0] * padded[1],
-        "log p alone": logp,
-        "A alone": a,
-    }
+    return centred(logp) * centred(batch.advantages)
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """One way to choose: a ranking, its population, the policy, the unit of the share."""
+    """One way to choose by covariance: its population, the policy, the unit of the share."""
 
-    ranking: str
     scope: str
     policy: str
     unit: float
-    scores: Tensor
+    covariance: Tensor
     groups: Tensor
 
     def agrees(self, method: str, mask: Tensor, touched: Tensor) -> bool:
@@ -217,11 +202,11 @@ class _Choice:
             inside = mask & (self.groups == group).unsqueeze(1)
             quota = int(FRACTION * self.unit * int(inside.sum()) + 1e-9)
             if method == "clip_cov":
-                inside &= (self.scores >= BAND[0]) & (self.scores <= BAND[1])
+                inside &= (self.covariance >= BAND[0]) & (self.covariance <= BAND[1])
                 quota = min(quota, int(inside.sum()))
             elif quota:
-                least = self.scores[inside].topk(quota).values[-1]
-                inside &= self.scores >= least - 1e-5
+                least = self.covariance[inside].topk(quota).values[-1]
+                inside &= self.covariance >= least - 1e-5
             expected += quota
             right += min(int((touched & inside).sum()), quota)
         off = abs(int(touched.sum()) - expected) + expected - right
@@ -233,15 +218,11 @@ class _Choice:
 def _choice(method: str, batch: Tokens, touched: Tensor) -> _Choice | None:
     rows = torch.arange(len(touched))
     scopes = {"batch": rows * 0, "micro-batch": rows * _PARTS // len(rows), "response": rows}
-    scored = {
-        (scope, policy): _rankings(logp, batch, groups)
-        for scope, groups in scopes.items()
-        for policy, logp in (("new", batch.logp_new), ("old", batch.logp_old))
-    }
-    names = scored["batch", "new"]
-    for ranking, unit, (scope, policy) in itertools.product(names, (1.0, 0.01), scored):
-        scores = scored[scope, policy][ranking]
-        choice = _Choice(ranking, scope, policy, unit, scores, scopes[scope])
+    policies = {"new": batch.logp_new, "old": batch.logp_old}
+    for unit, (scope, groups), (policy, logp) in itertools.product(
+        (1.0, 0.01), scopes.items(), policies.items()
+    ):
+        choice = _Choice(scope, policy, unit, _covariance(logp, batch, groups), groups)
         if choice.agrees(method, batch.response_mask, touched):
             return choice
     return None
@@ -304,14 +285,14 @@ class _Exam:
 
 
 def _of_choice(exam: _Exam) -> list[Finding]:
-    """Say by what, among which tokens and in what unit the tokens are chosen."""
+    """Say whether, among which tokens and in what unit tokens are chosen by covariance."""
     choice = exam.choice
     if choice is None:
         share = f"{exam.touched.count} of {int(exam.batch.response_mask.sum())} tokens"
-        return [Finding("tokens", f"not those of any ranking known ({share})", False)]
-    by, unit = f"by {choice.ranking}, under the {choice.policy} policy", choice.unit == 1
+        return [Finding("tokens", f"not those of the largest covariance ({share})", False)]
+    unit = choice.unit == 1
     return [
-        Finding("tokens", by, choice.ranking == "covariance"),
+        Finding("tokens", f"by covariance, under the {choice.policy} policy", True),
         Finding("scope", choice.scope, choice.scope == "batch"),
         Finding("share", "a fraction" if unit else "percent", unit),
     ]

@@ -20,7 +20,7 @@ from entropy_mech.errors import UserError
 from entropy_mech.integrations.trainer_settings import Settings, read_settings
 from entropy_mech.law.dialects import DIALECTS, LENGTHS, matching
 from entropy_mech.law.log import read_metrics, run_of
-from entropy_mech.law.report import course_of
+from entropy_mech.law.report import Course, course_of
 from entropy_mech.law.table import Table
 
 # -- Thresholds ----------------------------------------------------------------------------------
@@ -126,6 +126,13 @@ class Log:
         pair = np.stack([self.table.numbers(one), self.table.numbers(other)])
         return pair[:, np.isfinite(pair).all(axis=0)]
 
+    def course(self) -> Course | None:
+        """Return how entropy developed; None where there is too little of it."""
+        if len(self.entropy) < FEWEST or np.median(self.entropy) <= 0:
+            return None
+        scores = self.performance["performance"] if len(self.performance) else None
+        return course_of(self.entropy, scores)
+
     @property
     def mean_tokens(self) -> float | None:
         """Tokens of a response, over the run."""
@@ -160,8 +167,8 @@ def read_run(path: str | Path, **columns: str) -> Log:
 
 
 # -- Causes --------------------------------------------------------------------------------------
-# Each check yields the causes that it sees in a log and its settings. A quantity that is not known
-# is None, and nothing is said of it.
+# Each check yields what it sees, in a log and its settings, of the cause whose name it has. A
+# quantity that is not known is None, and nothing is said of it.
 
 _PPO = ("ppo_clip", "vanilla", "ppo", "regular", "dual_clip", "grpo", "dr_grpo", "dapo", "bnpo")
 _CLIPPED = (
@@ -173,29 +180,39 @@ _CLIPPED = (
 )
 
 
-def _one_update(log: Log, settings: Settings) -> Iterator[Cause]:
-    if settings.updates is None:
+def _inert_kl_cov(log: Log, settings: Settings) -> Iterator[str]:
+    if settings.method != "kl_cov":
         return
-    one = settings.updates <= 1
-    seen = f"one optimizer step a rollout: {settings.said(*Settings.UPDATES)}"
+    if settings.updates > 1:
+        if settings.get("coefficient") == 0:
+            yield settings.said("coefficient")
+        return
+    yield f"{_ONE_UPDATE}: {settings.said(*Settings.UPDATES)}"
+    name, kl = log.column(r"(?:.+/)?(?:kl_old_new_nats|ppo_kl)")
+    if len(kl) and np.abs(kl).max() < 1e-8:
+        yield f"{name} is 0 at every step: the policy never left the one that sampled"
+
+
+def _inert_clip_higher(log: Log, settings: Settings) -> Iterator[str]:
     low, high = settings.clip_range
-    if settings.method == "kl_cov" and (one or settings.get("coefficient") == 0):
-        name, kl = log.column(r"(?:.+/)?(?:kl_old_new_nats|ppo_kl)")
-        evidence = (seen if one else settings.said("coefficient"),)
-        if one and len(kl) and np.abs(kl).max() < 1e-8:
-            evidence += (f"{name} is 0 at every step: the policy never left the one that sampled",)
-        yield Cause("inert_kl_cov", evidence)
     if None in (low, high) or not low < high or settings.method.lower() not in _PPO:
         return
+    one = settings.updates <= 1
     name, share = log.column(*_CLIPPED)
-    never = len(share) >= FEWEST_MOVES and np.abs(share).max() == 0
-    if never or (one and not (len(share) and np.abs(share).max() > 1e-4)):
-        evidence = (seen,) if one else ()
-        evidence += (f"{name} is 0 at every step",) if never else ()
-        yield Cause("inert_clip_higher", (settings.said(*Settings.CLIP), *evidence))
+    most = np.abs(share).max(initial=0.0)
+    never = len(share) >= FEWEST_MOVES and most == 0
+    if never or (one and most <= 1e-4):
+        yield settings.said(*Settings.CLIP)
+        if one:
+            yield f"{_ONE_UPDATE}: {settings.said(*Settings.UPDATES)}"
+        if never:
+            yield f"{name} is 0 at every step"
 
 
-def _micro_batch(log: Log, settings: Settings) -> Iterator[Cause]:
+_ONE_UPDATE = "one optimizer step a rollout"
+
+
+def _micro_batch_scope(log: Log, settings: Settings) -> Iterator[str]:
     if not settings.method.endswith("_cov") or settings.scope != "micro_batch":
         return
     responses = settings.micro_responses(log.mean_tokens)
@@ -203,11 +220,11 @@ def _micro_batch(log: Log, settings: Settings) -> Iterator[Cause]:
         return
     what = f"{responses:g} response{'s' * (responses > 1)} in a micro-batch"
     worse = ", so every covariance is exactly 0" if responses <= 1 else ""
-    said = settings.said("method", "scope", "micro", "dynamic", "micro_tokens")
-    yield Cause("micro_batch_scope", (f"{what}{worse}: {said}",))
+    yield f"{what}{worse}: {settings.said('method', 'scope', 'micro', 'dynamic', 'micro_tokens')}"
 
 
-def _percent(log: Log, settings: Settings) -> Iterator[Cause]:
+def _fraction_in_percent(log: Log, settings: Settings) -> Iterator[str]:
+    papers = "the paper's are 2e-4 to 2e-3 and 0.2 to 0.28"
     if settings.method.endswith("_cov"):
         share = settings.get(settings.fraction)
         tokens = log.mean_tokens or settings.get("response_tokens")
@@ -219,41 +236,38 @@ def _percent(log: Log, settings: Settings) -> Iterator[Cause]:
         many = any(share >= x and (touched is None or touched > n) for x, n in limits)
         if share > 1 or many:
             about = f": about {touched:,.0f} tokens an update" if touched and share <= 1 else ""
-            yield _in_percent(settings.said(settings.fraction) + about, share)
+            said = settings.said(settings.fraction) + about
+            yield f"{said}, which is {100 * share:g} %; {papers}"
     _, high = settings.clip_range
     if settings.method.lower() in _PPO and high is not None and 5 <= high <= 100:
-        yield _in_percent(settings.said(*Settings.CLIP), high)
+        yield f"{settings.said(*Settings.CLIP)}, which is {100 * high:g} %; {papers}"
 
 
-def _in_percent(seen: str, value: float) -> Cause:
-    papers = "the paper's are 2e-4 to 2e-3 and 0.2 to 0.28"
-    return Cause("fraction_in_percent", (f"{seen}, which is {100 * value:g} %; {papers}",))
-
-
-def _temperature(log: Log, settings: Settings) -> Iterator[Cause]:
-    evidence = []
+def _temperature_scaled_entropy(log: Log, settings: Settings) -> Iterator[str]:
     given, said = settings.get("temperature"), settings.said("temperature")
     if given is None and not settings.trainer:
         said, values = log.column(r"(?:rollout|sampling|train)/temperature")
         given = float(np.median(values)) if len(values) else None
-    if given is not None and abs(given - 1) > 1e-6:
+    divided = given is not None and abs(given - 1) > 1e-6
+    if divided:
         where = settings.trainer or "most trainers"
-        evidence.append(f"{said} ({given:g}), and {where} divides logits by it before the entropy")
+        yield f"{said} ({given:g}), and {where} divides logits by it before the entropy"
     names = [n for n in log.table.measured() if re.search("entropy", n, re.IGNORECASE)]
-    scaled = [n for n in names if re.search(r"scaled|temper|(?:^|[/_.])tau", n, re.IGNORECASE)]
     raw = [n for n in names if re.search(r"(?:^|[/_.])raw|unscaled|untempered", n, re.IGNORECASE)]
-    named = [n for n in scaled if n not in raw]
+    named = [n for n in names if re.search(r"scaled|temper|(?:^|[/_.])tau", n, re.IGNORECASE)]
+    named = [n for n in named if n not in raw]
     scaled = named or [n for n in matching(names, _ENTROPIES) if raw and n not in raw]
-    for name in scaled:
-        for other in set(names) - set(scaled):
-            one, two = map(np.median, log.both(name, other))
-            if one == one and abs(one - two) > 0.05 * max(abs(one), abs(two)):
-                where = f"where {other!r} is {two:.3g} (medians)"
-                evidence.append(f"{name!r} is {one:.3g} nats {where}")
-    if not raw and not evidence and log.entropy_name in named:
-        evidence.append(f"the entropy read is {log.entropy_name!r}")
-    if evidence:
-        yield Cause("temperature_scaled_entropy", tuple(evidence))
+    differ = [
+        f"{name!r} is {one:.3g} nats where {other!r} is {two:.3g} (medians)"
+        for name in scaled
+        for other in names
+        if other not in scaled
+        for one, two in [map(np.median, log.both(name, other))]
+        if one == one and abs(one - two) > 0.05 * max(abs(one), abs(two))
+    ]
+    yield from differ
+    if not (raw or divided or differ) and log.entropy_name in named:
+        yield f"the entropy read is {log.entropy_name!r}"
 
 
 _OTHER_TOKENS = (
@@ -267,59 +281,45 @@ _TRAINED_ON = r"train_on_\w*(?:tool|obs|env|feedback|pad|prompt)\w*|\w*(?:count|
 _WIDEST = ("completions/max_length", "response_length/max", "response_length_max")
 
 
-def _other_tokens(log: Log, settings: Settings) -> Iterator[Cause]:
-    evidence = [
-        f"{key} = {value}"
-        for key, value in settings.each(f"{_UNMASKED}|{_MASKING}")
-        if value is False and not key.rpartition(".")[2].startswith("no")
-    ]
-    evidence += [f"{key} = {value}" for key, value in settings.each(_TRAINED_ON) if value is True]
+def _other_tokens_counted(log: Log, settings: Settings) -> Iterator[str]:
+    for key, value in settings.each(f"{_UNMASKED}|{_MASKING}"):
+        if value is False and not key.rpartition(".")[2].startswith("no"):
+            yield f"{key} = {value}"
+    for key, value in settings.each(_TRAINED_ON):
+        if value is True:
+            yield f"{key} = {value}"
     for name in matching(log.table.measured(), [_OTHER_TOKENS]):
-        evidence += _moves_with(log, name, log.table.numbers(name))
+        yield from _moves_with(log, name, log.table.numbers(name))
     length, widest = log.column(*LENGTHS)[0], log.column(*_WIDEST)[0]
-    if length:
-        width = log.table.numbers(widest) if widest else 1.0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            filled = log.table.numbers(length) / width
-        name = f"{length} / {widest}" if widest else length
-        said = f"the share of tokens that are no padding ({name})"
-        evidence += _moves_with(log, said, filled, ALIKE if widest else TOGETHER)
-    counted, _ = log.column(
-        r"(?:.+/)?(?:loss|masked|trained|counted|entropy)_?tokens(?:/mean|_count)?",
-        r"(?:.+/)?(?:tokens?_in_loss|num_loss_tokens|response_tokens)",
-    )
-    if length and counted and settings.responses and counted != "trained_tokens":
-        tokens, mean = log.both(counted, length)
-        expected = mean * settings.responses
-        if len(tokens) >= FEWEST and np.median(tokens / expected) > 1.05:
-            more = 100 * (np.median(tokens / expected) - 1)
-            evidence.append(f"{counted} is {more:.0f} % above {length} x {settings.responses:g}")
-    if evidence:
-        yield Cause("other_tokens_counted", tuple(evidence))
+    if not length:
+        return
+    width = log.table.numbers(widest) if widest else 1.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        filled = log.table.numbers(length) / width
+    name = f"{length} / {widest}" if widest else length
+    said = f"the share of tokens that are no padding ({name})"
+    yield from _moves_with(log, said, filled, ALIKE if widest else TOGETHER)
 
 
-def _moves_with(log: Log, name: str, share: np.ndarray, least: float = 0.0) -> list[str]:
+def _moves_with(log: Log, name: str, share: np.ndarray, least: float = 0.0) -> Iterator[str]:
     """Say so if entropy moves from step to step as a share of tokens does.
 
     ``least``: the correlation that is asked for where both must move by the same percentage, as
     they do if what is not in the share counts as 0.
     """
     if not log.entropy_name:
-        return []
+        return
     pair = np.stack([log.table.numbers(log.entropy_name), share])
     pair = pair[:, np.isfinite(pair).all(axis=0) & (pair > 0).all(axis=0)]
     moves = np.diff(np.log(pair), axis=1)
     if moves.shape[1] < FEWEST_MOVES or moves[1].std() < 1e-3 or not moves[0].std():
-        return []
+        return
     r = np.corrcoef(moves)[0, 1]
     slope = r * moves[0].std() / moves[1].std()
     alike = PROPORTIONAL[0] <= slope <= PROPORTIONAL[1]
-    if not (r >= least and alike if least else abs(r) >= TOGETHER):
-        return []
-    return [
-        f"step by step, entropy moves with {name}: correlation {r:.2f}, {slope:.2f} % for 1 %, "
-        f"over {moves.shape[1]} steps"
-    ]
+    if (r >= least and alike) if least else abs(r) >= TOGETHER:
+        measured = f"correlation {r:.2f}, {slope:.2f} % for 1 %, over {moves.shape[1]} steps"
+        yield f"step by step, entropy moves with {name}: {measured}"
 
 
 # The distance of sampler and trainer, by what is tolerated of it.
@@ -342,26 +342,23 @@ _MOST_LAGS = (
 )
 
 
-def _stale(log: Log, settings: Settings) -> Iterator[Cause]:
-    evidence = [seen for limit, pattern in _GAPS for seen in _gap(log, limit, pattern)]
+def _stale_rollouts(log: Log, settings: Settings) -> Iterator[str]:
+    for limit, pattern in _GAPS:
+        yield from _gap(log, limit, pattern)
     name, lag = log.column(_LAGS)
     if len(lag) and np.median(lag) > MOST_LAG:
-        evidence.append(f"{name} is {np.median(lag):g} (median)")
+        yield f"{name} is {np.median(lag):g} (median)"
     name, moved = log.column(r"(?:.+/)?(?:kl_old_new_nats|ppo_kl|approx_?kl(?:_avg)?)")
     if len(moved) >= FEWEST and np.abs(moved).mean() >= OLD_NEW_NATS:
         far = "updates leave the policy that sampled far behind"
-        evidence.append(f"{name} is {np.abs(moved).mean():.3g} nats (mean): {far}")
-    for what, value, most in (("epochs", settings.get("epochs"), MOST_EPOCHS),
-                              ("updates", settings.updates, MOST_UPDATES + 1)):  # fmt: skip
-        if value is not None and value >= most:
-            said = settings.said(*Settings.UPDATES)
-            evidence.append(f"{value:g} {what} on one rollout: {said}")
-            break
+        yield f"{name} is {np.abs(moved).mean():.3g} nats (mean): {far}"
+    epochs, updates = settings.get("epochs") or 0, settings.updates or 0
+    if epochs >= MOST_EPOCHS or updates > MOST_UPDATES:
+        many = f"{epochs:g} epochs" if epochs >= MOST_EPOCHS else f"{updates:g} updates"
+        yield f"{many} on one rollout: {settings.said(*Settings.UPDATES)}"
     for key, value in settings.each(_MOST_LAGS):
         if isinstance(value, int | float) and value > MOST_LAG:
-            evidence.append(f"{key} = {value:g}")
-    if evidence:
-        yield Cause("stale_rollouts", tuple(evidence))
+            yield f"{key} = {value:g}"
 
 
 def _gap(log: Log, limit: float, pattern: str) -> Iterator[str]:
@@ -380,27 +377,25 @@ def _gap(log: Log, limit: float, pattern: str) -> Iterator[str]:
 _SAME_REWARDS = r"(?:.+/)?frac_reward_zero_std"  # share of groups without an advantage
 
 
-def _bonus(log: Log, settings: Settings) -> Iterator[Cause]:
+def _entropy_bonus_without_gradient(log: Log, settings: Settings) -> Iterator[str]:
     bonus = settings.get("bonus")
     if not bonus:
         return
-    evidence = []
+    said = settings.said("bonus")
     if bonus < 0:
-        evidence.append("its sign is wrong: L - alpha H raises entropy where alpha is positive")
+        yield f"{said}, whose sign is wrong: L - alpha H raises entropy where alpha is positive"
     if settings.get("bonus_on") is False:
-        evidence.append(settings.said("bonus_on"))
+        yield settings.said("bonus", "bonus_on")
     level, norm = log.column(_SAME_REWARDS)[0], log.column(r"(?:.+/)?grad_norm")[0]
     if level and norm:
         flat, gradient = log.both(level, norm)
         still = gradient[flat >= 1]
         if len(still) >= 3 and not still.any():
-            alone = "where the bonus alone would have moved the policy"
-            evidence.append(f"{norm} is 0 at the {len(still)} steps without an advantage, {alone}")
+            alone = f"where the bonus alone ({said}) would have moved the policy"
+            yield f"{norm} is 0 at the {len(still)} steps without an advantage, {alone}"
     if len(log.entropy) >= 2 * FEWEST and _falls_freely(settings, log.entropy):
         start, end = _ends(log.entropy)
-        evidence.append(f"entropy falls all the same, from {start:.3g} to {end:.3g} nats")
-    if evidence:
-        yield Cause("entropy_bonus_without_gradient", (settings.said("bonus"), *evidence))
+        yield f"entropy falls from {start:.3g} to {end:.3g} nats in spite of {said}"
 
 
 def _falls_freely(settings: Settings, entropy: np.ndarray) -> bool:
@@ -415,24 +410,47 @@ def _ends(values: np.ndarray) -> tuple[float, float]:
     return float(np.median(values[:3])), float(np.median(values[-max(3, len(values) // 10) :]))
 
 
-def _course(log: Log, settings: Settings) -> Iterator[Cause]:
-    """Explosion and collapse."""
-    if len(log.entropy) < FEWEST or np.median(log.entropy) <= 0:
+def _entropy_explosion(log: Log, settings: Settings) -> Iterator[str]:
+    course = log.course()
+    if course is None:
         return
-    scores = log.performance.get("performance", pd.Series(dtype=float)).to_numpy()
-    course = course_of(log.entropy, scores if len(scores) else None)
     start, end = _ends(log.entropy)
-    noise = _smooth(log.entropy).max() >= LEAST_NOISE
-    if (course.name == "explodes" and noise) or (end >= 3 * start and end >= 1):
-        seen = course.sentence if course.name == "explodes" else f"{start:.3g} -> {end:.3g} nats"
-        bonus = settings.get("bonus") or 0
-        more = (f"{settings.said('bonus')}, and 0.01 explodes (Fig. 9)",) if bonus >= 0.01 else ()
-        yield Cause("entropy_explosion", (seen, *more))
-    elif course.name == "collapses":
-        seen = f"from {_smooth(scores).max():.3g} to {scores[-1]:.3g}"
-        yield Cause("performance_collapse", (seen,))
-    elif found := _spent_early(log):
-        yield Cause("early_collapse", (found,))
+    if course.name == "explodes" and _smooth(log.entropy).max() >= LEAST_NOISE:
+        yield course.sentence
+    elif end >= 3 * start and end >= 1:
+        yield f"{start:.3g} -> {end:.3g} nats"
+    else:
+        return
+    if (settings.get("bonus") or 0) >= 0.01:
+        yield f"{settings.said('bonus')}, and 0.01 explodes (Fig. 9)"
+
+
+def _performance_collapse(log: Log, settings: Settings) -> Iterator[str]:
+    course = log.course()
+    if course is None or course.name != "collapses" or any(_entropy_explosion(log, settings)):
+        return
+    scores = log.performance["performance"].to_numpy()
+    yield f"from {_smooth(scores).max():.3g} to {scores[-1]:.3g}"
+
+
+def _early_collapse(log: Log, settings: Settings) -> Iterator[str]:
+    """Say when entropy was spent and what was gained by then, unless half of it was."""
+    if log.course() is None or len(log.performance) < 2 * FEWEST:
+        return
+    if any(_entropy_explosion(log, settings)) or any(_performance_collapse(log, settings)):
+        return
+    raw = log.performance["performance"].to_numpy()
+    entropy, scores = _smooth(log.performance["entropy_nats"].to_numpy()), _smooth(raw)
+    spent = np.nonzero(entropy < SPENT * np.median(log.entropy[:3]))[0]
+    if not len(spent):
+        return
+    gain = scores[-max(3, len(scores) // 10) :].mean() - scores[0]
+    by_then = scores[: spent[0] + 1].max() - scores[0]
+    noise = 2 * np.std(raw - scores) / np.sqrt(max(len(raw) // 10, 3))
+    if by_then < HELD_BACK * gain or gain <= noise:
+        step = log.performance["step"].iloc[spent[0]]
+        gained = f"performance has gained {by_then:.3g} of the run's {gain:.3g}"
+        yield f"at step {step:g} entropy is below {SPENT:g} of its start, and {gained}"
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
@@ -440,61 +458,42 @@ def _smooth(values: np.ndarray) -> np.ndarray:
     return pd.Series(values).rolling(window, center=True, min_periods=1).mean().to_numpy()
 
 
-def _spent_early(log: Log) -> str:
-    """Say when entropy was spent and what was gained by then; empty where half of it was."""
-    if len(log.performance) < 2 * FEWEST:
-        return ""
-    raw = log.performance["performance"].to_numpy()
-    entropy, scores = _smooth(log.performance["entropy_nats"].to_numpy()), _smooth(raw)
-    spent = np.nonzero(entropy < SPENT * np.median(log.entropy[:3]))[0]
-    if not len(spent):
-        return ""
-    gain = scores[-max(3, len(scores) // 10) :].mean() - scores[0]
-    by_then = scores[: spent[0] + 1].max() - scores[0]
-    noise = 2 * np.std(raw - scores) / np.sqrt(max(len(raw) // 10, 3))
-    if by_then >= HELD_BACK * gain and gain > noise:
-        return ""
-    step = log.performance["step"].iloc[spent[0]]
-    return (
-        f"at step {step:g} entropy is below {SPENT:g} of its start, and performance has gained "
-        f"{by_then:.3g} of the run's {gain:.3g}"
-    )
-
-
-def _rewards(log: Log, settings: Settings) -> Iterator[Cause]:
-    if not log.reward_name:
-        return
+def _unmissable_reward(log: Log, settings: Settings) -> Iterator[str]:
     name, reward = log.column(re.escape(log.reward_name))
-    if len(reward) < FEWEST:
+    if len(reward) < FEWEST or reward.max() <= 0:
         return
-    top = max(reward.max(), 1.0) if 0 <= reward.min() <= reward.max() <= 1 else reward.max()
-    same = np.ptp(reward) <= 1e-6 * abs(top)
-    flat, shares = log.column(_SAME_REWARDS)
-    more = (f"{flat} is {np.median(shares):.2f} (median)",) if len(shares) else ()
-    low = np.quantile(reward, 0.1) >= ALWAYS * top and np.median(reward[:3]) >= ALWAYS * top
-    if reward.max() > 0 and (same or (low and top > 0)):
-        seen = f"{np.median(reward[:3]):.3g} at first and {np.median(reward):.3g} throughout"
-        yield Cause("unmissable_reward", (f"{name} is {seen}", *more))
-    elif reward.max() <= 0 and same:
-        yield Cause("unreachable_reward", (f"{name} is {top:g} at every step", *more))
+    top = 1.0 if 0 <= reward.min() <= reward.max() <= 1 else reward.max()
+    first, usual = np.median(reward[:3]), np.median(reward)
+    always = min(first, np.quantile(reward, 0.1)) >= ALWAYS * top
+    if always or np.ptp(reward) <= 1e-6 * top:
+        yield f"{name} is {first:.3g} at first and {usual:.3g} throughout"
 
 
-def _no_token_mean(log: Log, settings: Settings) -> Iterator[Cause]:
+def _unreachable_reward(log: Log, settings: Settings) -> Iterator[str]:
+    name, reward = log.column(re.escape(log.reward_name))
+    if len(reward) >= FEWEST and reward.max() <= 0 and np.ptp(reward) <= 1e-6:
+        yield f"{name} is {reward.max():g} at every step"
+
+
+def _entropy_is_no_token_mean(log: Log, settings: Settings) -> Iterator[str]:
     if len(log.entropy) and not 0 <= np.median(log.entropy) <= MOST_ENTROPY:
-        seen = f"{log.entropy_name!r} is {np.median(log.entropy):.4g} (median)"
-        yield Cause("entropy_is_no_token_mean", (seen,))
+        yield f"{log.entropy_name!r} is {np.median(log.entropy):.4g} (median)"
 
 
-def _no_token_chosen(log: Log, settings: Settings) -> Iterator[Cause]:
+def _no_token_chosen(log: Log, settings: Settings) -> Iterator[str]:
     name, share = log.column(r"(?:.+[/_])?selected_fraction")
     never = settings.method.endswith("_cov") and len(share) >= FEWEST and not share.any()
-    if never and not any(_micro_batch(log, settings)):
+    if never and not any(_micro_batch_scope(log, settings)):
         said = settings.said(settings.fraction, "cov_low", "cov_high")
-        yield Cause("no_token_chosen", (f"{name} is 0 at every step", said))
+        yield f"{name} is 0 at every step: {said}"
 
 
-CHECKS = (_one_update, _micro_batch, _percent, _temperature, _other_tokens, _stale, _bonus, _course,
-          _rewards, _no_token_mean, _no_token_chosen)  # fmt: skip
+CHECKS = (
+    _inert_kl_cov, _inert_clip_higher, _micro_batch_scope, _fraction_in_percent,
+    _temperature_scaled_entropy, _other_tokens_counted, _stale_rollouts,
+    _entropy_bonus_without_gradient, _entropy_explosion, _performance_collapse, _early_collapse,
+    _unmissable_reward, _unreachable_reward, _entropy_is_no_token_mean, _no_token_chosen,
+)  # fmt: skip
 
 
 def diagnose(path: str | Path, config: str | Path = "", **columns: str) -> Diagnosis:
@@ -521,5 +520,6 @@ def diagnose(path: str | Path, config: str | Path = "", **columns: str) -> Diagn
     if not place and not log.entropy_name and not log.reward_name:
         raise UserError(log.read)
     given = f"settings of {settings.trainer}: {place}" if place else "no configuration given"
-    causes = [cause for check in CHECKS for cause in check(log, settings)]
-    return Diagnosis(tuple(causes), (f"note: {log.read}", given))
+    evidence = {check.__name__[1:]: tuple(check(log, settings)) for check in CHECKS}
+    causes = tuple(Cause(name, seen) for name, seen in evidence.items() if seen)
+    return Diagnosis(causes, (f"note: {log.read}", given))

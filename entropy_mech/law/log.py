@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,10 +17,8 @@ import pandas as pd
 from entropy_mech.errors import UserError, unknown_name
 from entropy_mech.law.dialects import (
     DIALECTS,
-    KINDS,
     LENGTHS,
     STEPS,
-    WARNED_KINDS,
     Dialect,
     control_in,
     entropy_doubt,
@@ -110,8 +107,9 @@ def run_of(
     metrics = list(dict.fromkeys([entropy_name, performance_name]))
     table, steps = one_run(table, steps, metrics, "" if table.export else run)
     every_step, points = _joined(table, steps, entropy_name, performance_name)
-    kind = dialect.kind if matching([entropy_name], dialect.entropies) else "unknown"
-    remarks = [KINDS[kind]] if KINDS[kind] and kind not in WARNED_KINDS else []
+    known = dialect if matching([entropy_name], dialect.entropies) else _ANY
+    if known.remark:
+        table.notes.insert(0, known.remark)
     return RunLog(
         points,
         entropy_name,
@@ -122,8 +120,8 @@ def run_of(
         percent=performance_name in table.percent,
         controlled=_settings(table.path) or control_in(table.frame),
         every_step=every_step,
-        warnings=_doubts(entropy_name, kind, table.export),
-        notes=remarks + table.notes,
+        warnings=_doubts(entropy_name, known, table.export),
+        notes=table.notes,
         table=table,
     )
 
@@ -255,9 +253,9 @@ def _settings(path: Path) -> str:
     return f"loss.clip_high = {high}" if None not in (low, high) and high > low else ""
 
 
-def _doubts(entropy: str, kind: str, export: str) -> list[str]:
-    doubts = [f"{entropy!r}: {KINDS[kind]}"] if kind in WARNED_KINDS else []
-    if kind == "unknown" and (doubt := entropy_doubt(entropy)):
+def _doubts(entropy: str, dialect: Dialect, export: str) -> list[str]:
+    doubts = [f"{entropy!r}: {dialect.warning}"] if dialect.warning else []
+    if dialect is _ANY and (doubt := entropy_doubt(entropy)):
         doubts.append(f"{entropy!r}: by its name {doubt}")
     if export.startswith("Group: "):
         why = "is a mean over runs, and means of runs on one curve are not on it"
@@ -268,7 +266,7 @@ def _doubts(entropy: str, kind: str, export: str) -> list[str]:
 # -- The rows of one run -------------------------------------------------------------------------
 # Tables of several runs are split with a name or refused, never joined. Runs are told apart by
 # columns such as run, seed or group; by steps that go back (a second run appended, or a branch left
-# behind by a resume); and by two values of one metric at one step.
+# behind by a resume). Two values of one metric at one step are refused.
 
 _PREFIX = r"(?:.+[/.])?(?:wandb_|slurm_|mlflow_)?"
 _RUNS = tuple(
@@ -278,6 +276,7 @@ _RUNS = tuple(
         r"(?:\w+_)?seed|(?:run_?)?group(?:_?name)?|variant|arm|replicate|ablation|condition",
         r"model(?:_?(?:name|size|id|path))?|method|algo(?:rithm)?|config(?:_?(?:name|id))?|setting",
         r"source|(?:source_?)?file(?:_?name)?|folder|dir(?:ectory)?|log_?dir",
+        r"rank|dataset|benchmark",
     )
 )
 # Counters of the updates within one step: the first is made by the policy that sampled.
@@ -303,8 +302,7 @@ def one_run(
     >>> one_run(table, pd.Series([0.0, 1.0], name=""), ["h"], "2")[0].numbers("h").tolist()
     [4.0]
     """
-    ways = [(_by_column, metrics)]
-    ways += [(way, metric) for way in (_by_going_back, _by_any_column) for metric in metrics]
+    ways = [(_by_column, metrics), *((_by_going_back, metric) for metric in metrics)]
     for way, used in ways:
         keep, run = way(table, steps, used, run)
         if not keep.all():
@@ -412,28 +410,6 @@ def _without_abandoned(table: Table, clock: np.ndarray, part: np.ndarray, name: 
     return keep
 
 
-def _by_any_column(table: Table, steps: pd.Series, metric: str, run: str) -> _Kept:
-    """Keep the rows with the value ``run`` in a column whose values differ within each step."""
-    if run:
-        rows = np.nonzero(np.isfinite(table.numbers(metric)))[0]
-        for name in _telling(table, rows, steps.values[rows]):
-            labels = table.labels(name)
-            if (labels == run).any():
-                return (labels.isna() | (labels == run)).to_numpy(), ""
-    return np.ones(len(table.frame), bool), run
-
-
-def _telling(table: Table, rows: np.ndarray, at: np.ndarray) -> Iterator[str]:
-    """Yield columns whose values differ within each step and are few: one for each of its rows."""
-    most = pd.Series(at).value_counts().max()
-    for name in table.frame:
-        labels = table.labels(name)
-        here = pd.DataFrame({"label": labels.iloc[rows], "step": at})
-        few = 1 < most <= labels.nunique() <= 2 * most
-        if few and here["label"].notna().all() and not here.duplicated().any():
-            yield name
-
-
 # -- Points --------------------------------------------------------------------------------------
 
 
@@ -485,7 +461,7 @@ def by_step(table: Table, steps: pd.Series, metric: str) -> pd.Series:
             raise UserError(
                 f"column {metric!r} has two values at step {at[one]:g}: {values[one]:.6g} in row "
                 f"{rows[one] + 1}, {values[two]:.6g} in row {rows[two] + 1}: rows of different "
-                f"runs? {_hint(table, rows, at)}"
+                "runs? keep one row a step, or add a column 'run'"
             )
         said = f"{metric!r} has several updates a step (by {counter!r}): the first is taken"
         table.notes.append(said)
@@ -501,13 +477,6 @@ def _counter(table: Table, rows: np.ndarray, again: np.ndarray) -> str:
             if np.isfinite(count).all() and (count[again] > count[again - 1]).all():
                 return name
     return ""
-
-
-def _hint(table: Table, rows: np.ndarray, at: np.ndarray) -> str:
-    for name in _telling(table, rows, at):
-        words = listed(list(table.labels(name).dropna().unique()))
-        return f"{name!r} tells them apart ({words}): name one with --run NAME"
-    return "no column tells them apart: keep one row a step"
 
 
 def _same(one: np.ndarray, two: np.ndarray) -> np.ndarray:

@@ -195,7 +195,6 @@ FAULTS = {
         ("verl", {ACTOR + "state_masking": False}, {}),
         ("verl", {"data.mask_tool_output": False}, {}),
         ("TRL", {"train_on_tool_outputs": True}, {}),
-        ("verl", {}, {"actor/loss_tokens": lambda v: 2048 * v["longest"]}),
     ],
     "entropy_bonus_without_gradient": [
         ("verl", {ACTOR + "entropy_coeff": 0.01},
