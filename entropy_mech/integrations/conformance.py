@@ -29,7 +29,13 @@ from torch import Tensor
 
 from entropy_mech.config.files import make_config
 from entropy_mech.errors import unknown_name
-from entropy_mech.objectives import Aggregation, choose_tokens, clip_cov_loss, kl_cov_loss
+from entropy_mech.objectives import (
+    Aggregation,
+    choose_tokens,
+    clip_cov_loss,
+    kl_cov_loss,
+    token_covariance,
+)
 
 FRACTION, COEFFICIENT, BAND = 0.1, 1.0, (0.3, 50.0)
 METHODS = ("clip_cov", "kl_cov")
@@ -101,21 +107,21 @@ def each_alone(loss: Callable[..., Any]) -> Step:
 # -- Batches -------------------------------------------------------------------------------------
 
 
-def _batch(rows: int = _ROWS, columns: int = _COLUMNS, move: float = 0.15) -> Tokens:
+def _batch() -> Tokens:
     """Ragged responses whose means differ from quarter to quarter, so that the scope shows."""
     generator = torch.Generator().manual_seed(7)
 
     def noise(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
 
-    quarter = torch.arange(rows).unsqueeze(1) * _PARTS // rows
-    mask = torch.arange(columns) < torch.randint(columns // 3, columns, (rows, 1),
-                                                 generator=generator)  # fmt: skip
-    advantages = 0.6 * noise(rows, 1) + 1.0 * (quarter - 1.5)
-    logp = -(0.3 + 0.5 * (3 - quarter) + 0.8 * noise(rows, columns).abs())
-    moved = torch.rand(rows, columns, generator=generator) * 0.8 * move + 0.2 * move
-    moved *= noise(rows, columns).sign()
-    return Tokens(logp + moved, logp, advantages.expand(rows, columns).contiguous(), mask)
+    shape, quarter = (_ROWS, _COLUMNS), torch.arange(_ROWS).unsqueeze(1) * _PARTS // _ROWS
+    lengths = torch.randint(_COLUMNS // 3, _COLUMNS, (_ROWS, 1), generator=generator)
+    mask = torch.arange(_COLUMNS) < lengths
+    advantages = 0.6 * noise(_ROWS, 1) + 1.0 * (quarter - 1.5)
+    logp = -(0.3 + 0.5 * (3 - quarter) + 0.8 * noise(*shape).abs())
+    moved = 0.03 + 0.12 * torch.rand(*shape, generator=generator)
+    moved *= noise(*shape).sign()
+    return Tokens(logp + moved, logp, advantages.expand(shape).contiguous(), mask)
 
 
 def _parts(batch: Tokens, count: int) -> list[Tokens]:
@@ -140,8 +146,8 @@ def _run(step: Step, batch: Tokens, parts: int = 1) -> _Outcome:
     loss = step(_parts(batch._replace(logp_new=leaf), parts))
     if not loss.requires_grad:
         return _Outcome(loss, torch.zeros_like(leaf))
-    (gradient,) = torch.autograd.grad(loss, leaf, allow_unused=True)
-    return _Outcome(loss.detach(), torch.zeros_like(leaf) if gradient is None else gradient)
+    (gradient,) = torch.autograd.grad(loss, leaf, materialize_grads=True)
+    return _Outcome(loss.detach(), gradient)
 
 
 class _Touched(NamedTuple):
@@ -170,20 +176,6 @@ def _touched(batch: Tokens, gradient: Tensor) -> _Touched:
 # -- Which tokens a method would choose ----------------------------------------------------------
 
 
-def _covariance(logp: Tensor, batch: Tokens, groups: Tensor) -> Tensor:
-    """Return Eq. 10 with means over each group of rows, B values."""
-    if len(groups.unique()) == len(groups):  # one advantage a response: all else is rounding
-        return torch.zeros_like(logp)
-    weight = batch.response_mask.float()
-    same = (groups.unsqueeze(0) == groups.unsqueeze(1)).float()
-
-    def centred(values: Tensor) -> Tensor:
-        sums, counts = (same @ x.sum(dim=1, keepdim=True) for x in (values * weight, weight))
-        return values - sums / counts.clamp(min=1)
-
-    return centred(logp) * centred(batch.advantages)
-
-
 @dataclass(frozen=True)
 class _Choice:
     """One way to choose by covariance: its population, the policy, the unit of the share."""
@@ -191,41 +183,37 @@ class _Choice:
     scope: str
     policy: str
     unit: float
-    covariance: Tensor
-    groups: Tensor
 
-    def agrees(self, method: str, mask: Tensor, touched: Tensor) -> bool:
-        """Whether the tokens touched, of those in the mask, are what is so chosen."""
+    def agrees(self, method: str, batch: Tokens, touched: Tensor) -> bool:
+        """Whether the tokens touched are what is so chosen."""
+        rows = torch.arange(len(touched))
+        groups = {"batch": rows * 0, "micro-batch": rows * _PARTS // len(rows), "response": rows}
+        groups = groups[self.scope]
+        logp = batch.logp_new if self.policy == "new" else batch.logp_old
         expected = right = 0
-        groups = self.groups.unique()
-        for group in groups:
-            inside = mask & (self.groups == group).unsqueeze(1)
+        for group in groups.unique():
+            inside = batch.response_mask & (groups == group).unsqueeze(1)
+            covariance = token_covariance(logp, batch.advantages, inside)
             quota = int(FRACTION * self.unit * int(inside.sum()) + 1e-9)
             if method == "clip_cov":
-                inside &= (self.covariance >= BAND[0]) & (self.covariance <= BAND[1])
+                inside &= (covariance >= BAND[0]) & (covariance <= BAND[1])
                 quota = min(quota, int(inside.sum()))
             elif quota:
-                least = self.covariance[inside].topk(quota).values[-1]
-                inside &= self.covariance >= least - 1e-5
+                inside &= covariance >= covariance[inside].topk(quota).values[-1] - 1e-5
             expected += quota
             right += min(int((touched & inside).sum()), quota)
         off = abs(int(touched.sum()) - expected) + expected - right
         # One more token a group is a minimum of one; rounding may exchange a few at the edge.
-        minimum = len(groups) if self.unit < 1 else 0
+        minimum = len(groups.unique()) if self.unit < 1 else 0
         return expected > 0 and off <= max(2, 0.02 * expected) + minimum
 
 
-def _choice(method: str, batch: Tokens, touched: Tensor) -> _Choice | None:
-    rows = torch.arange(len(touched))
-    scopes = {"batch": rows * 0, "micro-batch": rows * _PARTS // len(rows), "response": rows}
-    policies = {"new": batch.logp_new, "old": batch.logp_old}
-    for unit, (scope, groups), (policy, logp) in itertools.product(
-        (1.0, 0.01), scopes.items(), policies.items()
-    ):
-        choice = _Choice(scope, policy, unit, _covariance(logp, batch, groups), groups)
-        if choice.agrees(method, batch.response_mask, touched):
-            return choice
-    return None
+_WAYS = [
+    _Choice(scope, policy, unit)
+    for unit in (1.0, 0.01)
+    for scope in ("batch", "micro-batch", "response")
+    for policy in ("new", "old")
+]
 
 
 # -- The checks ----------------------------------------------------------------------------------
@@ -244,7 +232,8 @@ def examine(step: Step, method: str) -> Report:
     batch = _batch()
     touched = _touched(batch, _run(step, batch, _PARTS).gradient)
     kind = _kind(batch, touched)
-    choice = _choice(method, batch, touched.mask) if touched.count else None
+    ways = (way for way in _WAYS if touched.count and way.agrees(method, batch, touched.mask))
+    choice = next(ways, None)
     whole = _run(step, batch).gradient
     exam = _Exam(step, method, batch, whole, touched, choice)
     findings = [Finding("method", kind, kind.partition(",")[0] == method), *_of_choice(exam)]
@@ -263,20 +252,16 @@ class _Exam:
     touched: _Touched  # in micro-batches
     choice: _Choice | None
 
-    def chosen_over_the_batch(self, touched: Tensor) -> bool:
-        """Whether other tokens touched are chosen over the batch as well."""
-        mask = self.batch.response_mask
-        over = self.choice is not None and self.choice.scope == "batch"
-        return over and self.choice.agrees(self.method, mask, touched)
+    def chosen_over_the_batch(self, touched: Tensor) -> bool | None:
+        """Whether other tokens touched are too; None where the first were not."""
+        if self.choice is None or self.choice.scope != "batch":
+            return None
+        return self.choice.agrees(self.method, self.batch, touched)
 
     def same(self, gradient: Tensor) -> bool:
         """Whether a gradient differs by no more than another draw among the same tokens."""
         before, after = _touched(self.batch, self.gradient), _touched(self.batch, gradient)
-        if (
-            self.choice
-            and self.choice.scope == "batch"
-            and not self.chosen_over_the_batch(after.mask)
-        ):
+        if self.chosen_over_the_batch(after.mask) is False:
             return False
         both = self.batch.response_mask & ~before.mask & ~after.mask
         bound = _CLOSE * float(gradient.abs().max())

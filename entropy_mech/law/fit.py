@@ -299,15 +299,13 @@ def fit_form(form: str, entropy_nats: np.ndarray, performance: np.ndarray) -> La
     return fit(float(found.x))
 
 
-def compare_forms(
-    entropy_nats: np.ndarray, performance: np.ndarray, *, forecast_fraction: float = 0.15
-) -> pd.DataFrame:
+def compare_forms(entropy_nats: np.ndarray, performance: np.ndarray) -> pd.DataFrame:
     """Return one row a form: how it fits all points, and how it forecasts from the first ones.
 
     Points in training order. Columns: parameters, a, b, c, rmse, aicc, delta_aicc (above the best),
     delta_aicc_ar1 (the same with AR(1) errors, which does not take neighbours as independent; for
     the free c at its least-squares value), forecast_rmse, forecast_mean_error (observed less
-    predicted, over the points after the first ``forecast_fraction``). A form that cannot be fitted
+    predicted, over the points after the first 15 %). A form that cannot be fitted
     has NaN. Lower is better everywhere but for the mean error, whose best is 0.
 
     >>> entropy = np.linspace(1.0, 0.1, 40)
@@ -317,7 +315,7 @@ def compare_forms(
     ('exponential', 'exponential')
     """
     entropy, scores = checked_points(entropy_nats, performance)
-    first = n_first(len(scores), forecast_fraction)
+    first = n_first(len(scores), 0.15)
     rows = {}
     for form, spec in FORMS.items():
         row = {"parameters": 3 if spec.search else 2, **dict.fromkeys(_MEASURES, np.nan)}

@@ -211,7 +211,7 @@ def _steps(table: Table, given: str, dialect: Dialect, *metrics: str) -> pd.Seri
         if not names or set(names) & set(metrics):
             continue
         together = table.frame[names].bfill(axis=1).iloc[:, 0].rename(", ".join(names))
-        ends = [np.nanmax(together[rows], initial=-np.inf) for rows in used]
+        ends = [np.nanmax(together.to_numpy()[rows], initial=-np.inf) for rows in used]
         if len(names) == 1 or max(ends) <= 1.5 * max(min(ends), 1.0):
             candidates.append(together)
     any_used = np.any(used, axis=0)
