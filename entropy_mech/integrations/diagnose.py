@@ -19,9 +19,9 @@ import pandas as pd
 from entropy_mech.errors import UserError
 from entropy_mech.integrations.trainer_settings import Settings, read_settings
 from entropy_mech.law.dialects import DIALECTS, LENGTHS, matching
-from entropy_mech.law.log import read_metrics, run_of
+from entropy_mech.law.files import Table, read_metrics
+from entropy_mech.law.log import run_of
 from entropy_mech.law.report import Course, course_of
-from entropy_mech.law.table import Table
 
 # -- Thresholds ----------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Read entropy and performance of one run from a training log, whatever program wrote it.
 
-``files`` reads the container, ``table`` undoes a tracker's export, ``dialects`` knows the names;
-here the columns are chosen, the rows of one run are picked, and both are joined into points.
+``files`` reads it as a table, ``dialects`` knows the names; here the columns are chosen, the rows
+of one run are picked, and both are joined into points.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from entropy_mech.law.dialects import (
     listed,
     matching,
 )
-from entropy_mech.law.files import read_table
-from entropy_mech.law.table import Table, chosen_export, one_metric_a_column, roles_as_prefixes
+from entropy_mech.law.files import Table, read_metrics
 
 _ANY = DIALECTS[-1]
 _LEAST = 3  # values that a validation column needs to be fitted
@@ -86,11 +85,6 @@ def read_log(
     """
     table = read_metrics(path, run)
     return run_of(table, entropy=entropy, performance=performance, step=step, run=run)
-
-
-def read_metrics(path: str | Path, run: str = "") -> Table:
-    """Return all that a log has, a column a metric; of a wandb export the one run."""
-    return roles_as_prefixes(one_metric_a_column(chosen_export(read_table(path), run)))
 
 
 def run_of(
