@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -29,7 +29,13 @@ from torch import Tensor
 
 from entropy_mech.config.files import make_config
 from entropy_mech.errors import unknown_name
-from entropy_mech.objectives import Aggregation, choose_tokens, clip_cov_loss, kl_cov_loss
+from entropy_mech.objectives import (
+    Aggregation,
+    choose_tokens,
+    clip_cov_loss,
+    kl_cov_loss,
+    token_covariance,
+)
 
 FRACTION, COEFFICIENT, BAND = 0.1, 1.0, (0.3, 50.0)
 METHODS = ("clip_cov", "kl_cov")
@@ -89,13 +95,11 @@ def each_alone(loss: Callable[..., Any]) -> Step:
     """Return the step of a loss that sees one micro-batch: their means, weighted by tokens."""
 
     def step(parts: Sequence[Tokens]) -> Tensor:
-        total = max(sum(int(part.response_mask.sum()) for part in parts), 1)
-        losses = []
-        for part in parts:
-            out = loss(*part)
-            out = getattr(out, "loss", out[0] if isinstance(out, tuple) else out)
-            losses.append(out * int(part.response_mask.sum()) / total)
-        return torch.stack(losses).sum()
+        outs = [loss(*part) for part in parts]
+        outs = [getattr(o, "loss", o[0] if isinstance(o, tuple) else o) for o in outs]
+        counts = [int(part.response_mask.sum()) for part in parts]
+        total = max(sum(counts), 1)
+        return sum(out * count / total for out, count in zip(outs, counts, strict=True))
 
     return step
 
@@ -103,21 +107,21 @@ def each_alone(loss: Callable[..., Any]) -> Step:
 # -- Batches -------------------------------------------------------------------------------------
 
 
-def _batch(rows: int = _ROWS, columns: int = _COLUMNS, move: float = 0.15) -> Tokens:
+def _batch() -> Tokens:
     """Ragged responses whose means differ from quarter to quarter, so that the scope shows."""
     generator = torch.Generator().manual_seed(7)
 
     def noise(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
 
-    quarter = torch.arange(rows).unsqueeze(1) * _PARTS // rows
-    mask = torch.arange(columns) < torch.randint(columns // 3, columns, (rows, 1),
-                                                 generator=generator)  # fmt: skip
-    advantages = 0.6 * noise(rows, 1) + 1.0 * (quarter - 1.5)
-    logp = -(0.3 + 0.5 * (3 - quarter) + 0.8 * noise(rows, columns).abs())
-    moved = torch.rand(rows, columns, generator=generator) * 0.8 * move + 0.2 * move
-    moved *= noise(rows, columns).sign()
-    return Tokens(logp + moved, logp, advantages.expand(rows, columns).contiguous(), mask)
+    shape, quarter = (_ROWS, _COLUMNS), torch.arange(_ROWS).unsqueeze(1) * _PARTS // _ROWS
+    lengths = torch.randint(_COLUMNS // 3, _COLUMNS, (_ROWS, 1), generator=generator)
+    mask = torch.arange(_COLUMNS) < lengths
+    advantages = 0.6 * noise(_ROWS, 1) + 1.0 * (quarter - 1.5)
+    logp = -(0.3 + 0.5 * (3 - quarter) + 0.8 * noise(*shape).abs())
+    moved = 0.03 + 0.12 * torch.rand(*shape, generator=generator)
+    moved *= noise(*shape).sign()
+    return Tokens(logp + moved, logp, advantages.expand(shape).contiguous(), mask)
 
 
 def _parts(batch: Tokens, count: int) -> list[Tokens]:
@@ -130,6 +134,10 @@ class _Outcome(NamedTuple):
     loss: Tensor
     gradient: Tensor
 
+    @property
+    def finite(self) -> bool:
+        return bool(self.loss.isfinite() and self.gradient.isfinite().all())
+
 
 def _run(step: Step, batch: Tokens, parts: int = 1) -> _Outcome:
     """Take the step with a fixed random state."""
@@ -138,8 +146,8 @@ def _run(step: Step, batch: Tokens, parts: int = 1) -> _Outcome:
     loss = step(_parts(batch._replace(logp_new=leaf), parts))
     if not loss.requires_grad:
         return _Outcome(loss, torch.zeros_like(leaf))
-    (gradient,) = torch.autograd.grad(loss, leaf, allow_unused=True)
-    return _Outcome(loss.detach(), torch.zeros_like(leaf) if gradient is None else gradient)
+    (gradient,) = torch.autograd.grad(loss, leaf, materialize_grads=True)
+    return _Outcome(loss.detach(), gradient)
 
 
 class _Touched(NamedTuple):
@@ -168,83 +176,44 @@ def _touched(batch: Tokens, gradient: Tensor) -> _Touched:
 # -- Which tokens a method would choose ----------------------------------------------------------
 
 
-def _scores(name: str, logp: Tensor, batch: Tokens, groups: Tensor) -> Tensor:
-    """Return what tokens are ranked by; the means are over each group of rows, B values."""
-    weight = batch.response_mask.float()
-    same = (groups.unsqueeze(0) == groups.unsqueeze(1)).float()
-
-    def centred(values: Tensor, by: Tensor = same, weight: Tensor = weight) -> Tensor:
-        sums, counts = (by @ x.sum(dim=1, keepdim=True) for x in (values * weight, weight))
-        return values - sums / counts.clamp(min=1)
-
-    a, own = batch.advantages, torch.eye(len(same))
-    return {
-        "covariance": lambda: centred(logp) * centred(a),
-        "the smallest covariance": lambda: -centred(logp) * centred(a),
-        "the absolute covariance": lambda: (centred(logp) * centred(a)).abs(),
-        "log p x A without means": lambda: logp * a,
-        "log p less its mean x A": lambda: centred(logp) * a,
-        "log p x (A less its mean)": lambda: logp * centred(a),
-        "log p less its response's mean": lambda: centred(logp, own) * centred(a),
-        "means that count padding in": lambda: (
-            centred(logp * weight, weight=weight * 0 + 1)
-            * centred(a * weight, weight=weight * 0 + 1)
-        ),
-        "log p alone": lambda: logp,
-        "A alone": lambda: a,
-    }[name]()
-
-
-_RANKINGS = ("covariance", "the smallest covariance", "the absolute covariance",
-             "log p x A without means", "log p less its mean x A", "log p x (A less its mean)",
-             "log p less its response's mean", "means that count padding in", "log p alone",
-             "A alone")  # fmt: skip
-
-
 @dataclass(frozen=True)
 class _Choice:
-    """One way to choose: a ranking, its population, the policy, the unit of the share."""
+    """One way to choose by covariance: its population, the policy, the unit of the share."""
 
-    ranking: str
     scope: str
     policy: str
     unit: float
 
     def agrees(self, method: str, batch: Tokens, touched: Tensor) -> bool:
+        """Whether the tokens touched are what is so chosen."""
         rows = torch.arange(len(touched))
         groups = {"batch": rows * 0, "micro-batch": rows * _PARTS // len(rows), "response": rows}
         groups = groups[self.scope]
         logp = batch.logp_new if self.policy == "new" else batch.logp_old
-        scores = _scores(self.ranking, logp, batch, groups)
-        if self.ranking == "covariance" and self.scope == "response":
-            scores = torch.zeros_like(scores)
         expected = right = 0
         for group in groups.unique():
             inside = batch.response_mask & (groups == group).unsqueeze(1)
+            covariance = token_covariance(logp, batch.advantages, inside)
             quota = int(FRACTION * self.unit * int(inside.sum()) + 1e-9)
             if method == "clip_cov":
-                inside &= (scores >= BAND[0]) & (scores <= BAND[1])
+                inside &= (covariance >= BAND[0]) & (covariance <= BAND[1])
                 quota = min(quota, int(inside.sum()))
             elif quota:
-                least = scores[inside].topk(quota).values[-1]
-                inside &= scores >= least - 1e-5
+                inside &= covariance >= covariance[inside].topk(quota).values[-1] - 1e-5
             expected += quota
             right += min(int((touched & inside).sum()), quota)
         off = abs(int(touched.sum()) - expected) + expected - right
         # One more token a group is a minimum of one; rounding may exchange a few at the edge.
-        return expected > 0 and off <= max(2, 0.02 * expected) + len(groups.unique()) * (
-            self.unit < 1
-        )
+        minimum = len(groups.unique()) if self.unit < 1 else 0
+        return expected > 0 and off <= max(2, 0.02 * expected) + minimum
 
 
-def _choice(method: str, batch: Tokens, touched: Tensor) -> _Choice | None:
-    scopes = ("batch", "micro-batch", "response")
-    ways = itertools.product(_RANKINGS, (1.0, 0.01), scopes, ("new", "old"))
-    for ranking, unit, scope, policy in ways:
-        choice = _Choice(ranking, scope, policy, unit)
-        if choice.agrees(method, batch, touched):
-            return choice
-    return None
+_WAYS = [
+    _Choice(scope, policy, unit)
+    for unit in (1.0, 0.01)
+    for scope in ("batch", "micro-batch", "response")
+    for policy in ("new", "old")
+]
 
 
 # -- The checks ----------------------------------------------------------------------------------
@@ -260,40 +229,58 @@ def examine(step: Step, method: str) -> Report:
     """
     if method not in METHODS:
         raise unknown_name("method", method, METHODS)
-    return Report(method, tuple(_findings(step, method)))
-
-
-def _findings(step: Step, method: str) -> Iterator[Finding]:
     batch = _batch()
-    whole, split = _run(step, batch), _run(step, batch, _PARTS)
-    touched = _touched(batch, split.gradient)
+    touched = _touched(batch, _run(step, batch, _PARTS).gradient)
     kind = _kind(batch, touched)
-    yield Finding("method", kind, kind.partition(",")[0] == method)
-    choice = _choice(method, batch, touched.mask) if touched.count else None
+    ways = (way for way in _WAYS if touched.count and way.agrees(method, batch, touched.mask))
+    choice = next(ways, None)
+    whole = _run(step, batch).gradient
+    exam = _Exam(step, method, batch, whole, touched, choice)
+    findings = [Finding("method", kind, kind.partition(",")[0] == method), *_of_choice(exam)]
+    findings += [Finding(name, *check(exam)) for name, check in _CHECKS.items()]
+    return Report(method, tuple(findings))
+
+
+@dataclass(frozen=True)
+class _Exam:
+    """A step, what it did to the batch in micro-batches and whole, and how tokens were chosen."""
+
+    step: Step
+    method: str
+    batch: Tokens
+    gradient: Tensor  # in one piece
+    touched: _Touched  # in micro-batches
+    choice: _Choice | None
+
+    def chosen_over_the_batch(self, touched: Tensor) -> bool | None:
+        """Whether other tokens touched are too; None where the first were not."""
+        if self.choice is None or self.choice.scope != "batch":
+            return None
+        return self.choice.agrees(self.method, self.batch, touched)
+
+    def same(self, gradient: Tensor) -> bool:
+        """Whether a gradient differs by no more than another draw among the same tokens."""
+        before, after = _touched(self.batch, self.gradient), _touched(self.batch, gradient)
+        if self.chosen_over_the_batch(after.mask) is False:
+            return False
+        both = self.batch.response_mask & ~before.mask & ~after.mask
+        bound = _CLOSE * float(gradient.abs().max())
+        close = torch.allclose(self.gradient[both], gradient[both], rtol=1e-3, atol=bound)
+        return close and abs(before.count - after.count) <= max(2, 0.02 * before.count)
+
+
+def _of_choice(exam: _Exam) -> list[Finding]:
+    """Say whether, among which tokens and in what unit tokens are chosen by covariance."""
+    choice = exam.choice
     if choice is None:
-        share = f"{touched.count} of {int(batch.response_mask.sum())} tokens"
-        yield Finding("tokens", f"not those of any ranking known ({share})", False)
-    else:
-        yield Finding("tokens", f"by {choice.ranking}, under the {choice.policy} policy",
-                      choice.ranking == "covariance")  # fmt: skip
-        yield Finding("scope", choice.scope, choice.scope == "batch")
-        unit = "a fraction" if choice.unit == 1 else "percent"
-        yield Finding("share", unit, choice.unit == 1)
-    yield _one_response(step, method, batch, choice)
-    yield _least(step)
-    scale = _touched(batch, whole.gradient).scale
-    even = torch.allclose(scale, touched.scale, rtol=_CLOSE)
-    found = "over the step" if even else "changes with the micro-batches"
-    if scale.numel() > 1:
-        found += ", a sequence at a time"
-    yield Finding("mean", found, even)
-    checked = _Checked(method, batch, whole.gradient, choice)
-    yield _padding(step, checked)
-    yield _infinite(step, checked)
-    yield _empty(step, batch)
-    yield _ratio_one(step, method, batch)
-    yield _ties(step, choice)
-    yield _ppo_clip(step, method, batch)
+        share = f"{exam.touched.count} of {int(exam.batch.response_mask.sum())} tokens"
+        return [Finding("tokens", f"not those of the largest covariance ({share})", False)]
+    unit = choice.unit == 1
+    return [
+        Finding("tokens", f"by covariance, under the {choice.policy} policy", True),
+        Finding("scope", choice.scope, choice.scope == "batch"),
+        Finding("share", "a fraction" if unit else "percent", unit),
+    ]
 
 
 def _kind(batch: Tokens, touched: _Touched) -> str:
@@ -314,136 +301,117 @@ def _kind(batch: Tokens, touched: _Touched) -> str:
     return "something else is done to tokens"
 
 
-def _one_response(step: Step, method: str, batch: Tokens, choice: _Choice | None) -> Finding:
+# Each of these returns what it found, and whether that is right.
+
+
+def _one_response(exam: _Exam) -> tuple[str, bool]:
     """A response a micro-batch: with the batch's scope the choice is what it was."""
-    alone = _touched(batch, _run(step, batch, _ROWS).gradient)
-    if choice and choice.scope == "batch" and choice.agrees(method, batch, alone.mask):
-        return Finding("one_response", "as in one piece", True)
-    found = "no token" if not alone.count else f"{alone.count} tokens, all of covariance 0"
-    return Finding("one_response", found, False)
+    alone = _touched(exam.batch, _run(exam.step, exam.batch, _ROWS).gradient)
+    if exam.chosen_over_the_batch(alone.mask):
+        return "as in one piece", True
+    return f"{alone.count} tokens, all of covariance 0" if alone.count else "no token", False
 
 
-def _least(step: Step) -> Finding:
+def _least(exam: _Exam) -> tuple[str, bool]:
     """Eight tokens, of which the share is less than one."""
-    small = Tokens(*(x[[0, -1], :4] for x in _batch()))
-    gradient = _run(step, small).gradient
-    plain = -small.advantages * (small.logp_new - small.logp_old).exp()
-    scaled = gradient / (gradient / plain).median()
-    count = int(((scaled - plain).abs() > _CLOSE * 10).sum())
-    found = {0: "none: floor", 1: "one, as released"}.get(count, f"{count} of 8 tokens")
-    return Finding("least", found, count <= 1)
+    small = Tokens(*(x[[0, -1], :4] for x in exam.batch))
+    count = _touched(small, _run(exam.step, small).gradient).count
+    found = {0: "none: floor", 1: "one, as released"}
+    return found.get(count, f"{count} of 8 tokens"), count <= 1
 
 
-class _Checked(NamedTuple):
-    """The batch that padding is changed of, its gradient, and how its tokens were chosen."""
-
-    method: str
-    batch: Tokens
-    gradient: Tensor
-    choice: _Choice | None
-
-    def same(self, gradient: Tensor) -> bool:
-        """Whether a gradient differs by no more than another draw among the same tokens."""
-        before, after = _touched(self.batch, self.gradient), _touched(self.batch, gradient)
-        choice, both = self.choice, self.batch.response_mask & ~before.mask & ~after.mask
-        if (
-            choice
-            and choice.scope == "batch"
-            and not choice.agrees(self.method, self.batch, after.mask)
-        ):
-            return False
-        close = torch.allclose(
-            self.gradient[both],
-            gradient[both],
-            rtol=1e-3,
-            atol=_CLOSE * float(gradient.abs().max()),
-        )
-        return close and abs(before.count - after.count) <= max(2, 0.02 * before.count)
+def _mean(exam: _Exam) -> tuple[str, bool]:
+    """The weight of a token, in one piece and in micro-batches."""
+    scale = _touched(exam.batch, exam.gradient).scale
+    even = torch.allclose(scale, exam.touched.scale, rtol=_CLOSE)
+    found = "over the step" if even else "changes with the micro-batches"
+    return found + ", a sequence at a time" * (scale.numel() > 1), even
 
 
-def _padding(step: Step, checked: _Checked) -> Finding:
+def _padding(exam: _Exam) -> tuple[str, bool]:
     """Other numbers in the padding, and more of it."""
-    mask, off = checked.batch.response_mask, ~checked.batch.response_mask
-    values = zip((-9.0, -8.5, 40.0), checked.batch, strict=False)
+    mask, off = exam.batch.response_mask, ~exam.batch.response_mask
+    values = zip((-9.0, -8.5, 40.0), exam.batch, strict=False)
     junk = [torch.where(off, fill, x) for fill, x in values]
-    filled = _run(step, Tokens(*junk, mask))
-    wide = _run(step, Tokens(*(torch.nn.functional.pad(x, (0, 37)) for x in (*junk, mask))))
-    narrowed = wide.gradient[:, : mask.shape[1]]
-    if filled.gradient[off].any() or narrowed[off].any():
-        return Finding("padding", "has a gradient", False)
-    if not checked.same(filled.gradient):
-        return Finding("padding", "its numbers change the gradient", False)
-    if not checked.same(narrowed):
-        return Finding("padding", "its width changes the gradient", False)
-    return Finding("padding", "ignored", True)
+    filled = _run(exam.step, Tokens(*junk, mask)).gradient
+    wide = Tokens(*(torch.nn.functional.pad(x, (0, 37)) for x in (*junk, mask)))
+    narrowed = _run(exam.step, wide).gradient[:, : mask.shape[1]]
+    if filled[off].any() or narrowed[off].any():
+        return "has a gradient", False
+    if not exam.same(filled):
+        return "its numbers change the gradient", False
+    same = exam.same(narrowed)
+    return "ignored" if same else "its width changes the gradient", same
 
 
-def _infinite(step: Step, checked: _Checked) -> Finding:
+def _infinite(exam: _Exam) -> tuple[str, bool]:
     """A word whose logit is -inf stands in the padding, so its log-probability is -inf."""
-    batch = checked.batch
-    logp = [x.masked_fill(~batch.response_mask, -torch.inf) for x in batch[:2]]
-    after = _run(step, Tokens(*logp, *batch[2:]))
-    if not (after.loss.isfinite() and after.gradient.isfinite().all()):
-        return Finding("inf", "NaN", False)
-    same = checked.same(after.gradient)
-    return Finding("inf", "ignored" if same else "changes the gradient", same)
+    off = ~exam.batch.response_mask
+    logp = [x.masked_fill(off, -torch.inf) for x in exam.batch[:2]]
+    after = _run(exam.step, Tokens(*logp, *exam.batch[2:]))
+    if not after.finite:
+        return "NaN", False
+    same = exam.same(after.gradient)
+    return "ignored" if same else "changes the gradient", same
 
 
-def _empty(step: Step, batch: Tokens) -> Finding:
+def _empty(exam: _Exam) -> tuple[str, bool]:
     """No response token at all, and a micro-batch without any."""
-    none = batch._replace(response_mask=torch.zeros_like(batch.response_mask))
-    mask = batch.response_mask.clone()
-    mask[: len(mask) // _PARTS] = False
-    for what, given, parts in (("alone", none, 1), ("among others", batch._replace(
-            response_mask=mask), _PARTS)):  # fmt: skip
+    mask = exam.batch.response_mask
+    later = torch.arange(len(mask)).unsqueeze(1) >= len(mask) // _PARTS
+    for what, left, parts in (("alone", mask & False, 1), ("among others", mask & later, _PARTS)):
         try:
-            out = _run(step, given, parts)
+            out = _run(exam.step, exam.batch._replace(response_mask=left), parts)
         except Exception as error:  # whatever it raises is the finding
-            return Finding("empty", f"{what}: {type(error).__name__}", False)
-        if not (out.loss.isfinite() and out.gradient.isfinite().all()):
-            return Finding("empty", f"{what}: NaN", False)
-        if out.gradient[~given.response_mask].any():
-            return Finding("empty", f"{what}: has a gradient", False)
-    return Finding("empty", "adds nothing", True)
+            return f"{what}: {type(error).__name__}", False
+        if not out.finite:
+            return f"{what}: NaN", False
+        if out.gradient[~left].any():
+            return f"{what}: has a gradient", False
+    return "adds nothing", True
 
 
-def _ratio_one(step: Step, method: str, batch: Tokens) -> Finding:
+def _ratio_one(exam: _Exam) -> tuple[str, bool]:
     """The first update of a rollout: KL-Cov's penalty is at its corner, Clip-Cov acts."""
-    still = batch._replace(logp_old=batch.logp_new)
-    out = _run(step, still)
+    still = exam.batch._replace(logp_old=exam.batch.logp_new)
+    out = _run(exam.step, still)
     if not out.gradient.isfinite().all():
-        return Finding("ratio_1", "NaN", False)
+        return "NaN", False
     acts = _touched(still, out.gradient).count > 0
-    found = "acts" if acts else "plain policy gradient"
-    return Finding("ratio_1", found, acts == (method == "clip_cov"))
+    return "acts" if acts else "plain policy gradient", acts == (exam.method == "clip_cov")
 
 
-def _ties(step: Step, choice: _Choice | None) -> Finding:
+def _ties(exam: _Exam) -> tuple[str, bool]:
     """All covariances are equal: no more than the share is chosen."""
     up = (torch.arange(40) % 2 == 0).unsqueeze(1).expand(40, 50)
     logp = torch.where(up, -0.5, -2.5)
-    advantages, mask = torch.where(up, 1.0, -1.0), torch.ones_like(up)
-    batch = Tokens(logp + 0.1, logp, advantages, mask)
-    unit = choice.unit if choice else 1.0
+    batch = Tokens(logp + 0.1, logp, torch.where(up, 1.0, -1.0), torch.ones_like(up))
+    unit = exam.choice.unit if exam.choice else 1.0
     quota = int(FRACTION * unit * batch.response_mask.sum())
-    count = _touched(batch, _run(step, batch).gradient).count
+    count = _touched(batch, _run(exam.step, batch).gradient).count
     right = abs(count - quota) <= 1
-    return Finding("ties", "exactly the share" if right else f"{count} for {quota}", right)
+    return "exactly the share" if right else f"{count} for {quota}", right
 
 
-def _ppo_clip(step: Step, method: str, batch: Tokens) -> Finding:
+def _ppo_clip(exam: _Exam) -> tuple[str, bool]:
     """Whether tokens lose their gradient at ratios 1.5 and 2.5 (0.67 and 0.4)."""
-    held = []
+    batch, held = exam.batch, []
     for ratio in (1.5, 2.5):
         move = torch.tensor(ratio).log() * batch.advantages.sign()
-        out = _run(step, batch._replace(logp_new=batch.logp_old + move))
+        out = _run(exam.step, batch._replace(logp_new=batch.logp_old + move))
         up = batch.response_mask & (batch.advantages > 0.1)
         held.append((out.gradient[up] == 0).float().mean().item() > 0.5)
-    found = {(False, False): "none", (False, True): "above 1.5: epsilon 1, as released"}
-    found = found.get(tuple(held), "below 1.5")
-    return Finding(
-        "ppo_clip", found, found != "below 1.5" and (method == "clip_cov" or not any(held))
-    )
+    if held[0]:
+        return "below 1.5", False
+    if held[1]:
+        return "above 1.5: epsilon 1, as released", exam.method == "clip_cov"
+    return "none", True
+
+
+_CHECKS: dict[str, Callable[[_Exam], tuple[str, bool]]] = {
+    "one_response": _one_response, "least": _least, "mean": _mean, "padding": _padding,
+    "inf": _infinite, "empty": _empty, "ratio_1": _ratio_one, "ties": _ties, "ppo_clip": _ppo_clip,
+}  # fmt: skip
 
 
 # -- What is examined, and the table -------------------------------------------------------------
@@ -458,12 +426,13 @@ def of_package(method: str) -> Step:
         logp = whole.logp_old.detach()
         chosen = choose_tokens(settings, logp, logp, *whole[2:], torch.rand(logp.shape))
         mean = Aggregation(token_count=max(int(whole.response_mask.sum()), 1))
-        losses = []
-        for part in parts:
-            mine, chosen = chosen.tensor_split([len(part.logp_new)])
-            more = {"selected_mask": mine, "aggregation": mean, **settings.of_the_method()}
-            losses.append(_FUNCTIONS[method](*part, **more).loss)
-        return torch.stack(losses).sum()
+        masks = chosen.split([len(part.logp_new) for part in parts])
+        more = {"aggregation": mean, **settings.of_the_method()}
+        outs = [
+            _FUNCTIONS[method](*part, selected_mask=mask, **more)
+            for part, mask in zip(parts, masks, strict=True)
+        ]
+        return sum(out.loss for out in outs)
 
     return step
 
@@ -484,10 +453,8 @@ def of_trl(method: str, scope: str = "rollout_batch") -> Step:
             num_iterations=2, covariance_scope=scope, **settings,
         )  # fmt: skip
         trainer.covariance_loss = trainer.args.covariance_loss()
-        trainer.model, trainer.state = (
-            SimpleNamespace(training=True),
-            SimpleNamespace(global_step=0),
-        )
+        trainer.model = SimpleNamespace(training=True)
+        trainer.state = SimpleNamespace(global_step=0)
         trainer.accelerator = SimpleNamespace(
             gather=lambda x: x, pad_across_processes=lambda x, dim: x, process_index=0,
             num_processes=1, reduce=lambda x, reduction: x,
@@ -499,14 +466,11 @@ def of_trl(method: str, scope: str = "rollout_batch") -> Step:
              "completion_mask": p.response_mask, "completion_ids": p.response_mask}
             for p in parts
         ]  # fmt: skip
-        trainer._forward = lambda model, part, entropy: (
-            part["logp"],
-            torch.zeros_like(part["logp"]),
-        )
+        trainer._forward = lambda _, part, entropy: (part["logp"], torch.zeros_like(part["logp"]))
         trainer._buffered_inputs = inputs
         for trainer._step in (0, len(parts)):  # the second optimizer step, whose ratio is not 1
             trainer._begin_optimizer_step(len(parts))
-        return torch.stack([trainer._compute_loss(trainer.model, part) for part in inputs]).sum()
+        return sum(trainer._compute_loss(trainer.model, part) for part in inputs)
 
     return step
 
@@ -520,15 +484,10 @@ def of_verl(mode: str) -> Step:
         clip_cov_lb=BAND[0], clip_cov_ub=BAND[1],
     )  # fmt: skip
 
-    def step(parts: Sequence[Tokens]) -> Tensor:
-        tokens = max(sum(int(part.response_mask.sum()) for part in parts), 1)
-        outs = [
-            loss(p.logp_old, p.logp_new, p.advantages, p.response_mask.float(), tokens)
-            for p in parts
-        ]
-        return torch.stack(outs).sum()
+    def one(logp_new: Tensor, logp_old: Tensor, advantages: Tensor, mask: Tensor) -> Tensor:
+        return loss(logp_old, logp_new, advantages, mask.float(), max(int(mask.sum()), 1))
 
-    return step
+    return each_alone(one)
 
 
 _FUNCTIONS = {"clip_cov": clip_cov_loss, "kl_cov": kl_cov_loss}
@@ -541,8 +500,8 @@ EXAMINED: dict[str, list[tuple[str, str, Callable[[], Step]]]] = {
     ],
     "verl": [(f"verl's own `{m}`", m, partial(of_verl, m)) for m in METHODS],
 }  # fmt: skip
-_CHECKS = ("scope", "one_response", "share", "least", "padding", "inf", "empty", "ratio_1", "ties",
-           "ppo_clip")  # fmt: skip
+_IN_THE_TABLE = ("scope", "one_response", "share", "least", "padding", "inf", "empty", "ratio_1",
+                 "ties", "ppo_clip")  # fmt: skip
 
 
 def _loss_settings(method: str) -> Any:
@@ -555,7 +514,7 @@ def _loss_settings(method: str) -> Any:
 
 def table_head() -> list[str]:
     """Return the first two lines of the table."""
-    columns = ["loss", "is", "chosen under", *(name.replace("_", " ") for name in _CHECKS)]
+    columns = ["loss", "is", "chosen under", *(name.replace("_", " ") for name in _IN_THE_TABLE)]
     return [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
 
 
@@ -563,7 +522,7 @@ def table_row(name: str, report: Report) -> str:
     """Return a loss's line; what departs from the paper's text is in bold."""
     by = {finding.check: finding for finding in report.findings}
     cells = [name, by["method"].found, by["tokens"].found.rpartition("under ")[2]]
-    for check in _CHECKS:
+    for check in _IN_THE_TABLE:
         finding = by.get(check, Finding(check, "-", True))
         cells.append(finding.found if finding.right else f"**{finding.found}**")
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

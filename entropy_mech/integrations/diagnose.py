@@ -19,10 +19,9 @@ import pandas as pd
 from entropy_mech.errors import UserError
 from entropy_mech.integrations.trainer_settings import Settings, read_settings
 from entropy_mech.law.dialects import DIALECTS, LENGTHS, matching
-from entropy_mech.law.files import read_table
-from entropy_mech.law.log import read_log
-from entropy_mech.law.report import course_of
-from entropy_mech.law.table import Table, chosen_export, one_metric_a_column, roles_as_prefixes
+from entropy_mech.law.files import Table, read_metrics
+from entropy_mech.law.log import run_of
+from entropy_mech.law.report import Course, course_of
 
 # -- Thresholds ----------------------------------------------------------------------------------
 
@@ -102,15 +101,16 @@ class Diagnosis:
 class Log:
     """The columns of one run, and its entropy, validation and training reward where they are.
 
-    Series are in training order, without the steps at which nothing was measured.
+    Series are in training order, without the steps at which nothing was measured. ``read`` says
+    which columns were taken, or why there is no entropy.
     """
 
     table: Table
+    read: str
     entropy_name: str = ""
     entropy: np.ndarray = field(default_factory=lambda: np.zeros(0))
     performance: pd.DataFrame = field(default_factory=pd.DataFrame)
     reward_name: str = ""
-    notes: list[str] = field(default_factory=list)
 
     def column(self, *patterns: str) -> tuple[str, np.ndarray]:
         """Return the first column whose whole name matches, with its numbers; "" if none does."""
@@ -126,6 +126,13 @@ class Log:
         pair = np.stack([self.table.numbers(one), self.table.numbers(other)])
         return pair[:, np.isfinite(pair).all(axis=0)]
 
+    def course(self) -> Course | None:
+        """Return how entropy developed; None where there is too little of it."""
+        if len(self.entropy) < FEWEST or np.median(self.entropy) <= 0:
+            return None
+        scores = self.performance["performance"] if len(self.performance) else None
+        return course_of(self.entropy, scores)
+
     @property
     def mean_tokens(self) -> float | None:
         """Tokens of a response, over the run."""
@@ -139,33 +146,29 @@ _REWARDS = [pattern for dialect in DIALECTS for pattern in dialect.rewards]
 
 def read_run(path: str | Path, **columns: str) -> Log:
     """Return a log; without an entropy, or one that is no number, only the other columns."""
-    table, _ = chosen_export(read_table(path), columns.get("run", ""))
-    table = roles_as_prefixes(one_metric_a_column(table))
+    table = read_metrics(path, columns.get("run", ""))
     try:
-        found = read_log(path, **columns)
+        found = run_of(table, **columns)
         reward = matching(found.table.measured(), _REWARDS)
         few = found.every_step["performance"].count() < LEAST_VALIDATIONS
         if few and reward and not columns.get("performance"):
-            found = read_log(path, **columns | {"performance": reward[0]})
+            found = run_of(table, **columns | {"performance": reward[0]})
     except UserError as error:
         if re.search(r"--run|unknown|could be the", str(error)):
             raise
-        log = Log(table, notes=[f"entropy's course is not judged: {error}"])
+        log = Log(table, f"entropy's course is not judged: {error}")
         log.entropy_name, log.entropy = log.column(*_ENTROPIES)
     else:
-        every = found.every_step
-        log = Log(found.table, found.entropy_column, notes=[found.columns_taken()])
-        log.entropy = every["entropy_nats"].dropna().to_numpy()
-        log.performance = every.assign(entropy_nats=every["entropy_nats"].ffill()).dropna(
-            subset=["entropy_nats", "performance"]
-        )
+        entropy = found.every_step["entropy_nats"].dropna().to_numpy()
+        taken = found.columns_taken()
+        log = Log(found.table, taken, found.entropy_column, entropy, found.frame)
     log.reward_name = log.column(*_REWARDS)[0]
     return log
 
 
 # -- Causes --------------------------------------------------------------------------------------
-# Each check yields the causes that it sees in a log and its settings. A quantity that is not known
-# is None, and nothing is said of it.
+# Each check yields what it sees, in a log and its settings, of the cause whose name it has. A
+# quantity that is not known is None, and nothing is said of it.
 
 _PPO = ("ppo_clip", "vanilla", "ppo", "regular", "dual_clip", "grpo", "dr_grpo", "dapo", "bnpo")
 _CLIPPED = (
@@ -177,32 +180,39 @@ _CLIPPED = (
 )
 
 
-def _one_update(log: Log, settings: Settings) -> Iterator[Cause]:
-    if settings.updates is None:
+def _inert_kl_cov(log: Log, settings: Settings) -> Iterator[str]:
+    if settings.method != "kl_cov":
         return
-    one = settings.updates <= 1
-    seen = f"one optimizer step a rollout: {settings.said(*Settings.UPDATES)}"
+    if settings.updates > 1:
+        if settings.get("coefficient") == 0:
+            yield settings.said("coefficient")
+        return
+    yield f"{_ONE_UPDATE}: {settings.said(*Settings.UPDATES)}"
+    name, kl = log.column(r"(?:.+/)?(?:kl_old_new_nats|ppo_kl)")
+    if len(kl) and np.abs(kl).max() < 1e-8:
+        yield f"{name} is 0 at every step: the policy never left the one that sampled"
+
+
+def _inert_clip_higher(log: Log, settings: Settings) -> Iterator[str]:
     low, high = settings.clip_range
-    if settings.method == "kl_cov" and (one or settings.get("coefficient") == 0):
-        name, kl = log.column(r"(?:.+/)?(?:kl_old_new_nats|ppo_kl)")
-        evidence = (seen if one else settings.said("coefficient"),)
-        if one and len(kl) and np.abs(kl).max() < 1e-8:
-            evidence += (f"{name} is 0 at every step: the policy never left the one that sampled",)
-        yield Cause("inert_kl_cov", evidence)
     if None in (low, high) or not low < high or settings.method.lower() not in _PPO:
         return
+    one = settings.updates <= 1
     name, share = log.column(*_CLIPPED)
-    never = len(share) >= FEWEST_MOVES and np.abs(share).max() == 0
-    if never or (one and not (len(share) and np.abs(share).max() > 1e-4)):
-        evidence = (seen,) if one else ()
-        evidence += (f"{name} is 0 at every step",) if never else ()
-        yield Cause(
-            "inert_clip_higher",
-            (settings.said("clip", "clip_low", "clip_high", "clip_pair"), *evidence),
-        )
+    most = np.abs(share).max(initial=0.0)
+    never = len(share) >= FEWEST_MOVES and most == 0
+    if never or (one and most <= 1e-4):
+        yield settings.said(*Settings.CLIP)
+        if one:
+            yield f"{_ONE_UPDATE}: {settings.said(*Settings.UPDATES)}"
+        if never:
+            yield f"{name} is 0 at every step"
 
 
-def _micro_batch(log: Log, settings: Settings) -> Iterator[Cause]:
+_ONE_UPDATE = "one optimizer step a rollout"
+
+
+def _micro_batch_scope(log: Log, settings: Settings) -> Iterator[str]:
     if not settings.method.endswith("_cov") or settings.scope != "micro_batch":
         return
     responses = settings.micro_responses(log.mean_tokens)
@@ -210,14 +220,13 @@ def _micro_batch(log: Log, settings: Settings) -> Iterator[Cause]:
         return
     what = f"{responses:g} response{'s' * (responses > 1)} in a micro-batch"
     worse = ", so every covariance is exactly 0" if responses <= 1 else ""
-    said = settings.said("method", "scope", "micro", "dynamic", "micro_tokens")
-    yield Cause("micro_batch_scope", (f"{what}{worse}: {said}",))
+    yield f"{what}{worse}: {settings.said('method', 'scope', 'micro', 'dynamic', 'micro_tokens')}"
 
 
-def _percent(log: Log, settings: Settings) -> Iterator[Cause]:
-    named = [settings.fraction] if settings.method.endswith("_cov") else []
-    for quantity in named:
-        share = settings.get(quantity)
+def _fraction_in_percent(log: Log, settings: Settings) -> Iterator[str]:
+    papers = "the paper's are 2e-4 to 2e-3 and 0.2 to 0.28"
+    if settings.method.endswith("_cov"):
+        share = settings.get(settings.fraction)
         tokens = log.mean_tokens or settings.get("response_tokens")
         touched = None
         if settings.updates and settings.responses and tokens:
@@ -227,44 +236,38 @@ def _percent(log: Log, settings: Settings) -> Iterator[Cause]:
         many = any(share >= x and (touched is None or touched > n) for x, n in limits)
         if share > 1 or many:
             about = f": about {touched:,.0f} tokens an update" if touched and share <= 1 else ""
-            yield _in_percent(settings.said(quantity) + about, share)
+            said = settings.said(settings.fraction) + about
+            yield f"{said}, which is {100 * share:g} %; {papers}"
     _, high = settings.clip_range
     if settings.method.lower() in _PPO and high is not None and 5 <= high <= 100:
-        yield _in_percent(settings.said("clip", "clip_low", "clip_high", "clip_pair"), high)
+        yield f"{settings.said(*Settings.CLIP)}, which is {100 * high:g} %; {papers}"
 
 
-def _in_percent(seen: str, value: float) -> Cause:
-    return Cause(
-        "fraction_in_percent",
-        (f"{seen}, which is {100 * value:g} %; the paper's are 2e-4 to 2e-3 and 0.2 to 0.28",),
-    )
-
-
-def _temperature(log: Log, settings: Settings) -> Iterator[Cause]:
+def _temperature_scaled_entropy(log: Log, settings: Settings) -> Iterator[str]:
     given, said = settings.get("temperature"), settings.said("temperature")
-    if given is None and settings.trainer == "":
-        name, values = log.column(r"(?:rollout|sampling|train)/temperature")
-        given, said = (float(np.median(values)), name) if len(values) else (None, "")
-    evidence = []
-    if given is not None and abs(given - 1) > 1e-6:
+    if given is None and not settings.trainer:
+        said, values = log.column(r"(?:rollout|sampling|train)/temperature")
+        given = float(np.median(values)) if len(values) else None
+    divided = given is not None and abs(given - 1) > 1e-6
+    if divided:
         where = settings.trainer or "most trainers"
-        evidence.append(f"{said} ({given:g}), and {where} divides logits by it before the entropy")
+        yield f"{said} ({given:g}), and {where} divides logits by it before the entropy"
     names = [n for n in log.table.measured() if re.search("entropy", n, re.IGNORECASE)]
-    scaled = [n for n in names if re.search(r"scaled|temper|(?:^|[/_.])tau", n, re.IGNORECASE)]
     raw = [n for n in names if re.search(r"(?:^|[/_.])raw|unscaled|untempered", n, re.IGNORECASE)]
-    named = [n for n in scaled if n not in raw]
+    named = [n for n in names if re.search(r"scaled|temper|(?:^|[/_.])tau", n, re.IGNORECASE)]
+    named = [n for n in named if n not in raw]
     scaled = named or [n for n in matching(names, _ENTROPIES) if raw and n not in raw]
-    for name in scaled:
-        for other in set(names) - set(scaled):
-            one, two = map(np.median, log.both(name, other))
-            if one == one and abs(one - two) > 0.05 * max(abs(one), abs(two)):
-                evidence.append(
-                    f"{name!r} is {one:.3g} nats where {other!r} is {two:.3g} (medians)"
-                )
-    if not raw and not evidence and log.entropy_name in named:
-        evidence.append(f"the entropy read is {log.entropy_name!r}")
-    if evidence:
-        yield Cause("temperature_scaled_entropy", tuple(evidence))
+    differ = [
+        f"{name!r} is {one:.3g} nats where {other!r} is {two:.3g} (medians)"
+        for name in scaled
+        for other in names
+        if other not in scaled
+        for one, two in [map(np.median, log.both(name, other))]
+        if one == one and abs(one - two) > 0.05 * max(abs(one), abs(two))
+    ]
+    yield from differ
+    if not (raw or divided or differ) and log.entropy_name in named:
+        yield f"the entropy read is {log.entropy_name!r}"
 
 
 _OTHER_TOKENS = (
@@ -278,161 +281,121 @@ _TRAINED_ON = r"train_on_\w*(?:tool|obs|env|feedback|pad|prompt)\w*|\w*(?:count|
 _WIDEST = ("completions/max_length", "response_length/max", "response_length_max")
 
 
-def _other_tokens(log: Log, settings: Settings) -> Iterator[Cause]:
-    evidence = [
-        f"{key} = {value}"
-        for key, value in settings.each(f"{_UNMASKED}|{_MASKING}")
-        if value is False and not key.rpartition(".")[2].startswith("no")
-    ]
-    evidence += [f"{key} = {value}" for key, value in settings.each(_TRAINED_ON) if value is True]
+def _other_tokens_counted(log: Log, settings: Settings) -> Iterator[str]:
+    for key, value in settings.each(f"{_UNMASKED}|{_MASKING}"):
+        if value is False and not key.rpartition(".")[2].startswith("no"):
+            yield f"{key} = {value}"
+    for key, value in settings.each(_TRAINED_ON):
+        if value is True:
+            yield f"{key} = {value}"
     for name in matching(log.table.measured(), [_OTHER_TOKENS]):
-        evidence += _moves_with(log, name, log.table.numbers(name))
+        yield from _moves_with(log, name, log.table.numbers(name))
     length, widest = log.column(*LENGTHS)[0], log.column(*_WIDEST)[0]
-    if length:
-        width = log.table.numbers(widest) if widest else 1.0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            filled = log.table.numbers(length) / width
-        name = f"{length} / {widest}" if widest else length
-        said = f"the share of tokens that are no padding ({name})"
-        evidence += _moves_with(log, said, filled, ALIKE if widest else TOGETHER)
-    counted, _ = log.column(
-        r"(?:.+/)?(?:loss|masked|trained|counted|entropy)_?tokens(?:/mean|_count)?",
-        r"(?:.+/)?(?:tokens?_in_loss|num_loss_tokens|response_tokens)",
-    )
-    if length and counted and settings.responses and counted != "trained_tokens":
-        tokens, mean = log.both(counted, length)
-        expected = mean * settings.responses
-        if len(tokens) >= FEWEST and np.median(tokens / expected) > 1.05:
-            more = 100 * (np.median(tokens / expected) - 1)
-            evidence.append(f"{counted} is {more:.0f} % above {length} x {settings.responses:g}")
-    if evidence:
-        yield Cause("other_tokens_counted", tuple(evidence))
+    if not length:
+        return
+    width = log.table.numbers(widest) if widest else 1.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        filled = log.table.numbers(length) / width
+    name = f"{length} / {widest}" if widest else length
+    said = f"the share of tokens that are no padding ({name})"
+    yield from _moves_with(log, said, filled, ALIKE if widest else TOGETHER)
 
 
-def _moves_with(log: Log, name: str, share: np.ndarray, least: float = 0.0) -> list[str]:
+def _moves_with(log: Log, name: str, share: np.ndarray, least: float = 0.0) -> Iterator[str]:
     """Say so if entropy moves from step to step as a share of tokens does.
 
     ``least``: the correlation that is asked for where both must move by the same percentage, as
     they do if what is not in the share counts as 0.
     """
     if not log.entropy_name:
-        return []
+        return
     pair = np.stack([log.table.numbers(log.entropy_name), share])
     pair = pair[:, np.isfinite(pair).all(axis=0) & (pair > 0).all(axis=0)]
     moves = np.diff(np.log(pair), axis=1)
     if moves.shape[1] < FEWEST_MOVES or moves[1].std() < 1e-3 or not moves[0].std():
-        return []
+        return
     r = np.corrcoef(moves)[0, 1]
     slope = r * moves[0].std() / moves[1].std()
     alike = PROPORTIONAL[0] <= slope <= PROPORTIONAL[1]
-    if not (r >= least and alike if least else abs(r) >= TOGETHER):
-        return []
-    return [
-        f"step by step, entropy moves with {name}: correlation {r:.2f}, {slope:.2f} % for 1 %, "
-        f"over {moves.shape[1]} steps"
-    ]
+    if (r >= least and alike) if least else abs(r) >= TOGETHER:
+        measured = f"correlation {r:.2f}, {slope:.2f} % for 1 %, over {moves.shape[1]} steps"
+        yield f"step by step, entropy moves with {name}: {measured}"
 
 
-def _stale(log: Log, settings: Settings) -> Iterator[Cause]:
-    evidence = []
-    for limit, pattern in (
-        (
-            GAP_NATS,
-            r"(?:.+/)?(?:logp|logprob|log_prob)s?(?:_abs)?_(?:gap|diff|difference)"
-            r"(?:[/_](?:mean|avg|nats))*",
-        ),
-        (GAP_NATS, r"(?:.+/)?sampling_logp_difference/mean"),
-        (GAP_NATS, r"(?:.+/)?train_rollout_logprob_abs_diff"),
-        (
-            GAP_NATS,
-            r"(?:.+/)?(?:log_ppl_abs_diff|mismatch_kl|vllm_kl|rollout_corr/(?:k3_)?kl)"
-            r"(?:/all)?(?:/mean)?",
-        ),
-        (GAP_PROBABILITY, r"(?:.+/)?rollout(?:_actor)?_probs_diff(?:/|_)(?:mean|avg)"),
-    ):
-        name, gap = log.column(pattern)
-        tenth = max(len(gap) // 10, 1)
-        first, last = (
-            float(np.abs(part).mean()) if len(part) else 0.0 for part in (gap[:tenth], gap[-tenth:])
-        )
-        usual = np.median(np.abs(gap)) if len(gap) else 0.0
-        grown = len(gap) >= 2 * FEWEST and (
-            last >= max(GAP_GROWTH * first, limit / 3)
-            or usual >= max(100 * abs(gap[0]), limit / 100)
-        )
-        if len(gap) >= FEWEST and (usual >= limit or grown):
-            evidence.append(
-                f"{name}, sampler less trainer: {first:.3g} at first, {last:.3g} at last"
-            )
-    name, lag = log.column(
-        r"(?:.+/)?(?:staleness|off_policy(?:_level|_steps|ness)?|(?:policy|version|weight)_(?:lag|age)"
-        r"|async_level)(?:[/_](?:mean|avg|max|steps|updates|versions))*"
-    )
+# The distance of sampler and trainer, by what is tolerated of it.
+_GAPS = (
+    (GAP_NATS, r"(?:.+/)?(?:logp|logprob|log_prob)s?(?:_abs)?_(?:gap|diff|difference)"
+               r"(?:[/_](?:mean|avg|nats))*"),
+    (GAP_NATS, r"(?:.+/)?sampling_logp_difference/mean"),
+    (GAP_NATS, r"(?:.+/)?train_rollout_logprob_abs_diff"),
+    (GAP_NATS, r"(?:.+/)?(?:log_ppl_abs_diff|mismatch_kl|vllm_kl|rollout_corr/(?:k3_)?kl)"
+               r"(?:/all)?(?:/mean)?"),
+    (GAP_PROBABILITY, r"(?:.+/)?rollout(?:_actor)?_probs_diff(?:/|_)(?:mean|avg)"),
+)  # fmt: skip
+_LAGS = (
+    r"(?:.+/)?(?:staleness|off_policy(?:_level|_steps|ness)?|(?:policy|version|weight)_(?:lag|age)"
+    r"|async_level)(?:[/_](?:mean|avg|max|steps|updates|versions))*"
+)
+_MOST_LAGS = (
+    r"(?:max_)?(?:staleness|off_?policy(?:ness|_steps)?|head_offpolicyness|async_level)"
+    r"(?:_threshold|_steps|_limit)?"
+)
+
+
+def _stale_rollouts(log: Log, settings: Settings) -> Iterator[str]:
+    for limit, pattern in _GAPS:
+        yield from _gap(log, limit, pattern)
+    name, lag = log.column(_LAGS)
     if len(lag) and np.median(lag) > MOST_LAG:
-        evidence.append(f"{name} is {np.median(lag):g} (median)")
-    evidence += _version_lag(log)
+        yield f"{name} is {np.median(lag):g} (median)"
     name, moved = log.column(r"(?:.+/)?(?:kl_old_new_nats|ppo_kl|approx_?kl(?:_avg)?)")
     if len(moved) >= FEWEST and np.abs(moved).mean() >= OLD_NEW_NATS:
         far = "updates leave the policy that sampled far behind"
-        evidence.append(f"{name} is {np.abs(moved).mean():.3g} nats (mean): {far}")
-    for quantity, most in (("epochs", MOST_EPOCHS), ("updates", MOST_UPDATES + 1)):
-        value = settings.get("epochs") if quantity == "epochs" else settings.updates
-        if value is not None and value >= most:
-            evidence.append(
-                f"{value:g} {quantity} on one rollout: {settings.said(*Settings.UPDATES)}"
-            )
-            break
-    for key, value in settings.each(
-        r"(?:max_)?(?:staleness|off_?policy(?:ness|_steps)?|head_offpolicyness|async_level)"
-        r"(?:_threshold|_steps|_limit)?"
-    ):
+        yield f"{name} is {np.abs(moved).mean():.3g} nats (mean): {far}"
+    epochs, updates = settings.get("epochs") or 0, settings.updates or 0
+    if epochs >= MOST_EPOCHS or updates > MOST_UPDATES:
+        many = f"{epochs:g} epochs" if epochs >= MOST_EPOCHS else f"{updates:g} updates"
+        yield f"{many} on one rollout: {settings.said(*Settings.UPDATES)}"
+    for key, value in settings.each(_MOST_LAGS):
         if isinstance(value, int | float) and value > MOST_LAG:
-            evidence.append(f"{key} = {value:g}")
-    if evidence:
-        yield Cause("stale_rollouts", tuple(evidence))
+            yield f"{key} = {value:g}"
 
 
-def _version_lag(log: Log) -> list[str]:
-    """Say so if the policy's version falls behind, by the updates that it makes elsewhere."""
-    name = log.column(r"(?:rollout/)?(?:policy|weights?|model)_version")[0]
-    step = log.column("step", r"(?:.+/)?(?:global_)?step")[0]
-    if not name or not step:
-        return []
-    versions, steps = log.both(name, step)
-    gained = np.diff(versions) / np.where(np.diff(steps) == 0, np.nan, np.diff(steps))
-    if len(versions) < FEWEST or not (gained > 0).any():
-        return [f"{name} never moves"] if len(versions) >= FEWEST else []
-    usual = np.median(gained[gained > 0])
-    lag = usual * (steps - steps[0]) - (versions - versions[0])
-    if np.median(lag) <= MOST_LAG:
-        return []
-    return [f"{name} is {np.median(lag):g} updates behind (median; {usual:g} a step)"]
+def _gap(log: Log, limit: float, pattern: str) -> Iterator[str]:
+    """Say so if sampler and trainer differ by more than a limit, or ever more."""
+    name, gap = log.column(pattern)
+    if len(gap) < FEWEST:
+        return
+    gap, tenth = np.abs(gap), max(len(gap) // 10, 1)
+    first, last, usual = gap[:tenth].mean(), gap[-tenth:].mean(), np.median(gap)
+    grown = last >= max(GAP_GROWTH * first, limit / 3)
+    grown |= usual >= max(100 * gap[0], limit / 100)
+    if usual >= limit or (grown and len(gap) >= 2 * FEWEST):
+        yield f"{name}, sampler less trainer: {first:.3g} at first, {last:.3g} at last"
 
 
-def _bonus(log: Log, settings: Settings) -> Iterator[Cause]:
+_SAME_REWARDS = r"(?:.+/)?frac_reward_zero_std"  # share of groups without an advantage
+
+
+def _entropy_bonus_without_gradient(log: Log, settings: Settings) -> Iterator[str]:
     bonus = settings.get("bonus")
     if not bonus:
         return
-    evidence = []
+    said = settings.said("bonus")
     if bonus < 0:
-        evidence.append("its sign is wrong: L - alpha H raises entropy where alpha is positive")
+        yield f"{said}, whose sign is wrong: L - alpha H raises entropy where alpha is positive"
     if settings.get("bonus_on") is False:
-        evidence.append(settings.said("bonus_on"))
-    level, norm = (
-        log.column(r"(?:.+/)?frac_reward_zero_std")[0],
-        log.column(r"(?:.+/)?grad_norm")[0],
-    )
+        yield settings.said("bonus", "bonus_on")
+    level, norm = log.column(_SAME_REWARDS)[0], log.column(r"(?:.+/)?grad_norm")[0]
     if level and norm:
         flat, gradient = log.both(level, norm)
         still = gradient[flat >= 1]
         if len(still) >= 3 and not still.any():
-            alone = "where the bonus alone would have moved the policy"
-            evidence.append(f"{norm} is 0 at the {len(still)} steps without an advantage, {alone}")
+            alone = f"where the bonus alone ({said}) would have moved the policy"
+            yield f"{norm} is 0 at the {len(still)} steps without an advantage, {alone}"
     if len(log.entropy) >= 2 * FEWEST and _falls_freely(settings, log.entropy):
         start, end = _ends(log.entropy)
-        evidence.append(f"entropy falls all the same, from {start:.3g} to {end:.3g} nats")
-    if evidence:
-        yield Cause("entropy_bonus_without_gradient", (settings.said("bonus"), *evidence))
+        yield f"entropy falls from {start:.3g} to {end:.3g} nats in spite of {said}"
 
 
 def _falls_freely(settings: Settings, entropy: np.ndarray) -> bool:
@@ -447,25 +410,47 @@ def _ends(values: np.ndarray) -> tuple[float, float]:
     return float(np.median(values[:3])), float(np.median(values[-max(3, len(values) // 10) :]))
 
 
-def _course(log: Log, settings: Settings) -> Iterator[Cause]:
-    """Explosion and collapse."""
-    if len(log.entropy) < FEWEST or np.median(log.entropy) <= 0:
+def _entropy_explosion(log: Log, settings: Settings) -> Iterator[str]:
+    course = log.course()
+    if course is None:
         return
-    scores = log.performance.get("performance", pd.Series(dtype=float)).to_numpy()
-    course = course_of(log.entropy, scores if len(scores) else None)
     start, end = _ends(log.entropy)
-    noise = _smooth(log.entropy).max() >= LEAST_NOISE
-    if (course.name == "explodes" and noise) or (end >= 3 * start and end >= 1):
-        seen = course.sentence if course.name == "explodes" else f"{start:.3g} -> {end:.3g} nats"
-        bonus = settings.get("bonus") or 0
-        more = (f"{settings.said('bonus')}, and 0.01 explodes (Fig. 9)",) if bonus >= 0.01 else ()
-        yield Cause("entropy_explosion", (seen, *more))
-    elif course.name == "collapses":
-        yield Cause(
-            "performance_collapse", (f"from {_smooth(scores).max():.3g} to {scores[-1]:.3g}",)
-        )
-    elif found := _spent_early(log):
-        yield Cause("early_collapse", (found,))
+    if course.name == "explodes" and _smooth(log.entropy).max() >= LEAST_NOISE:
+        yield course.sentence
+    elif end >= 3 * start and end >= 1:
+        yield f"{start:.3g} -> {end:.3g} nats"
+    else:
+        return
+    if (settings.get("bonus") or 0) >= 0.01:
+        yield f"{settings.said('bonus')}, and 0.01 explodes (Fig. 9)"
+
+
+def _performance_collapse(log: Log, settings: Settings) -> Iterator[str]:
+    course = log.course()
+    if course is None or course.name != "collapses" or any(_entropy_explosion(log, settings)):
+        return
+    scores = log.performance["performance"].to_numpy()
+    yield f"from {_smooth(scores).max():.3g} to {scores[-1]:.3g}"
+
+
+def _early_collapse(log: Log, settings: Settings) -> Iterator[str]:
+    """Say when entropy was spent and what was gained by then, unless half of it was."""
+    if log.course() is None or len(log.performance) < 2 * FEWEST:
+        return
+    if any(_entropy_explosion(log, settings)) or any(_performance_collapse(log, settings)):
+        return
+    raw = log.performance["performance"].to_numpy()
+    entropy, scores = _smooth(log.performance["entropy_nats"].to_numpy()), _smooth(raw)
+    spent = np.nonzero(entropy < SPENT * np.median(log.entropy[:3]))[0]
+    if not len(spent):
+        return
+    gain = scores[-max(3, len(scores) // 10) :].mean() - scores[0]
+    by_then = scores[: spent[0] + 1].max() - scores[0]
+    noise = 2 * np.std(raw - scores) / np.sqrt(max(len(raw) // 10, 3))
+    if by_then < HELD_BACK * gain or gain <= noise:
+        step = log.performance["step"].iloc[spent[0]]
+        gained = f"performance has gained {by_then:.3g} of the run's {gain:.3g}"
+        yield f"at step {step:g} entropy is below {SPENT:g} of its start, and {gained}"
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
@@ -473,113 +458,42 @@ def _smooth(values: np.ndarray) -> np.ndarray:
     return pd.Series(values).rolling(window, center=True, min_periods=1).mean().to_numpy()
 
 
-def _spent_early(log: Log) -> str:
-    """Say when entropy was spent and what was gained by then; empty where half of it was."""
-    if len(log.performance) < 2 * FEWEST:
-        return ""
-    raw = log.performance["performance"].to_numpy()
-    entropy, scores = _smooth(log.performance["entropy_nats"].to_numpy()), _smooth(raw)
-    spent = np.nonzero(entropy < SPENT * np.median(log.entropy[:3]))[0]
-    if not len(spent):
-        return ""
-    gain = scores[-max(3, len(scores) // 10) :].mean() - scores[0]
-    by_then = scores[: spent[0] + 1].max() - scores[0]
-    noise = 2 * np.std(raw - scores) / np.sqrt(max(len(raw) // 10, 3))
-    if by_then >= HELD_BACK * gain and gain > noise:
-        return ""
-    step = log.performance["step"].iloc[spent[0]]
-    return (
-        f"at step {step:g} entropy is below {SPENT:g} of its start, and performance has gained "
-        f"{by_then:.3g} of the run's {gain:.3g}"
-    )
-
-
-def _rewards(log: Log, settings: Settings) -> Iterator[Cause]:
-    if not log.reward_name:
-        return
+def _unmissable_reward(log: Log, settings: Settings) -> Iterator[str]:
     name, reward = log.column(re.escape(log.reward_name))
-    if len(reward) < FEWEST:
+    if len(reward) < FEWEST or reward.max() <= 0:
         return
-    top = max(reward.max(), 1.0) if 0 <= reward.min() <= reward.max() <= 1 else reward.max()
-    same = np.ptp(reward) <= 1e-6 * abs(top)
-    flat, shares = log.column(r"(?:.+/)?frac_reward_zero_std")
-    more = (f"{flat} is {np.median(shares):.2f} (median)",) if len(shares) else ()
-    low = np.quantile(reward, 0.1) >= ALWAYS * top and np.median(reward[:3]) >= ALWAYS * top
-    if reward.max() > 0 and (same or (low and top > 0)):
-        seen = (
-            f"{name} is {np.median(reward[:3]):.3g} at first and {np.median(reward):.3g} throughout"
-        )
-        yield Cause("unmissable_reward", (seen, *more))
-    elif reward.max() <= 0 and same:
-        yield Cause("unreachable_reward", (f"{name} is {top:g} at every step", *more))
+    top = 1.0 if 0 <= reward.min() <= reward.max() <= 1 else reward.max()
+    first, usual = np.median(reward[:3]), np.median(reward)
+    always = min(first, np.quantile(reward, 0.1)) >= ALWAYS * top
+    if always or np.ptp(reward) <= 1e-6 * top:
+        yield f"{name} is {first:.3g} at first and {usual:.3g} throughout"
 
 
-def _numbers(log: Log, settings: Settings) -> Iterator[Cause]:
-    """Numbers that no entropy can be, and ones that are none."""
-    entropy = log.entropy
-    if len(entropy) and (np.median(entropy) > MOST_ENTROPY or np.median(entropy) < 0):
-        yield Cause(
-            "entropy_is_no_token_mean",
-            (f"{log.entropy_name!r} is {np.median(entropy):.4g} (median)",),
-        )
-    bad = []
-    for name in matching(log.table.measured(), [*_ENTROPIES, r"(?:.+/)?(?:pg_|policy_)?loss"])[
-        :1
-    ] + [n for n in log.table.measured() if re.fullmatch(r"(?:.+/)?(?:loss|grad_norm)", n)]:
-        column = log.table.columns[name]
-        if len(column.bad) and not column.has_texts:
-            bad.append(
-                f"{name!r} is {column.words[column.codes[column.bad[0]]]} in row "
-                f"{column.bad[0] + 1}"
-            )
-    if bad:
-        yield Cause("not_finite", tuple(dict.fromkeys(bad)))
+def _unreachable_reward(log: Log, settings: Settings) -> Iterator[str]:
+    name, reward = log.column(re.escape(log.reward_name))
+    if len(reward) >= FEWEST and reward.max() <= 0 and np.ptp(reward) <= 1e-6:
+        yield f"{name} is {reward.max():g} at every step"
 
 
-_NOTHING = (
-    r"cov/selected_fraction",
-    r"(?:.+/)?cov_selected_fraction",
-    r"(?:.+/)?selected_fraction",
-)
+def _entropy_is_no_token_mean(log: Log, settings: Settings) -> Iterator[str]:
+    if len(log.entropy) and not 0 <= np.median(log.entropy) <= MOST_ENTROPY:
+        yield f"{log.entropy_name!r} is {np.median(log.entropy):.4g} (median)"
 
 
-def _other_faults(log: Log, settings: Settings) -> Iterator[Cause]:
-    """Methods that touch nothing, graders that fail, responses that are all cut off."""
-    name, share = log.column(*_NOTHING)
+def _no_token_chosen(log: Log, settings: Settings) -> Iterator[str]:
+    name, share = log.column(r"(?:.+[/_])?selected_fraction")
     never = settings.method.endswith("_cov") and len(share) >= FEWEST and not share.any()
-    if never and not any(_micro_batch(log, settings)):
-        yield Cause(
-            "no_token_chosen",
-            (f"{name} is 0 at every step", settings.said(settings.fraction, "cov_low", "cov_high")),
-        )
-    for cause, most, *patterns in (
-        ("grader_errors", 0.1, "grader_error_fraction", r"(?:.+/)?verdict/error"),
-        (
-            "responses_cut_off",
-            0.9,
-            "unfinished_fraction",
-            "completions/clipped_ratio",
-            "response_length/clip_ratio",
-        ),
-    ):
-        name, share = log.column(*patterns)
-        if len(share) >= FEWEST and np.median(share) >= most:
-            yield Cause(cause, (f"{name} is {np.median(share):.2f} (median)",))
+    if never and not any(_micro_batch_scope(log, settings)):
+        said = settings.said(settings.fraction, "cov_low", "cov_high")
+        yield f"{name} is 0 at every step: {said}"
 
 
 CHECKS = (
-    _one_update,
-    _micro_batch,
-    _percent,
-    _temperature,
-    _other_tokens,
-    _stale,
-    _bonus,
-    _course,
-    _rewards,
-    _numbers,
-    _other_faults,
-)
+    _inert_kl_cov, _inert_clip_higher, _micro_batch_scope, _fraction_in_percent,
+    _temperature_scaled_entropy, _other_tokens_counted, _stale_rollouts,
+    _entropy_bonus_without_gradient, _entropy_explosion, _performance_collapse, _early_collapse,
+    _unmissable_reward, _unreachable_reward, _entropy_is_no_token_mean, _no_token_chosen,
+)  # fmt: skip
 
 
 def diagnose(path: str | Path, config: str | Path = "", **columns: str) -> Diagnosis:
@@ -604,8 +518,8 @@ def diagnose(path: str | Path, config: str | Path = "", **columns: str) -> Diagn
     place = config or (own if own.is_file() else "")
     settings = read_settings(place) if place else Settings()
     if not place and not log.entropy_name and not log.reward_name:
-        raise UserError(log.notes[0])
-    read = [f"note: {note}" for note in log.notes]
-    read.append(f"settings of {settings.trainer}: {place}" if place else "no configuration given")
-    causes = [cause for check in CHECKS for cause in check(log, settings)]
-    return Diagnosis(tuple(causes), tuple(read))
+        raise UserError(log.read)
+    given = f"settings of {settings.trainer}: {place}" if place else "no configuration given"
+    evidence = {check.__name__[1:]: tuple(check(log, settings)) for check in CHECKS}
+    causes = tuple(Cause(name, seen) for name, seen in evidence.items() if seen)
+    return Diagnosis(causes, (f"note: {log.read}", given))

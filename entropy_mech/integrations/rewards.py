@@ -33,12 +33,11 @@ def math_reward(
         A function with TRL's signature; see ``code_reward`` for what it gives and logs.
 
     """
-    return _reward_function(
-        "math_reward",
-        column,
-        lambda pairs: (pool or default_pool()).grade_math_many(pairs, **rules),
-        ErrorAlarm(error_limit_fraction),
-    )
+
+    def grade_many(pairs: list) -> list[Verdict]:
+        return (pool or default_pool()).grade_math_many(pairs, **rules)
+
+    return _reward_function("math_reward", column, grade_many, error_limit_fraction)
 
 
 def code_reward(
@@ -64,22 +63,22 @@ def code_reward(
         limits: of ``grade_code``: ``timeout_s``, ``memory_gib``, ...
 
     """
-    return _reward_function(
-        "code_reward",
-        column,
-        lambda pairs: (pool or default_pool()).grade_code_many(pairs, **limits),
-        ErrorAlarm(error_limit_fraction),
-        rule,
-    )
+
+    def grade_many(pairs: list) -> list[Verdict]:
+        return (pool or default_pool()).grade_code_many(pairs, **limits)
+
+    return _reward_function("code_reward", column, grade_many, error_limit_fraction, rule)
 
 
 def _reward_function(
     name: str,
     column: str,
     grade_many: Callable[[list], list[Verdict]],
-    alarm: ErrorAlarm,
+    error_limit_fraction: float,
     rule: RewardRule = "all_or_nothing",
 ) -> Callable:
+    alarm = ErrorAlarm(error_limit_fraction)
+
     def reward(completions, log_metric=None, **columns) -> list[float | None]:
         if column not in columns:
             raise bad_value("column", column, f"the data set has {', '.join(sorted(columns))}")

@@ -118,6 +118,7 @@ class Settings:
         mini = self.get("mini_responses") or self.get("mini_prompts") * self.get("responses")
         return max(self.responses / mini, 1) * epochs
 
+    CLIP = ("clip", "clip_low", "clip_high", "clip_pair")
     UPDATES = ("updates", "prompts", "mini_prompts", "mini_responses", "per_generation",
                "generation_batch", "accumulated", "epochs")  # fmt: skip
 

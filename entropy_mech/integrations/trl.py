@@ -44,6 +44,7 @@ __all__ = ["CovGRPOConfig", "CovGRPOTrainer", "code_reward", "math_reward"]
 # -- Settings ------------------------------------------------------------------------------------
 
 _FUNCTIONS = {"clip_cov": clip_cov_loss, "kl_cov": kl_cov_loss}
+_SECTIONS = {"clip_cov": ClipCov, "kl_cov": KLCov}
 METHODS = tuple(_FUNCTIONS)
 # TRL 1.16's own, checked here because TRL checks the name only after it has sampled a rollout.
 TRLS_OWN = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo")
@@ -137,19 +138,18 @@ class CovGRPOConfig(GRPOConfig):
 
     def covariance_loss(self) -> ClipCov | KLCov | None:
         """Return the settings as a ``loss`` section of this package; None with TRL's losses."""
-        if self.loss_type not in METHODS:
+        section = _SECTIONS.get(self.loss_type)
+        if section is None:
             return None
-        names = ["covariance_scope", "minimum_tokens", "log_ratio_clamp"]
-        table = {"method": self.loss_type, "aggregation": self.loss_aggregation}
+        shared = [name for name in section.model_fields if name in CovGRPOConfig.__annotations__]
+        table = {name: getattr(self, name) for name in shared}
+        table |= {"method": self.loss_type, "aggregation": self.loss_aggregation}
         if self.loss_aggregation == "sequence_mean_token_sum":
             table["normaliser_tokens"] = self.max_completion_length
         if self.loss_type == "clip_cov":
-            names += ["clip_fraction", "cov_low", "cov_high"]
             high = self.epsilon if self.epsilon_high is None else self.epsilon_high
             table |= {"clip_low": self.epsilon, "clip_high": high}
-        else:
-            names += ["penalty_fraction", "penalty_coefficient", "kl_estimator"]
-        return make_config({"loss": table | {name: getattr(self, name) for name in names}}).loss
+        return make_config({"loss": table}).loss
 
 
 # -- The trainer ---------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -60,33 +61,24 @@ def train_with_trl(
     if importlib.util.find_spec("trl") is None:
         print(f"TRL is not installed here, so nothing was trained: {_HOW}")
         return pd.DataFrame(columns=COLUMNS)
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor() as pool:
         folders = [Path(out_dir or temporary) / f"trl-{name}" for name in loss_types]
-        runs = []
-        try:
-            for name, folder in zip(loss_types, folders, strict=True):
-                folder.mkdir(parents=True, exist_ok=True)
-                order = {"loss_type": name, "seed": seed, "max_steps": steps, **settings}
-                runs.append(_start(order, folder))
-            return pd.concat(map(_finished, runs, folders), ignore_index=True)
-        finally:
-            for run in runs:
-                run.kill()
-                run.wait()
+        orders = [
+            {"loss_type": name, "seed": seed, "max_steps": steps, **settings} for name in loss_types
+        ]
+        return pd.concat(pool.map(_trained, orders, folders), ignore_index=True)
 
 
-def _start(order: dict[str, Any], folder: Path) -> subprocess.Popen:
+def _trained(order: dict[str, Any], folder: Path) -> pd.DataFrame:
+    """Train in a process of its own; return its steps, or raise its last line."""
+    folder.mkdir(parents=True, exist_ok=True)
     environment = {"VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_DISABLE_TELEMETRY": "1", **os.environ}
     command = [sys.executable, "-m", __name__, json.dumps(order), str(folder)]
-    with open(folder / "output.txt", "w") as output:
-        streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
-        return subprocess.Popen(command, env=environment, **streams)
-
-
-def _finished(run: subprocess.Popen, folder: Path) -> pd.DataFrame:
-    if run.wait():
-        lines = (folder / "output.txt").read_text().strip().splitlines() or ["no output"]
-        said = lines[-1].removeprefix("entropy_mech.errors.UserError: ")
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    run = subprocess.run(command, env=environment, text=True, check=False, **streams)
+    if run.returncode:
+        last = (run.stdout.strip().splitlines() or ["no output"])[-1]
+        said = last.removeprefix("entropy_mech.errors.UserError: ")
         raise UserError(f"{folder.name}: {said}")
     return pd.read_json(folder / "steps.jsonl", lines=True)
 

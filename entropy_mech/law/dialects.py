@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import pandas as pd
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """One framework's column names. ``kind`` says how its entropy is computed (``KINDS``).
+    """One framework's column names.
 
     ``rewards`` are measured on training prompts, and used where no ``validation`` is logged.
+    ``remark`` and ``warning`` say of its entropy what the report should say too.
     """
 
     name: str
@@ -27,19 +29,18 @@ class Dialect:
     entropies: tuple[str, ...]
     validation: tuple[str, ...] = ()
     rewards: tuple[str, ...] = ()
-    kind: str = "exact"
+    remark: str = ""
+    warning: str = ""
 
 
-# How an entropy is computed, as the report says it; empty where it needs no remark.
-KINDS = {
-    "exact": "",
-    "unknown": "",  # judged by its name alone: ``entropy_doubt``
-    "sampled": "the entropy is an estimate from the sampled tokens: minus the mean of their "
-    "log-probabilities, not a sum over the vocabulary",
-    "approximation": "the entropy is an approximation (importance-weighted log-probabilities of "
-    "sampled tokens), not that of the sampling policy: a and b may be off",
-}
-WARNED_KINDS = ("approximation",)
+_SAMPLED = (
+    "the entropy is an estimate from the sampled tokens: minus the mean of their "
+    "log-probabilities, not a sum over the vocabulary"
+)
+_APPROXIMATION = (
+    "the entropy is an approximation (importance-weighted log-probabilities of sampled tokens), "
+    "not that of the sampling policy: a and b may be off"
+)
 
 _EVAL = r"(?:eval|evaluation|val|valid|validation|test|dev|held_?out)"
 _NO_OTHER = r"(?!.*(?:token|format))"  # accuracies of next tokens or of the answer's format
@@ -64,7 +65,7 @@ DIALECTS = (
             ("train/reward", "train/rewards")),
     Dialect("NeMo-RL", ("step", r"(?:train|validation)/step"),
             ("train/approx_entropy", "approx_entropy"),
-            ("validation/accuracy",), ("train/reward",), kind="approximation"),
+            ("validation/accuracy",), ("train/reward",), warning=_APPROXIMATION),
     Dialect("slime", ("rollout/step", r"(?:train|rollout|eval)/step"),
             ("rollout/entropy", "train/entropy_loss"),
             (r"eval/(?!.*(?:step|loss|entropy|time|per_second|len|ratio|kl|token|epoch))[\w.]+",),
@@ -88,7 +89,7 @@ DIALECTS = (
     Dialect("Tinker cookbook", ("progress/batch", "step"), ("optim/entropy",),
             ("test/env/all/correct", r"test/env/.+/correct", "test/env/all/pass_rate",
              "test/env/all/reward/total"), ("env/all/correct", "env/all/reward/total"),
-            kind="sampled"),
+            remark=_SAMPLED),
     Dialect("rows with a type", ("grpo_step", "step"),
             ("train/token_entropy", "train/entropy", "token_entropy"),
             ("eval/answer_accuracy", "eval/accuracy"),
@@ -106,8 +107,7 @@ DIALECTS = (
              rf"accuracy|{_RATE}"),
             (rf"{_NO_OTHER}(?:train|training|rollout)/{_ACCURACY}{_MEAN}",
              r"(?:(?:train|training|rollout|env)/)?(?:mean/|avg/|raw/)*rewards?(?:/(?:mean|avg|total))?",
-             r"(?:(?:train|training|rollout)/)?(?:mean/|avg/)?scores?(?:/(?:mean|avg))?"),
-            kind="unknown"),
+             r"(?:(?:train|training|rollout)/)?(?:mean/|avg/)?scores?(?:/(?:mean|avg))?")),
 )  # fmt: skip
 
 # In order of preference, after the framework's own; ``optimizer_step`` counts within a step.
@@ -194,16 +194,16 @@ def role_of(word: str) -> str:
     return next((role for role in ROLES if matching([word], [ROLES[role]])), "")
 
 
-def control_in(columns: Mapping[str, np.ndarray], settings: Iterable[str] = ()) -> str:
-    """Return the setting, or the column not all zero, that shows that entropy is controlled.
+def control_in(columns: Mapping[str, np.ndarray]) -> str:
+    """Return the column, not all zero, that shows that entropy is controlled.
 
     >>> control_in({"actor/entropy_coeff": np.array([0.0, 0.01])}), control_in({"h": np.ones(2)})
     ("column 'actor/entropy_coeff'", '')
     """
-    if setting := next(iter(settings), ""):
-        return setting
-    for name, column in columns.items():
-        if re.search(_CONTROLS, name, re.IGNORECASE) and np.nan_to_num(column).any():
+    for name in columns:
+        if not re.search(_CONTROLS, name, re.IGNORECASE):
+            continue
+        if np.nan_to_num(pd.to_numeric(columns[name], errors="coerce")).any():
             return f"column {name!r}"
     return ""
 

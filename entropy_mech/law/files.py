@@ -1,24 +1,95 @@
-"""Reads the containers of logs: CSV, JSON lines, Parquet, console text, TensorBoard, folders."""
+"""Reads a log, in whatever container it lies, as a table with a column a metric.
+
+CSV, JSON lines, JSON, Parquet, console text, TensorBoard's events, folders; what trackers export is
+reshaped. Cells are numbers or, where none can be read, texts.
+"""
 
 from __future__ import annotations
 
 import ast
 import csv
-import gzip
 import json
 import re
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
 
-from entropy_mech.errors import UserError, bad_value
-from entropy_mech.law.dialects import listed, role_of
-from entropy_mech.law.table import Builder, Table
+from entropy_mech.errors import UserError, bad_value, unknown_name
+from entropy_mech.law.dialects import ROLES, STEPS, listed, matching, role_of
 
+_NOT_FINITE = re.compile(r"[-+]?(?:nan|inf|infinity)", re.IGNORECASE)
+
+
+@dataclass
+class Table:
+    """The metrics of one log in the order in which they came, and notes for the reader.
+
+    A column of ``frame`` is float64, or object where texts stand in it; empty cells are NaN.
+    ``percent`` names columns that are written with percent signs, ``export`` the run of a wandb
+    export that was taken.
+    """
+
+    frame: pd.DataFrame
+    path: Path = Path()
+    notes: list[str] = field(default_factory=list)
+    percent: set[str] = field(default_factory=set)
+    export: str = ""
+
+    def measured(self) -> list[str]:
+        """Return the names of the columns in which any cell is filled."""
+        return [name for name in self.frame if self.frame[name].notna().any()]
+
+    def numbers(self, name: str) -> np.ndarray:
+        """Return a column's numbers, NaN where anything else is written."""
+        column = self.frame[name]
+        return column.drop(self.texts(name).index).reindex(column.index).to_numpy(dtype=float)
+
+    def texts(self, name: str) -> pd.Series:
+        """Return the cells of a column that are no numbers, by row."""
+        column = self.frame[name]
+        if column.dtype != object:
+            return pd.Series(dtype=object)
+        return column[[isinstance(cell, str) for cell in column]]
+
+    def words(self, name: str) -> pd.Series:
+        """Return the texts of a column, NaN and infinity aside, by row."""
+        texts = self.texts(name)
+        return texts[[not _NOT_FINITE.fullmatch(text) for text in texts]]
+
+    def labels(self, name: str) -> pd.Series:
+        """Return the values of a column as texts, NaN where it is empty; of mixed ones the texts.
+
+        >>> Table(pd.DataFrame({"seed": [1.0, np.nan, 2.5]})).labels("seed").tolist()
+        ['1', nan, '2.5']
+        """
+        texts = self.words(name)
+        if texts.empty:
+            texts = pd.Series(self.numbers(name)).dropna().map("{:.12g}".format)
+        return texts.astype(object).reindex(self.frame.index)
+
+    def checked(self, name: str) -> np.ndarray:
+        """Return a column's numbers; refuse it if anything else is written there."""
+        for row, text in self.texts(name).items():
+            said = f"{text[:40]!r} is not a number: give a numeric column"
+            if _NOT_FINITE.fullmatch(text):
+                fix = "remove that row, or leave the cell empty if nothing was measured"
+                said = f"{text}: {fix}"
+            raise UserError(f"column {name!r} row {row + 1}: {said}")
+        return self.numbers(name)
+
+    def take(self, keep: np.ndarray) -> Table:
+        """Return the rows of a mask (rows,)."""
+        return replace(self, frame=self.frame[keep].reset_index(drop=True))
+
+
+# -- Files ---------------------------------------------------------------------------------------
 # Lines end where JSON's do, at line feeds alone. The last line of a log that is still being written
 # may be cut off: it is left out with a note. A bad line anywhere else is an error with its number.
 
@@ -41,19 +112,66 @@ def read_table(path: str | Path) -> Table:
     >>> read_table(path).numbers("actor/entropy").tolist()
     [0.5]
     """
-    path, builder = Path(path), Builder()
+    table = Table(pd.DataFrame(), Path(path))
+    cells = _Cells(table.percent)
     try:
-        for file in _files(path):
-            _read(file, path, builder)
+        frames = [
+            cells.of_frame(frame)
+            for file in _files(table.path)
+            for frame in _read(file, table.path, table.notes)
+        ]
     except UserError:
         raise
     except Exception as error:  # parsers raise many kinds; the user needs the one line
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise bad_value("log", str(path), f"cannot be read ({reason})") from None
-    table = builder.table()
-    if not table.rows:
+    if not sum(map(len, frames)):
         raise bad_value("log", str(path), "has no rows: give the log of a run")
+    table.frame = pd.concat(frames, ignore_index=True)
     return table
+
+
+class _Cells:
+    """Makes cells numbers, or texts that are short and few, so that millions of rows fit in memory.
+
+    Columns that are written with percent signs are added to ``percent``.
+    """
+
+    _MOST_TEXTS = 5_000  # more different texts are prompts, times or addresses, and name no runs
+
+    def __init__(self, percent: set[str]) -> None:
+        self.percent = percent
+        self._texts: dict[str, dict[str, str]] = defaultdict(dict)
+
+    def of_frame(self, frame: pd.DataFrame) -> pd.DataFrame:
+        columns = {str(name): self._column(str(name), frame[name]) for name in frame}
+        return pd.DataFrame(columns, index=frame.index)
+
+    def _column(self, name: str, values: pd.Series) -> pd.Series:
+        if pd.api.types.is_numeric_dtype(values) and values.dtype != bool:
+            numbers = values.astype(float)
+            if not np.isinf(numbers).any():
+                return numbers
+        filled = values.dropna()
+        cells = [self._cell(name, value) for value in filled]
+        kind = object if any(isinstance(cell, str) for cell in cells) else float
+        return pd.Series(cells, filled.index, kind).reindex(values.index)
+
+    def _cell(self, name: str, value: Any) -> float | str:
+        text = str(value).strip()
+        # The step may be written as 12/300.
+        digits = re.sub(r"^(\d+)/\d+$", r"\1", text) if "step" in name.lower() else text
+        try:
+            number = float(digits.removesuffix("%"))
+        except ValueError:
+            number = np.nan
+        if np.isfinite(number):
+            if digits.endswith("%"):
+                self.percent.add(name)
+            return number
+        known = self._texts[name]
+        short = text[:200] if len(known) < self._MOST_TEXTS else "another text"
+        return known.setdefault(short, short)
 
 
 def _files(path: Path) -> list[Path]:
@@ -71,7 +189,8 @@ def _files(path: Path) -> list[Path]:
         return [max(states, key=lambda p: int(re.sub(r"\D", "", p.parent.name) or 0))]
     if events := sorted(path.rglob("*tfevents*")):
         return events
-    found = sorted(p for p in path.iterdir() if _suffix(p) in (*_SUFFIXES, ".log", ".txt", ".out"))
+    known = (*_SUFFIXES, ".log", ".txt", ".out")
+    found = sorted(p for p in path.iterdir() if p.suffix.lower() in known)
     if not found:
         raise bad_value("log", str(path), f"no such file in it: {forms}")
     if len(found) > 1 and not all(_is_export(p) for p in found):
@@ -80,42 +199,61 @@ def _files(path: Path) -> list[Path]:
     return found
 
 
-def _suffix(path: Path) -> str:
-    return Path(path.name.lower().removesuffix(".gz")).suffix
-
-
 def _is_export(path: Path) -> bool:
     """Return whether a CSV holds one metric, as TensorBoard and wandb export charts."""
-    if _suffix(path) != ".csv":
+    if path.suffix.lower() != ".csv":
         return False
     with _open(path) as file:
         header = file.readline()
     return bool(re.search(r"wall.?time", header, re.IGNORECASE)) or " - " in header
 
 
-def _read(path: Path, root: Path, builder: Builder) -> None:
-    if "tfevents" in path.name:
-        _events(path, root, builder)
-        return
-    readers = {
-        ".parquet": _parquet, ".csv": _csv, ".tsv": _csv, ".jsonl": _json_lines, ".json": _json
-    }  # fmt: skip
-    readers.get(_suffix(path), _console)(path, builder)
+def _read(path: Path, root: Path, notes: list[str]) -> Iterator[pd.DataFrame]:
+    """Yield the rows of a file in pieces, and add notes on what was left out."""
+    suffix = path.suffix.lower()
+    if suffix in (".csv", ".tsv"):
+        yield _csv(path, notes)
+    elif "tfevents" in path.name:
+        yield from _in_columns(_events(path, root))
+    else:
+        readers = {".jsonl": _json_lines, ".json": _json, ".parquet": _parquet}
+        yield from _in_columns(readers.get(suffix, _console)(path, notes))
+
+
+def _in_columns(records: Iterator[dict[str, Any]]) -> Iterator[pd.DataFrame]:
+    """Make many records at a time into columns: as objects they take fifty times the memory.
+
+    NaN becomes a text, which is refused where it matters; an empty cell is not measured.
+    """
+    filled = (
+        {name: "NaN" if value != value else value for name, value in _flat(record)}
+        for record in records
+    )
+    while rows := list(islice(filled, 4_096)):
+        yield pd.DataFrame(rows)
+
+
+_WRAPPERS = ("data", "metrics", "log", "logs", "stats", "scalars")  # of the metrics of one row
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the metrics measured in a row; nested ones get names with slashes."""
+    for name, value in record.items():
+        if isinstance(value, dict):
+            yield from _flat(value, prefix if name in _WRAPPERS else f"{prefix}{name}/")
+        elif value is not None:
+            yield prefix + str(name), value
 
 
 def _open(path: Path) -> TextIO:
-    """Open text with the encoding that its first bytes say; line feeds alone end a line."""
-    opened = gzip.open if path.suffix.lower() == ".gz" else open
-    with opened(path, "rb") as file:
-        start = file.read(2)
-    encoding = "utf-16" if start in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    return opened(path, "rt", encoding=encoding, errors="replace", newline="\n")
+    """Open text; line feeds alone end a line."""
+    return path.open(encoding="utf-8-sig", errors="replace", newline="\n")
 
 
 # -- JSON ----------------------------------------------------------------------------------------
 
 
-def _json_lines(path: Path, builder: Builder) -> None:
+def _json_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
     with _open(path) as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -125,81 +263,43 @@ def _json_lines(path: Path, builder: Builder) -> None:
                 record = json.loads(line)
             except json.JSONDecodeError as error:
                 if not line.endswith("\n"):  # only a last line has none
-                    builder.notes.append(TORN)
+                    notes.append(TORN)
                     return
                 raise UserError(f"{where}: not JSON ({error.msg}): mend that line") from None
             if not isinstance(record, dict):
                 raise UserError(f"{where}: not a JSON object: give one record a line")
-            builder.add(record)
+            yield record
 
 
-def _json(path: Path, builder: Builder) -> None:
+def _json(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
     with _open(path) as file:
-        start = file.read(1 << 16).lstrip()
-        file.seek(0)
-        if start.startswith("["):
-            for record in _items(file):
-                _add_item(path, record, builder)
-            return
-        first, _, rest = start.partition("\n")
-        if first.startswith("{") and first.rstrip().endswith("}") and rest.lstrip()[:1] == "{":
-            _json_lines(path, builder)
-            return
-        whole = json.load(file)
-    if not isinstance(whole, dict) or not whole:
-        raise bad_value("log", str(path), _RECORDS)
-    if all(isinstance(value, dict) for value in whole.values()):  # as pandas writes columns
-        whole = {name: list(values.values()) for name, values in whole.items()}
-    lists = [value for value in whole.values() if isinstance(value, list)]
-    if isinstance(history := whole.get("log_history"), list):
-        lists = [history]
-    if len(lists) == 1 and all(isinstance(item, dict | list) for item in lists[0]):
-        for record in lists[0]:
-            _add_item(path, record, builder)
-    elif len(lists) == len(whole) and len({len(values) for values in lists}) == 1:
-        builder.add_columns(whole)
-    else:
-        raise bad_value("log", str(path), _RECORDS)
-
-
-def _add_item(path: Path, record: Any, builder: Builder) -> None:
-    if isinstance(record, list) and len(record) == 3:  # TensorBoard's download of one metric
-        record = {"step": record[1], **_export_names(path, record[2])}
-    if not isinstance(record, dict):
-        raise bad_value("log", str(path), _RECORDS)
-    builder.add(record)
-
-
-def _items(file: TextIO) -> Iterator[Any]:
-    """Yield the items of a JSON list one by one, so that the whole is never in memory."""
-    decoder, buffer, at = json.JSONDecoder(), file.read(1 << 20).lstrip(), 1
-    while True:
-        at = re.compile(r"[\s,]*").match(buffer, at).end()
-        if buffer.startswith("]", at):
-            return
         try:
-            item, end = decoder.raw_decode(buffer, at)
-            whole = end < len(buffer)  # a number may go on in the next chunk
-        except json.JSONDecodeError:
-            whole = False
-        if whole:
-            yield item
-            at = end
-            continue
-        chunk = file.read(1 << 20)
-        if not chunk:
-            decoder.raw_decode(buffer, at)  # says what is wrong
-            raise json.JSONDecodeError("the list does not end", buffer, at)
-        buffer, at = buffer[at:] + chunk, 0
+            whole = json.load(file)
+        except json.JSONDecodeError as error:
+            if error.msg != "Extra data":
+                raise
+            yield from _json_lines(path, notes)
+            return
+    if isinstance(whole, dict):  # a list of records, with other things beside it
+        lists = [value for value in whole.values() if isinstance(value, list)]
+        whole = whole.get("log_history", lists[0] if len(lists) == 1 else None)
+    if not isinstance(whole, list):
+        raise bad_value("log", str(path), _RECORDS)
+    for record in whole:
+        if isinstance(record, list) and len(record) == 3:  # TensorBoard's download of one metric
+            record = {"step": record[1], **_export_names(path, record[2])}
+        if not isinstance(record, dict):
+            raise bad_value("log", str(path), _RECORDS)
+        yield record
 
 
 # -- Tables --------------------------------------------------------------------------------------
 
 
-def _csv(path: Path, builder: Builder) -> None:
+def _csv(path: Path, notes: list[str]) -> pd.DataFrame:
     with _open(path) as file:
         header = file.readline()
-    separator = "\t" if _suffix(path) == ".tsv" else max(",;\t", key=header.count)
+    separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=header.count)
     names = next(csv.reader([header], delimiter=separator), [])
     if twice := [name for name in names if name and names.count(name) > 1]:
         raise UserError(f"{path.name}: column {twice[0]!r} comes twice: are these two runs?")
@@ -208,19 +308,11 @@ def _csv(path: Path, builder: Builder) -> None:
         table = pd.read_csv(file, sep=separator, keep_default_na=False, na_values=[""])
     if _last_row_is_torn(path, separator, len(names)):
         table = table.iloc[:-1]
-        builder.notes.append(TORN)
-    if {"wall time", "step", "value"} <= {str(name).lower() for name in table}:
-        table.columns = [str(name).lower() for name in table]
-        for name, values in _export_names(path, table.pop("value")).items():
-            table[name] = values
-    columns = {}
-    for name in list(table):
-        values = table.pop(name)
-        if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-            columns[str(name)] = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        else:
-            columns[str(name)] = values.astype(object).where(values.notna(), None).tolist()
-    builder.add_columns(columns)
+        notes.append(TORN)
+    lower = table.rename(columns=lambda name: str(name).lower())
+    if {"wall time", "step", "value"} <= set(lower):
+        return lower.drop(columns="value").assign(**_export_names(path, lower["value"]))
+    return table
 
 
 def _last_row_is_torn(path: Path, separator: str, fields: int) -> bool:
@@ -231,10 +323,9 @@ def _last_row_is_torn(path: Path, separator: str, fields: int) -> bool:
 
 def _export_names(path: Path, values: Any) -> dict[str, Any]:
     """Name values by metric and run, which a TensorBoard download has in its file name."""
-    stem = path.name.removesuffix(".gz").rpartition(".")[0]
-    found = re.fullmatch(r"(?:run[-_])?(.*?)[-_]tag[-_](.+)", stem)
+    found = re.fullmatch(r"(?:run[-_])?(.*?)[-_]tag[-_](.+)", path.stem)
     if not found:
-        return {stem: values}
+        return {path.stem: values}
     return {found[2]: values, **_run_column(found[1])}
 
 
@@ -243,26 +334,14 @@ def _run_column(name: str) -> dict[str, str]:
     return {} if name in ("", ".") or role_of(name.rpartition("/")[2]) else {"run": name}
 
 
-def _parquet(path: Path, builder: Builder) -> None:
-    import pyarrow as pa
-    import pyarrow.compute as pc
+def _parquet(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path)
-    while any(pa.types.is_struct(kind) for kind in table.schema.types):
-        table = table.flatten()
-    columns = {}
-    for name in table.column_names:
-        values = table.column(name)
-        is_number = pa.types.is_floating(values.type) or pa.types.is_integer(values.type)
-        values = values.cast(pa.float64()) if is_number else values
-        # A NaN written out is not an empty cell.
-        compact = is_number and not pc.any(pc.is_nan(values)).as_py()
-        columns[name] = values.to_numpy() if compact else values.to_pylist()
-    builder.add_columns(columns)
+    for batch in pq.ParquetFile(path).iter_batches():
+        yield from batch.to_pylist()
 
 
-def _events(path: Path, root: Path, builder: Builder) -> None:
+def _events(path: Path, root: Path) -> Iterator[dict[str, Any]]:
     try:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     except ImportError:
@@ -275,7 +354,7 @@ def _events(path: Path, root: Path, builder: Builder) -> None:
     run = "" if path == root else path.parent.relative_to(root).as_posix()
     for tag in events.Tags()["scalars"]:
         for event in events.Scalars(tag):
-            builder.add({"step": event.step, tag: event.value, **_run_column(run)})
+            yield {"step": event.step, tag: event.value, **_run_column(run)}
 
 
 # -- Console text --------------------------------------------------------------------------------
@@ -285,15 +364,18 @@ _VERL = re.compile(r"\b(?:global_)?step:\s*(\d+)(?:/\d+)?\s+-\s+(\S+:.*)")
 _TYPED = re.compile(r"\b(?:\w+\.)?(?:float|int|tensor|array|Array)\d*\(([^(),]*)[^()]*\)")
 
 
-def _console(path: Path, builder: Builder) -> None:
+def _console(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
     with _open(path) as file:
         verl = any(_VERL.search(_plain(line)) for line in file)
+    fix = "or console text with lines 'step:N - key:value - ...' or printed dicts"
     with _open(path) as file:
-        for record in printed_records(file, verl, builder.notes):
-            builder.add(record)
-    if not builder.rows:
-        fix = "or console text with lines 'step:N - key:value - ...' or printed dicts"
-        raise bad_value("log", str(path), f"give a file that ends in {', '.join(_SUFFIXES)}, {fix}")
+        records = printed_records(file, verl, notes)
+        first = next(records, None)
+        if first is None:
+            ends = f"give a file that ends in {', '.join(_SUFFIXES)}"
+            raise bad_value("log", str(path), f"{ends}, {fix}")
+        yield first
+        yield from records
 
 
 def printed_records(lines: Iterable[str], verl: bool, notes: list[str]) -> Iterator[dict[str, Any]]:
@@ -342,3 +424,98 @@ def _printed_dict(text: str) -> dict[str, Any] | None:
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             return None
     return record if isinstance(record, dict) and record else None
+
+
+# -- Reshaping what trackers export --------------------------------------------------------------
+
+_TAGS, _VALUES = (r"tag|metric(?:_name)?|key|variable",), ("value", "scalar")
+_ROW_TYPES = (
+    r"(?:row_|record_|event_|log_|metric_)?type|kind|split|mode|phase|stage|event|subset|source",
+)
+_SAYS_ROLE = re.compile(rf"(?:{'|'.join(ROLES.values())})[/_.]", re.IGNORECASE)
+
+
+def read_metrics(path: str | Path, run: str = "") -> Table:
+    """Return all that a log has, a column a metric; of a wandb export the one run."""
+    return roles_as_prefixes(one_metric_a_column(chosen_export(read_table(path), run)))
+
+
+def chosen_export(table: Table, run: str) -> Table:
+    """Return a wandb export's columns without the run's name before ``" - "``.
+
+    Any other table is returned as it is. Of several runs ``run`` must name one. ``__MIN`` and
+    ``__MAX``, the spread within a bin, are left out.
+    """
+    split = {
+        name: name.rpartition(" - ")
+        for name in table.frame
+        if " - " in name and not name.endswith(("__MIN", "__MAX"))
+    }
+    owners = list(dict.fromkeys(owner for owner, _, _ in split.values() if owner))
+    if not owners:
+        return table
+    if run and run not in owners:
+        raise unknown_name("run", run, owners)
+    if len(owners) > 1 and not run:
+        raise UserError(
+            f"{len(owners)} runs in this export ({listed(owners, 6)}): name one with --run NAME"
+        )
+    own = run or owners[0]
+    names = {name: key for name, (owner, _, key) in split.items() if owner == own}
+    names |= {name: name for name in table.frame if " - " not in name}
+    frame = table.frame.filter(names).rename(columns=names)
+    percent = {names[name] for name in table.percent & names.keys()}
+    return replace(table, frame=frame, percent=percent, export=own)
+
+
+def one_metric_a_column(table: Table) -> Table:
+    """Spread a table that has one metric a row (tag, step, value) over columns by tag."""
+    tag, value = matching(_with_words(table), _TAGS), matching(table.frame, _VALUES)
+    if not tag or not value:
+        return table
+    return _split(table, tag[0], [value[0]], lambda _, word: word)
+
+
+def roles_as_prefixes(table: Table) -> Table:
+    """Prefix metrics with the type of their rows: ``eval/accuracy`` beside ``rollout/accuracy``.
+
+    A column such as type, split or mode counts if its words mean at least two of evaluation,
+    training and rollout. Steps, and names that have such a prefix, stay as they are.
+    """
+    for kind in matching(_with_words(table), _ROW_TYPES):
+        prefixes = {word: role_of(word) for word in table.words(kind).unique()}
+        if len(set(filter(None, prefixes.values()))) > 1:
+            metrics = [n for n in table.measured() if n != kind and _is_metric(table, n)]
+            return _split(table, kind, metrics, partial(_prefixed, prefixes))
+    return table
+
+
+def _with_words(table: Table) -> list[str]:
+    return [name for name in table.frame if len(table.words(name))]
+
+
+def _is_metric(table: Table, name: str) -> bool:
+    """Whether a column has numbers, and they are neither a step nor the name of a run."""
+    if len(table.words(name)) and not np.isfinite(table.numbers(name)).any():
+        return False
+    return not re.search(r"(?:^|_)(?:step|epoch|seed|run|id)s?$", name) and not matching(
+        [name], STEPS
+    )
+
+
+def _prefixed(prefixes: dict[str, str], name: str, word: str) -> str:
+    return name if _SAYS_ROLE.match(name) else f"{prefixes[word] or word}/{name}"
+
+
+def _split(table: Table, by: str, names: list[str], named: Callable[[str, str], str]) -> Table:
+    """Split columns by the text in column ``by`` into columns that ``named`` (name, text) names."""
+    words, percent = table.labels(by).fillna(""), set(table.percent)
+    columns = {name: table.frame[name] for name in table.frame if name not in (*names, by)}
+    for name in names:
+        column = table.frame[name]
+        for word in words[column.notna()].unique():
+            new, cells = named(name, word) if word else name, column.where(words == word)
+            columns[new] = cells.combine_first(columns[new]) if new in columns else cells
+            if name in percent:
+                percent.add(new)
+    return replace(table, frame=pd.DataFrame(columns), percent=percent)

@@ -299,15 +299,13 @@ def fit_form(form: str, entropy_nats: np.ndarray, performance: np.ndarray) -> La
     return fit(float(found.x))
 
 
-def compare_forms(
-    entropy_nats: np.ndarray, performance: np.ndarray, *, forecast_fraction: float = 0.15
-) -> pd.DataFrame:
+def compare_forms(entropy_nats: np.ndarray, performance: np.ndarray) -> pd.DataFrame:
     """Return one row a form: how it fits all points, and how it forecasts from the first ones.
 
     Points in training order. Columns: parameters, a, b, c, rmse, aicc, delta_aicc (above the best),
     delta_aicc_ar1 (the same with AR(1) errors, which does not take neighbours as independent; for
     the free c at its least-squares value), forecast_rmse, forecast_mean_error (observed less
-    predicted, over the points after the first ``forecast_fraction``). A form that cannot be fitted
+    predicted, over the points after the first 15 %). A form that cannot be fitted
     has NaN. Lower is better everywhere but for the mean error, whose best is 0.
 
     >>> entropy = np.linspace(1.0, 0.1, 40)
@@ -317,7 +315,7 @@ def compare_forms(
     ('exponential', 'exponential')
     """
     entropy, scores = checked_points(entropy_nats, performance)
-    first = n_first(len(scores), forecast_fraction)
+    first = n_first(len(scores), 0.15)
     rows = {}
     for form, spec in FORMS.items():
         row = {"parameters": 3 if spec.search else 2, **dict.fromkeys(_MEASURES, np.nan)}
@@ -423,17 +421,16 @@ def law_intervals(
     performance: np.ndarray,
     *,
     at_entropy_nats: np.ndarray = (),
-    level: float = 0.95,
     noise: NoiseModels = DRIFT,
 ) -> pd.DataFrame:
-    """Return intervals of a, b, the ceiling and the law at ``at_entropy_nats``.
+    """Return 95 % intervals of a, b, the ceiling and the law at ``at_entropy_nats``.
 
     Points ``(n,)`` in training order, n >= 5. One row a quantity (``a``, ``b``, ``ceiling``, then
     ``law`` for each entropy asked for): entropy_nats, estimate (the least-squares value of
     ``fit_law``), low, high (of the law itself), observed_low, observed_high (of one evaluation
     there, its noise included; NaN for a and b). ``noise`` is the grid that is averaged over.
 
-    Raises ``UserError`` for what ``fit_law`` refuses, fewer than 5 points, a level outside (0, 1).
+    Raises ``UserError`` for what ``fit_law`` refuses and for fewer than 5 points.
 
     >>> entropy = np.linspace(1.0, 0.1, 40)
     >>> noise = 0.01 * np.random.default_rng(0).standard_normal(40)
@@ -444,8 +441,6 @@ def law_intervals(
     entropy, scores = checked_points(entropy_nats, performance)
     if len(entropy) < 5:
         raise bad_value("points", len(entropy), "give at least 5 for an interval")
-    if not 0.0 < level < 1.0:
-        raise bad_value("level", level, "give a fraction between 0 and 1, like 0.95")
     fit = fit_law(entropy, scores)
     at = np.atleast_1d(np.asarray(at_entropy_nats, dtype=np.float64))
     # Rows pick a, b and R(H) out of the coefficients of [1, exp(H)], which are (b, -a).
@@ -457,7 +452,7 @@ def law_intervals(
             "estimate": picks @ [fit.b, -fit.a],
         }
     )
-    tails = np.array([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    tails = np.array([0.025, 0.975])
     mixture = _noise_mixture(entropy, scores, picks, noise)
     bounds, observed = (_mixture_quantiles(*part, tails) for part in mixture)
     observed[:, :2] = np.nan

@@ -1,17 +1,15 @@
 """Read entropy and performance of one run from a training log, whatever program wrote it.
 
-``files`` reads the container, ``table`` undoes a tracker's export, ``dialects`` knows the names;
-here the columns are chosen, the rows of one run are picked, and both are joined into points.
+``files`` reads it as a table, ``dialects`` knows the names; here the columns are chosen, the rows
+of one run are picked, and both are joined into points.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,18 +17,15 @@ import pandas as pd
 from entropy_mech.errors import UserError, unknown_name
 from entropy_mech.law.dialects import (
     DIALECTS,
-    KINDS,
     LENGTHS,
     STEPS,
-    WARNED_KINDS,
     Dialect,
     control_in,
     entropy_doubt,
     listed,
     matching,
 )
-from entropy_mech.law.files import read_table
-from entropy_mech.law.table import Table, chosen_export, one_metric_a_column, roles_as_prefixes
+from entropy_mech.law.files import Table, read_metrics
 
 _ANY = DIALECTS[-1]
 _LEAST = 3  # values that a validation column needs to be fitted
@@ -59,7 +54,7 @@ class RunLog:
     every_step: pd.DataFrame = field(default_factory=pd.DataFrame)
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    table: Table = field(default_factory=lambda: Table(0, {}))
+    table: Table = field(default_factory=lambda: Table(pd.DataFrame()))
 
     def columns_taken(self) -> str:
         """Return one line that names every column taken."""
@@ -88,9 +83,15 @@ def read_log(
     >>> log.performance_column, log.on_training_data, log.frame.values.tolist()
     ('critic/score/mean', True, [[1.0, 0.5, 0.2]])
     """
-    path = Path(path)
-    table, export = chosen_export(read_table(path), run)
-    table = roles_as_prefixes(one_metric_a_column(table))
+    table = read_metrics(path, run)
+    return run_of(table, entropy=entropy, performance=performance, step=step, run=run)
+
+
+def run_of(
+    table: Table, *, entropy: str = "", performance: str = "", step: str = "", run: str = ""
+) -> RunLog:
+    """Return the points of a log that was read (``read_log`` has the rules)."""
+    table = replace(table, notes=list(table.notes))
     dialect = _dialect(table)
     entropy_name = _entropy_column(table, entropy, dialect)
     performance_name, on_training_data = _performance_column(table, performance, dialect)
@@ -98,27 +99,11 @@ def read_log(
         table.checked(name)  # refuses text, NaN and infinity
     steps = _steps(table, step, dialect, entropy_name, performance_name)
     metrics = list(dict.fromkeys([entropy_name, performance_name]))
-    table, steps = one_run(table, steps, metrics, "" if export else run)
-    kind = dialect.kind if matching([entropy_name], dialect.entropies) else "unknown"
-    every_step, late = _joined(table, steps, entropy_name, performance_name)
-    points = every_step.assign(entropy_nats=every_step["entropy_nats"].ffill())
-    points = points[["step", "entropy_nats", "performance"]][~late]
-    points = points.dropna().reset_index(drop=True)
-    if points.empty:
-        raise UserError(
-            f"{path.name}: no step has both {entropy_name!r} and {performance_name!r}: "
-            "give columns that were logged in one run"
-        )
-    if late.any():
-        table.notes.append(
-            f"{late.sum()} evaluations after the last entropy are left out: theirs is not known"
-        )
-    if re.search(r"(?:^|[/_.])bits?(?:$|[/_.])", entropy_name, re.IGNORECASE):
-        points["entropy_nats"] *= np.log(2.0)
-        every_step["entropy_nats"] *= np.log(2.0)
-        table.notes.append(f"{entropy_name!r} is in bits: made into nats")
-    numbers = {name: column.numbers for name, column in table.columns.items()}
-    remarks = [KINDS[kind]] if KINDS[kind] and kind not in WARNED_KINDS else []
+    table, steps = one_run(table, steps, metrics, "" if table.export else run)
+    every_step, points = _joined(table, steps, entropy_name, performance_name)
+    known = dialect if matching([entropy_name], dialect.entropies) else _ANY
+    if known.remark:
+        table.notes.insert(0, known.remark)
     return RunLog(
         points,
         entropy_name,
@@ -126,23 +111,16 @@ def read_log(
         on_training_data,
         step_column=steps.name,
         dialect=dialect.name,
-        percent=table.columns[performance_name].percent,
-        controlled=control_in(numbers, _settings(path)),
+        percent=performance_name in table.percent,
+        controlled=_settings(table.path) or control_in(table.frame),
         every_step=every_step,
-        warnings=_doubts(entropy_name, kind, export),
-        notes=remarks + table.notes,
+        warnings=_doubts(entropy_name, known, table.export),
+        notes=table.notes,
         table=table,
     )
 
 
 # -- Choosing columns ----------------------------------------------------------------------------
-
-
-class Steps(NamedTuple):
-    """The step of each row: ``values`` (rows,); ``name`` is its column, empty for row numbers."""
-
-    name: str
-    values: np.ndarray
 
 
 def _dialect(table: Table) -> Dialect:
@@ -190,17 +168,17 @@ def _performance_column(table: Table, given: str, dialect: Dialect) -> tuple[str
 
 def _given(table: Table, kind: str, name: str) -> str:
     """Return the column that is meant: by its whole name, or by its end where rows have a type."""
-    if name in table.columns:
+    if name in table.frame:
         return name
     ends = [n for n in table.measured() if n.endswith(f"/{name}")]
     if not ends:
-        raise unknown_name(f"{kind} column", name, table.columns)
+        raise unknown_name(f"{kind} column", name, table.frame)
     return _only(table, ends, kind)
 
 
 def _only(table: Table, names: list[str], kind: str) -> str:
     if not names:
-        columns = f"columns: {listed(list(table.columns))}"
+        columns = f"columns: {listed(list(table.frame))}"
         raise UserError(f"no {kind} column found: name it with --{kind} COL ({columns})")
     if len(names) > 1:
         columns = f"{len(names)} columns could be the {kind} ({listed(names, 4)})"
@@ -208,69 +186,70 @@ def _only(table: Table, names: list[str], kind: str) -> str:
     return names[0]
 
 
-def _steps(table: Table, given: str, dialect: Dialect, *metrics: str) -> Steps:
+def _steps(table: Table, given: str, dialect: Dialect, *metrics: str) -> pd.Series:
     """Return the step of each row: the first known column that is filled wherever a metric is.
 
+    Its name is the column's, empty where rows are counted.
     Columns such as ``train/global_step`` and ``eval/global_step`` are joined into one, if they end
-    at about the same step. Rows are numbered where there is no column.
+    at about the same step.
     """
     used = [np.isfinite(table.numbers(metric)) for metric in metrics]
     if given:
         name = _given(table, "step", given)
         if not np.isfinite(table.checked(name)).any():
             raise UserError(f"column {name!r} is empty: give the column of the step")
-        return Steps(name, _filled(table.numbers(name)))
+        return _filled(table.frame[name])
     candidates = []
     for pattern in (*dialect.steps, *STEPS):
         names = _clean(table, [pattern])
         if not names or set(names) & set(metrics):
             continue
-        together = np.full(table.rows, np.nan)
-        for name in names:
-            together = np.where(np.isfinite(together), together, table.numbers(name))
-        ends = [np.nanmax(together[rows], initial=-np.inf) for rows in used]
+        together = table.frame[names].bfill(axis=1).iloc[:, 0].rename(", ".join(names))
+        ends = [np.nanmax(together.to_numpy()[rows], initial=-np.inf) for rows in used]
         if len(names) == 1 or max(ends) <= 1.5 * max(min(ends), 1.0):
-            candidates.append(Steps(", ".join(names), together))
+            candidates.append(together)
     any_used = np.any(used, axis=0)
-    full = [s for s in candidates if np.isfinite(s.values[any_used]).all()] or candidates
+    full = [s for s in candidates if s[any_used].notna().all()] or candidates
     if not full:
-        return Steps("", np.arange(table.rows, dtype=float))
+        return pd.Series(np.arange(len(table.frame), dtype=float), name="")
     chosen = full[0]
     within = [s for s in full if matching([s.name], ["global_step"])]
     if within and _goes_back(chosen, any_used) and not _goes_back(within[0], any_used):
         chosen = within[0]  # the other starts anew at every epoch
-    return Steps(chosen.name, _filled(chosen.values))
+    return _filled(chosen)
 
 
 def _clean(table: Table, patterns: tuple[str, ...] | list[str]) -> list[str]:
     """Return the measured columns that match, without those in which a number is bad."""
-    return [n for n in matching(table.measured(), patterns) if not len(table.columns[n].bad)]
+    return [n for n in matching(table.measured(), patterns) if not len(table.texts(n))]
 
 
-def _goes_back(steps: Steps, rows: np.ndarray) -> bool:
-    return bool((np.diff(_filled(steps.values)[rows]) < 0).any())
+def _goes_back(steps: pd.Series, rows: np.ndarray) -> bool:
+    return bool((_filled(steps)[rows].diff() < 0).any())
 
 
-def _filled(values: np.ndarray) -> np.ndarray:
-    return pd.Series(values).ffill().bfill().to_numpy()
+def _filled(steps: pd.Series) -> pd.Series:
+    return steps.ffill().bfill()
 
 
-def _settings(path: Path) -> list[str]:
-    """Return the settings in the folder of a run of this package that control its entropy."""
+def _settings(path: Path) -> str:
+    """Return the setting in the folder of a run of this package that controls its entropy."""
     file = path / "config.json"
     try:
         loss = json.loads(file.read_text())["loss"] if file.is_file() else {}
     except (json.JSONDecodeError, KeyError):  # another program's
-        return []
-    said = [f"loss.method = {loss['method']}"] if "_cov" in str(loss.get("method")) else []
-    said += [f"loss.{key} = {loss[key]}" for key in ("entropy_bonus",) if loss.get(key)]
+        return ""
     low, high = loss.get("clip_low"), loss.get("clip_high")
-    return said + ([f"loss.clip_high = {high}"] if None not in (low, high) and high > low else [])
+    if "_cov" in str(loss.get("method")):
+        return f"loss.method = {loss['method']}"
+    if loss.get("entropy_bonus"):
+        return f"loss.entropy_bonus = {loss['entropy_bonus']}"
+    return f"loss.clip_high = {high}" if None not in (low, high) and high > low else ""
 
 
-def _doubts(entropy: str, kind: str, export: str) -> list[str]:
-    doubts = [f"{entropy!r}: {KINDS[kind]}"] if kind in WARNED_KINDS else []
-    if kind == "unknown" and (doubt := entropy_doubt(entropy)):
+def _doubts(entropy: str, dialect: Dialect, export: str) -> list[str]:
+    doubts = [f"{entropy!r}: {dialect.warning}"] if dialect.warning else []
+    if dialect is _ANY and (doubt := entropy_doubt(entropy)):
         doubts.append(f"{entropy!r}: by its name {doubt}")
     if export.startswith("Group: "):
         why = "is a mean over runs, and means of runs on one curve are not on it"
@@ -281,7 +260,7 @@ def _doubts(entropy: str, kind: str, export: str) -> list[str]:
 # -- The rows of one run -------------------------------------------------------------------------
 # Tables of several runs are split with a name or refused, never joined. Runs are told apart by
 # columns such as run, seed or group; by steps that go back (a second run appended, or a branch left
-# behind by a resume); and by two values of one metric at one step.
+# behind by a resume). Two values of one metric at one step are refused.
 
 _PREFIX = r"(?:.+[/.])?(?:wandb_|slurm_|mlflow_)?"
 _RUNS = tuple(
@@ -291,6 +270,7 @@ _RUNS = tuple(
         r"(?:\w+_)?seed|(?:run_?)?group(?:_?name)?|variant|arm|replicate|ablation|condition",
         r"model(?:_?(?:name|size|id|path))?|method|algo(?:rithm)?|config(?:_?(?:name|id))?|setting",
         r"source|(?:source_?)?file(?:_?name)?|folder|dir(?:ectory)?|log_?dir",
+        r"rank|dataset|benchmark",
     )
 )
 # Counters of the updates within one step: the first is made by the policy that sampled.
@@ -301,79 +281,69 @@ _UPDATES = (
 )
 _CLOCKS = (r"(?:.+/)?(?:num_tokens|epoch|episode|_runtime|_timestamp|wall.?time|timestamp)",)
 RESUMED = "resumed"
+_Kept = tuple[np.ndarray, str]  # a mask of rows, and the run that is still to be found
 
 
-def one_run(table: Table, steps: Steps, metrics: list[str], run: str) -> tuple[Table, Steps]:
+def one_run(
+    table: Table, steps: pd.Series, metrics: list[str], run: str
+) -> tuple[Table, pd.Series]:
     """Return the rows of one run: of ``run`` if it is given, else of the only one there is.
 
     ``metrics`` are the columns that will be used. Raises ``UserError``, with the names to choose
     from, if there are several.
 
-    >>> from entropy_mech.law.table import Column
-    >>> columns = {"h": Column(np.array([5.0, 4.0])), "seed": Column(np.array([1.0, 2.0]))}
-    >>> one_run(Table(2, columns), Steps("", np.arange(2.0)), ["h"], "2")[0].numbers("h").tolist()
+    >>> table = Table(pd.DataFrame({"h": [5.0, 4.0], "seed": [1.0, 2.0]}))
+    >>> one_run(table, pd.Series([0.0, 1.0], name=""), ["h"], "2")[0].numbers("h").tolist()
     [4.0]
     """
-    ways = [(_by_column, metrics)]
-    ways += [(way, metric) for way in (_by_going_back, _by_any_column) for metric in metrics]
+    ways = [(_by_column, metrics), *((_by_going_back, metric) for metric in metrics)]
     for way, used in ways:
         keep, run = way(table, steps, used, run)
-        table, steps = table.take(keep), Steps(steps.name, steps.values[keep])
+        if not keep.all():
+            table, steps = table.take(keep), steps[keep].reset_index(drop=True)
     if run:
         raise UserError(f"--run {run!r}: no such run, this log holds only one: leave it out")
-    for name, column in table.columns.items():
-        if not column.has_texts:
-            continue
-        codes, _ = column.labels()
-        counts = [len(np.unique(codes[np.isfinite(table.numbers(m))])) for m in metrics]
-        if 1 < min(counts) <= max(counts) <= 5:
-            table.notes.append(f"{name!r} changes within this log: is it one run?")
     return table, steps
 
 
-def _by_column(table: Table, steps: Steps, metrics: list[str], run: str) -> tuple[np.ndarray, str]:
+def _by_column(table: Table, steps: pd.Series, metrics: list[str], run: str) -> _Kept:
     """Keep the rows of the run that columns such as run or seed name; "" once it is found."""
     used = np.any([np.isfinite(table.numbers(metric)) for metric in metrics], axis=0)
-    varying: dict[str, tuple[np.ndarray, list[str]]] = {}
-    for name in [n for n in table.columns if n not in metrics and matching([n], _RUNS)]:
-        codes, words = table.columns[name].labels()
-        filled = used & (codes >= 0)
-        distinct = np.unique(codes[filled])
-        if len(distinct) > 1 and not _counts_steps(steps, codes, filled):
-            varying[name] = codes, words
-        elif len(distinct) == 1 and run == words[distinct[0]]:
+    varying: dict[str, pd.Series] = {}
+    for name in [n for n in table.frame if n not in metrics and matching([n], _RUNS)]:
+        labels = table.labels(name)
+        distinct = labels[used].dropna().unique()
+        if len(distinct) > 1 and not _counts_steps(steps, labels[used]):
+            varying[name] = labels
+        elif run and list(distinct) == [run]:
             run = ""  # the name of the only run
     if not varying:
-        return np.ones(table.rows, bool), run
-    stacked = np.stack([codes for codes, _ in varying.values()])
-    combinations = np.unique(stacked[:, used & (stacked >= 0).all(axis=0)], axis=1).T
-    all_words = [words for _, words in varying.values()]
-    labels = [[w[code] for code, w in zip(row, all_words, strict=True)] for row in combinations]
-    full = [" / ".join(label) for label in labels]
-    chosen = [i for i, label in enumerate(labels) if run in (*label, full[i])]
+        return np.ones(len(table.frame), bool), run
+    columns = pd.DataFrame(varying)
+    runs = columns[used].dropna().drop_duplicates().to_numpy()
+    full = [" / ".join(labels) for labels in runs]
+    chosen = [i for i, labels in enumerate(runs) if run in (*labels, full[i])]
     if run and not chosen:
         raise unknown_name("run", run, full)
     if len(chosen) != 1:
-        columns, among = ", ".join(map(repr, varying)), [full[i] for i in chosen] or full
+        names, among = ", ".join(map(repr, varying)), [full[i] for i in chosen] or full
         raise UserError(
-            f"rows of {len(among)} runs, by {columns} ({listed(among)}): name one with --run NAME"
+            f"rows of {len(among)} runs, by {names} ({listed(among)}): name one with --run NAME"
         )
-    same = (stacked == combinations[chosen[0]][:, None]) | (stacked < 0)
-    return same.all(axis=0), ""
+    same = columns.isna() | (columns == runs[chosen[0]])
+    return same.all(axis=1).to_numpy(), ""
 
 
-def _counts_steps(steps: Steps, codes: np.ndarray, filled: np.ndarray) -> bool:
+def _counts_steps(steps: pd.Series, labels: pd.Series) -> bool:
     """Return whether a column has a new value at every step, as a seed drawn anew has."""
-    if not steps.name:
-        return False
-    pairs = np.unique(np.stack([codes[filled], steps.values[filled]]), axis=1)
-    return pairs.shape[1] == len(np.unique(pairs[0])) == len(np.unique(pairs[1]))
+    pairs = pd.DataFrame({"label": labels.dropna(), "step": steps}).dropna().drop_duplicates()
+    return bool(steps.name) and pairs["label"].is_unique and pairs["step"].is_unique
 
 
-def _by_going_back(table: Table, steps: Steps, metric: str, run: str) -> tuple[np.ndarray, str]:
+def _by_going_back(table: Table, steps: pd.Series, metric: str, run: str) -> _Kept:
     """Keep one of the parts between which the step, or else a clock, goes back."""
-    everything = np.ones(table.rows, bool)
-    name, clock = steps
+    everything = np.ones(len(table.frame), bool)
+    name, clock = steps.name, steps.to_numpy()
     if not name:
         clocks = _clean(table, _CLOCKS)
         if not clocks:
@@ -391,7 +361,7 @@ def _by_going_back(table: Table, steps: Steps, metric: str, run: str) -> tuple[n
     for cut in cuts:  # rows between belong to the second part from where they go back too
         between = np.arange(rows[cut - 1] + 1, rows[cut] + 1)
         cut_rows.append(between[clock[between] < at[cut - 1]][0])
-    part = np.searchsorted(cut_rows, np.arange(table.rows), side="right")
+    part = np.searchsorted(cut_rows, np.arange(len(everything)), side="right")
     if run == RESUMED:
         return _without_abandoned(table, clock, part, name), ""
     names = [f"part {k}" for k in range(1, len(cuts) + 2)]
@@ -414,18 +384,13 @@ def _only_out_of_order(at: np.ndarray, values: np.ndarray) -> bool:
         return False
     late = np.abs(order - np.arange(len(at))).max() <= 3
     shuffled = (np.diff(at) < 0).sum() > len(at) / 4
-    copies = again.sum() >= len(at) - len(np.unique(at)) > 0 and _repeats(at)
+    behind = at < np.maximum.accumulate(at)  # after the first step back all repeat or go on
+    copies = again.any() and np.isin(at[behind], at[: np.argmax(behind)]).all()
     return bool(late or shuffled or copies)
 
 
-def _repeats(at: np.ndarray) -> bool:
-    """Return whether all rows after the first step back only repeat steps or go on from them."""
-    behind = at < np.maximum.accumulate(at)
-    return bool(np.isin(at[behind], at[: np.argmax(behind)]).all())
-
-
 def _without_abandoned(table: Table, clock: np.ndarray, part: np.ndarray, name: str) -> np.ndarray:
-    keep = np.ones(table.rows, bool)
+    keep = np.ones(len(part), bool)
     for later in range(1, part.max() + 1):
         start = np.nanmin(clock[part == later])
         gone = keep & (part < later) & (clock >= start)
@@ -439,56 +404,47 @@ def _without_abandoned(table: Table, clock: np.ndarray, part: np.ndarray, name: 
     return keep
 
 
-def _by_any_column(table: Table, steps: Steps, metric: str, run: str) -> tuple[np.ndarray, str]:
-    """Keep the rows with the value ``run`` in a column whose values differ within each step."""
-    if not run:
-        return np.ones(table.rows, bool), run
-    rows = np.nonzero(np.isfinite(table.numbers(metric)))[0]
-    for name in _telling(table, rows, steps.values[rows]):
-        codes, words = table.columns[name].labels()
-        if run in words:
-            return (codes == words.index(run)) | (codes < 0), ""
-    return np.ones(table.rows, bool), run
-
-
-def _telling(table: Table, rows: np.ndarray, at: np.ndarray) -> Iterator[str]:
-    """Yield columns whose values differ within each step and are few: one for each of its rows."""
-    most = np.unique(at, return_counts=True)[1].max(initial=0)
-    for name, column in table.columns.items():
-        codes, words = column.labels()
-        if 1 < most <= len(words) <= 2 * most and (codes[rows] >= 0).all():
-            pairs = np.unique(np.stack([codes[rows], at]), axis=1)
-            if pairs.shape[1] == len(rows):
-                yield name
-
-
 # -- Points --------------------------------------------------------------------------------------
 
 
 def _joined(
-    table: Table, steps: Steps, entropy: str, performance: str
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return all metrics by step, and (rows,) whether a row is well past the last entropy."""
+    table: Table, steps: pd.Series, entropy: str, performance: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return all metrics by step, and the points: evaluations with the last entropy before them."""
     columns = {"entropy_nats": entropy, "performance": performance}
     frame = pd.DataFrame({name: by_step(table, steps, columns[name]) for name in columns})
     lengths = _clean(table, LENGTHS)
     frame["response_length_mean"] = by_step(table, steps, lengths[0]) if lengths else np.nan
     frame = frame.rename_axis("step").reset_index()
+    if re.search(r"(?:^|[/_.])bits?(?:$|[/_.])", entropy, re.IGNORECASE):
+        frame["entropy_nats"] *= np.log(2.0)
+        table.notes.append(f"{entropy!r} is in bits: made into nats")
     at = frame["step"][frame["entropy_nats"].notna()].to_numpy()
     gap = 2.0 * np.diff(at).max(initial=1.0)
-    return frame, (frame["step"] > at.max(initial=-np.inf) + gap).to_numpy() & (len(at) > 0)
+    late = (frame["step"] > at.max(initial=-np.inf) + gap) & (len(at) > 0)
+    points = frame.assign(entropy_nats=frame["entropy_nats"].ffill())[~late]
+    points = points[["step", "entropy_nats", "performance"]].dropna().reset_index(drop=True)
+    if points.empty:
+        raise UserError(
+            f"{table.path.name}: no step has both {entropy!r} and {performance!r}: "
+            "give columns that were logged in one run"
+        )
+    if late.any():
+        table.notes.append(
+            f"{late.sum()} evaluations after the last entropy are left out: theirs is not known"
+        )
+    return frame, points
 
 
-def by_step(table: Table, steps: Steps, metric: str) -> pd.Series:
+def by_step(table: Table, steps: pd.Series, metric: str) -> pd.Series:
     """Return a metric's values by step, in order of steps, one value a step.
 
     Repeats of the same value count once. Of several updates within a step, told apart by a counter
     such as optimizer_step, the first is taken. Any other two values of one step are refused.
     """
-    rows = np.nonzero(np.isfinite(table.numbers(metric)))[0]
-    at, values = steps.values[rows], table.numbers(metric)[rows]
-    order = np.argsort(at, kind="stable")
-    rows, at, values = rows[order], at[order], values[order]
+    points = pd.DataFrame({"step": steps, "value": table.numbers(metric)}).dropna(subset="value")
+    points = points.sort_values("step", kind="stable")
+    rows, at, values = points.index, points["step"].to_numpy(), points["value"].to_numpy()
     repeated = _same(at[1:], at[:-1])
     again = np.nonzero(repeated)[0] + 1
     clash = again[~_same(values[again], values[again - 1])]
@@ -499,7 +455,7 @@ def by_step(table: Table, steps: Steps, metric: str) -> pd.Series:
             raise UserError(
                 f"column {metric!r} has two values at step {at[one]:g}: {values[one]:.6g} in row "
                 f"{rows[one] + 1}, {values[two]:.6g} in row {rows[two] + 1}: rows of different "
-                f"runs? {_hint(table, rows, at)}"
+                "runs? keep one row a step, or add a column 'run'"
             )
         said = f"{metric!r} has several updates a step (by {counter!r}): the first is taken"
         table.notes.append(said)
@@ -509,19 +465,12 @@ def by_step(table: Table, steps: Steps, metric: str) -> pd.Series:
 
 def _counter(table: Table, rows: np.ndarray, again: np.ndarray) -> str:
     """Return a counter that grows from row to row wherever the step stays the same."""
-    for name in table.columns:
+    for name in table.frame:
         if matching([name], _UPDATES):
             count = table.numbers(name)[rows]
             if np.isfinite(count).all() and (count[again] > count[again - 1]).all():
                 return name
     return ""
-
-
-def _hint(table: Table, rows: np.ndarray, at: np.ndarray) -> str:
-    for name in _telling(table, rows, at):
-        words = listed(table.columns[name].labels()[1])
-        return f"{name!r} tells them apart ({words}): name one with --run NAME"
-    return "no column tells them apart: keep one row a step"
 
 
 def _same(one: np.ndarray, two: np.ndarray) -> np.ndarray:

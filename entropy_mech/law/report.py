@@ -356,16 +356,10 @@ def analyse_run(
 
 
 def analyse_log(
-    path: str | Path,
-    *,
-    entropy: str = "",
-    performance: str = "",
-    step: str = "",
-    run: str = "",
-    at_entropy_nats: np.ndarray | None = None,
+    path: str | Path, *, at_entropy_nats: np.ndarray | None = None, **columns: str
 ) -> tuple[LawReport, RunLog]:
-    """Read a log (``read_log``) and analyse it (``analyse_run``)."""
-    log = read_log(path, entropy=entropy, performance=performance, step=step, run=run)
+    """Read a log (``read_log``, with its ``columns``) and analyse it (``analyse_run``)."""
+    log = read_log(path, **columns)
     scores = log.frame["performance"]
     everywhere = log.every_step["entropy_nats"].dropna()
     checked_points(log.frame["entropy_nats"], scores)  # says what is wrong in terms of the points

@@ -195,7 +195,6 @@ FAULTS = {
         ("verl", {ACTOR + "state_masking": False}, {}),
         ("verl", {"data.mask_tool_output": False}, {}),
         ("TRL", {"train_on_tool_outputs": True}, {}),
-        ("verl", {}, {"actor/loss_tokens": lambda v: 2048 * v["longest"]}),
     ],
     "entropy_bonus_without_gradient": [
         ("verl", {ACTOR + "entropy_coeff": 0.01},
@@ -214,8 +213,6 @@ FAULTS = {
         ("verl", {}, {"gap": GROWING / 3}),
         ("TRL", {}, {"gap": 0.3}),
         ("OpenRLHF", {}, {"train/staleness": 20.0}),
-        ("ours", {}, {"policy_version": lambda v: 8 * np.maximum(np.arange(80) - 6, 0)}),
-        ("ours", {}, {"policy_version": 0.0}),
         ("verl", {ACTOR + "ppo_epochs": 8}, {}),
         ("ours", {"update.updates_per_rollout": 64}, {}),
         ("verl", {}, {"kl": 0.3}),
@@ -247,16 +244,10 @@ FAULTS = {
         ("verl", {}, {"entropy": lambda v: 400 * v["entropy"]}),
         ("TRL", {}, {"entropy": lambda v: -v["entropy"]}),
     ],
-    "not_finite": [
-        ("TRL", {}, {"loss": np.r_[np.zeros(70), np.full(10, np.nan)]}),
-        ("ours", {}, {"norm": np.r_[np.ones(70), np.full(10, np.inf)]}),
-    ],
     "no_token_chosen": [
         ("TRL", {"loss_type": "clip_cov"}, {"cov/selected_fraction": 0.0}),
         ("ours", {"loss.method": "kl_cov"}, {"selected_fraction": 0.0}),
     ],
-    "grader_errors": [("ours", {}, {"grader_error_fraction": 0.5})],
-    "responses_cut_off": [("TRL", {}, {"completions/clipped_ratio": 0.99})],
 }  # fmt: skip
 CASES = [(name, n) for name, cases in FAULTS.items() for n in range(len(cases))]
 

@@ -78,24 +78,17 @@ def test_intervals_scale_with_the_unit_and_hold_the_estimate():
     assert (fraction["estimate"] < fraction["high"]).all()
 
 
-def test_one_evaluation_is_less_certain_than_the_law_and_less_level_is_narrower():
+def test_one_evaluation_is_less_certain_than_the_law():
     entropy, score = synthetic_run(np.random.default_rng(2))
     table = law_intervals(entropy, score)
     ceiling = table.loc[2]
     assert ceiling["observed_low"] < ceiling["low"] < ceiling["high"] < ceiling["observed_high"]
-    narrow = law_intervals(entropy, score, level=0.5).loc[2]
-    assert ceiling["low"] < narrow["low"] < narrow["high"] < ceiling["high"]
 
 
 def test_points_exactly_on_the_law_have_intervals_of_no_width():
     entropy = np.linspace(0.1, 1.0, 20)
     table = law_intervals(entropy, 1 - 0.25 * np.exp(entropy))
     assert (table["high"] - table["low"]).max() < 1e-6
-
-
-def test_a_level_in_percent_is_refused():
-    with pytest.raises(UserError, match="level = 95: give a fraction between 0 and 1"):
-        law_intervals(*synthetic_run(np.random.default_rng(1)), level=95)
 
 
 def test_four_points_have_no_interval():
