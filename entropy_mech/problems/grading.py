@@ -14,7 +14,7 @@ from entropy_mech.grading import GradingPool, Verdict, grade_code, grade_math
 from entropy_mech.grading.mathematics.normal import normal
 from entropy_mech.grading.maths import MathRules, NoReference, find_answers, reference_texts
 from entropy_mech.problems import Problem
-from entropy_mech.problems.toy_code import ToyCodeProblem, grade_toy_code
+from entropy_mech.problems.toy import ToyCodeProblem, grade_toy_code
 
 # -- Problems ------------------------------------------------------------------------------------
 
