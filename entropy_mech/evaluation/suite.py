@@ -284,10 +284,6 @@ Row = dict[str, Any]
 Report = Callable[[str, int, int], None]  # a benchmark's name, samples done and their total
 
 
-def _silent(name: str, done: int, total: int) -> None:
-    """Report nothing."""
-
-
 @dataclass(frozen=True)
 class Score:
     """A benchmark's result: avg@k over the problems, with its standard error."""
@@ -348,7 +344,9 @@ class Evaluation:
         """Sample and grade what is missing of a benchmark, and return its score, on every rank."""
         return self.run_together([BenchmarkSet(name, problems, protocol)])[0]
 
-    def run_together(self, sets: Sequence[BenchmarkSet], report: Report = _silent) -> list[Score]:
+    def run_together(
+        self, sets: Sequence[BenchmarkSet], report: Report = lambda *_: None
+    ) -> list[Score]:
         """Sample and grade what is missing of several benchmarks as one queue of the sampler.
 
         Their responses may be of different temperatures, but not of different lengths at most.
@@ -540,7 +538,7 @@ def evaluate_sets(
     batch_size: int = 0,
     graders: int | None = None,
     ranks: Ranks | None = None,
-    report: Report = _silent,
+    report: Report = lambda *_: None,
 ) -> Iterator[Score]:
     """Measure a model on benchmarks; all ranks do so together.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -138,18 +139,17 @@ def grade_many(
 
     ``pool`` is for problems of the data sets. Raises ValueError if the two lists differ in length.
     """
-    groups: dict[object, list[int]] = {}
+    groups: dict[tuple, list[int]] = defaultdict(list)
     for place, (problem, _) in enumerate(zip(problems, texts, strict=True)):
         rules = tuple(problem.rules.items()) if isinstance(problem, MathProblem) else ()
-        groups.setdefault((type(problem), rules), []).append(place)
+        groups[type(problem), rules].append(place)
     verdicts: dict[int, Verdict] = {}
     for (kind, rules), places in groups.items():
         asked, answers = [problems[i] for i in places], [texts[i] for i in places]
         if pool is not None and issubclass(kind, CodeProblem):
-            pairs = [(text, p.tests) for text, p in zip(answers, asked, strict=True)]
-            graded = pool.grade_code_many(pairs)
+            graded = pool.grade_code_many(zip(answers, (p.tests for p in asked), strict=True))
         elif pool is not None and issubclass(kind, MathProblem):
-            pairs = [(text, p.answer) for text, p in zip(answers, asked, strict=True)]
+            pairs = zip(answers, (p.answer for p in asked), strict=True)
             graded = pool.grade_math_many(pairs, **dict(rules))
         elif issubclass(kind, ToyCodeProblem):
             graded = grade_toy_code(asked, answers)

@@ -180,7 +180,7 @@ def _short(error: object, most: int = 300) -> str:
 
 HELD_OUT_ONE_IN = 50  # of KodCode, which has no test split
 _DAPO_WRAPPER = re.compile(
-    r"^Solve the following math problem.*?\n\n(.*?)\n\nRemember to put your answer.*$", re.DOTALL
+    r"\ASolve the following math problem.*?\n\n(.*?)\n\nRemember to put your answer.*", re.DOTALL
 )
 
 
@@ -213,7 +213,7 @@ def load(
         rows, origin = _from_hub(source)
         if source.name in ("kodcode", "kodcode_test"):
             wanted = source.name == "kodcode_test"
-            rows = [r for r in rows if _is_held_out(_text(source, r)) == wanted]
+            rows = [row for row in rows if _is_held_out(_text(source, row)) == wanted]
     else:
         rows, origin = _from_folder(source, Path(data_dir))
     kept = [(place, row) for place, row in enumerate(rows, 1) if _is_kept(source, row)]
@@ -352,8 +352,7 @@ def _text(source: DataSource, row: _Row) -> str:
             value = list(value)[-1]["content"]
     if not isinstance(value, str) or not value.strip():
         raise _malformed(source, row, source.text, "give text, or a list of messages with content")
-    match = _DAPO_WRAPPER.match(value)
-    return match.group(1) if match else value
+    return _DAPO_WRAPPER.sub(r"\1", value)
 
 
 def _malformed(source: DataSource, row: _Row, columns: tuple[str, ...], fix: str) -> UserError:
@@ -368,13 +367,11 @@ def _tolerance(source: DataSource, row: _Row) -> float:
     said = row.get("error")
     if said is None or said == "" or said != said:  # NaN is pandas' empty cell
         return 0.0
-    try:
+    with contextlib.suppress(TypeError, ValueError):
         tolerance = abs(float(said))
-    except (TypeError, ValueError):
-        tolerance = math.inf
-    if isinstance(said, bool) or not math.isfinite(tolerance):
-        raise _malformed(source, row, ("error",), "give a number: how far an answer may be off")
-    return tolerance
+        if math.isfinite(tolerance) and not isinstance(said, bool):
+            return tolerance
+    raise _malformed(source, row, ("error",), "give a number: how far an answer may be off")
 
 
 def _problem(source: DataSource, row: _Row, number: int, tolerances: dict):
