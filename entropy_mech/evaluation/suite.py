@@ -107,14 +107,13 @@ def find_model(
         name = in_hugging_face_format(name, store.root)
         place = str(Path(name).resolve()) if Path(name).is_dir() else name
         return FoundModel(name, f"hf-{hashlib.sha256(place.encode()).hexdigest()[:12]}")
-    config = run.config
-    if not before_training:
-        found = newest_policy(run)
-        if found is None:
-            fix = f"run: entropy-mech train {name}" if name.endswith(".toml") else "train it first"
-            raise bad_value("model", name, f"is not trained yet; {fix}")
-        return found
-    return find_base_model(config, store)
+    if before_training:
+        return find_base_model(run.config, store)
+    found = newest_policy(run)
+    if found is None:
+        fix = f"run: entropy-mech train {name}" if name.endswith(".toml") else "train it first"
+        raise bad_value("model", name, f"is not trained yet; {fix}")
+    return found
 
 
 def find_base_model(config: TrainConfig, store: RunStore) -> FoundModel:
@@ -129,10 +128,9 @@ def find_base_model(config: TrainConfig, store: RunStore) -> FoundModel:
 
 def newest_policy(run: Run) -> FoundModel | None:
     """Return the newest policy of a run; None where it has none."""
-    folder = run.newest_model()
+    folder, config = run.newest_model(), run.config
     if folder is None:
         return None
-    config = run.config
     identity = f"{run.path.name}-{folder.name}"
     return FoundModel(str(folder), identity, toy=config.toy, threads=config.threads)
 
@@ -549,7 +547,7 @@ def evaluate_sets(
         found: the model.
         sets: the benchmarks.
         folder: of the samples, which all ranks must see.
-        kind: of the sampler (``load.KINDS``).
+        kind: of the sampler (``KINDS``).
         tensor_parallel: GPUs that a vLLM engine's weights are split over.
         seed: names the random numbers.
         batch_size: sequences that a sampler is handed at once; 0: what is best for its kind.

@@ -100,12 +100,15 @@ class MathProblem:
 
 @dataclass(frozen=True)
 class CodeProblem:
-    """A problem whose answer is a program, judged by unit tests in any of the known forms."""
+    """A problem whose answer is a program, judged by unit tests in any of the known forms.
+
+    ``reference`` is a right program where the data set has one.
+    """
 
     id: str
     text: str
     tests: object
-    solution: str = ""
+    reference: str = ""
     level: str = ""
     template: str = "program"
 
@@ -113,11 +116,6 @@ class CodeProblem:
     def prompt(self) -> str:
         """The text given to the policy."""
         return fill(self.template, self.text)
-
-    @property
-    def reference(self) -> str:
-        """A right program where the data set has one, else the empty string."""
-        return self.solution
 
     def grade(self, response: str) -> Verdict:
         """Run the last program of a response against the tests, in a sandbox."""

@@ -438,13 +438,12 @@ def load_training_sets(names: Iterable[str], data_dir: str | Path | None = None)
         [problem for one in sets for problem in one.problems],
         "; ".join(one.origin for one in sets),
     )
-    totals = {
-        name: sum(getattr(one, name) for one in sets)
-        for name in ("rows", "repeats", "contradictions")
-    }
-    totals["repeats"] += joined.repeats
-    totals["contradictions"] += joined.contradictions
-    return replace(joined, **totals)
+    return replace(
+        joined,
+        rows=sum(one.rows for one in sets),
+        repeats=joined.repeats + sum(one.repeats for one in sets),
+        contradictions=joined.contradictions + sum(one.contradictions for one in sets),
+    )
 
 
 # -- Contamination: benchmark problems that occur in a training set, exactly or nearly -----------

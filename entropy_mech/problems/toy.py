@@ -100,11 +100,8 @@ class SeededProblem:
                 if chain.held_out and chain not in of_level:
                     of_level[chain], missed = None, 0
                 elif (missed := missed + 1) > _PATIENCE:
-                    raise bad_value(
-                        f"problems.validation_counts.{level}",
-                        count,
-                        f"only {len(of_level)} held-out problems of this level could be found",
-                    )
+                    fix = f"only {len(of_level)} held-out problems of this level could be found"
+                    raise bad_value(f"problems.validation_counts.{level}", count, fix)
             chosen |= of_level
         if not chosen:
             raise bad_value("problems.validation_counts", dict(level_counts), "no problem is asked")
@@ -306,9 +303,8 @@ class ToyCodeProblem(Chain):
         if not response.strip():
             return Verdict("no_answer", "the response is empty")
         tests = {"fn_name": "f", "inputs": [[x] for x in _POINTS], "outputs": self.outputs}
-        return default_pool().grade_code(
-            self.program(response.strip()), tests, timeout_s=_TIMEOUT_S
-        )
+        program = self.program(response.strip())
+        return default_pool().grade_code(program, tests, timeout_s=_TIMEOUT_S)
 
     def demonstrate(
         self, rng: np.random.Generator, error_fraction: float, slip_fraction: float
@@ -342,15 +338,15 @@ def grade_toy_code(problems: Sequence[ToyCodeProblem], texts: Sequence[str]) -> 
     values: dict[tuple[ToyCodeProblem, str], list[int | None]] = {}
     for start in range(0, len(together), _PROGRAMS_TOGETHER):
         values.update(_values(together[start : start + _PROGRAMS_TOGETHER]))
-    verdicts = {}
-    for problem, body in distinct:
+
+    def verdict(problem: ToyCodeProblem, body: str) -> Verdict:
         if (problem, body) in broken:
-            verdict = Verdict("wrong", "not a Python program", 0, len(_POINTS))
-        elif (problem, body) in values:
-            verdict = _judged(values[problem, body], problem.outputs)
-        else:
-            verdict = problem.grade(body)
-        verdicts[problem, body] = verdict
+            return Verdict("wrong", "not a Python program", 0, len(_POINTS))
+        if (problem, body) in values:
+            return _judged(values[problem, body], problem.outputs)
+        return problem.grade(body)
+
+    verdicts = {key: verdict(*key) for key in distinct}
     return [verdicts[key] for key in asked]
 
 

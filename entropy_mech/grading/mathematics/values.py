@@ -162,11 +162,8 @@ class Evaluation:
         for x in (argument,) if base is None else (argument, base):
             if x == 0 or (not self.among_complex and x < 0):
                 raise NoValueError("a logarithm of what is not positive")
-        if base is None:
-            return mpmath.log(inexact(argument))
-        if base == 1:
-            raise NoValueError("a logarithm to base one")
-        return mpmath.log(inexact(argument)) / mpmath.log(inexact(base))
+        numerator = mpmath.log(inexact(argument))
+        return numerator if base is None else numerator / mpmath.log(inexact(base))
 
     def _rounded(self, x, *, up: bool):
         if isinstance(x, Fraction):
