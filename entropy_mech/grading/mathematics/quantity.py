@@ -288,13 +288,11 @@ def choice(text: str) -> tuple[str, str] | None:
 
 
 _MONTH_NAMES = (
-    "january jan,february feb,march mar,april apr,may,june jun,july jul,august aug,"
-    "september sep sept,october oct,november nov,december dec"
+    "january february march april may june july august september october november december"
 )
-_MONTHS = {
-    name: month
-    for month, names in enumerate(_MONTH_NAMES.split(","), 1) for name in names.split()
-}  # fmt: skip
+_MONTHS = {"sept": 9} | {
+    name: month for month, full in enumerate(_MONTH_NAMES.split(), 1) for name in (full, full[:3])
+}
 _CLOCK = re.compile(
     r"(\d{1,2})(?::(\d\d))?(?::(\d\d))?\s*(?:(?:\\text\{ ?)?([ap])\.?\s?m\.?(?: ?\})?)?",
     re.IGNORECASE,
