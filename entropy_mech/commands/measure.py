@@ -40,8 +40,13 @@ def evaluate(
     out: Annotated[str, text("(runs/evaluations/<model>)", "DIR")] = "",
 ) -> int:
     """Measure a model on benchmarks, or go on where it stopped; writes scores.json."""
-    from entropy_mech.evaluation.load import PATIENCE_S, check_kind, chosen_kind, find_model
-    from entropy_mech.evaluation.suite import evaluate_sets
+    from entropy_mech.evaluation.suite import (
+        PATIENCE_S,
+        check_kind,
+        chosen_kind,
+        evaluate_sets,
+        find_model,
+    )
     from entropy_mech.problems.benchmarks import benchmark_names, load_sets
     from entropy_mech.train.distributed import join_ranks, leave_ranks
 

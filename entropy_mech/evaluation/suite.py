@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import glob
+import hashlib
+import importlib.util
 import json
 import os
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from itertools import groupby, product
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import PreTrainedTokenizerBase
 
-from entropy_mech.errors import UserError, bad_value
-from entropy_mech.evaluation.load import FoundModel, find_base_model, newest_policy, open_sampler
+from entropy_mech.config import TrainConfig, VLLMSamplerConfig
+from entropy_mech.config.files import base_model_id
+from entropy_mech.errors import UserError, bad_value, unknown_name
 from entropy_mech.grading import GradingPool, Verdict
 from entropy_mech.grading.verdict import ErrorAlarm
 from entropy_mech.problems import Problem
@@ -27,12 +32,8 @@ from entropy_mech.problems.benchmarks import BenchmarkSet, Protocol, load_sets
 from entropy_mech.problems.grading import grade_many, has_readings, readings
 from entropy_mech.problems.tripwire import Tripwire
 from entropy_mech.random_streams import stream_key
-from entropy_mech.runs.launch import (
-    evaluation_before,
-    evaluation_folder,
-    scored,
-    usable_cores,
-)
+from entropy_mech.runs.launch import evaluation_before, evaluation_folder, scored, usable_cores
+from entropy_mech.runs.status import run_or_model
 from entropy_mech.runs.store import (
     MetricsFile,
     Run,
@@ -52,18 +53,233 @@ from entropy_mech.sampling.sampler import (
     powers_of_two,
     requests_of,
 )
+from entropy_mech.sampling.torch_sampler import TorchSampler
+from entropy_mech.sampling.vllm_sampler import VLLMSampler
 from entropy_mech.train.distributed import Ranks
+from entropy_mech.train.pretrain import prepare_base_model
+from entropy_mech.train.pretrained import (
+    in_hugging_face_format,
+    load_pretrained,
+    load_without_weights,
+    positions_of,
+)
+
+# -- The model -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """Where a model's weights and tokenizer are; nothing is loaded yet.
+
+    Attributes:
+        place: a folder in Hugging Face format, or a hub id.
+        identity: a name that changes when the weights do.
+        revision: of a hub id, where a configuration pins one.
+        toy: whether it is a toy's, which is always sampled on the CPU.
+        threads: of torch, where a run's configuration says how many.
+
+    """
+
+    place: str
+    identity: str
+    revision: str | None = None
+    toy: bool = False
+    threads: int | None = None
+
+
+def find_model(
+    name: str, store: RunStore, *, before_training: bool = False, profile: str = "toy"
+) -> FoundModel:
+    """Return where the model is that a user names.
+
+    ``name`` is a run, as ``runs.status.find_run`` takes it (its id, its folder, its file or the
+    name of that, which ``profile`` says where to look for), a folder in Hugging Face format, a
+    hub id, or ``pip:PACKAGE``. ``before_training`` takes a run's base model.
+
+    Raises:
+        UserError: a run that has no policy yet, or no such run.
+
+    """
+    run = run_or_model(name, store=store, profile=profile)
+    if run is None:
+        if before_training:
+            raise bad_value("--before-training", name, "is no run; leave the option out")
+        name = in_hugging_face_format(name, store.root)
+        place = str(Path(name).resolve()) if Path(name).is_dir() else name
+        return FoundModel(name, f"hf-{hashlib.sha256(place.encode()).hexdigest()[:12]}")
+    if before_training:
+        return find_base_model(run.config, store)
+    found = newest_policy(run)
+    if found is None:
+        fix = f"run: entropy-mech train {name}" if name.endswith(".toml") else "train it first"
+        raise bad_value("model", name, f"is not trained yet; {fix}")
+    return found
+
+
+def find_base_model(config: TrainConfig, store: RunStore) -> FoundModel:
+    """Return what a run starts from; it is made where that has not been done."""
+    identity = f"base-{base_model_id(config)}"
+    if config.makes_base_model:
+        place = prepare_base_model(store.root, config)
+        return FoundModel(str(place), identity, toy=config.toy, threads=config.threads)
+    place = in_hugging_face_format(config.model.path, store.root, field="model.path")
+    return FoundModel(place, identity, config.model.revision, threads=config.threads)
+
+
+def newest_policy(run: Run) -> FoundModel | None:
+    """Return the newest policy of a run; None where it has none."""
+    folder, config = run.newest_model(), run.config
+    if folder is None:
+        return None
+    identity = f"{run.path.name}-{folder.name}"
+    return FoundModel(str(folder), identity, toy=config.toy, threads=config.threads)
+
+
+# -- The sampler ---------------------------------------------------------------------------------
+
+KINDS = ("auto", "torch", "vllm")
+# Sequences that a sampler is handed at once; None for all. vLLM keeps as many as fit its cache
+# going, gives each response as it finishes, and so waits for the longest of a queue once.
+BATCH_SIZE = {"torch": 64, "vllm": None}
+# How long ranks wait for one another, and an engine may take for a queue.
+PATIENCE_S = 48 * 3600.0
+
+
+@dataclass(frozen=True)
+class OpenSampler:
+    """A loaded model: its sampler (``torch`` or ``vllm``, of policy version 0) and tokenizer."""
+
+    sampler: StreamingSampler
+    tokenizer: PreTrainedTokenizerBase
+    kind: str
+
+
+@contextmanager
+def open_sampler(
+    found: FoundModel,
+    sets: Sequence[BenchmarkSet],
+    *,
+    kind: str = "auto",
+    tensor_parallel: int = 1,
+    ranks: Ranks | None = None,
+) -> Iterator[OpenSampler]:
+    """Load a model for the problems of ``sets`` into this process; an engine ends with the block.
+
+    Args:
+        found: the model.
+        sets: the benchmarks that it will be measured on.
+        kind: ``torch`` samples on this rank's GPU where there is one, ``vllm`` with an engine of
+            its own there (or one for every ``tensor_parallel`` ranks). ``auto`` is ``vllm`` where
+            there are a GPU and vLLM and the model is no toy's.
+        tensor_parallel: GPUs that an engine's weights are split over.
+        ranks: the processes that evaluate together.
+
+    Raises:
+        UserError: the model cannot be loaded, has too few positions for the longest prompt and
+            response, or the kind asked for cannot be had.
+
+    """
+    chosen = chosen_kind(kind, found)
+    if found.threads:
+        torch.set_num_threads(found.threads)
+    if chosen == "torch":
+        model, tokenizer = load_pretrained(found.place, found.revision)
+        _longest(sets, tokenizer, positions_of(model.config))
+        if torch.cuda.is_available() and not found.toy:
+            model = model.to("cuda")
+        yield OpenSampler(TorchSampler(model, **_special_tokens(tokenizer)), tokenizer, chosen)
+        return
+    _check_gpus(tensor_parallel, ranks or Ranks())
+    config, tokenizer = load_without_weights(found.place, found.revision)
+    with VLLMSampler(
+        found.place,
+        VLLMSamplerConfig(
+            tensor_parallel=tensor_parallel, gpu_memory_fraction=0.9, sample_timeout_s=PATIENCE_S
+        ),
+        **_special_tokens(tokenizer),
+        dtype=torch.float32 if config.dtype == torch.float32 else torch.bfloat16,
+        max_model_len=_longest(sets, tokenizer, positions_of(config)),
+        seed=0,  # each response has a stream of its own
+        revision=found.revision,
+    ) as sampler:
+        yield OpenSampler(sampler, tokenizer, chosen)
+
+
+def check_kind(kind: str) -> None:
+    """Refuse what is none of ``KINDS``, naming the nearest."""
+    if kind not in KINDS:
+        raise unknown_name("--sampler", kind, KINDS)
+
+
+def chosen_kind(kind: str, found: FoundModel) -> str:
+    """Return ``torch`` or ``vllm`` for one of ``KINDS``.
+
+    Raises:
+        UserError: an unknown kind, or vLLM where it is not installed.
+
+    """
+    check_kind(kind)
+    installed = importlib.util.find_spec("vllm") is not None
+    if kind == "vllm" and not installed:
+        raise UserError(
+            "--sampler = vllm: vLLM is not installed; pip install 'entropy-mech[gpu]', or make "
+            "stack in a clone"
+        )
+    if kind != "auto":
+        return kind
+    return "vllm" if installed and torch.cuda.is_available() and not found.toy else "torch"
+
+
+def _check_gpus(tensor_parallel: int, ranks: Ranks) -> None:
+    """Refuse an engine over more GPUs than it can have: the ranks', or of one process the host's.
+
+    Raises:
+        UserError: says how many there are.
+
+    """
+    gpus = torch.cuda.device_count()
+    if ranks.size > 1 and ranks.size % tensor_parallel:
+        fix = f"the launcher started {ranks.size} processes; give a number that divides it"
+        raise bad_value("--tensor-parallel", tensor_parallel, fix)
+    if ranks.size == 1 and tensor_parallel > max(gpus, 1):
+        fix = f"there are {gpus} GPUs here; give as many or less"
+        raise bad_value("--tensor-parallel", tensor_parallel, fix)
+
+
+def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    return {"pad_token": tokenizer.pad_token_id, "eos_token": tokenizer.eos_token_id}
+
+
+def _longest(
+    sets: Sequence[BenchmarkSet], tokenizer: PreTrainedTokenizerBase, positions: int | None
+) -> int:
+    """Return the tokens of the longest prompt and response together.
+
+    Raises:
+        UserError: the model has fewer positions.
+
+    """
+    longest = 0
+    for one in sets:
+        prompts = tokenizer([problem.prompt for problem in one.problems])["input_ids"]
+        room = max(map(len, prompts)) + one.protocol.max_new_tokens
+        if positions and room > positions:
+            raise bad_value(
+                "--max-new-tokens",
+                one.protocol.max_new_tokens,
+                f"with a prompt of {one.name} that makes {room} tokens, and the model has "
+                f"{positions} positions; give {positions - room + one.protocol.max_new_tokens} "
+                "or less",
+            )
+        longest = max(longest, room)
+    return longest
+
+
+# -- The evaluation ------------------------------------------------------------------------------
 
 Pair = tuple[int, int]  # of a problem and one of its samples
 Row = dict[str, Any]
 Report = Callable[[str, int, int], None]  # a benchmark's name, samples done and their total
-
-
-def _silent(name: str, done: int, total: int) -> None:
-    """Report nothing."""
-
-
-# -- The evaluation ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -122,21 +338,13 @@ class Evaluation:
         self.tripwire = Tripwire()
         folder.mkdir(parents=True, exist_ok=True)
 
-    def run(
-        self,
-        name: str,
-        problems: Sequence[Problem],
-        protocol: Protocol,
-        report: Callable[[int, int], None] = lambda done, total: None,
-    ) -> Score:
-        """Sample and grade what is missing of a benchmark, and return its score, on every rank.
+    def run(self, name: str, problems: Sequence[Problem], protocol: Protocol) -> Score:
+        """Sample and grade what is missing of a benchmark, and return its score, on every rank."""
+        return self.run_together([BenchmarkSet(name, problems, protocol)])[0]
 
-        ``report`` is called with the samples done and their total.
-        """
-        one = BenchmarkSet(name, problems, protocol)
-        return self.run_together([one], lambda _, done, total: report(done, total))[0]
-
-    def run_together(self, sets: Sequence[BenchmarkSet], report: Report = _silent) -> list[Score]:
+    def run_together(
+        self, sets: Sequence[BenchmarkSet], report: Report = lambda *_: None
+    ) -> list[Score]:
         """Sample and grade what is missing of several benchmarks as one queue of the sampler.
 
         Their responses may be of different temperatures, but not of different lengths at most.
@@ -173,8 +381,18 @@ class Evaluation:
                 "other processes have drawn; give an --out that all hosts share"
             )
         tripped = self._watch(one.problems, rows)
-        return replace(
-            _score(one.name, rows, one.protocol),
+        right = np.array([row["verdict"] == "correct" for row in rows])
+        by_problem = right.reshape(-1, one.protocol.samples).mean(axis=1)
+        count = len(by_problem)
+        error = by_problem.std(ddof=1) / np.sqrt(count) if count > 1 else float("nan")
+        return Score(
+            benchmark=one.name,
+            problems=count,
+            samples=one.protocol.samples,
+            accuracy=float(by_problem.mean()),
+            standard_error=float(error),
+            verdicts=dict(Counter(row["verdict"] for row in rows)),
+            protocol=asdict(one.protocol),
             answers_right_for_different_references=tripped,
             readings=self._readings(one.problems, rows, one.protocol.samples),
         )
@@ -184,18 +402,14 @@ class Evaluation:
     ) -> dict[str, Any]:
         if not has_readings(problems):
             return {}
-        asked = [problems[row["problem"]] for row in rows]
-        verdicts = [Verdict(row["verdict"], row["reason"]) for row in rows]
-        found = readings(
-            asked,
-            [row["response"] for row in rows],
-            verdicts,
-            lambda some, texts: grade_many(some, texts, self.pool),
-        )
-        right = np.zeros(len(problems), dtype=int)
-        np.add.at(right, [row["problem"] for row in rows], [v.name == "correct" for v in verdicts])
+        asked, texts, verdicts = _graded(problems, rows)
+        found = readings(asked, texts, verdicts, self._grade)
+        right = np.array([v.name == "correct" for v in verdicts]).reshape(-1, samples).sum(axis=1)
         tried = {str(k): pass_at(k, right, samples) for k in powers_of_two(samples)}
         return {**{name: float(one.mean()) for name, one in found.items()}, "pass_at": tried}
+
+    def _grade(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
+        return grade_many(problems, texts, self.pool)
 
     def _path(self, name: str, rank: int) -> Path:
         return self.folder / (f"{name}.rank{rank}.jsonl" if rank else f"{name}.jsonl")
@@ -227,11 +441,10 @@ class Evaluation:
             GraderAlarm: a share of the samples above the bound could not be judged.
 
         """
-        verdicts = [Verdict(row["verdict"], row["reason"]) for row in rows]
+        asked, texts, verdicts = _graded(problems, rows)
         ErrorAlarm(window=max(len(rows), 20)).watch(verdicts)
         before = self.tripwire.answers
-        asked = [problems[row["problem"]] for row in rows]
-        self.tripwire.watch(asked, [row["response"] for row in rows], verdicts)
+        self.tripwire.watch(asked, texts, verdicts)
         return self.tripwire.answers - before
 
     def _rows(
@@ -241,42 +454,26 @@ class Evaluation:
 
         Yields lines, each with the number of its set, as they are graded.
         """
-        number, problem, sample = np.array(queue, dtype=np.int64).reshape(-1, 3).T
+        own = queue[self.ranks.rank :: self.ranks.size]
+        number, problem, sample = np.array(own, dtype=np.int64).reshape(-1, 3).T
         name = np.array([zlib.crc32(one.name.encode()) for one in sets])[number]
         keys = stream_key("benchmark", self.seed, name, problem, sample)
         prompts = [self.tokenizer([p.prompt for p in one.problems])["input_ids"] for one in sets]
-        share = range(self.ranks.rank, len(queue), self.ranks.size)
-        asked = [sets[number[i]].problems[problem[i]] for i in share]
-        requests = requests_of(
-            [prompts[number[i]][problem[i]] for i in share],
-            keys[list(share)],
-            [sets[number[i]].protocol.temperature for i in share],
-        )
+        temperatures = [sets[n].protocol.temperature for n, _, _ in own]
+        requests = requests_of([prompts[n][p] for n, p, _ in own], keys, temperatures)
         largest_share = -(-len(queue) // self.ranks.size)
         with ThreadPoolExecutor(self.pool.workers if self.pool else 1) as threads:
             answers = graded_in_threads(
                 self._sampled(requests, largest_share, sets[0].protocol),
                 self.tokenizer,
-                asked,
-                lambda some, texts: grade_many(some, texts, self.pool),
+                [sets[n].problems[p] for n, p, _ in own],
+                self._grade,
                 threads,
             )
             for places, part in answers:
                 lengths = part.completions.response_mask.sum(dim=1).tolist()
                 graded = zip(places, part.verdicts, lengths, part.texts, strict=True)
-                rows = []
-                for place, verdict, length, text in graded:
-                    i = share[place]
-                    row = {
-                        "problem": int(problem[i]),
-                        "sample": int(sample[i]),
-                        "verdict": verdict.name,
-                        "reason": verdict.reason,
-                        "tokens": length,
-                        "response": text,
-                    }
-                    rows.append((int(number[i]), row))
-                yield rows
+                yield [(own[place][0], _row(own[place], *found)) for place, *found in graded]
 
     def _sampled(
         self, requests: Sequence[SamplingRequest], largest_share: int, protocol: Protocol
@@ -307,24 +504,25 @@ class Evaluation:
             temporary.write_text(description)
 
 
-def _score(name: str, rows: Sequence[Row], protocol: Protocol) -> Score:
-    count = max(row["problem"] for row in rows) + 1
-    rewards = np.zeros((count, protocol.samples))
-    verdicts: dict[str, int] = {}
-    for row in rows:
-        rewards[row["problem"], row["sample"]] = row["verdict"] == "correct"
-        verdicts[row["verdict"]] = verdicts.get(row["verdict"], 0) + 1
-    by_problem = rewards.mean(axis=1)
-    error = by_problem.std(ddof=1) / np.sqrt(count) if count > 1 else float("nan")
-    return Score(
-        benchmark=name,
-        problems=count,
-        samples=protocol.samples,
-        accuracy=float(by_problem.mean()),
-        standard_error=float(error),
-        verdicts=verdicts,
-        protocol=asdict(protocol),
-    )
+def _row(place: tuple[int, int, int], verdict: Verdict, length: int, text: str) -> Row:
+    _, problem, sample = place
+    return {
+        "problem": problem,
+        "sample": sample,
+        "verdict": verdict.name,
+        "reason": verdict.reason,
+        "tokens": length,
+        "response": text,
+    }
+
+
+def _graded(
+    problems: Sequence[Problem], rows: Sequence[Row]
+) -> tuple[list[Problem], list[str], list[Verdict]]:
+    """Return the problem, the response and the verdict of each row."""
+    asked = [problems[row["problem"]] for row in rows]
+    verdicts = [Verdict(row["verdict"], row["reason"]) for row in rows]
+    return asked, [row["response"] for row in rows], verdicts
 
 
 def evaluate_sets(
@@ -338,7 +536,7 @@ def evaluate_sets(
     batch_size: int = 0,
     graders: int | None = None,
     ranks: Ranks | None = None,
-    report: Report = _silent,
+    report: Report = lambda *_: None,
 ) -> Iterator[Score]:
     """Measure a model on benchmarks; all ranks do so together.
 
@@ -349,7 +547,7 @@ def evaluate_sets(
         found: the model.
         sets: the benchmarks.
         folder: of the samples, which all ranks must see.
-        kind: of the sampler (``load.KINDS``).
+        kind: of the sampler (``KINDS``).
         tensor_parallel: GPUs that a vLLM engine's weights are split over.
         seed: names the random numbers.
         batch_size: sequences that a sampler is handed at once; 0: what is best for its kind.
@@ -366,7 +564,7 @@ def evaluate_sets(
             opened.sampler,
             opened.tokenizer,
             seed=seed,
-            batch_size=batch_size or opened.batch_size,
+            batch_size=batch_size or BATCH_SIZE[opened.kind],
             pool=pool,
             sampled_by=opened.kind,
             ranks=ranks,

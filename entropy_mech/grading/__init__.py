@@ -10,10 +10,9 @@ from collections.abc import Sequence
 
 from entropy_mech.grading.pool import GradingPool, default_pool
 from entropy_mech.grading.sandbox import Limits, Sandbox, describe_sandbox
-from entropy_mech.grading.verdict import REWARD_RULES, VERDICT_NAMES, GraderAlarm, Verdict
+from entropy_mech.grading.verdict import VERDICT_NAMES, GraderAlarm, Verdict
 
 __all__ = [
-    "REWARD_RULES",
     "VERDICT_NAMES",
     "GraderAlarm",
     "GradingPool",

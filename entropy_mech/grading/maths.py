@@ -17,18 +17,17 @@ from pathlib import Path
 from entropy_mech.errors import bad_value, unknown_name
 from entropy_mech.grading import process
 from entropy_mech.grading.mathematics.normal import (
-    MAX_ANSWER_CHARACTERS,
-    after_reasoning,
     bare_answer,
     boxed_answers,
     normal,
     unfinished_box,
     without_filler,
-)  # fmt: skip
+)
 from entropy_mech.grading.mathematics.structure import Closeness, Comparison, NeedsAlgebra
 from entropy_mech.grading.verdict import Verdict
 
 ANSWER_FROM = ("box", "box_or_bare", "anywhere")
+MAX_ANSWER_CHARACTERS = 4000
 MAX_BRACE_DEPTH = 60
 LONGEST_TEXT = 100_000
 # What a missing value becomes when a table is written as text and read again.
@@ -53,7 +52,6 @@ class MathRules:
     answer_from: str = "box_or_bare"
     relative_tolerance: float = 0.0
     absolute_tolerance: float = 0.0
-    reasoning_end_marks: tuple[str, ...] = ("</think>",)
 
     def __post_init__(self):
         if not self.timeout_s > 0:
@@ -80,11 +78,11 @@ class MathWorker(process.ChildServer):
         ``{"late": True}``; for want of memory ``{"died": signal}``; where the worker failed by
         itself ``{"failed": reason}``.
         """
-        lists = {"answers": answers, "references": references, "prose": prose}
+        job = {"answers": answers, "references": references, "prose": prose, **asdict(rules)}
         reason = ""
         for _ in range(2):
             try:
-                return self.ask({**lists, **asdict(rules)}, timeout_s=rules.timeout_s + 2)
+                return self.ask(job, timeout_s=rules.timeout_s + 2)
             except process.ChildTimeout:
                 return {"late": True}
             except process.ChildGone as gone:  # by no answer, compared in a process of its own
@@ -166,12 +164,11 @@ def find_answers(response: str, rules: MathRules) -> list[str]:
     """
     if not isinstance(response, str):
         return []
-    text = after_reasoning(response, rules.reasoning_end_marks)
+    text = response.rpartition("</think>")[2]  # all of it where there was no such reasoning
     answers = boxed_answers(text)
     if answers or rules.answer_from == "box":
         return answers
-    bare = bare_answer(text)
-    if bare is not None:
+    if (bare := bare_answer(text)) is not None:
         return [bare]
     return [text.strip()] if rules.answer_from == "anywhere" and text.strip() else []
 

@@ -48,11 +48,6 @@ class Verdict:
         """The verifiable reward of the paper's section 2.1: 1.0 if correct, else 0.0."""
         return 1.0 if self.name == "correct" else 0.0
 
-    @property
-    def passed_fraction(self) -> float:
-        """The share of unit tests passed, in [0, 1]."""
-        return self.passed / self.total if self.total else 0.0
-
     def reward_by(self, rule: RewardRule) -> float:
         """The reward under a recorded setting: all or nothing (the paper) or the share passed.
 
@@ -61,7 +56,7 @@ class Verdict:
         """
         if rule not in REWARD_RULES:
             raise unknown_name("reward rule", rule, REWARD_RULES)
-        return self.reward if rule == "all_or_nothing" else self.passed_fraction
+        return self.reward if rule == "all_or_nothing" else self.passed / max(self.total, 1)
 
 
 class GraderAlarm(UserError):

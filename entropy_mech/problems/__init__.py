@@ -5,9 +5,6 @@ from __future__ import annotations
 from typing import Protocol
 
 from entropy_mech.grading.verdict import Verdict
-from entropy_mech.problems.toy import ToyProblem
-
-__all__ = ["Problem", "ToyProblem"]
 
 
 class Problem(Protocol):
@@ -19,18 +16,14 @@ class Problem(Protocol):
     @property
     def prompt(self) -> str:
         """The text given to the policy."""
-        ...
 
     @property
     def reference(self) -> str:
         """The right answer."""
-        ...
 
     @property
     def level(self) -> str:
         """A name for how hard it is, for reports by level."""
-        ...
 
     def grade(self, response: str) -> Verdict:
         """Judge a response."""
-        ...

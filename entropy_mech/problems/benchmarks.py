@@ -9,9 +9,8 @@ from pathlib import Path
 
 from entropy_mech.errors import UserError, unknown_name
 from entropy_mech.problems import Problem
-from entropy_mech.problems.arithmetic import ArithmeticProblem
 from entropy_mech.problems.sources import SOURCES, LoadedSet, load
-from entropy_mech.problems.toy_code import TOYS
+from entropy_mech.problems.toy import TOYS, ArithmeticProblem
 
 # -- The paper's benchmarks ----------------------------------------------------------------------
 # Section 4.3: AIME and AMC are sampled at temperature 0.6 and averaged over 32 responses a
@@ -68,32 +67,23 @@ def load_benchmark(name: str, data_dir: str | Path | None = None) -> LoadedSet:
     return load(SOURCES[source], data_dir, tolerances=way.tolerances)
 
 
-# -- Toy benchmarks ------------------------------------------------------------------------------
+# -- Benchmarks made from a seed -----------------------------------------------------------------
+# Toys as in section 4.3: the hardest sets are sampled at 0.6 and averaged, the others greedy.
+# Arithmetic, of profile smollm, is sampled so often that pass@32 can be told.
 
-_NEW_TOKENS = 96
-# As in section 4.3: the hardest sets are sampled at 0.6 and averaged, the others greedy.
-_TOY_GREEDY = Protocol(max_new_tokens=_NEW_TOKENS)
-_TOY_SAMPLED = Protocol(temperature=0.6, samples=4, max_new_tokens=_NEW_TOKENS)
-
-
-def _toys(domain: str, steps: int) -> Callable[[], Sequence[Problem]]:
-    return lambda: TOYS[domain].validation_set(1, {steps: 100})
-
-
-TOY_BENCHMARKS: dict[str, tuple[Callable[[], Sequence[Problem]], Protocol]] = {
-    "toy_maths_2": (_toys("maths", 2), _TOY_GREEDY),
-    "toy_maths_4": (_toys("maths", 4), _TOY_GREEDY),
-    "toy_maths_5": (_toys("maths", 5), _TOY_GREEDY),
-    "toy_maths_8": (_toys("maths", 8), _TOY_SAMPLED),
-    "toy_maths_12": (_toys("maths", 12), _TOY_SAMPLED),
-    "toy_code_2": (_toys("code", 2), _TOY_GREEDY),
-    "toy_code_4": (_toys("code", 4), _TOY_GREEDY),
-    "toy_code_8": (_toys("code", 8), _TOY_SAMPLED),
-}
-
-
-# Of profile smollm: sampled so often that pass@32 can be told.
+_TOY_GREEDY = Protocol(max_new_tokens=96)
+_TOY_SAMPLED = Protocol(temperature=0.6, samples=4, max_new_tokens=96)
 _ARITHMETIC = Protocol(temperature=1.0, samples=32, max_new_tokens=64)
+TOY_BENCHMARKS: dict[str, tuple[Callable[[], Sequence[Problem]], Protocol]] = {
+    f"toy_{domain}_{steps}": (partial(TOYS[domain].validation_set, 1, {steps: 100}), protocol)
+    for domain, levels, protocol in (
+        ("maths", (2, 4, 5), _TOY_GREEDY),
+        ("maths", (8, 12), _TOY_SAMPLED),
+        ("code", (2, 4), _TOY_GREEDY),
+        ("code", (8,), _TOY_SAMPLED),
+    )
+    for steps in levels
+}
 ARITHMETIC_BENCHMARKS: dict[str, tuple[Callable[[], Sequence[Problem]], Protocol]] = {
     f"arithmetic_{steps}": (partial(ArithmeticProblem.validation_set, 1, {steps: 24}), _ARITHMETIC)
     for steps in (1, 2, 3, 4)
@@ -108,8 +98,6 @@ def load_toy_benchmark(name: str) -> tuple[list[Problem], Protocol]:
     >>> len(problems), protocol.temperature
     (100, 0.0)
     """
-    if name not in SEEDED_BENCHMARKS:
-        raise unknown_name("toy benchmark", name, SEEDED_BENCHMARKS)
     make, protocol = SEEDED_BENCHMARKS[name]
     return list(make()), protocol
 
@@ -159,22 +147,21 @@ def load_sets(
         UserError: an unknown name, or nothing that could be loaded.
 
     """
+    sizes = {"samples": samples, "max_new_tokens": max_new_tokens}
+    sizes = {name: size for name, size in sizes.items() if size}
     sets, missing = [], []
     for name in benchmark_names(given):
         try:
             if name in SEEDED_BENCHMARKS:
                 problems, way = load_toy_benchmark(name)
             else:
-                problems = list(load_benchmark(name, data_dir or None).problems)
-                way = protocol(name)
+                problems, way = load_benchmark(name, data_dir or None).problems, protocol(name)
         except UserError as error:
             if name in given or not data_dir:
                 raise
             missing.append(str(error))
             continue
-        given_sizes = {"samples": samples, "max_new_tokens": max_new_tokens}
-        way = replace(way, **{name: size for name, size in given_sizes.items() if size})
-        sets.append(BenchmarkSet(name, problems[: limit or None], way))
+        sets.append(BenchmarkSet(name, problems[: limit or None], replace(way, **sizes)))
     if not sets:
         raise UserError(f"--data-dir = {data_dir}: no benchmark there; {missing[0]}")
     return sets, missing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from entropy_mech.grading import GradingPool, Verdict, grade_code, grade_math
 from entropy_mech.grading.mathematics.normal import normal
 from entropy_mech.grading.maths import MathRules, NoReference, find_answers, reference_texts
 from entropy_mech.problems import Problem
-from entropy_mech.problems.toy_code import ToyCodeProblem, grade_toy_code
+from entropy_mech.problems.toy import ToyCodeProblem, grade_toy_code
 
 # -- Problems ------------------------------------------------------------------------------------
 
@@ -99,12 +100,15 @@ class MathProblem:
 
 @dataclass(frozen=True)
 class CodeProblem:
-    """A problem whose answer is a program, judged by unit tests in any of the known forms."""
+    """A problem whose answer is a program, judged by unit tests in any of the known forms.
+
+    ``reference`` is a right program where the data set has one.
+    """
 
     id: str
     text: str
     tests: object
-    solution: str = ""
+    reference: str = ""
     level: str = ""
     template: str = "program"
 
@@ -112,11 +116,6 @@ class CodeProblem:
     def prompt(self) -> str:
         """The text given to the policy."""
         return fill(self.template, self.text)
-
-    @property
-    def reference(self) -> str:
-        """A right program where the data set has one, else the empty string."""
-        return self.solution
 
     def grade(self, response: str) -> Verdict:
         """Run the last program of a response against the tests, in a sandbox."""
@@ -138,18 +137,17 @@ def grade_many(
 
     ``pool`` is for problems of the data sets. Raises ValueError if the two lists differ in length.
     """
-    groups: dict[object, list[int]] = {}
+    groups: dict[tuple, list[int]] = defaultdict(list)
     for place, (problem, _) in enumerate(zip(problems, texts, strict=True)):
         rules = tuple(problem.rules.items()) if isinstance(problem, MathProblem) else ()
-        groups.setdefault((type(problem), rules), []).append(place)
+        groups[type(problem), rules].append(place)
     verdicts: dict[int, Verdict] = {}
     for (kind, rules), places in groups.items():
         asked, answers = [problems[i] for i in places], [texts[i] for i in places]
         if pool is not None and issubclass(kind, CodeProblem):
-            pairs = [(text, p.tests) for text, p in zip(answers, asked, strict=True)]
-            graded = pool.grade_code_many(pairs)
+            graded = pool.grade_code_many(zip(answers, (p.tests for p in asked), strict=True))
         elif pool is not None and issubclass(kind, MathProblem):
-            pairs = [(text, p.answer) for text, p in zip(answers, asked, strict=True)]
+            pairs = zip(answers, (p.answer for p in asked), strict=True)
             graded = pool.grade_math_many(pairs, **dict(rules))
         elif issubclass(kind, ToyCodeProblem):
             graded = grade_toy_code(asked, answers)

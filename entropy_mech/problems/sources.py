@@ -1,4 +1,4 @@
-"""Data sets: where each comes from, how its rows are read, and its known faults."""
+"""Data sets: where each comes from, how its rows are read, its known faults, and copies."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import math
 import re
 import zlib
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,8 +31,8 @@ class DataSource:
     """One data set on the hub, and the names of its local copy.
 
     ``text``, ``answer`` (or ``tests``) are columns in order of preference; a dot goes into a
-    nested value. ``answer_is`` says how the answer is written there: plain, boxed (in a
-    solution), hashes (after ####), list (of answers).
+    nested value. ``answer_is`` says how a text of an answer is written there: plain, boxed (in a
+    solution), hashes (after ####).
     """
 
     name: str
@@ -47,104 +48,68 @@ class DataSource:
     level: tuple[str, ...] = ("level", "difficulty", "gpt_difficulty", "subject")
     keep: dict[str, tuple[str, ...]] = field(default_factory=dict)  # column: allowed beginnings
     files: tuple[str, ...] = ()  # names of local copies, beside ``name``
-    notes: str = ""
 
 
 _EURUS = {
-    "hub_id": "PRIME-RL/Eurus-2-RL-Data",
-    "revision": "9776b13264b5aaa0b16495fcf086a0a8d86fd655",
-    "text": ("problem", "prompt"),
-    "level": ("data_source",),
-    "licence": "MIT (card)",
-}
+    "hub_id": "PRIME-RL/Eurus-2-RL-Data", "revision": "9776b13264b5aaa0b16495fcf086a0a8d86fd655",
+    "text": ("problem", "prompt"), "level": ("data_source",), "licence": "MIT (card)",
+}  # fmt: skip
+_EURUS_CODE = {**_EURUS, "keep": {"ability": ("code",)},
+               "answer": ("tests", "reward_model.ground_truth")}  # fmt: skip
 _KODCODE = {
-    "hub_id": "KodCode/KodCode-V1",
-    "split": "train",
-    "answer": ("tests", "test"),
-    "text": ("prompt", "question"),
-    "keep": {"style": ("instruct", "complete")},
+    "hub_id": "KodCode/KodCode-V1", "split": "train", "text": ("prompt", "question"),
+    "answer": ("tests", "test"), "keep": {"style": ("instruct", "complete")},
     "licence": "cc-by-nc-4.0 (card); the repository's LICENSE says Apache-2.0",
-}
+}  # fmt: skip
 _SOURCES = [
-    DataSource(
-        "math500", "maths", "HuggingFaceH4/MATH-500", "test", f"MIT; {_COMPETITION}",
-        revision="ff5b20257d8185524591543f8ff5993951537bb8",
-        notes="51 references differ from those that PRIME evaluates with; five drop a number base",
-    ),
-    DataSource(
-        "aime24", "maths", "HuggingFaceH4/aime_2024", "train", _COMPETITION,
-        notes="seven answers have leading zeros",
-    ),
-    DataSource(
-        "aime25", "maths", "math-ai/aime25", "test", f"Apache-2.0; {_COMPETITION}",
-        notes="copies differ in wording; record which one was used",
-    ),
-    DataSource(
-        "amc", "maths", "AI-MO/aimo-validation-amc", "train", f"Apache-2.0; {_COMPETITION}",
-        notes="answers are floats; ids repeat; statements were changed to have integer answers",
-    ),
-    DataSource(
-        "olympiadbench", "maths", "Hothan/OlympiadBench", "train", "apache-2.0 (card)",
-        config="OE_TO_maths_en_COMP", answer=("answer", "final_answer"), answer_is="list",
-        notes="94 rows have several answers in any order; some have a unit or a tolerance",
-    ),
-    DataSource(
-        "omni_math", "maths", "KbsdJames/Omni-MATH", "test", "apache-2.0 (card)",
-        notes="many of the 4,428 answers need a judge; rules grade a subset of 2,821",
-    ),
-    DataSource(
-        "minerva_math", "maths", "math-ai/minervamath", "test", "probably CC BY-NC-SA (OCW text)",
-        notes="rounded numbers without units; two conventions of reference are in use",
-    ),
-    DataSource(
-        "gsm8k", "maths", "openai/gsm8k", "train", "MIT", config="main", answer_is="hashes",
-        files=("gsm8k_train",), notes="all answers are integers; thousands separators occur",
-    ),
-    DataSource(
-        "gsm8k_test", "maths", "openai/gsm8k", "test", "MIT", config="main", answer_is="hashes",
-        notes="1,319 problems; published scores are mostly of all of them",
-    ),
-    DataSource(
-        "math", "maths", "DigitalLearningGmbH/MATH-lighteval", "train", f"MIT; {_COMPETITION}",
-        answer=("answer", "solution"), answer_is="boxed", files=("math_train",),
-        notes="the 7,500 training problems of MATH; MATH-500 is of its test problems",
-    ),
-    DataSource(
-        "dapo_math", "maths", "BytedTsinghua-SIA/DAPO-Math-17k", "train", "apache-2.0 (card)",
-        answer=("answer", "reward_model.ground_truth"), level=("lang", "data_source"),
-        notes="17,917 rows, each 100 times on the hub; 17,290 distinct, 11 contradictory",
-    ),
-    DataSource(
-        "eurus_math", "maths", split="train", keep={"ability": ("math",)},
-        notes="from NuminaMath-CoT", **_EURUS,
-    ),
-    DataSource(
-        "eurus_math_difficult", "maths", split="train", files=("eurus_math",),
-        keep={"ability": ("math",), "data_source": ("numina_olympiads", "numina_aops_forum")},
-        notes="the paper does not define its difficult part; this is our reading: olympiad sources",
-        **_EURUS,
-    ),
-    DataSource(
-        "eurus_code", "code", split="train", keep={"ability": ("code",)},
-        answer=("tests", "reward_model.ground_truth"),
-        notes="from APPS, CodeContests, TACO, Codeforces; tests are JSON text", **_EURUS,
-    ),
-    DataSource(
-        "eurus_code_test", "code", split="validation", keep={"ability": ("code",)},
-        answer=("tests", "reward_model.ground_truth"),
-        notes="no split is called test; validation has 1,024 code rows", **_EURUS,
-    ),
-    DataSource(
-        "acecode", "code", "TIGER-Lab/AceCode-87K", "train", "MIT (card)",
-        revision="13216309a9f6cb40b60cb1a9750071efeac414ad",
-        text=("prompt", "question"), answer=("tests", "test_cases"), level=("source",),
-        notes="tests were written by a language model and can be wrong",
-    ),
-    DataSource("kodcode", "code", notes="online-judge style dropped, as in the paper", **_KODCODE),
-    DataSource(
-        "kodcode_test", "code", files=("kodcode",),
-        notes="no split is called test: one problem in fifty, by a hash of its text", **_KODCODE,
-    ),
+    # 51 references differ from those that PRIME evaluates with; five drop a number base.
+    DataSource("math500", "maths", "HuggingFaceH4/MATH-500", "test", f"MIT; {_COMPETITION}",
+               revision="ff5b20257d8185524591543f8ff5993951537bb8"),
+    # Seven answers have leading zeros.
+    DataSource("aime24", "maths", "HuggingFaceH4/aime_2024", "train", _COMPETITION),
+    # Copies differ in wording; record which one was used.
+    DataSource("aime25", "maths", "math-ai/aime25", "test", f"Apache-2.0; {_COMPETITION}"),
+    # Answers are floats; ids repeat; statements were changed to have integer answers.
+    DataSource("amc", "maths", "AI-MO/aimo-validation-amc", "train", f"Apache-2.0; {_COMPETITION}"),
+    # 94 rows have several answers in any order; some have a unit or a tolerance.
+    DataSource("olympiadbench", "maths", "Hothan/OlympiadBench", "train", "apache-2.0 (card)",
+               config="OE_TO_maths_en_COMP", answer=("answer", "final_answer")),
+    # Many of the 4,428 answers need a judge; rules grade a subset of 2,821.
+    DataSource("omni_math", "maths", "KbsdJames/Omni-MATH", "test", "apache-2.0 (card)"),
+    # Rounded numbers without units; two conventions of reference are in use.
+    DataSource("minerva_math", "maths", "math-ai/minervamath", "test",
+               "probably CC BY-NC-SA (OCW text)"),
+    # All answers are integers; thousands separators occur.
+    DataSource("gsm8k", "maths", "openai/gsm8k", "train", "MIT", config="main",
+               answer_is="hashes", files=("gsm8k_train",)),
+    # 1,319 problems; published scores are mostly of all of them.
+    DataSource("gsm8k_test", "maths", "openai/gsm8k", "test", "MIT", config="main",
+               answer_is="hashes"),
+    # The 7,500 training problems of MATH; MATH-500 is of its test problems.
+    DataSource("math", "maths", "DigitalLearningGmbH/MATH-lighteval", "train",
+               f"MIT; {_COMPETITION}", answer=("answer", "solution"), answer_is="boxed",
+               files=("math_train",)),
+    # 17,917 rows, each 100 times on the hub; 17,290 distinct, 11 contradictory.
+    DataSource("dapo_math", "maths", "BytedTsinghua-SIA/DAPO-Math-17k", "train",
+               "apache-2.0 (card)", level=("lang", "data_source")),
+    # From NuminaMath-CoT.
+    DataSource("eurus_math", "maths", split="train", keep={"ability": ("math",)}, **_EURUS),
+    # The paper does not define its difficult part; this is our reading: olympiad sources.
+    DataSource("eurus_math_difficult", "maths", split="train", files=("eurus_math",), **_EURUS,
+               keep={"ability": ("math",),
+                     "data_source": ("numina_olympiads", "numina_aops_forum")}),
+    # From APPS, CodeContests, TACO, Codeforces; tests are JSON text. No split is called test;
+    # validation has 1,024 code rows.
+    DataSource("eurus_code", "code", split="train", **_EURUS_CODE),
+    DataSource("eurus_code_test", "code", split="validation", **_EURUS_CODE),
+    # Tests were written by a language model and can be wrong.
+    DataSource("acecode", "code", "TIGER-Lab/AceCode-87K", "train", "MIT (card)",
+               revision="13216309a9f6cb40b60cb1a9750071efeac414ad", text=("prompt", "question"),
+               answer=("tests", "test_cases"), level=("source",)),
+    # Online-judge style dropped, as in the paper. No split is called test: one problem in fifty,
+    # by a hash of its text.
+    DataSource("kodcode", "code", **_KODCODE),
+    DataSource("kodcode_test", "code", files=("kodcode",), **_KODCODE),
 ]  # fmt: skip
 SOURCES = {source.name: source for source in _SOURCES}
 
@@ -182,28 +147,28 @@ def read_rows(path: Path) -> list[_Row]:
 
 def _numbered_rows(path: Path) -> Iterator[tuple[str, object]]:
     """Yield each row with its place in the file."""
-    if path.suffix not in (".parquet", ".json"):
-        for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
-            if line.strip():
-                yield f"line {number}", _of_line(path, number, line)
-        return
     if path.suffix == ".parquet":
         import pandas
 
         rows = pandas.read_parquet(path).to_dict("records")
-    else:
+    elif path.suffix == ".json":
         rows = json.loads(path.read_text(encoding="utf-8-sig"))
+    else:
+        yield from _numbered_lines(path)
+        return
     if not isinstance(rows, list):
         raise bad_value("data_dir", str(path), _FIX)
     yield from ((f"row {number}", row) for number, row in enumerate(rows, 1))
 
 
-def _of_line(path: Path, number: int, line: str) -> object:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        fix = f"cannot be read: line {number} is not JSON ({_short(error, 200)})"
-        raise bad_value("data_dir", str(path), fix) from None
+def _numbered_lines(path: Path) -> Iterator[tuple[str, object]]:
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
+        try:
+            if line.strip():
+                yield f"line {number}", json.loads(line)
+        except (ValueError, RecursionError) as error:
+            fix = f"cannot be read: line {number} is not JSON ({_short(error, 200)})"
+            raise bad_value("data_dir", str(path), fix) from None
 
 
 def _short(error: object, most: int = 300) -> str:
@@ -215,7 +180,7 @@ def _short(error: object, most: int = 300) -> str:
 
 HELD_OUT_ONE_IN = 50  # of KodCode, which has no test split
 _DAPO_WRAPPER = re.compile(
-    r"^Solve the following math problem.*?\n\n(.*?)\n\nRemember to put your answer.*$", re.DOTALL
+    r"\ASolve the following math problem.*?\n\n(.*?)\n\nRemember to put your answer.*", re.DOTALL
 )
 
 
@@ -248,7 +213,7 @@ def load(
         rows, origin = _from_hub(source)
         if source.name in ("kodcode", "kodcode_test"):
             wanted = source.name == "kodcode_test"
-            rows = [r for r in rows if _is_held_out(_text(source, r)) == wanted]
+            rows = [row for row in rows if _is_held_out(_text(source, row)) == wanted]
     else:
         rows, origin = _from_folder(source, Path(data_dir))
     kept = [(place, row) for place, row in enumerate(rows, 1) if _is_kept(source, row)]
@@ -267,47 +232,25 @@ def load(
     return _without_repeats(source.name, problems, origin)
 
 
-def union(sets: Sequence[LoadedSet]) -> LoadedSet:
-    """Return several sets as one; repeats and contradictions between them count as within one."""
-    if len(sets) == 1:
-        return sets[0]
-    joined = _without_repeats(
-        " + ".join(one.name for one in sets),
-        [problem for one in sets for problem in one.problems],
-        "; ".join(one.origin for one in sets),
-    )
-    return replace(
-        joined,
-        rows=sum(one.rows for one in sets),
-        repeats=joined.repeats + sum(one.repeats for one in sets),
-        contradictions=joined.contradictions + sum(one.contradictions for one in sets),
-    )
-
-
 def same_text(text: str) -> str:
     """Return the text without differences of case and spacing, to compare problems by."""
     return " ".join(text.casefold().split())
 
 
 def _without_repeats(name: str, problems, origin: str) -> LoadedSet:
-    answers: dict[str, set[str]] = {}
+    answers: dict[str, set[str]] = defaultdict(set)
     for problem in problems:
-        answers.setdefault(same_text(problem.text), set()).add(_answer_key(problem))
-    kept, seen, contradictions = [], set(), 0
+        # Different tests of one text do not contradict each other; different answers do.
+        tests = isinstance(problem, CodeProblem)
+        answers[same_text(problem.text)].add("" if tests else same_text(problem.reference))
+    kept: dict[str, MathProblem | CodeProblem] = {}
     for problem in problems:
         text = same_text(problem.text)
-        if len(answers[text]) > 1:
-            contradictions += 1
-        elif text not in seen:
-            seen.add(text)
-            kept.append(problem)
+        if len(answers[text]) == 1:
+            kept.setdefault(text, problem)
+    contradictions = sum(len(answers[same_text(problem.text)]) > 1 for problem in problems)
     repeats = len(problems) - len(kept) - contradictions
-    return LoadedSet(name, tuple(kept), origin, len(problems), repeats, contradictions)
-
-
-def _answer_key(problem) -> str:
-    # Different tests of one text do not contradict each other; different answers do.
-    return "" if isinstance(problem, CodeProblem) else same_text(problem.reference)
+    return LoadedSet(name, tuple(kept.values()), origin, len(problems), repeats, contradictions)
 
 
 def _is_held_out(text: str) -> bool:
@@ -405,19 +348,11 @@ def _column(source: DataSource, row: _Row, columns: tuple[str, ...], needed: boo
 def _text(source: DataSource, row: _Row) -> str:
     value = _column(source, row, source.text)
     if not isinstance(value, str):  # a list of messages; the last one is the user's
-        value = _last_message(value)
+        with contextlib.suppress(TypeError, IndexError, KeyError):
+            value = list(value)[-1]["content"]
     if not isinstance(value, str) or not value.strip():
         raise _malformed(source, row, source.text, "give text, or a list of messages with content")
-    match = _DAPO_WRAPPER.match(value)
-    return match.group(1) if match else value
-
-
-def _last_message(messages: object) -> object:
-    """Return the content of the last of a list of messages; None for anything else."""
-    if not hasattr(messages, "__len__") or isinstance(messages, dict) or not len(messages):
-        return None
-    last = list(messages)[-1]
-    return last.get("content") if isinstance(last, dict) else None
+    return _DAPO_WRAPPER.sub(r"\1", value)
 
 
 def _malformed(source: DataSource, row: _Row, columns: tuple[str, ...], fix: str) -> UserError:
@@ -432,13 +367,11 @@ def _tolerance(source: DataSource, row: _Row) -> float:
     said = row.get("error")
     if said is None or said == "" or said != said:  # NaN is pandas' empty cell
         return 0.0
-    try:
+    with contextlib.suppress(TypeError, ValueError):
         tolerance = abs(float(said))
-    except (TypeError, ValueError):
-        tolerance = math.inf
-    if isinstance(said, bool) or not math.isfinite(tolerance):
-        raise _malformed(source, row, ("error",), "give a number: how far an answer may be off")
-    return tolerance
+        if math.isfinite(tolerance) and not isinstance(said, bool):
+            return tolerance
+    raise _malformed(source, row, ("error",), "give a number: how far an answer may be off")
 
 
 def _problem(source: DataSource, row: _Row, number: int, tolerances: dict):
@@ -449,7 +382,7 @@ def _problem(source: DataSource, row: _Row, number: int, tolerances: dict):
     value = _column(source, row, source.answer)
     if source.kind == "code":
         tests = value.tolist() if hasattr(value, "tolist") else value
-        if tests is None or tests != tests or tests in ("", [], {}):
+        if tests != tests or tests in ("", [], {}):
             raise NoReference(f"{tests!r} is no test")
         return CodeProblem(name, text, tests, str(row.get("solution") or ""), level)
     answer = _answer(source, value)
@@ -497,4 +430,91 @@ def load_training_sets(names: Iterable[str], data_dir: str | Path | None = None)
 
     Texts to which they give contradicting answers are dropped, as within one set.
     """
-    return union([load_training_set(name, data_dir) for name in names])
+    sets = [load_training_set(name, data_dir) for name in names]
+    if len(sets) == 1:
+        return sets[0]
+    joined = _without_repeats(
+        " + ".join(one.name for one in sets),
+        [problem for one in sets for problem in one.problems],
+        "; ".join(one.origin for one in sets),
+    )
+    return replace(
+        joined,
+        rows=sum(one.rows for one in sets),
+        repeats=joined.repeats + sum(one.repeats for one in sets),
+        contradictions=joined.contradictions + sum(one.contradictions for one in sets),
+    )
+
+
+# -- Contamination: benchmark problems that occur in a training set, exactly or nearly -----------
+
+SHINGLE_WORDS = 5
+_WORD = re.compile(r"[^\W_]+")
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """A benchmark problem with its nearest training problem.
+
+    ``similarity`` is the share of the shorter text's runs of five words that the other text has
+    too; 1 for texts that are equal in their letters and digits (``exact``).
+    """
+
+    problem_id: str
+    training_id: str
+    similarity: float
+    exact: bool
+
+
+def overlaps(
+    training: LoadedSet, benchmarks: Sequence[LoadedSet], *, least_similarity: float = 0.7
+) -> list[list[Overlap]]:
+    """Find the problems of each benchmark that a training set holds, each with its nearest copy.
+
+    Exact copies are found whatever their length; near copies need at least eight words. Paraphrases
+    and translations are not found: counts are lower bounds. The training set is read once, and the
+    index is of the benchmarks, which are small: a training set may have 500,000 problems.
+    """
+    if not 0 < least_similarity <= 1:
+        raise bad_value("least_similarity", least_similarity, "give a fraction above 0, at most 1")
+    held_out = [(i, problem) for i, one in enumerate(benchmarks) for problem in one.problems]
+    read = [_letters_and_runs(problem.text) for _, problem in held_out]
+    alike, postings = defaultdict(list), defaultdict(list)
+    for place, (letters, runs) in enumerate(read):
+        alike[letters].append(place)
+        for run in runs:
+            postings[run].append(place)
+    nearest = dict.fromkeys(range(len(held_out)), ((0.0, False), ""))
+    for problem in training.problems:
+        letters, runs = _letters_and_runs(problem.text)
+        shared = Counter(place for run in runs for place in postings.get(run, ()))
+        like = {i: (n / min(len(runs), len(read[i][1])), False) for i, n in shared.items()}
+        like |= dict.fromkeys(alike.get(letters, ()), (1.0, True))
+        for place, similarity in like.items():
+            if similarity > nearest[place][0]:  # the first of equals
+                nearest[place] = similarity, problem.id
+    found: list[list[Overlap]] = [[] for _ in benchmarks]
+    for (i, problem), ((similarity, exact), twin) in zip(held_out, nearest.values(), strict=True):
+        if similarity >= least_similarity:
+            found[i].append(Overlap(problem.id, twin, similarity, exact))
+    return found
+
+
+def _letters_and_runs(text: str) -> tuple[str, set[int]]:
+    """Return a text's letters and digits, and the hashes of its runs of five words."""
+    words = _WORD.findall(text.casefold())
+    runs = zip(*(words[i:] for i in range(SHINGLE_WORDS)), strict=False)
+    return "".join(words), set(map(hash, runs)) if len(words) >= 8 else set()
+
+
+def contamination_report(
+    training_sets: Iterable[LoadedSet], benchmarks: Sequence[LoadedSet]
+) -> str:
+    """A Markdown table: exact and near copies of each benchmark in each training set."""
+    header = ["training set", "benchmark", "problems", "exact copies", "near copies"]
+    rows = [header, ["---"] * len(header)]
+    for training in training_sets:
+        for benchmark, found in zip(benchmarks, overlaps(training, benchmarks), strict=True):
+            exact = sum(o.exact for o in found)
+            rows.append([training.name, benchmark.name, len(benchmark), exact, len(found) - exact])
+    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 from entropy_mech.grading import Verdict, grade_math
 from entropy_mech.grading.mathematics.normal import normal
@@ -17,20 +16,13 @@ from entropy_mech.problems.grading import MathProblem
 _MOST_ANSWERS, _MOST_REFERENCES = 50_000, 20  # kept; the oldest answer goes first
 _LABEL = re.compile(r"^(?:[A-Za-z]|\\[a-z]+)(?:_\w|_\{\w+\})?=")
 _BASE = re.compile(r"_(?:\d|\{\d+\})$")
+# An answer, a problem that it was right for, that problem's references, and whether they differ
+# from those of the answer's first problem. A list, as it comes back from a file.
+Noted = list
 
 
 class OneAnswerTwoReferences(UserWarning):
     """An answer was called right for problems whose references differ as mathematics."""
-
-
-@dataclass
-class _Accepted:
-    """An answer's first problem, and all references (in normal form) it was correct for."""
-
-    problem: str
-    references: list[str]
-    seen: set[tuple[str, ...]] = field(default_factory=set)
-    tripped: bool = False
 
 
 class Tripwire:
@@ -47,8 +39,8 @@ class Tripwire:
     """
 
     def __init__(self):
-        self._accepted: dict[str, _Accepted] = {}
-        self._new: list[list] = []
+        self._accepted: dict[str, list[Noted]] = {}
+        self._new: list[Noted] = []
         self.answers = 0
 
     def watch(
@@ -59,38 +51,36 @@ class Tripwire:
             if verdict.name == "correct" and isinstance(problem, MathProblem):
                 self._note(problem, problem.final_answer(text))
 
-    def take_new(self) -> list[list]:
+    def take_new(self) -> list[Noted]:
         """Return what was recorded since the last call, in the form that ``restore`` takes."""
         new, self._new = self._new, []
         return new
 
-    def restore(self, noted: Iterable[list]) -> None:
+    def restore(self, noted: Iterable[Noted]) -> None:
         """Add what another tripwire recorded."""
-        for answer, problem, references, tripped in noted:
-            known = self._known(answer, problem, references)
-            known.seen.add(tuple(map(normal, references)))
-            known.tripped |= tripped
+        for row in noted:
+            answer, _, _, tripped = row
+            if answer not in self._accepted and len(self._accepted) >= _MOST_ANSWERS:
+                del self._accepted[next(iter(self._accepted))]
+            self._accepted.setdefault(answer, []).append(row)
             self.answers += tripped
-
-    def _known(self, answer: str, problem: str, references: list[str]) -> _Accepted:
-        if answer not in self._accepted and len(self._accepted) >= _MOST_ANSWERS:
-            del self._accepted[next(iter(self._accepted))]
-        return self._accepted.setdefault(answer, _Accepted(problem, references))
 
     def _note(self, problem: MathProblem, answer: str) -> None:
         references = read_references(problem.answer)
-        key = tuple(map(normal, references))
-        known = self._known(answer, problem.id, references)
-        if key in known.seen or known.tripped or len(known.seen) >= _MOST_REFERENCES:
+        noted = self._accepted.get(answer, [])
+        seen = [list(map(normal, row[2])) for row in noted]
+        if list(map(normal, references)) in seen or len(seen) >= _MOST_REFERENCES:
             return
-        known.tripped = bool(known.seen) and _differ(known.references, references, problem.rules)
-        known.seen.add(key)
-        self._new.append([answer, problem.id, references, known.tripped])
-        if known.tripped:
-            self.answers += 1
+        if any(tripped for *_, tripped in noted):
+            return
+        tripped = bool(noted) and _differ(noted[0][2], references, problem.rules)
+        self._new.append([answer, problem.id, references, tripped])
+        self.restore(self._new[-1:])
+        if tripped:
+            _, first, its_references, _ = noted[0]
             warnings.warn(
-                f"the answer {answer[:200]!r} was called right for problem {known.problem} "
-                f"(reference {known.references[0][:200]!r}) and for problem {problem.id} "
+                f"the answer {answer[:200]!r} was called right for problem {first} "
+                f"(reference {its_references[0][:200]!r}) and for problem {problem.id} "
                 f"(reference {references[0][:200]!r}): a fault of the grader or of the data",
                 OneAnswerTwoReferences,
                 stacklevel=4,

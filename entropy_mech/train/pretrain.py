@@ -26,10 +26,8 @@ from entropy_mech.config import BaseModelConfig, ModelConfig, TrainConfig
 from entropy_mech.config.files import base_model_id
 from entropy_mech.config.run import TOY_POSITIONS
 from entropy_mech.errors import UserError, bad_value
-from entropy_mech.problems.arithmetic import ArithmeticProblem
 from entropy_mech.problems.grading import grade_many
-from entropy_mech.problems.toy import ALPHABET, character_tokenizer
-from entropy_mech.problems.toy_code import TOYS
+from entropy_mech.problems.toy import ALPHABET, TOYS, ArithmeticProblem, character_tokenizer
 from entropy_mech.random_streams import generator, stream_key
 from entropy_mech.runs.store import (
     RunStore,

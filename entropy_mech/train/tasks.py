@@ -16,10 +16,9 @@ from entropy_mech.grading import GradingPool, Verdict
 from entropy_mech.grading.verdict import ErrorAlarm
 from entropy_mech.problems import Problem
 from entropy_mech.problems.benchmarks import Protocol, load_benchmark, protocol
-from entropy_mech.problems.contamination import overlaps_of_all
 from entropy_mech.problems.grading import grade_many, has_readings, needs_pool, readings
-from entropy_mech.problems.sources import load_training_sets
-from entropy_mech.problems.toy_code import SEEDED
+from entropy_mech.problems.sources import load_training_sets, overlaps
+from entropy_mech.problems.toy import SEEDED
 from entropy_mech.problems.tripwire import Tripwire
 from entropy_mech.train.distributed import Ranks
 
@@ -93,7 +92,7 @@ def load_tasks(config: TrainConfig, say: Callable[[str], None] = print) -> Tasks
     )
     benchmarks = [load_benchmark(name, folder) for name in asked.validation]
     copies: set[str] = set()
-    for benchmark, found in zip(benchmarks, overlaps_of_all(loaded, benchmarks), strict=True):
+    for benchmark, found in zip(benchmarks, overlaps(loaded, benchmarks), strict=True):
         copies |= {o.training_id for o in found}
         say(f"{benchmark.name}: {len(found)} of {len(benchmark)} problems stand in {loaded.name}")
     dropped = copies if asked.drop_benchmark_problems else set()

@@ -14,10 +14,10 @@ import pytest
 
 from entropy_mech.cli import main
 from entropy_mech.errors import UserError
-from entropy_mech.evaluation import load, suite
+from entropy_mech.evaluation import suite
 from entropy_mech.evaluation.suite import Evaluation
 from entropy_mech.problems.benchmarks import TOY_BENCHMARKS, load_sets, load_toy_benchmark
-from entropy_mech.problems.toy_code import ToyCodeProblem
+from entropy_mech.problems.toy import ToyCodeProblem
 from entropy_mech.sampling.torch_sampler import TorchSampler
 from entropy_mech.train.loop import train
 from entropy_mech.train.pretrain import base_model
@@ -290,7 +290,7 @@ def test_vllm_takes_benchmarks_of_one_length_together(store, tmp_path, monkeypat
     made, sizes = _evaluator(store, tmp_path / "samples"), []
 
     class Opened:
-        sampler, tokenizer, batch_size = made.sampler, made.tokenizer, load.BATCH_SIZE[kind]
+        sampler, tokenizer = made.sampler, made.tokenizer
 
     Opened.kind = kind
 

@@ -12,9 +12,8 @@ from tokenizers.models import WordLevel
 from transformers import BloomConfig, PreTrainedTokenizerFast
 
 from entropy_mech.errors import UserError
-from entropy_mech.evaluation import load
-from entropy_mech.evaluation.load import FoundModel, find_model, open_sampler
-from entropy_mech.evaluation.suite import Evaluation
+from entropy_mech.evaluation import suite
+from entropy_mech.evaluation.suite import Evaluation, FoundModel, find_model, open_sampler
 from entropy_mech.problems.benchmarks import load_sets
 from entropy_mech.train.pretrain import prepare_base_model
 from entropy_mech.train.pretrained import positions_of
@@ -73,13 +72,13 @@ def test_samples_of_another_kind_are_not_added_to(folder, store, tmp_path):
 def test_auto_is_vllm_where_it_is_fast(monkeypatch, gpu, installed, toy, kind):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: installed or None)
-    assert load.chosen_kind("auto", FoundModel("some/model", "hf-0", toy=toy)) == kind
+    assert suite.chosen_kind("auto", FoundModel("some/model", "hf-0", toy=toy)) == kind
 
 
 def test_vllm_asked_for_and_not_installed(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="--sampler = vllm: vLLM is not installed"):
-        load.chosen_kind("vllm", FoundModel("some/model", "hf-0"))
+        suite.chosen_kind("vllm", FoundModel("some/model", "hf-0"))
 
 
 @pytest.mark.parametrize(
@@ -92,8 +91,8 @@ def test_vllm_asked_for_and_not_installed(monkeypatch):
 def test_an_engine_over_more_gpus_than_it_can_have(monkeypatch, gpus, ranks, fix):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     with pytest.raises(UserError, match=f"--tensor-parallel = 2: {fix}"):
-        load._check_gpus(2, SimpleNamespace(size=ranks))
-    load._check_gpus(1, SimpleNamespace(size=ranks))
+        suite._check_gpus(2, SimpleNamespace(size=ranks))
+    suite._check_gpus(1, SimpleNamespace(size=ranks))
 
 
 @pytest.mark.parametrize("kind", ["torch", pytest.param("vllm", marks=needs_vllm)])
@@ -115,6 +114,6 @@ def test_a_model_that_sets_no_limit_has_room_for_everything():
     )
     one = _greedy_set()
     assert positions_of(BloomConfig()) is None
-    assert load._longest([one], tokenizer, positions_of(BloomConfig())) == (
+    assert suite._longest([one], tokenizer, positions_of(BloomConfig())) == (
         1 + one.protocol.max_new_tokens
     )

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from entropy_mech.problems.arithmetic import ArithmeticProblem
+from entropy_mech.problems.toy import ArithmeticProblem
 
 SHARES = {1: 0.3, 2: 0.4, 3: 0.3}
 

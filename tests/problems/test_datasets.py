@@ -13,9 +13,15 @@ from entropy_mech.errors import UserError
 from entropy_mech.grading import GradingPool
 from entropy_mech.problems import sources
 from entropy_mech.problems.benchmarks import BENCHMARKS, load_benchmark, protocol
-from entropy_mech.problems.contamination import contamination_report, overlaps, overlaps_of_all
 from entropy_mech.problems.grading import CodeProblem, MathProblem, grade_many
-from entropy_mech.problems.sources import SOURCES, TRAINING_SETS, LoadedSet, load_training_set
+from entropy_mech.problems.sources import (
+    SOURCES,
+    TRAINING_SETS,
+    LoadedSet,
+    contamination_report,
+    load_training_set,
+    overlaps,
+)
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "benchmarks"
 SIZES = {
@@ -279,14 +285,14 @@ def test_contamination_finds_exact_and_near_copies():
     training = as_set("train", [long.upper() + "?!", "Find $x$.", "Something else entirely here"])
     benchmark = as_set("bench", [long, long.replace("Monday", "Friday"), "find x", "find y",
                                  "Nobody wrote this sentence about mathematics before today I hope so"])  # fmt: skip
-    found = overlaps(training, benchmark)
+    (found,) = overlaps(training, [benchmark])
     assert [(o.problem_id, o.training_id, o.exact) for o in found] == [
         ("bench-0", "train-0", True), ("bench-2", "train-1", True)]  # fmt: skip
-    loose = overlaps(training, benchmark, least_similarity=0.5)
+    (loose,) = overlaps(training, [benchmark], least_similarity=0.5)
     assert [(o.problem_id, o.exact) for o in loose if not o.exact] == [("bench-1", False)]
     assert "| train | bench | 5 | 2 | 0 |" in contamination_report([training], [benchmark])
     with pytest.raises(UserError, match="least_similarity = 70"):
-        overlaps(training, benchmark, least_similarity=70)
+        overlaps(training, [benchmark], least_similarity=70)
 
 
 def _runs_of_five(text):
@@ -323,10 +329,10 @@ def test_contamination_of_all_benchmarks_is_one_pass_over_the_training_set():
     training = as_set("train", texts(60))
     benchmarks = [as_set("one", texts(20)), as_set("two", [*texts(20), training.problems[7].text])]
     counted = replace(training, problems=Once(training.problems))
-    together = overlaps_of_all(counted, benchmarks, least_similarity=0.3)
+    together = overlaps(counted, benchmarks, least_similarity=0.3)
     assert Once.passes == 1
     for benchmark, found in zip(benchmarks, together, strict=True):
-        assert found == overlaps(training, benchmark, least_similarity=0.3)
+        assert [found] == overlaps(training, [benchmark], least_similarity=0.3)
         near = {o.problem_id: (o.similarity, o.training_id) for o in found if not o.exact}
         assert len(near) > 5
         for problem in benchmark.problems:
@@ -343,10 +349,10 @@ def test_contamination_of_all_benchmarks_is_one_pass_over_the_training_set():
 @needs_rows
 def test_contamination_of_the_real_sets():
     dapo = load_training_set("dapo_math", DATA)
-    omni = overlaps(dapo, load_benchmark("omni_math", DATA))
+    (omni,) = overlaps(dapo, [load_benchmark("omni_math", DATA)])
     assert sum(o.exact for o in omni) == 69
     assert len(omni) == 125
-    assert overlaps(dapo, load_benchmark("aime25", DATA)) == []
+    assert overlaps(dapo, [load_benchmark("aime25", DATA)]) == [[]]
 
 
 def test_mixed_problems_are_graded_on_one_pool():

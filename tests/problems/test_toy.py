@@ -10,11 +10,11 @@ from entropy_mech.problems.toy import (
     ALPHABET,
     FUNCTIONS,
     TABLES,
+    TOYS,
     VALUES,
     ToyProblem,
     character_tokenizer,
 )
-from entropy_mech.problems.toy_code import TOYS
 
 SHARES = {1: 0.2, 2: 0.3, 4: 0.3, 12: 0.2}
 both = pytest.mark.parametrize("kind", TOYS.values(), ids=TOYS)

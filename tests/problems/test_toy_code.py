@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 
-from entropy_mech.problems.toy import ALPHABET, VARIABLES
-from entropy_mech.problems.toy_code import RULES, ToyCodeProblem, grade_toy_code
+from entropy_mech.problems.toy import (
+    ALPHABET,
+    RULES,
+    VARIABLES,
+    ToyCodeProblem,
+    grade_toy_code,
+)
 
 CHAIN = ToyCodeProblem("d", "fa")  # f=d*5;a=f-3;
 RIGHT = [

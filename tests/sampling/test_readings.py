@@ -10,9 +10,8 @@ from entropy_mech.config.files import make_config, run_id
 from entropy_mech.errors import UserError
 from entropy_mech.evaluation.suite import Evaluation, Score
 from entropy_mech.grading.verdict import Verdict
-from entropy_mech.problems.arithmetic import ArithmeticProblem
 from entropy_mech.problems.grading import MathProblem, grade_many, last_number, readings
-from entropy_mech.problems.toy import ToyProblem
+from entropy_mech.problems.toy import ArithmeticProblem, ToyProblem
 from entropy_mech.runs import launch
 from entropy_mech.runs.store import write_json
 from entropy_mech.sampling.sampler import EvalResult, Sample, pass_at, powers_of_two

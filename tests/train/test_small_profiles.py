@@ -17,9 +17,8 @@ from entropy_mech.config.run import architecture_of
 from entropy_mech.config.shapes import MODELS
 from entropy_mech.evaluation.suite import evaluate_run
 from entropy_mech.grading.verdict import Verdict
-from entropy_mech.problems.arithmetic import ArithmeticProblem
 from entropy_mech.problems.benchmarks import GROUPS, SEEDED_BENCHMARKS, Protocol
-from entropy_mech.problems.toy import character_tokenizer
+from entropy_mech.problems.toy import ArithmeticProblem, character_tokenizer
 from entropy_mech.reproduction.targets import load_targets
 from entropy_mech.runs import RunStore
 from entropy_mech.runs.kept import BEFORE, KeptStore, keep

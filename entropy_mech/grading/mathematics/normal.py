@@ -20,7 +20,6 @@ _WORD = re.compile(r"(?!and\b)[A-Za-z]{3,}|\b(?:is|it)\b")
 _CLOSING = re.compile(
     r"[Ff]inal [Aa]nswer:?\s*The final answer is:?\s*(.{1,400}?)\.?\s*I hope it is correct"
 )
-MAX_ANSWER_CHARACTERS = 4000
 
 
 def boxes(text: str) -> list[tuple[int, int, str]]:
@@ -132,13 +131,6 @@ def bare_answer(text: str) -> str | None:
         return None
     words = [w for w in _BARE_WORDS.findall(text) if not w.startswith("\\")]
     return None if words else text
-
-
-def after_reasoning(text: str, end_marks: tuple[str, ...] = ("</think>",)) -> str:
-    """What follows the last end of reasoning; all of it where there is none."""
-    for mark in end_marks:
-        text = text.rpartition(mark)[2]
-    return text
 
 
 # Words are never thrown away for being words. A word may stand before an answer only if it is one
@@ -254,6 +246,8 @@ _SPACE = re.compile(r"\s+")
 # No space stays around these, but for the one that tells "32, 349" from "32,349".
 _TIGHT = re.compile(r" ?([-+*/=<>(){}\[\]^_|:;!&%]|,(?! ?\d)|(?<!\d),) ?")
 _SHORTENED = (
+    (re.compile(r"(\\[a-zA-Z]+) (?![a-zA-Z])"), r"\1"),
+    (re.compile(r"_\{\\text\{ ?([^{}]*?) ?\}\}"), r"_{\1}"),
     (re.compile(r"(?<![\w})\]])\+(?=\\infty)"), ""),
     (re.compile(r" (?=\\[a-zA-Z])"), ""),
     (re.compile(r"(?<![a-zA-Z\\])([a-zA-Z0-9]) (?=[a-zA-Z](?![a-zA-Z]))"), r"\1"),  # 4 a x
@@ -292,8 +286,6 @@ def normal(text: str) -> str:
         text = pattern.sub(replacement, text)
     text = _SPACE.sub(" ", text).strip()
     text = _TIGHT.sub(r"\1", _TIGHT.sub(r"\1", text))
-    text = re.sub(r"(\\[a-zA-Z]+) (?![a-zA-Z])", r"\1", text)
-    text = re.sub(r"_\{\\text\{ ?([^{}]*?) ?\}\}", r"_{\1}", text)
     for pattern, replacement in _SHORTENED:
         text = pattern.sub(replacement, text)
     text = _outer_braces(_braced_arguments(text))
@@ -301,17 +293,16 @@ def normal(text: str) -> str:
     return builder.group(1) if builder else text
 
 
+_GREEK_NAMES = """
+    alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho
+    varsigma sigma tau upsilon phi chi psi omega"""
+_NO_LATIN_CAPITALS = "gamma delta theta lambda xi pi sigma upsilon phi psi omega"
 _GREEK = {
-    chr(code): f"\\{name} "
-    for start, names in (
-        (0x3B1, "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron "
-                "pi rho varsigma sigma tau upsilon phi chi psi omega"),
-        (0x391, "A B Gamma Delta E Z H Theta I K Lambda M N Xi O Pi P . Sigma T Upsilon Phi X Psi "
-                "Omega"),
-    )
-    for code, name in enumerate(names.split(), start)
-    if len(name) > 1
-}  # fmt: skip
+    chr(start + i): f"\\{form(name)} "
+    for i, name in enumerate(_GREEK_NAMES.split())
+    for start, form in ((0x3B1, str), (0x391, str.capitalize))
+    if form is str or name in _NO_LATIN_CAPITALS.split()
+}
 _CHARACTERS = {
     **_GREEK, "ϑ": "\\vartheta ", "ϕ": "\\phi ", "µ": "\\mu ",
     **dict.fromkeys("\u2212\u2013\u2012\u2010\u2011\ufe63", "-"),
@@ -326,14 +317,13 @@ _CHARACTERS = {
     "\u211a": "\\mathbb{Q}", "\u2102": "\\mathbb{C}", "\u2192": "\\to ", "\u2026": "\\ldots ",
     "\u27e8": "(", "\u27e9": ")",
     "\u2211": "\\sum ", "\u222b": "\\int ", "\u2044": "/", "\u2215": "/", "\u2223": "|",
-    "\uffe5": "¥", "\uffe1": "£",
 }  # fmt: skip
-_TABLE = {ord(k): v for k, v in _CHARACTERS.items()} | {
-    code: chr(code - 0xFEE0)
-    for code in range(0xFF01, 0xFF5F)  # full width
-}
+_TABLE = str.maketrans(_CHARACTERS)
 _RAISED = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u207f]+")
 _LOWERED = re.compile("[\u2080-\u208e\u2090-\u209c]+")
+_PLAINER = re.compile(  # letters of mathematics, spaces, full width
+    "[\U0001d400-\U0001d7ff\u00a0\u2000-\u200a\u202f\u3000\uff01-\uff5e\uffe1\uffe5]"
+)
 _VULGAR = re.compile("[\u00bc-\u00be\u2150-\u215e]")
 _ROOT = re.compile(r"([\u221a\u221b\u221c])\s*(\d+(?:\.\d+)?|[A-Za-z](?![A-Za-z])|\\[a-z]+)?")
 
@@ -351,7 +341,7 @@ def _in_ascii(text: str) -> str:
     text = _RAISED.sub(lambda m: "^{" + plain(m) + "}", text)
     text = _LOWERED.sub(lambda m: "_{" + plain(m) + "}", text)
     text = _VULGAR.sub(lambda m: "\\frac{" + plain(m).replace("\u2044", "}{") + "}", text)
-    text = re.sub("[\U0001d400-\U0001d7ff\u00a0\u2000-\u200a\u202f\u3000]", plain, text)
+    text = _PLAINER.sub(plain, text)
     text = re.sub("[\u200b-\u200d\u2060-\u2064\ufeff]", "", text)
     text = text.translate(_TABLE)
     degree = {"\u221a": "", "\u221b": "[3]", "\u221c": "[4]"}
@@ -391,9 +381,7 @@ def _braced_arguments(text: str) -> str:
     '\\frac{n}{2}+\\frac{n^2}{4}+\\sqrt{3}'
     """
     pieces, position = [], 0
-    for match in _COMMANDS.finditer(text):
-        if match.start() < position:
-            continue
+    while match := _COMMANDS.search(text, position):
         pieces.append(text[position : match.end()])
         position = match.end()
         root = match.group(1) == "sqrt"
@@ -401,34 +389,31 @@ def _braced_arguments(text: str) -> str:
             pieces.append(index.group())
             position = index.end()
         for _ in range(1 if root else 2):
-            if root and text[position : position + 1] == "(":
-                end = _group_end(text, position, "()")
-                if end is None:
-                    break
-                text = f"{text[:position]}{{{text[position + 1 : end]}}}{text[end + 1 :]}"
-            argument = _ARGUMENT.match(text, position)
+            argument = _argument(text, position, "()" if root else "{}")
             if argument is None:
-                end = _group_end(text, position)
-                if end is None:
-                    break
-                # a group may hold fractions of its own
-                inside = _braced_arguments(text[position + 1 : end])
-                pieces.append("{" + inside + "}")
-                position = end + 1
-            else:
-                pieces.append("{" + argument.group(1) + "}")
-                position = argument.end()
+                break
+            pieces.append("{" + argument[0] + "}")
+            position = argument[1]
     return "".join(pieces) + text[position:]
 
 
+def _argument(text: str, position: int, brackets: str) -> tuple[str, int] | None:
+    """The argument of a command, in braces or in these brackets or alone, and where it ends."""
+    if text[position : position + 1] != brackets[0]:
+        brackets = "{}"
+        if alone := _ARGUMENT.match(text, position):
+            return alone.group(1), alone.end()
+    end = _group_end(text, position, brackets)
+    # a group may hold fractions of its own
+    return None if end is None else (_braced_arguments(text[position + 1 : end]), end + 1)
+
+
 def _group_end(text: str, start: int, brackets: str = "{}") -> int | None:
-    if text[start : start + 1] != brackets[0]:
-        return None
     depth = 0
     for i in range(start, len(text)):
         depth += (text[i] == brackets[0]) - (text[i] == brackets[1])
-        if depth == 0:
-            return i
+        if depth <= 0:
+            return i if i > start else None
     return None
 
 

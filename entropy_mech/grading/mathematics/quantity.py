@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 
 _UNIT_NAMES = {
@@ -178,9 +179,7 @@ def _rational(text: str) -> Fraction | None:
 def _unsigned(text: str) -> Fraction | None:
     if match := _DECIMAL.fullmatch(text):
         digits, *powers = match.groups()
-        power = next((int(p) for p in powers if p), 0)
-        whole, _, part = digits.partition(".")
-        return Fraction(_integer(whole + part)) * Fraction(10) ** (power - len(part))
+        return Fraction(Decimal(digits)) * Fraction(10) ** next((int(p) for p in powers if p), 0)
     if match := _FRACTION.fullmatch(text):
         whole, *parts = match.groups()
         top, bottom = (_rational(p) for p in (parts[0] or parts[1], parts[2] or parts[3]))
@@ -205,11 +204,7 @@ def _unsigned(text: str) -> Fraction | None:
 
 def _integer(digits: str) -> int:
     """int() without its limit on digits, which callers may have set low."""
-    if len(digits) < 600:
-        return int(digits or "0")
-    return sum(
-        int(digits[-i - 1000 : len(digits) - i] or "0") * 10**i for i in range(0, len(digits), 1000)
-    )
+    return int(Decimal(digits or 0))
 
 
 _BELOW_TWENTY = """
@@ -293,13 +288,11 @@ def choice(text: str) -> tuple[str, str] | None:
 
 
 _MONTH_NAMES = (
-    "january jan,february feb,march mar,april apr,may,june jun,july jul,august aug,"
-    "september sep sept,october oct,november nov,december dec"
+    "january february march april may june july august september october november december"
 )
-_MONTHS = {
-    name: month
-    for month, names in enumerate(_MONTH_NAMES.split(","), 1) for name in names.split()
-}  # fmt: skip
+_MONTHS = {"sept": 9} | {
+    name: month for month, full in enumerate(_MONTH_NAMES.split(), 1) for name in (full, full[:3])
+}
 _CLOCK = re.compile(
     r"(\d{1,2})(?::(\d\d))?(?::(\d\d))?\s*(?:(?:\\text\{ ?)?([ap])\.?\s?m\.?(?: ?\})?)?",
     re.IGNORECASE,
@@ -348,8 +341,8 @@ def _hours(time: tuple) -> set[int]:
 
 def _date(text: str) -> tuple[int, int, int] | None:
     """(month, day, year) of a date in words, 0 for a year that is not named."""
-    text = _WEEKDAY.sub("", re.sub(r"\\text\{([^{}]*)\}", r"\1", text).strip().replace(", ", ","))
-    text = text.replace(",", ", ") if "," in text else text
+    text = re.sub(r"\\text\{([^{}]*)\}", r"\1", text).strip().replace(", ", ",")
+    text = _WEEKDAY.sub("", text).replace(",", ", ")
     for pattern, (month, day, year) in _DATES:
         if match := pattern.fullmatch(text):
             return _MONTHS[match.group(month).lower()], int(match[day]), int(match[year] or 0)

@@ -49,24 +49,16 @@ def split_top(text: str, separator: str) -> list[str]:
     >>> split_top("(1,2),3", ",")
     ['(1,2)', '3']
     """
-    pieces, depth, start, i = [], 0, 0, 0
-    while i < len(text):
-        if text.startswith(("\\{", "\\}"), i):
-            depth += 1 if text[i + 1] == "{" else -1
-            i += 2
-            continue
-        if depth <= 0 and text.startswith(separator, i):
-            pieces.append(text[start:i])
-            i += len(separator)
-            start = i
-            continue
-        if text[i] in "([{":
+    pieces, depth, start = [], 0, 0
+    for match in re.finditer(rf"[(\[{{]|[)\]}}]|{re.escape(separator)}", text):
+        if match.group() in "([{":
             depth += 1
-        elif text[i] in ")]}":
+        elif match.group() in ")]}":
             depth -= 1
-        i += 1
-    pieces.append(text[start:])
-    return [piece.strip() for piece in pieces]
+        elif depth <= 0:
+            pieces.append(text[start : match.start()])
+            start = match.end()
+    return [piece.strip() for piece in (*pieces, text[start:])]
 
 
 def parts(text: str) -> tuple[str, str, list[str]]:
@@ -103,8 +95,9 @@ def parts(text: str) -> tuple[str, str, list[str]]:
         names, values = (split_top(side[1:-1], ",") for side in named.groups())
         if len(names) == len(values):
             return "list", "", [f"{n}={v}" for n, v in zip(names, values, strict=True)]
-    if text[:1] in "([" and text[-1:] in ")]" and len(split_top(text[1:-1], ",")) > 1:
-        return "tuple", text[0] + text[-1], [normal(i) for i in split_top(text[1:-1], ",")]
+    inside = split_top(text[1:-1], ",")
+    if text[:1] in "([" and text[-1:] in ")]" and len(inside) > 1:
+        return "tuple", text[0] + text[-1], list(map(normal, inside))
     return "leaf", "", []
 
 

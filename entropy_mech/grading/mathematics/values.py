@@ -23,7 +23,6 @@ _CONSTANTS = {sympy.pi: "pi", sympy.E: "e", sympy.EulerGamma: "euler", sympy.Gol
 _QUOTIENTS = {"tan": ("sin", "cos"), "cot": ("cos", "sin"), "sec": ("", "cos"), "csc": ("", "sin")}
 _OF_REALS = {"Max": max, "Min": min, "Mod": lambda a, b: a % b,
              "sign": lambda a: Fraction((a > 0) - (a < 0))}  # fmt: skip
-_OF_ALL = {"Abs": abs, "UnevaluatedExpr": lambda a: a}
 _OF_ONE = (  # that mpmath has under the same name
     "asin acos atan acot asec acsc sinh cosh tanh coth sech csch asinh acosh atanh gamma zeta re im"
     " conj arg"
@@ -115,12 +114,10 @@ class Evaluation:
             if isinstance(exponent, mpmath.mpc) or exponent <= 0:
                 raise NoValueError("a power of zero")
             return Fraction(0)
-        whole = isinstance(exponent, Fraction) and exponent.denominator == 1
-        if whole and isinstance(base, Fraction):
-            bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-            if bits * abs(exponent) < _LARGEST_POWER_BITS:
+        if _whole(exponent):
+            bits = max(map(int.bit_length, base.as_integer_ratio())) if is_exact([base]) else 0
+            if bits and bits * abs(exponent) < _LARGEST_POWER_BITS:
                 return base ** int(exponent)
-        if whole:
             return mpmath.power(inexact(base), int(exponent))
         negative = not isinstance(base, mpmath.mpc) and base < 0
         if negative and not self.among_complex:
@@ -129,11 +126,8 @@ class Evaluation:
                 raise NoValueError("an even root of a negative number")
             sign = -1 if exponent.numerator % 2 else 1
             return sign * mpmath.power(-inexact(base), inexact(exponent))
-        if isinstance(base, Fraction) and isinstance(exponent, Fraction) and base > 0:
-            root = exact_root(base, exponent)
-            if root is not None:
-                return root
-        return mpmath.power(inexact(base), inexact(exponent))
+        root = exact_root(base, exponent) if is_exact([base, exponent]) and base > 0 else None
+        return mpmath.power(inexact(base), inexact(exponent)) if root is None else root
 
     def _nothing_but_rounding(self):
         self.lost, self.exact = self.digits, False
@@ -147,10 +141,6 @@ class Evaluation:
             return _product([top, self._power(bottom, Fraction(-1))])
         if name == "log":
             return self._logarithm(*args)
-        if name == "factorial":
-            return _factorial(*args)
-        if name == "binomial":
-            return _binomial(*args)
         if name in ("floor", "ceiling"):
             return self._rounded(*args, up=name == "ceiling")
         args = args if is_exact(args) else [inexact(a) for a in args]
@@ -172,11 +162,8 @@ class Evaluation:
         for x in (argument,) if base is None else (argument, base):
             if x == 0 or (not self.among_complex and x < 0):
                 raise NoValueError("a logarithm of what is not positive")
-        if base is None:
-            return mpmath.log(inexact(argument))
-        if base == 1:
-            raise NoValueError("a logarithm to base one")
-        return mpmath.log(inexact(argument)) / mpmath.log(inexact(base))
+        numerator = mpmath.log(inexact(argument))
+        return numerator if base is None else numerator / mpmath.log(inexact(base))
 
     def _rounded(self, x, *, up: bool):
         if isinstance(x, Fraction):
@@ -200,6 +187,10 @@ def _binomial(top, bottom):
     if _whole(top) and _whole(bottom) and 0 <= top <= _LARGEST_FACTORIAL:
         return Fraction(math.comb(int(top), int(bottom)) if bottom >= 0 else 0)
     return mpmath.binomial(inexact(top), inexact(bottom))
+
+
+_OF_ALL = {"Abs": abs, "UnevaluatedExpr": lambda a: a, "factorial": _factorial,
+           "binomial": _binomial}  # fmt: skip
 
 
 def _whole(x) -> bool:
