@@ -139,13 +139,11 @@ def law(
 
 
 def _draw(report, path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     from entropy_mech.paper.law_of_run import law_of_run
 
     drawing = Figure(figsize=(7.5, 4.8), layout="constrained")
-    FigureCanvasAgg(drawing)
     law_of_run(report, drawing.subplots())
     try:
         with atomic_write(path) as temporary:

@@ -71,11 +71,8 @@ def _problem_contradictions(config: TrainConfig) -> Iterator[str]:
             'numbers; give "graded"'
         )
     for name in ("temperature", "samples") if real else ():
-        value, default = (
-            getattr(config.validation, name),
-            ValidationConfig.model_fields[name].default,
-        )
-        if value != default:
+        value = getattr(config.validation, name)
+        if value != ValidationConfig.model_fields[name].default:
             yield (
                 f"validation.{name} = {value}: benchmarks are measured by their own protocol "
                 "(AIME and AMC: temperature 0.6, 32 samples; the others greedily); leave it out"
@@ -368,7 +365,7 @@ def architecture_of(config: TrainConfig) -> Architecture | None:
         return Architecture(
             toy.layers, toy.hidden_size, toy.intermediate_size, toy.heads, toy.kv_heads,
             len(ALPHABET) + _TOY_SPECIAL_TOKENS, TOY_POSITIONS,
-            head_size=toy.hidden_size // toy.heads, tied=True, qkv_bias=toy.family == "qwen2",
+            tied=True, qkv_bias=toy.family == "qwen2",
         )  # fmt: skip
     return architecture_at(config.model.path)
 
@@ -391,35 +388,37 @@ _LIST_OR_NAME = ("str", "tuple[str, ...]")
 def user_error(error: ValidationError) -> UserError:
     """Return pydantic's first fault in one line: field, value, fix."""
     first = error.errors()[0]
+    kind, value = first["type"], first.get("input")
     arms = _ARMS.get(str(first["loc"][0]) if first["loc"] else "", {})
     path = [str(part) for i, part in enumerate(first["loc"]) if i != 1 or part not in arms]
     path = [part for part in path if part not in _LIST_OR_NAME]
-    field, value = ".".join(path) or "config", first.get("input")
-    if first["type"] == "extra_forbidden":
+    field = ".".join(path) or "config"
+    if kind == "extra_forbidden":
         known = _known_keys(path[:-1], first["loc"])
         return unknown_name("configuration key", field, [".".join([*path[:-1], k]) for k in known])
-    if first["type"] == "less_than_equal" and path[-1].endswith("_fraction"):
+    if kind == "less_than_equal" and path[-1].endswith("_fraction"):
         return bad_value(field, value, fraction_fix(value))
-    if first["type"] == "value_error":  # raised by our own validators, which name the field
+    if kind == "value_error":  # raised by our own validators, which name the field
         text = str(first["ctx"]["error"])
         return UserError(f"{field}.{text}" if path and not text.startswith("unknown") else text)
     choices = re.findall("'([^']*)'", first.get("ctx", {}).get("expected", ""))
-    if first["type"] == "literal_error" and isinstance(value, str) and choices:
+    if kind == "literal_error" and isinstance(value, str) and choices:
         if path[1:] == [TAGS.get(path[0])]:  # the other arms are choices too
             fields = [arm.model_fields.get(path[1]) for arm in arms.values()]
             choices = [one.default for one in fields if one is not None]
         return unknown_name(field, value, choices)
-    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
         tag = f"{path[0]}.{TAGS[path[0]]}"
         chosen = value.get(TAGS[path[0]]) if isinstance(value, dict) else value
         if chosen is None:
             return UserError(f"{tag} is missing beside the others: give one of {', '.join(arms)}")
         return unknown_name(tag, str(chosen), arms)
-    if first["type"] in ("model_type", "model_attributes_type"):
+    if kind in ("model_type", "model_attributes_type"):
         return bad_value(field, value, "give a table of settings")
     if field == "rollout.top_p":
-        fix = "training needs the distribution that it samples from; give 1"
-        return bad_value(field, value, fix)
+        return bad_value(
+            field, value, "training needs the distribution that it samples from; give 1"
+        )
     return bad_value(field, value, first["msg"][:1].lower() + first["msg"][1:])
 
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from entropy_mech.config import TrainConfig
 from entropy_mech.config.memory import MemoryCheck, check_memory, gib
-from entropy_mech.reproduction.plan import Plan
-from entropy_mech.runs.jobs import Schedule, clock
+from entropy_mech.runs.jobs import Job, Schedule, clock
 from entropy_mech.runs.store import Run, project_root, run_path
 
 # -- GPUs and commands ---------------------------------------------------------------------------
@@ -28,6 +27,7 @@ class GPURun:
     Attributes:
         profile: paper or one_gpu.
         name: of its file.
+        targets: what it is for.
         run: where it lies, or will.
         memory: on the fewest GPUs of whole nodes that it fits; None for an unknown model.
 
@@ -35,6 +35,7 @@ class GPURun:
 
     profile: str
     name: str
+    targets: list[str]
     run: Run
     memory: MemoryCheck | None
 
@@ -67,14 +68,16 @@ class GPURun:
         )
 
 
-def gpu_run(profile: str, name: str, run: Run, *, gpu_memory_gib: float) -> GPURun:
+def gpu_run(
+    profile: str, name: str, targets: list[str], run: Run, *, gpu_memory_gib: float
+) -> GPURun:
     """Return a run on the fewest GPUs of this memory that it fits.
 
     >>> from entropy_mech.reproduction.targets import run_config
     >>> from entropy_mech.runs.store import RunStore
     >>> config = run_config("fig11_32b_grpo", profile="paper", seed=1)
     >>> run = RunStore(".").run(config)
-    >>> gpu_run("paper", "fig11_32b_grpo", run, gpu_memory_gib=80.0).gpus
+    >>> gpu_run("paper", "fig11_32b_grpo", [], run, gpu_memory_gib=80.0).gpus
     32
     """
     found = None
@@ -82,7 +85,7 @@ def gpu_run(profile: str, name: str, run: Run, *, gpu_memory_gib: float) -> GPUR
         found = check_memory(run.config, gpus=gpus, gpu_memory_gib=gpu_memory_gib)
         if found is None or not found.problems:
             break
-    return GPURun(profile, name, run, found)
+    return GPURun(profile, name, targets, run, found)
 
 
 # -- A request in words --------------------------------------------------------------------------
@@ -90,79 +93,62 @@ def gpu_run(profile: str, name: str, run: Run, *, gpu_memory_gib: float) -> GPUR
 _TARGETS_SHOWN = 6
 
 
-def cpu_lines(plan: Plan, workers: int) -> list[str]:
+def cpu_lines(jobs: Sequence[Job], workers: int) -> list[str]:
     """Return what would be done on this computer, a line a job, and how long all of it takes."""
-    if not plan.jobs:
+    if not jobs:
         return ["nothing is missing"]
-    on_the_clock, _ = Schedule(plan.jobs, workers).left_s(plan.jobs, {})
-    kinds = Counter(job.kind for job in plan.jobs)
+    on_the_clock, _ = Schedule(jobs, workers).left_s(jobs, {})
+    kinds = Counter(job.kind for job in jobs)
     said = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in kinds.items())
     lines = [f"{said}: about {clock(on_the_clock)} on {workers} cores; a guess, before any speed "
              "was measured here"]  # fmt: skip
-    for job in plan.jobs:
-        if job.kind != "notebook":
-            lines.append(f"  {job!s:<44}{clock(job.cost_s):>12}   {_for(plan.shared[job.name])}")
-    notebooks = [str(job) for job in plan.jobs if job.kind == "notebook"]
+    lines += [f"  {job!s:<44}{clock(job.cost_s):>12}" for job in jobs if job.kind != "notebook"]
+    notebooks = [str(job) for job in jobs if job.kind == "notebook"]
     return [*lines, f"  then the notebooks of {', '.join(notebooks)}"] if notebooks else lines
 
 
-def gpu_lines(
-    missing: Sequence[GPURun], needed_by: dict[str, list[str]], left_out: Sequence[str]
-) -> list[str]:
+def gpu_lines(missing: Sequence[GPURun], left_out: Sequence[str]) -> list[str]:
     """Return runs, models, data, GPUs, disk and commands.
 
     Args:
         missing: runs to be trained, none twice.
-        needed_by: the targets of a run, by the name of its file.
         left_out: targets that have no runs in the profile.
 
     """
+    out = [f"left out: {', '.join(left_out)}: not in this profile"] if left_out else []
     if not missing:
-        return ["nothing is missing: the runs are there", *_left_out(left_out)]
+        return ["nothing is missing: the runs are there", *out]
     width = max(len(one.name) for one in missing) + 2
-    head = f"{'run':<{width}}seed  {'model':<38}{'data':<28}GPUs  {'disk':>11}  for"
-    lines = [f"{len(missing)} runs are missing", "", head]
-    lines += [_row(one, width, needed_by[one.name]) for one in missing]
-    disk = sum(sum(one.memory.disk.values()) for one in missing if one.memory)
-    lines += [
+    known = [one for one in missing if one.memory]
+    disk = sum(sum(one.memory.disk.values()) for one in known)
+    return [
+        f"{len(missing)} runs are missing",
+        "",
+        f"{'run':<{width}}seed  {'model':<38}{'data':<28}GPUs  {'disk':>11}  for",
+        *(_row(one, width) for one in missing),
         "",
         f"disk        {gib(disk)} in all; checkpoints may go when a run is complete",
         f"models      {', '.join(dict.fromkeys(one.config.model.path for one in missing))}",
-        f"data        {', '.join(dict.fromkeys(_data(one) for one in missing))}",
-        *_problems(missing),
-        *_left_out(left_out),
+        f"data        {', '.join(dict.fromkeys(map(_data, missing)))}",
+        *(f"warning: {one.name}: {text}" for one in known for text in one.memory.problems),
+        *out,
         "",
         "# one run a line; where there are several nodes, on each of them, NODE0 being the first",
         *(one.command for one in missing),
         "# then, or with runs copied from elsewhere (entropy-mech import-run), the same command "
         "without --dry-run",
     ]
-    return lines
 
 
-def _row(one: GPURun, width: int, targets: Sequence[str]) -> str:
+def _row(one: GPURun, width: int) -> str:
     disk = gib(sum(one.memory.disk.values())) if one.memory else "?"
+    more = len(one.targets) - _TARGETS_SHOWN
+    targets = ", ".join(one.targets[:_TARGETS_SHOWN]) + (f" and {more} more" if more > 0 else "")
     return (
         f"{one.name:<{width}}{one.config.seed:<6}{one.config.model.path:<38}{_data(one):<28}"
-        f"{one.gpus:>4}  {disk:>11}  {_for(targets)}"
+        f"{one.gpus:>4}  {disk:>11}  {targets}"
     )
 
 
 def _data(one: GPURun) -> str:
-    named = one.config.problems.training_set
-    return named if isinstance(named, str) else "+".join(named)
-
-
-def _problems(missing: Sequence[GPURun]) -> list[str]:
-    found = [(one.name, text) for one in missing if one.memory for text in one.memory.problems]
-    return [f"warning: {name}: {text}" for name, text in found]
-
-
-def _left_out(names: Sequence[str]) -> list[str]:
-    return [f"left out: {', '.join(names)}: not in this profile"] if names else []
-
-
-def _for(targets: Sequence[str]) -> str:
-    shown = list(dict.fromkeys(targets))
-    more = f" and {len(shown) - _TARGETS_SHOWN} more" if len(shown) > _TARGETS_SHOWN else ""
-    return ", ".join(shown[:_TARGETS_SHOWN]) + more
+    return "+".join(one.config.problems.training_sets)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,25 +30,10 @@ from entropy_mech.runs.store import Run, RunStore, read_json, read_json_if_whole
 _NOTEBOOK_S = 10.0
 
 
-@dataclass
-class Plan:
-    """Jobs in the order of the targets, each once; ``shared`` says which targets need a job."""
-
-    jobs: list[Job] = field(default_factory=list)
-    shared: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, target: Target, jobs: Sequence[Job]) -> None:
-        """Add a target's jobs; those that an earlier target needs too stay where they are."""
-        for job in jobs:
-            if job.name not in self.shared:
-                self.jobs.append(job)
-            self.shared.setdefault(job.name, []).append(target.name)
-
-
 def make_plan(
     targets: Sequence[Target], given: Mapping[str, Any], folder: Path, store: RunStore
-) -> Plan:
-    """Return what is missing for these targets.
+) -> list[Job]:
+    """Return what is missing for these targets, in their order, none twice.
 
     Args:
         targets: nearest first.
@@ -58,10 +42,11 @@ def make_plan(
         store: where runs lie.
 
     """
-    plan, library = Plan(), _library_digest()
+    library, jobs = _library_digest(), {}
     for target in targets:
-        plan.add(target, _target_jobs(target, given, folder, store, library))
-    return plan
+        for job in _target_jobs(target, given, folder, store, library):
+            jobs.setdefault(job.name, job)
+    return list(jobs.values())
 
 
 def _target_jobs(
@@ -81,16 +66,14 @@ def _target_jobs(
         kept = kept_runs(names, configs, profile)
         inputs = [str(run.manifest().get("weights_sha256")) for run in kept]
         inputs += [*_inputs(kept, group), *_small_models_verdicts(target)]
-        notebook = _notebook_job(target, given, folder, [], inputs, library)
-        return [notebook] if notebook else []
+        return _notebook_jobs(target, given, folder, [], inputs, library)
     runs = [store.run(config) for config in configs]
     missing = training_jobs(configs, store, names=names)
     needs = [run_job_name(run) for run in runs]
     if group:
         missing += evaluation_jobs(configs, store, group, names=names)
         needs += [evaluation_job_name(run, group) for run in runs]
-    notebook = _notebook_job(target, given, folder, needs, _inputs(runs, group), library)
-    return [*missing, *([notebook] if notebook else [])]
+    return [*missing, *_notebook_jobs(target, given, folder, needs, _inputs(runs, group), library)]
 
 
 def _small_models_verdicts(target: Target) -> list[str]:
@@ -106,20 +89,25 @@ def _inputs(runs: Sequence[Run], group: str) -> list[str]:
     return [*named, f"{group} {group_digest(group)}"] if group else named
 
 
-def _notebook_job(
+def _notebook_jobs(
     target: Target,
     given: Mapping[str, Any],
     folder: Path,
     needs: Sequence[str],
     inputs: Sequence[str],
     library: str,
-) -> Job | None:
-    parameters = _accepted(target, given)
+) -> list[Job]:
+    """Return the job of a target's notebook, none where it was made of the same things."""
+    # The target's own parameters overlaid by those given that its notebook has.
+    known = notebook_parameters(target.notebook_path)
+    accepted = {name: value for name, value in given.items() if name in known}
+    parameters = {**target.parameters, **checked_parameters(target, accepted)}
     output = folder / "notebooks" / f"{target.notebook}.ipynb"
     stamp = folder / "stamps" / f"{target.name}.json"
-    key = _key(target, parameters, inputs, library)
+    parts = [target.notebook_path.read_text(), parameters, list(inputs), library]
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     if read_json_if_whole(stamp).get("key") == key and output.exists():
-        return None
+        return []
     stamp.parent.mkdir(parents=True, exist_ok=True)
     order = {
         "source": str(target.notebook_path),
@@ -128,7 +116,7 @@ def _notebook_job(
         "stamp": str(stamp),
         "key": key,
     }
-    return Job(
+    job = Job(
         name=f"notebook {target.name}",
         label=target.item,
         command=[sys.executable, "-m", "entropy_mech.reproduction.notebook"],
@@ -139,19 +127,7 @@ def _notebook_job(
         kind="notebook",
         cost_s=_NOTEBOOK_S,
     )
-
-
-def _accepted(target: Target, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the target's own parameters overlaid by those given that its notebook has."""
-    known = notebook_parameters(target.notebook_path)
-    accepted = {name: value for name, value in given.items() if name in known}
-    return {**target.parameters, **checked_parameters(target, accepted)}
-
-
-def _key(target: Target, parameters: Mapping[str, Any], inputs: Sequence[str], library: str) -> str:
-    """Name all that an executed notebook depends on: its source, its inputs, the library."""
-    parts = [target.notebook_path.read_text(), dict(parameters), list(inputs), library]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return [job]
 
 
 def _library_digest() -> str:

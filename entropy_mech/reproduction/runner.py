@@ -18,7 +18,7 @@ from entropy_mech.reproduction.gpu_profile import (
     gpu_lines,
     gpu_run,
 )
-from entropy_mech.reproduction.plan import Plan, make_plan
+from entropy_mech.reproduction.plan import make_plan
 from entropy_mech.reproduction.report import chosen_runs
 from entropy_mech.reproduction.targets import (
     Target,
@@ -165,8 +165,8 @@ def dry_run(request: Request, *, gpu_memory_gib: float) -> list[str]:
     """Return what a request would train, as lines; nothing is started."""
     targets = targets_of(request)
     if request.profile in GPU_PROFILES:
-        missing, needed_by, left_out = _missing(request, targets, gpu_memory_gib)
-        return gpu_lines(missing, needed_by, left_out)
+        left_out = [target.name for target in targets if not target.there_in(request.profile)]
+        return gpu_lines(_missing(request, targets, gpu_memory_gib), left_out)
     return cpu_lines(_plan(request, targets), usable_cores())
 
 
@@ -181,11 +181,10 @@ def submit(request: Request, options: Mapping[str, Any], gpu_memory_gib: float) 
 
     targets, store = targets_of(request), default_store()
     if request.profile in GPU_PROFILES:
-        missing, _, _ = _missing(request, targets, gpu_memory_gib)
-        runs = [ClusterRun(f"{m.name} seed {m.config.seed}", m.run, m.nodes, GPUS_A_NODE)
-                for m in missing]  # fmt: skip
+        missing = _missing(request, targets, gpu_memory_gib)
+        runs = [ClusterRun(one.name, one.run, one.nodes, GPUS_A_NODE) for one in missing]
     else:
-        named = [(f"{name} seed {run.config.seed}", run) for name, run in _runs(request, targets)]
+        named = _runs(request, targets)
         runs = [ClusterRun(name, run) for name, run in named if not run.complete]
     if not runs:
         return ["nothing is missing"]
@@ -193,34 +192,27 @@ def submit(request: Request, options: Mapping[str, Any], gpu_memory_gib: float) 
     return [*submit_runs(runs, store, options), after]
 
 
-def _plan(request: Request, targets: Sequence[Target]) -> Plan:
+def _plan(request: Request, targets: Sequence[Target]) -> list[Job]:
     given = {"profile": request.profile, "seed": request.seed, "seeds": request.seeds}
     given |= dict(request.parameters or {})
     targets = [target for target in targets if target.there_in(request.profile)]
-    plan = make_plan(targets, given, request.folder, default_store())
-    if request.check:
-        # Planned together: what is a beginning for one target is for another the run that its own
-        # start from, and trained to its end.
-        beginnings = _beginnings(request)
-        jobs = {job.name: job for job in beginnings.jobs(targets)}
-        for target in targets:
-            plan.add(target, [jobs[job.name] for job in beginnings.jobs([target])])
-    return plan
+    jobs = make_plan(targets, given, request.folder, default_store())
+    return [*jobs, *_beginnings(request).jobs(targets)] if request.check else jobs
 
 
 def _beginnings(request: Request) -> Beginnings:
     return Beginnings(request.seed, request.check, default_store())
 
 
-def _run(request: Request, plan: Plan, workers: int) -> None:
+def _run(request: Request, jobs: Sequence[Job], workers: int) -> None:
     """Run the jobs; the gallery shows each item as soon as it is made."""
 
     def show(job: Job) -> None:
         if job.kind == "notebook":
             _gallery(request)
 
-    if plan.jobs:
-        run_jobs(plan.jobs, workers=workers, done=show)
+    if jobs:
+        run_jobs(jobs, workers=workers, done=show)
 
 
 def _gallery(request: Request) -> Path:
@@ -246,35 +238,26 @@ def _shown(request: Request) -> list[Target]:
 
 def _reproduce_on_gpus(request: Request, targets: Sequence[Target]) -> None:
     """Train what is missing if the GPUs for it are here; else do what needs no training."""
-    missing, needed_by, _ = _missing(request, targets, gpu_memory_here_gib())
-    there = gpus_here()
-    able = all(one.gpus <= there for one in missing)
-    waits = set() if able else {name for one in missing for name in needed_by[one.name]}
-    ready = [t for t in targets if t.name not in waits]
-    _run(request, _plan(request, ready), workers=1)
-    if not able:
-        needed = max(one.gpus for one in missing)
-        refuse_without_gpus(len(missing), needed, profile=request.profile)
+    missing = _missing(request, targets, gpu_memory_here_gib())
+    needed = max((one.gpus for one in missing), default=0)
+    waits = {name for one in missing for name in one.targets} if needed > gpus_here() else ()
+    _run(request, _plan(request, [t for t in targets if t.name not in waits]), workers=1)
+    refuse_without_gpus(len(missing), needed, profile=request.profile)
 
 
-def _missing(
-    request: Request, targets: Sequence[Target], gpu_memory_gib: float
-) -> tuple[list[GPURun], dict[str, list[str]], list[str]]:
-    """Return the runs to be trained, the targets of each by its name, and the targets left out."""
+def _missing(request: Request, targets: Sequence[Target], gpu_memory_gib: float) -> list[GPURun]:
+    """Return the runs to be trained, each with the targets that need it."""
     missing: dict[str, GPURun] = {}
-    needed_by: dict[str, list[str]] = {}
     for target in targets:
         for name, run in _runs(request, [target]) if target.there_in(request.profile) else ():
-            needed_by.setdefault(name, []).append(target.name)
-            if not run.complete and run.path.name not in missing:
+            if run.complete:
+                continue
+            if run.path.name not in missing:
                 missing[run.path.name] = gpu_run(
-                    request.profile, name, run, gpu_memory_gib=gpu_memory_gib
+                    request.profile, name, [], run, gpu_memory_gib=gpu_memory_gib
                 )
-    return (
-        list(missing.values()),
-        needed_by,
-        [target.name for target in targets if not target.there_in(request.profile)],
-    )
+            missing[run.path.name].targets.append(target.name)
+    return list(missing.values())
 
 
 def _runs(request: Request, targets: Sequence[Target]) -> list[tuple[str, Run]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import io
 import multiprocessing
 import os
@@ -18,15 +19,15 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 import types
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from multiprocessing import connection, forkserver
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
+from unittest import mock
 
 from entropy_mech.config import TrainConfig
 from entropy_mech.config.run import architecture_of
@@ -128,10 +129,11 @@ class ForkedJob(_CONTEXT.Process):
             args=(module, list(map(str, arguments)), job.stdin, str(job.log.resolve())),
         )
         _CONTEXT.set_forkserver_preload(["entropy_mech.runs.preload"])
-        with _replaced(os.environ, JOB_ENVIRONMENT):  # the server's own, and so that of its forks
+        # The server's own, and so that of its forks.
+        with mock.patch.dict(os.environ, JOB_ENVIRONMENT):
             forkserver.ensure_running()
         # Multiprocessing would import the caller's script again in the fork.
-        with _replaced(sys.modules, {"__main__": types.ModuleType("__main__")}):
+        with mock.patch.dict(sys.modules, {"__main__": types.ModuleType("__main__")}):
             self.start()
 
     def poll(self) -> int | None:
@@ -146,37 +148,16 @@ class ForkedJob(_CONTEXT.Process):
         return self.exitcode
 
 
-@contextlib.contextmanager
-def _replaced(table: MutableMapping[str, Any], entries: Mapping[str, Any]) -> Iterator[None]:
-    """Put entries into a table inside the block."""
-    before = {name: table[name] for name in entries if name in table}
-    table.update(entries)
-    try:
-        yield
-    finally:
-        for name in entries:
-            del table[name]
-        table.update(before)
-
-
 def _run_job(module: str, arguments: list[str], stdin: str, log: str) -> None:
-    """Be ``python -m MODULE ARGUMENTS``: its files, its arguments, its exit code."""
+    """Be ``python -m MODULE ARGUMENTS``: its files, its arguments; multiprocessing exits as it."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-    for source, target in ((nothing, 0), (output, 1), (output, 2)):
-        os.dup2(source, target)
-    os.close(nothing)
-    os.close(output)
+    with open(os.devnull, "rb") as nothing, open(log, "wb") as output:
+        for source, target in ((nothing, 0), (output, 1), (output, 2)):
+            os.dup2(source.fileno(), target)
     sys.stdin = io.StringIO(stdin)
     sys.argv = [module, *arguments]
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
-    except SystemExit:
-        raise  # multiprocessing makes it the exit code, as an interpreter does
-    except BaseException:
-        traceback.print_exc()
-        sys.exit(1)
     finally:
         atexit._run_exitfuncs()
 
@@ -272,17 +253,13 @@ class Schedule:
     def _tails(self, waiting: Sequence[Job]) -> dict[str, float]:
         """Return for each job its seconds and those of the longest chain that needs it."""
         still = {job.name for job in waiting}
-        tails: dict[str, float] = {}
 
+        @functools.cache
         def tail(job: Job) -> float:
-            if job.name not in tails:
-                after = [tail(d) for d in self.dependents[job.name] if d.name in still]
-                tails[job.name] = self.cost_s(job) + max(after, default=0.0)
-            return tails[job.name]
+            after = (tail(d) for d in self.dependents[job.name] if d.name in still)
+            return self.cost_s(job) + max(after, default=0.0)
 
-        for job in waiting:
-            tail(job)
-        return tails
+        return {job.name: tail(job) for job in waiting}
 
 
 # -- Estimated job times, for order and time left alone ------------------------------------------
@@ -291,15 +268,9 @@ class Schedule:
 
 STARTUP_S = 0.5
 # Seconds on one core, measured: a constant, and what each 100,000 parameters of the body add. Of a
-# supervised step on 64 demonstrations, of sampling and measuring a rollout of 256 responses, and of
-# one update on it.
+# supervised step on 64 demonstrations, and of a rollout of 256 responses with its updates.
 _BASE_STEP_S = (0.012, 0.016)
-_SAMPLING_S = (0.05, 0.08)
-_UPDATE_S = (0.01, 0.012)
-_CODE_FACTOR = 1.4  # programs are run
-_PRIME_FACTOR = 1.6  # a second model learns
-EVALUATION_S = STARTUP_S + 6.0  # a policy on a group of benchmarks
-LANGUAGE_MODEL_EVALUATION_S = 300.0  # the same, a guess
+_ROLLOUT_S = (0.13, 0.18)
 _SEEDS_LOOKED_AT = 5
 
 
@@ -318,12 +289,7 @@ def run_s(run: Run, store: RunStore) -> float:
         if told.get("steps") and "wall_time_s" in told and "imported" not in told:
             return config.steps * told["wall_time_s"] / told["steps"]
     responses = config.rollout.prompts * config.rollout.responses
-    updates = config.update.updates_per_rollout
-    rollout_s = _by_size(config, _SAMPLING_S) + updates * _by_size(config, _UPDATE_S)
-    factor = responses / 256
-    factor *= _PRIME_FACTOR if config.algorithm.name == "prime" else 1.0
-    factor *= _CODE_FACTOR if getattr(config.problems, "domain", "") == "code" else 1.0
-    return config.steps * rollout_s * factor
+    return config.steps * _by_size(config, _ROLLOUT_S) * responses / 256
 
 
 def _by_size(config: TrainConfig, seconds: tuple[float, float]) -> float:
@@ -374,9 +340,9 @@ class ProgressLine:
 
     def _write(self, text: str, *, stay: bool = False) -> None:
         if self.live:
-            padded = text[:119].ljust(self.width) if not stay else text.ljust(self.width)
-            self.stream.write("\r" + padded + ("\n" if stay else ""))
-            self.width = 0 if stay else len(padded.rstrip())
+            shown = text if stay else text[:119]
+            self.stream.write("\r" + shown.ljust(self.width) + ("\n" if stay else ""))
+            self.width = 0 if stay else len(shown)
         else:
             self.stream.write(text + "\n")
         self.stream.flush()
@@ -442,10 +408,8 @@ class _Scheduler:
         self.order.prepare()
         self.ready: set[str] = set()
         self.running: dict[Job, tuple[subprocess.Popen | ForkedJob, float]] = {}
-        self.done: set[str] = set()
         self.failed: dict[str, str] = {}
         self.codes: set[int] = set()
-        self.finished_s = 0.0
         self.count = len(jobs)
 
     def run(self) -> None:
@@ -477,12 +441,9 @@ class _Scheduler:
             if process.poll() is None:
                 continue
             del self.running[job]
-            seconds = time.monotonic() - started
-            self.finished_s += seconds
             if process.returncode == 0:
-                self.done.add(job.name)
                 self.order.done(job.name)
-                self.schedule.finished(job, seconds)
+                self.schedule.finished(job, time.monotonic() - started)
                 self.tell(job)
             else:
                 self._fail(job, failure(job, process.returncode))
@@ -506,9 +467,10 @@ class _Scheduler:
             return
         elapsed = self._elapsed()
         left_s, work_s = self.schedule.left_s(self.waiting, elapsed)
-        done_s = self.finished_s + sum(elapsed.values())
+        done_s = sum(self.schedule.took.values()) + sum(elapsed.values())
         names = ", ".join(map(str, self.running)) or "nothing"
-        what = f"{len(self.done)}/{self.count} done, now {names}"
+        done = self.count - len(self.waiting) - len(self.running) - len(self.failed)
+        what = f"{done}/{self.count} done, now {names}"
         self.line.show(done_s / ((done_s + work_s) or 1.0), what, left_s)
 
     def _end_children(self) -> None:

@@ -84,7 +84,7 @@ def test_what_other_runs_start_from_is_trained_to_its_end(tmp_path, monkeypatch)
         runner.Request(names=("fig11", "intervention"), profile="kept", seed=1, check=2),
         [find_target("fig11"), find_target("intervention")],
     )
-    steps = {job.label: json.loads(job.stdin)["steps"] for job in plan.jobs if job.kind == "run"}
+    steps = {job.label: json.loads(job.stdin)["steps"] for job in plan if job.kind == "run"}
     assert steps["fig11_7b_grpo seed 1"] == 80
     assert steps["intervention_bonus seed 1"] == 12
     assert steps["fig11_7b_clip_cov seed 1"] == steps["intervention_mixture seed 1"] == 2
