@@ -10,7 +10,7 @@ import pandas as pd
 
 from entropy_mech.commands import switch, text
 from entropy_mech.errors import unknown_name
-from entropy_mech.runs.status import STATES, base_models_in_work, list_runs
+from entropy_mech.runs.status import STATES, list_runs
 from entropy_mech.runs.store import RunStore, default_store
 
 _WIDTH = 100
@@ -38,8 +38,6 @@ def runs(
     print(_table(frame) if len(frame) else _nothing(store, state, name))
     for row in frame[frame["state"].isin(["failed", "damaged"])].itertuples():
         print(_cut(f"{row.id[:8]} {row.state}: {row.error}", _WIDTH))
-    for name, fraction in base_models_in_work(store).items():
-        print(f"base model {name[:8]}: {fraction:.0%}")
     return 0
 
 

@@ -393,9 +393,10 @@ def user_error(error: ValidationError) -> UserError:
     path = [str(part) for i, part in enumerate(first["loc"]) if i != 1 or part not in arms]
     path = [part for part in path if part not in _LIST_OR_NAME]
     field = ".".join(path) or "config"
-    if kind == "extra_forbidden":
-        known = _known_keys(path[:-1], first["loc"])
-        return unknown_name("configuration key", field, [".".join([*path[:-1], k]) for k in known])
+    if kind == "unknown_key":
+        names = (first["ctx"]["name"], *first["ctx"]["known"])
+        name, *known = (".".join([*path, one]) for one in names)
+        return unknown_name("configuration key", name, known)
     if kind == "less_than_equal" and path[-1].endswith("_fraction"):
         return bad_value(field, value, fraction_fix(value))
     if kind == "value_error":  # raised by our own validators, which name the field
@@ -420,15 +421,3 @@ def user_error(error: ValidationError) -> UserError:
             field, value, "training needs the distribution that it samples from; give 1"
         )
     return bad_value(field, value, first["msg"][:1].lower() + first["msg"][1:])
-
-
-def _known_keys(path: list[str], loc: tuple) -> list[str]:
-    section: type[BaseModel] = TrainConfig
-    for i, part in enumerate(path):
-        if i == 0 and part in _ARMS:
-            section = _ARMS[part][str(loc[1])]
-            continue
-        section = section.model_fields[part].annotation
-        # An optional section is a union with None.
-        section = next((a for a in get_args(section) if a is not type(None)), section)
-    return list(section.model_fields)

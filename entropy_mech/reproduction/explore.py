@@ -249,8 +249,8 @@ def _limits(ax: Axes, entropy: np.ndarray, scores: np.ndarray, ceiling: float) -
 
 _THEOREMS = {"policy_gradient": theorem1, "natural_gradient": theorem2}
 _NAMES = {
-    "policy_gradient": "policy gradient\n(Theorem 1)",
-    "natural_gradient": "natural gradient\n(Theorem 2)",
+    "policy_gradient": ("policy gradient", "(Theorem 1)"),
+    "natural_gradient": ("natural gradient", "(Theorem 2)"),
 }
 _BEFORE = "0.65"
 _COLOURS = {"policy_gradient": "#0072B2", "natural_gradient": "#E69F00"}
@@ -318,13 +318,9 @@ def policy_figure(logits: Sequence[float], advantages: Sequence[float], eta: flo
 
 def probabilities(frame: pd.DataFrame, ax: Axes) -> None:
     """Draw three bars an action: before, and after each update; ``actions_of_step``'s frame."""
-    places = np.arange(len(frame))
-    ax.bar(places - 0.27, frame["probability"], 0.26, color=_BEFORE, label="before")
-    for offset, update in ((0.0, "policy_gradient"), (0.27, "natural_gradient")):
-        name = _NAMES[update].split("\n")[0]
-        ax.bar(places + offset, frame[f"probability_{update}"], 0.26, color=_COLOURS[update],
-               label=f"after a {name} step")  # fmt: skip
-    ax.set_xticks(places, labels=[f"{i}" for i in frame.index])
+    bars = frame[["probability", *(f"probability_{update}" for update in UPDATES)]]
+    bars.columns = ["before", *(f"after a {_NAMES[u][0]} step" for u in UPDATES)]
+    bars.plot.bar(ax=ax, width=0.8, rot=0, color=[_BEFORE, *map(_COLOURS.get, UPDATES)])
     ax.set(xlabel="action", ylabel=r"probability $\pi(a)$", ylim=(0, 1.25))
     ax.legend(frameon=False, fontsize="small", loc="upper left")
 
@@ -340,7 +336,7 @@ def changes(frame: pd.DataFrame, ax: Axes) -> None:
                      padding=3)  # fmt: skip
     ax.axhline(0.0, color="0.3", lw=0.8)
     ax.margins(y=0.28)
-    ax.set_xticks(places, labels=[_NAMES[update] for update in frame.index])
+    ax.set_xticks(places, labels=["\n".join(_NAMES[update]) for update in frame.index])
     ax.set_ylabel(r"change of entropy $\Delta H$ (nats)")
     ax.set_title(r"exact, and $-\eta\,\mathrm{Cov}$")
 

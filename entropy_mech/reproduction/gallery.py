@@ -111,22 +111,6 @@ VERDICTS = (
     REPRODUCED, HOLDS, UNDECIDED, FALLS_SHORT, CONTRADICTED, DOES_NOT_HOLD, NO_VERDICT,
 )  # fmt: skip
 _CLASS = dict(zip(VERDICTS, ("yes", "yes", "open", "no", "against", "no", "open"), strict=True))
-_ABOUT = {
-    "kept": "Tiny transformers of the paper's model classes, trained on a CPU over several seeds; "
-    "what they measured is kept with the sources. Intervals are 95 % over seeds.",
-    "toy": "Tiny transformers of the paper's model classes, trained here on a CPU. Intervals are "
-    "95 % over seeds; a verdict needs three.",
-    "published": "The paper's own numbers, digitised or printed, without any run of ours: what "
-    "they say of the paper's claims.",
-    "kept_smollm": "SmolLM2-135M-Instruct, a real language model, on arithmetic, in the place of "
-    "every model of the paper; what was trained of it so far is kept with the sources. Intervals "
-    "are 95 % over seeds; a verdict needs three.",
-    "smollm": "SmolLM2-135M-Instruct, a real language model, on arithmetic, trained here on a CPU; "
-    "it stands for every model of the paper. Intervals are 95 % over seeds.",
-    "one_gpu": "Small language models, each trained on one GPU. Intervals are 95 % over seeds; a "
-    "verdict needs three.",
-    "paper": "The paper's models. Intervals are 95 % over seeds; a verdict needs three.",
-}
 
 
 def write_gallery(
@@ -150,7 +134,6 @@ def write_gallery(
     ]
     page = _rendered(
         "gallery.html.jinja", items, profile,
-        about=_ABOUT.get(profile, ""),
         tables={path.stem: _html_of(path) for path in (folder / "tables").glob("*.md")},
         executed={path.stem for path in (folder / "notebooks").glob("*.html")},
         checks=checks or {},

@@ -332,8 +332,11 @@ def follow(
     view = LiveView(handles, every_s=every_s, seen=has_front_end())
     if block or (block is None and not view.seen):
         _wait_with(view)
-    else:
-        _draw_in_background(view)
+    elif view.tick():
+        OPEN_VIEWS.add(view.tick)
+        task = asyncio.get_running_loop().create_task(_draw_until_the_end(view))
+        _TASKS.add(task)
+        task.add_done_callback(_TASKS.discard)
 
 
 def has_front_end() -> bool:
@@ -464,17 +467,8 @@ def _wait_with(view: LiveView) -> None:
         raise RunFailed("; ".join(failures))
 
 
-def _draw_in_background(view: LiveView) -> None:
-    """Draw on the kernel's event loop, between cells, and while a cell waits for a run."""
-    if not view.tick():
-        return
-    OPEN_VIEWS.add(view.tick)
-    task = asyncio.get_running_loop().create_task(_draw_until_the_end(view))
-    _TASKS.add(task)
-    task.add_done_callback(_TASKS.discard)
-
-
 async def _draw_until_the_end(view: LiveView) -> None:
+    """Draw on the kernel's event loop, between cells; ``pause`` does while a cell waits."""
     try:
         while view.tick():
             await asyncio.sleep(_TICK_S)

@@ -6,7 +6,6 @@ What was imported says so: the manifest's ``imported`` names the place, the kind
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -81,17 +80,11 @@ def _copy_folder(run: Run, source: Path, target: Path) -> list[str]:
     copy = Run(target, run.config)
     if not copy.steps_done:
         raise UserError(f"{source}: no step in metrics.jsonl; copy the folder whole")
-    manifest = copy.manifest()
     origin = {"from": str(source), "kind": "run", "at": now()}
-    if re.fullmatch(r"[0-9a-f]{16}", source.name) and source.name != run.path.name:
-        # The same configuration under another hash: another revision of the trainer made it.
-        origin["hash_there"] = source.name
-    write_json(target / "manifest.json", {**manifest, "imported": origin})
+    write_json(target / "manifest.json", {**copy.manifest(), "imported": origin})
     lines = [f"{min(copy.steps_done, run.config.steps)} of {run.config.steps} steps"]
     if not copy.complete:
         lines.append("it is not complete: the runner would go on with it from its checkpoint")
-    if "hash_there" in origin:
-        lines.append(f"made by another revision of the trainer: {source.name} there")
     return lines
 
 

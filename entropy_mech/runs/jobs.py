@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import io
 import multiprocessing
 import os
@@ -33,7 +32,6 @@ from entropy_mech.config import TrainConfig
 from entropy_mech.config.run import architecture_of
 from entropy_mech.errors import UserError, whole_number
 from entropy_mech.hub import QUIET
-from entropy_mech.runs.store import Run, RunStore
 
 # -- A job and its process -----------------------------------------------------------------------
 
@@ -168,7 +166,7 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-# -- The order of jobs and the time left ---------------------------------------------------------
+# -- The time left -------------------------------------------------------------------------------
 
 # Weight of the guesses, in measured seconds.
 _PRIOR_S = 10.0
@@ -176,18 +174,11 @@ _PRIOR_S = 10.0
 _TELLING_FRACTION = 0.1
 
 
-class Schedule:
-    """Jobs in their order, unless one is on the critical path and must start now.
+class TimeLeft:
+    """Guesses of ``cost_s``, corrected by what finished jobs of the same kind took."""
 
-    Guesses of ``cost_s`` are corrected by what finished jobs of the same kind took.
-    """
-
-    def __init__(self, jobs: Sequence[Job], workers: int):
+    def __init__(self, workers: int):
         self.workers = workers
-        self.dependents = defaultdict(list)
-        for job in jobs:
-            for need in job.needs:
-                self.dependents[need].append(job)
         self.guessed: dict[str, float] = defaultdict(float)
         self.took: dict[str, float] = defaultdict(float)
 
@@ -202,26 +193,6 @@ class Schedule:
         took, guessed = self.took[job.kind], self.guessed[job.kind]
         return job.cost_s * (_PRIOR_S * overall + took) / (_PRIOR_S + guessed)
 
-    def choose(self, ready: Sequence[Job], waiting: Sequence[Job], running_s: float) -> Job:
-        """Return the one of ``ready`` to start.
-
-        That is the first, unless the longest chain that hangs on another would then outlast all
-        the rest: with equal shares for the workers, it must start now.
-
-        Args:
-            ready: jobs that could start, in the order wanted.
-            waiting: all that have not started.
-            running_s: what is left of those that run, summed.
-
-        """
-        first = ready[0]
-        tails = self._tails(waiting)
-        longest = max(ready, key=lambda job: tails[job.name])
-        share = (running_s + sum(map(self.cost_s, waiting))) / self.workers
-        # Were the first taken, a worker would be free again after about its time.
-        must = tails[longest.name] + self.cost_s(first) > share
-        return longest if must else first
-
     def left_s(self, waiting: Sequence[Job], running: Mapping[Job, float]) -> tuple[float, float]:
         """Return the seconds on the clock, and of all workers together, that are still to come.
 
@@ -230,18 +201,9 @@ class Schedule:
             running: the seconds since each of the others started.
 
         """
-        tails, chains = self._tails(waiting), []
-        work = sum(map(self.cost_s, waiting))
-        for job, elapsed in running.items():
-            seconds = self._left_of(job, elapsed)
-            after = (tails[d.name] for d in self.dependents[job.name] if d.name in tails)
-            chains.append(seconds + max(after, default=0.0))
-            work += seconds
-        return max([work / self.workers, *chains, *tails.values()]), work
-
-    def running_s(self, running: Mapping[Job, float]) -> float:
-        """Return the seconds left of the running jobs, summed."""
-        return sum(self._left_of(job, elapsed) for job, elapsed in running.items())
+        lefts = [self._left_of(job, elapsed) for job, elapsed in running.items()]
+        work = sum(lefts) + sum(map(self.cost_s, waiting))
+        return max([work / self.workers, *lefts]), work
 
     def _left_of(self, job: Job, elapsed: float) -> float:
         fraction = min(job.fraction(), 1.0)
@@ -250,28 +212,15 @@ class Schedule:
         cost = self.cost_s(job)
         return max(cost - elapsed, 0.1 * cost)
 
-    def _tails(self, waiting: Sequence[Job]) -> dict[str, float]:
-        """Return for each job its seconds and those of the longest chain that needs it."""
-        still = {job.name for job in waiting}
-
-        @functools.cache
-        def tail(job: Job) -> float:
-            after = (tail(d) for d in self.dependents[job.name] if d.name in still)
-            return self.cost_s(job) + max(after, default=0.0)
-
-        return {job.name: tail(job) for job in waiting}
-
 
 # -- Estimated job times, for order and time left alone ------------------------------------------
-# What a run with another seed has taken is known; else the guess is from the configuration.
-# Guesses are corrected while jobs finish (``Schedule``).
+# Guesses from the configuration, corrected while jobs finish (``TimeLeft``).
 
 STARTUP_S = 0.5
 # Seconds on one core, measured: a constant, and what each 100,000 parameters of the body add. Of a
 # supervised step on 64 demonstrations, and of a rollout of 256 responses with its updates.
 _BASE_STEP_S = (0.012, 0.016)
 _ROLLOUT_S = (0.13, 0.18)
-_SEEDS_LOOKED_AT = 5
 
 
 def base_model_s(config: TrainConfig) -> float:
@@ -281,15 +230,10 @@ def base_model_s(config: TrainConfig) -> float:
     return STARTUP_S + steps * _by_size(config, _BASE_STEP_S) * config.base.batch_size / 64
 
 
-def run_s(run: Run, store: RunStore) -> float:
-    """Return the seconds of a whole run, as another seed's have been or by its configuration."""
-    config = run.config
-    for seed in range(1, _SEEDS_LOOKED_AT + 1):
-        told = store.run(config.model_copy(update={"seed": seed})).manifest()
-        if told.get("steps") and "wall_time_s" in told and "imported" not in told:
-            return config.steps * told["wall_time_s"] / told["steps"]
+def rollout_s(config: TrainConfig) -> float:
+    """Return the seconds of one rollout and its updates."""
     responses = config.rollout.prompts * config.rollout.responses
-    return config.steps * _by_size(config, _ROLLOUT_S) * responses / 256
+    return _by_size(config, _ROLLOUT_S) * responses / 256
 
 
 def _by_size(config: TrainConfig, seconds: tuple[float, float]) -> float:
@@ -384,9 +328,9 @@ def run_jobs(
 ) -> None:
     """Run jobs in order of need, earlier ones first, ``workers`` at a time.
 
-    A job on the critical path goes before its turn. A failed job stops
-    those that need it, not the others. ``done`` is called with each job that succeeded. If this
-    process is interrupted its children are ended; they go on from their checkpoints next time.
+    A failed job stops those that need it, not the others. ``done`` is called with each job that
+    succeeded. If this process is interrupted its children are ended; they go on from their
+    checkpoints next time.
 
     Raises:
         JobsFailed: after everything else is done.
@@ -401,7 +345,7 @@ class _Scheduler:
         self, jobs: Sequence[Job], workers: int, line: ProgressLine, tell: Callable[[Job], None]
     ):
         self.waiting, self.workers, self.line, self.tell = list(jobs), workers, line, tell
-        self.schedule = Schedule(jobs, workers)
+        self.times = TimeLeft(workers)
         # A need that is no job here was met before.
         names = {job.name for job in jobs}
         self.order = TopologicalSorter({job.name: job.needs & names for job in jobs})
@@ -428,11 +372,9 @@ class _Scheduler:
     def _start_ready(self) -> None:
         self.ready.update(self.order.get_ready())
         while len(self.running) < self.workers:
-            ready = [job for job in self.waiting if job.name in self.ready]
-            if not ready:
+            job = next((job for job in self.waiting if job.name in self.ready), None)
+            if job is None:
                 return
-            left_s = self.schedule.running_s(self._elapsed())
-            job = self.schedule.choose(ready, self.waiting, left_s)
             self.waiting.remove(job)
             self.running[job] = (start(job), time.monotonic())
 
@@ -443,7 +385,7 @@ class _Scheduler:
             del self.running[job]
             if process.returncode == 0:
                 self.order.done(job.name)
-                self.schedule.finished(job, time.monotonic() - started)
+                self.times.finished(job, time.monotonic() - started)
                 self.tell(job)
             else:
                 self._fail(job, failure(job, process.returncode))
@@ -453,21 +395,18 @@ class _Scheduler:
     def _fail(self, job: Job, why: str) -> None:
         """Note a failure, and that of all jobs that need this one."""
         self.failed[job.name] = why
-        for dependent in self.schedule.dependents[job.name]:
+        for dependent in [other for other in self.waiting if job.name in other.needs]:
             if dependent in self.waiting:
                 self.waiting.remove(dependent)
                 self._fail(dependent, f"{dependent}: not run, {job} failed")
 
-    def _elapsed(self) -> dict[Job, float]:
-        now = time.monotonic()
-        return {job: now - started for job, (_, started) in self.running.items()}
-
     def _show(self) -> None:
         if not self.line.due():
             return
-        elapsed = self._elapsed()
-        left_s, work_s = self.schedule.left_s(self.waiting, elapsed)
-        done_s = sum(self.schedule.took.values()) + sum(elapsed.values())
+        now = time.monotonic()
+        elapsed = {job: now - started for job, (_, started) in self.running.items()}
+        left_s, work_s = self.times.left_s(self.waiting, elapsed)
+        done_s = sum(self.times.took.values()) + sum(elapsed.values())
         names = ", ".join(map(str, self.running)) or "nothing"
         done = self.count - len(self.waiting) - len(self.running) - len(self.failed)
         what = f"{done}/{self.count} done, now {names}"

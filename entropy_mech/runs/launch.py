@@ -26,7 +26,7 @@ from entropy_mech.problems.benchmarks import (
     load_toy_benchmark,
     protocol,
 )
-from entropy_mech.runs.jobs import STARTUP_S, Job, base_model_s, run_jobs, run_s
+from entropy_mech.runs.jobs import STARTUP_S, Job, base_model_s, rollout_s, run_jobs
 from entropy_mech.runs.store import (
     MetricsFile,
     Run,
@@ -295,14 +295,14 @@ def run_job(run: Run, store: RunStore, name: str, needs: Sequence[Job] = ()) -> 
         refuse_without_gpus(1, needed=1)
         if config.engine.kind == "deepspeed":  # torch's engine is one process
             flags = ("--gpus", str(gpus_here()))
-    left = max(config.steps - run.steps_done, 0) / config.steps
+    left = max(config.steps - run.steps_done, 0)
     return Job(
         name=run_job_name(run),
         label=f"{name or config.loss.method} seed {config.seed}",
         log=run.path / "log.txt",
         needs=frozenset(job.name for job in needs),
         kind="run",
-        cost_s=STARTUP_S + left * run_s(run, store),
+        cost_s=STARTUP_S + left * rollout_s(config),
         fraction=lambda: _fraction_in(run.path),
         **_child("entropy_mech.train", config, store, *flags),
     )

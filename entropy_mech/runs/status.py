@@ -21,18 +21,16 @@ import pandas as pd
 from entropy_mech.config import TrainConfig
 from entropy_mech.config.files import load_config, make_config, run_id
 from entropy_mech.errors import UserError, bad_value, nearest, unknown_name
-from entropy_mech.runs.jobs import base_model_s, clock, run_s
+from entropy_mech.runs.jobs import clock
 from entropy_mech.runs.store import (
     DamagedFile,
     MetricsFile,
     Run,
     RunStore,
-    base_model_folder,
     default_store,
     lock_is_held,
     project_root,
     read_json,
-    read_json_if_whole,
     run_path,
 )
 
@@ -62,13 +60,12 @@ class RunStatus:
         algorithm: of its configuration, as method, model and seed are.
         steps_done: rollouts behind it.
         steps_total: rollouts that it is to make.
-        time_left_s: seconds still to come, a guess; NaN unless it is in work.
+        time_left_s: seconds still to come, by its last steps; NaN unless it trains.
         entropy_nats: the last that was measured; NaN before.
         validation_accuracy: the last that was measured, a fraction; NaN before.
         updated: Unix time.
         error: in one line, why it failed, or what is damaged.
         name: what people call it.
-        base_fraction: how far its base model is; NaN unless that is being made.
 
     """
 
@@ -86,7 +83,6 @@ class RunStatus:
     updated: float = 0.0
     error: str = ""
     name: str = ""
-    base_fraction: float = math.nan
 
     @property
     def in_work(self) -> bool:
@@ -103,8 +99,6 @@ class RunStatus:
         if self.error:
             return self.error
         parts = [f"{self.name}: {self.state} {self.steps_done}/{self.steps_total}"]
-        if not math.isnan(self.base_fraction):
-            parts = [f"{self.name}: making its base model, {self.base_fraction:.0%}"]
         if not math.isnan(self.entropy_nats):
             parts.append(f"entropy {self.entropy_nats:.3f} nats")
         if not math.isnan(self.validation_accuracy):
@@ -134,24 +128,7 @@ def status_of(run: Run, *, name: str = "", alive: bool | None = None) -> RunStat
     error = f"{name} failed: {status.error}" if state == "failed" else ""
     if error and (run.path / "log.txt").is_file():
         error += f" (log: {run.path / 'log.txt'})"
-    base, left_s = math.nan, status.time_left_s
-    if state == "waiting" and run.config.makes_base_model and not status.steps_done:
-        name_of_base = base_model_folder(run.store, run.config).name
-        base = base_models_in_work(run.store).get(name_of_base, math.nan)
-        left_s = _left_before_the_first_step_s(run, base)
-    return replace(
-        status, name=name, state=state, steps_total=run.config.steps, base_fraction=base,
-        time_left_s=left_s if state in IN_WORK else math.nan, error=error,
-    )  # fmt: skip
-
-
-def _left_before_the_first_step_s(run: Run, base_fraction: float) -> float:
-    """Return a guess from the configuration."""
-    left = run_s(run, run.store)
-    if not base_model_folder(run.store, run.config).exists():
-        done = 0.0 if math.isnan(base_fraction) else base_fraction
-        left += (1 - done) * base_model_s(run.config)
-    return left
+    return replace(status, name=name, state=state, steps_total=run.config.steps, error=error)
 
 
 def pause(seconds: float = _TICK_S) -> None:
@@ -168,7 +145,7 @@ def pause(seconds: float = _TICK_S) -> None:
 
 # -- All runs ------------------------------------------------------------------------------------
 
-COLUMNS = tuple(RunStatus.__dataclass_fields__)[:-2]  # a name and a base model are a handle's
+COLUMNS = tuple(RunStatus.__dataclass_fields__)[:-1]  # a name is a handle's
 _RUN_FOLDER = re.compile(r"[0-9a-f]{16}")
 
 
@@ -269,16 +246,6 @@ def _step_s(path: Path) -> float:
     return float(np.mean(steps)) if steps else math.nan
 
 
-def base_models_in_work(store: RunStore) -> dict[str, float]:
-    """Return the base models that a process trains now, by id, with the fraction done."""
-    work = {}
-    for path in (store.root / "base_models").glob("*.lock"):
-        said = read_json_if_whole(path.with_suffix(".status.json"))
-        if said.get("total") and lock_is_held(path):
-            work[path.stem] = said["done"] / said["total"]
-    return work
-
-
 # -- Which run a name refers to ------------------------------------------------------------------
 # A run is addressed by its configuration's hash (``store.RunStore.run``); people type its folder,
 # the start of its id or the name of its file.
@@ -332,9 +299,9 @@ def existing_file(path: str | Path) -> Path:
     if path.exists():
         return path
     runs = project_root() / "reproduce" / "runs"
-    files = [p for f in (path.parent, runs / "toy", runs / "paper") for p in f.glob("[!_]*.toml")]
-    files.reverse()  # of files of one name the nearest folder's is meant
-    by_stem = {file.stem: os.path.relpath(file) for file in files}
+    # Of files of one name the nearest folder's is meant.
+    folders = (runs / "paper", runs / "toy", path.parent)
+    by_stem = {file.stem: os.path.relpath(file) for f in folders for file in f.glob("[!_]*.toml")}
     near = by_stem.get(nearest(path.stem, by_stem))
     fix = f"did you mean {near!r}?" if near else "give the path of a TOML file"
     raise bad_value("config", str(path), f"no such file; {fix}")
