@@ -73,7 +73,6 @@ class Explorer:
         self._draw, self._controls = draw, controls
         self.values = dict(values)
         self.content = draw(**self.values)
-        self._rendered: bytes | None = None
 
     @cached_property
     def controls(self) -> dict[str, Any]:
@@ -105,9 +104,9 @@ class Explorer:
         """The picture as an ipywidget: an image, or a page."""
         import ipywidgets
 
-        if isinstance(self.content, Figure):
-            return ipywidgets.Image(value=self._png(), format="png", layout={"max_width": "100%"})
-        return ipywidgets.HTML(value=self.content)
+        if isinstance(self.shown, bytes):
+            return ipywidgets.Image(value=self.shown, format="png", layout={"max_width": "100%"})
+        return ipywidgets.HTML(value=self.shown)
 
     def save(self, name: str, *, profile: str = "toy", out_dir: str = "") -> Explorer:
         """Write what is drawn now under ``figures/``, as PNG or HTML, and return self.
@@ -116,30 +115,29 @@ class Explorer:
         """
         folder = (Path(out_dir) if out_dir else project_root() / "out" / profile) / "figures"
         folder.mkdir(parents=True, exist_ok=True)
-        drawn = isinstance(self.content, Figure)
-        path = folder / (name + (".png" if drawn else ".html"))
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(self._png() if drawn else self.content.encode())
+        drawn = isinstance(self.shown, bytes)
+        with atomic_write(folder / (name + (".png" if drawn else ".html"))) as temporary:
+            temporary.write_bytes(self.shown if drawn else self.shown.encode())
         return self
 
     def _moved(self, name: str, value: Any) -> None:
         self.values[name] = value
-        self.content, self._rendered = self._draw(**self.values), None
-        self.picture.value = self._png() if isinstance(self.content, Figure) else self.content
+        self.content = self._draw(**self.values)
+        del self.shown
+        self.picture.value = self.shown
 
-    def _png(self) -> bytes:
-        if self._rendered is None:  # once: it takes time, and constrained layout shifts at each
-            buffer = io.BytesIO()
-            self.content.savefig(buffer, format="png", dpi=_DPI)
-            self._rendered = buffer.getvalue()
-        return self._rendered
+    @cached_property
+    def shown(self) -> bytes | str:
+        """The content as PNG or HTML; once, since constrained layout shifts at each rendering."""
+        if not isinstance(self.content, Figure):
+            return self.content
+        buffer = io.BytesIO()
+        self.content.savefig(buffer, format="png", dpi=_DPI)
+        return buffer.getvalue()
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        bundle: dict[str, Any] = {"text/plain": repr(self)}
-        if isinstance(self.content, Figure):
-            bundle["image/png"] = self._png()
-        else:
-            bundle["text/html"] = self.content
+        kind = "image/png" if isinstance(self.shown, bytes) else "text/html"
+        bundle: dict[str, Any] = {"text/plain": repr(self), kind: self.shown}
         if self.values and has_front_end():
             bundle |= self.widget._repr_mimebundle_() | {"text/plain": repr(self)}
         return bundle

@@ -27,14 +27,13 @@ def launch_runs(report: Report, *names: str) -> list[RunHandle]:
         UserError: the report has no such run (says the nearest).
 
     """
-    chosen, handles = _chosen(report, names), []
+    chosen = _chosen(report, names)
     if report.profile in KEPT:
         kept = kept_runs([name for name, _ in chosen], [one for _, one in chosen], report.profile)
         report.used += [(name, run) for (name, _), run in zip(chosen, kept, strict=True)]
         return []
-    for name, config in chosen:
-        handles.append(_launched(name, config))
-        report.used.append((name, handles[-1].run))
+    handles = [_launched(name, config) for name, config in chosen]
+    report.used += [(name, handle.run) for (name, _), handle in zip(chosen, handles, strict=True)]
     return handles
 
 
@@ -121,10 +120,10 @@ def trained(report: Report, *names: str) -> pd.DataFrame:
 
 
 def _trained_or_kept(report: Report, config: TrainConfig) -> Run:
-    run, kept = default_store().run(config), report.profile in KEPT
-    if run.complete and not kept:
-        return run
-    return kept_store(report.profile if kept else "kept").run(config)
+    if report.profile in KEPT:
+        return kept_store(report.profile).run(config)
+    run = default_store().run(config)
+    return run if run.complete else kept_store().run(config)
 
 
 def _chosen(report: Report, names: tuple[str, ...]) -> list[tuple[str, TrainConfig]]:

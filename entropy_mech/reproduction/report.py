@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +128,6 @@ class Report:
         self.figures: list[str] = []
         self.tables: list[str] = []
         self.used: list[tuple[str, Run]] = []  # what the results come from
-        self._runs: list[Run] | None = None
 
     @property
     def not_kept(self) -> list[str]:
@@ -142,17 +141,16 @@ class Report:
         """Whether only the paper's numbers are shown: there are no runs, and frames are empty."""
         return self.profile == "published"
 
-    @property
+    @cached_property
     def runs(self) -> list[Run]:
         """The target's runs; the first use trains those that are missing, with progress."""
-        if self._runs is None:
-            if self.profile in KEPT:
-                self._runs = kept_runs(self.names, self.configs, self.profile)
-            else:
-                more = {"names": self.names, "evaluate": self.benchmarks}
-                self._runs = ensure_runs(self.configs, default_store(), **more)
-            self.used = list(zip(self.names, self._runs, strict=True))
-        return self._runs
+        if self.profile in KEPT:
+            runs = kept_runs(self.names, self.configs, self.profile)
+        else:
+            more = {"names": self.names, "evaluate": self.benchmarks}
+            runs = ensure_runs(self.configs, default_store(), **more)
+        self.used = list(zip(self.names, runs, strict=True))
+        return runs
 
     def metrics(self, *names: str) -> pd.DataFrame:
         """Return the metrics of all runs, or of those of these files, a row a step.

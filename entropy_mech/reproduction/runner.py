@@ -17,7 +17,7 @@ from entropy_mech.config import TrainConfig
 from entropy_mech.config.files import run_id
 from entropy_mech.config.memory import MemoryCheck, check_memory, gib
 from entropy_mech.errors import bad_value, folder_path, whole_number
-from entropy_mech.reproduction.check import Beginnings, draw
+from entropy_mech.reproduction.check import Beginnings
 from entropy_mech.reproduction.gallery import write_gallery, write_verdicts
 from entropy_mech.reproduction.report import chosen_runs, kept_runs, small_model_results
 from entropy_mech.reproduction.targets import (
@@ -236,7 +236,7 @@ def _gallery(request: Request) -> Path:
         full_time_s = request.beginnings.full_time_s(targets, usable_cores())
         for target in targets:
             if target.name in checks:
-                draw(target, checks[target.name], request.beginnings, request.folder / "figures")
+                request.beginnings.draw(target, checks[target.name], request.folder / "figures")
     return write_gallery(request.folder, targets, request.profile, checks, full_time_s)
 
 
@@ -274,7 +274,9 @@ def _target_jobs(request: Request, target: Target, library: str) -> list[Job]:
     if profile in KEPT:
         runs = kept_runs(names, configs, profile)
         inputs = [str(run.manifest().get("weights_sha256")) for run in runs]
-        inputs += _small_models_verdicts(target)
+        # What stands beside the toys' verdicts, without which a notebook would be out of date.
+        results = read_json(small_model_results()).get("targets", {}).get(target.name, {})
+        inputs += [json.dumps(results.get("claims", [])), str(len(results.get("runs", [])))]
     else:
         store, inputs = default_store(), []
         runs = [store.run(config) for config in configs]
@@ -285,12 +287,6 @@ def _target_jobs(request: Request, target: Target, library: str) -> list[Job]:
             needs += [evaluation_job_name(run, group) for run in runs]
     inputs += _inputs(runs, group)
     return [*missing, *_notebook_jobs(request, target, needs, [*inputs, library])]
-
-
-def _small_models_verdicts(target: Target) -> list[str]:
-    """What stands beside the toys' verdicts, without which a notebook would be out of date."""
-    results = read_json(small_model_results()).get("targets", {}).get(target.name, {})
-    return [json.dumps(results.get("claims", [])), str(len(results.get("runs", [])))]
 
 
 def _inputs(runs: Sequence[Run], group: str) -> list[str]:

@@ -283,6 +283,7 @@ def sparkline(values: pd.Series, width: int = _BARS_WIDTH) -> str:
 # Set by Jupyter servers and VS Code for kernels with a user interface.
 _FRONT_ENDS = ("JPY_SESSION_NAME", "VSCODE_PID")
 _TICK_S = 0.5
+_REDRAW_S = 2.0
 _DPI = 110
 _BAR = 10
 # Drawing takes at most this share of a core from the training beside it.
@@ -293,7 +294,6 @@ _TASKS: set[asyncio.Task] = set()
 def follow(
     *runs: Any,
     block: bool | None = None,
-    every_s: float = 2.0,
     store: RunStore | None = None,
     profile: str = "toy",
     seed: int | None = None,
@@ -307,7 +307,6 @@ def follow(
         runs: handles, runs, folders, ids or starts of them, names of run files, or lists of
             these; started by anybody, in any process.
         block: whether the cell waits for the runs; None waits only where there is no front end.
-        every_s: seconds between two pictures, at least.
         store: where runs lie; the default store if None.
         profile: of names: toy or paper.
         seed: of names; 1 if None.
@@ -329,7 +328,7 @@ def follow(
         for handle in handles:
             follow_in_terminal(handle)
         return
-    view = LiveView(handles, every_s=every_s, seen=has_front_end())
+    view = LiveView(handles, seen=has_front_end())
     if block or (block is None and not view.seen):
         _wait_with(view)
     elif view.tick():
@@ -347,11 +346,10 @@ def has_front_end() -> bool:
 class LiveView:
     """One cell's output: a line a run, a picture, and buttons where there is a front end."""
 
-    def __init__(self, handles: list[RunHandle], *, every_s: float, seen: bool):
+    def __init__(self, handles: list[RunHandle], *, seen: bool):
         from IPython.display import display
 
-        self.handles, self.every_s, self.seen = handles, every_s, seen
-        self.rest_s = every_s
+        self.handles, self.seen, self.rest_s = handles, seen, _REDRAW_S
         self.open, self.stopping = True, False
         self.looked = self.drawn = 0.0
         self.steps_drawn: list[int] = []
@@ -409,7 +407,7 @@ class LiveView:
         live_figure(frames, total=steps_total).savefig(buffer, format="png", dpi=_DPI)
         self.picture.update(Image(data=buffer.getvalue()))
         self.drawn = time.monotonic()
-        self.rest_s = max(self.every_s, (self.drawn - started) / _DRAWING_SHARE)
+        self.rest_s = max(_REDRAW_S, (self.drawn - started) / _DRAWING_SHARE)
 
 
 def live_figure(frames: Mapping[str, pd.DataFrame], *, total: int) -> Figure:
@@ -504,9 +502,5 @@ def _text(text: str) -> dict[str, str]:
 
 def _in_kernel() -> bool:
     """Return whether this is a notebook's kernel rather than a script or a terminal."""
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return False
-    shell = get_ipython()
-    return shell is not None and hasattr(shell, "kernel")
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")

@@ -63,11 +63,6 @@ class KeptRun(Run):
     """A run whose measurements are rows of the tables beside it."""
 
     @property
-    def complete(self) -> bool:
-        """Whether all steps that the configuration asks for were kept."""
-        return self.steps_done >= self.config.steps
-
-    @property
     def steps_done(self) -> int:
         """Steps that were kept."""
         return len(self._rows("metrics"))

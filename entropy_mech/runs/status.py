@@ -379,11 +379,10 @@ def newest_run(store: RunStore) -> Run:
 
     """
     frame = list_runs(store)
-    frame = frame[frame["state"] != "damaged"]
-    if frame.empty:
-        raise UserError(f"no runs in {store.root}; start one: entropy-mech train CONFIG.toml")
-    in_work = frame[frame["state"].isin(["training", "waiting"])]
-    return _run_in(store.root / (in_work if len(in_work) else frame)["id"].iloc[0])
+    for states in (IN_WORK, set(STATES) - {"damaged"}):
+        for name in frame.loc[frame["state"].isin(states), "id"]:
+            return _run_in(store.root / name)
+    raise UserError(f"no runs in {store.root}; start one: entropy-mech train CONFIG.toml")
 
 
 def run_names(profile: str) -> list[str]:
