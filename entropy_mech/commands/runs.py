@@ -9,7 +9,6 @@ from typing import Annotated
 import pandas as pd
 
 from entropy_mech.commands import switch, text
-from entropy_mech.errors import unknown_name
 from entropy_mech.runs.status import STATES, list_runs
 from entropy_mech.runs.store import RunStore, default_store
 
@@ -27,8 +26,6 @@ def runs(
     as_json: Annotated[bool, switch("all of it, for programs", "--json")] = False,
 ) -> int:
     """List the runs and how far they are, most recently changed first."""
-    if state is not None and state not in STATES:
-        raise unknown_name("state", state, STATES)
     store = default_store()
     frame = list_runs(store, state=state, name=name)
     if as_json:
