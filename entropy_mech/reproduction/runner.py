@@ -32,13 +32,11 @@ from entropy_mech.reproduction.targets import (
 from entropy_mech.runs.jobs import Job, TimeLeft, clock, run_jobs
 from entropy_mech.runs.kept import KEPT, keep
 from entropy_mech.runs.launch import (
-    evaluation_job_name,
     evaluation_jobs,
     gpu_memory_here_gib,
     gpus_here,
     group_digest,
     refuse_without_gpus,
-    run_job_name,
     training_jobs,
     usable_cores,
 )
@@ -270,7 +268,6 @@ def _target_jobs(request: Request, target: Target, library: str) -> list[Job]:
     names, configs = [name for name, _ in found], list(found.values())
     group, profile = target.benchmarks(request.profile), target.in_place_of(request.profile)
     missing: list[Job] = []
-    needs: list[str] = []
     if profile in KEPT:
         runs = kept_runs(names, configs, profile)
         inputs = [str(run.manifest().get("weights_sha256")) for run in runs]
@@ -281,12 +278,10 @@ def _target_jobs(request: Request, target: Target, library: str) -> list[Job]:
         store, inputs = default_store(), []
         runs = [store.run(config) for config in configs]
         missing = training_jobs(configs, store, names=names)
-        needs = [run_job_name(run) for run in runs]
         if group:
             missing += evaluation_jobs(configs, store, group, names=names)
-            needs += [evaluation_job_name(run, group) for run in runs]
     inputs += _inputs(runs, group)
-    return [*missing, *_notebook_jobs(request, target, needs, [*inputs, library])]
+    return [*missing, *_notebook_jobs(request, target, missing, [*inputs, library])]
 
 
 def _inputs(runs: Sequence[Run], group: str) -> list[str]:
@@ -297,7 +292,7 @@ def _inputs(runs: Sequence[Run], group: str) -> list[str]:
 
 
 def _notebook_jobs(
-    request: Request, target: Target, needs: Sequence[str], inputs: Sequence[str]
+    request: Request, target: Target, before: Sequence[Job], inputs: Sequence[str]
 ) -> list[Job]:
     """Return the job of a target's notebook, none where it was made of the same things."""
     given = {"profile": request.profile, "seed": request.seed, "seeds": request.seeds}
@@ -324,7 +319,7 @@ def _notebook_jobs(
         command=[sys.executable, "-m", "entropy_mech.reproduction.notebook"],
         stdin=json.dumps(order),
         log=request.folder / "logs" / f"{target.name}.txt",
-        needs=frozenset(needs),
+        needs=frozenset(job.name for job in before),
         warm=True,
         kind="notebook",
         cost_s=_NOTEBOOK_S,

@@ -268,10 +268,10 @@ def evaluation_jobs(
         if run.complete and (run.newest_model() is None or evaluated(run, group)):
             continue
         job = Job(
-            name=evaluation_job_name(run, group),
+            name=f"evaluation {group} {run.path.name}",
             label=f"{group} benchmarks, {name or run.config.loss.method} seed {config.seed}",
             log=run.path / f"evaluation-{group}.txt",
-            needs=frozenset([run_job_name(run)]),
+            needs=frozenset([_run_job_name(run)]),
             kind="evaluation",
             cost_s=_EVALUATION_S if config.toy else _LANGUAGE_MODEL_EVALUATION_S,
             fraction=lambda run=run: _fraction_in(evaluation_folder(run, group) or run.path),
@@ -297,7 +297,7 @@ def run_job(run: Run, store: RunStore, name: str, needs: Sequence[Job] = ()) -> 
             flags = ("--gpus", str(gpus_here()))
     left = max(config.steps - run.steps_done, 0)
     return Job(
-        name=run_job_name(run),
+        name=_run_job_name(run),
         label=f"{name or config.loss.method} seed {config.seed}",
         log=run.path / "log.txt",
         needs=frozenset(job.name for job in needs),
@@ -306,16 +306,6 @@ def run_job(run: Run, store: RunStore, name: str, needs: Sequence[Job] = ()) -> 
         fraction=lambda: _fraction_in(run.path),
         **_child("entropy_mech.train", config, store, *flags),
     )
-
-
-def run_job_name(run: Run) -> str:
-    """Return the name that others give in ``needs`` for a run."""
-    return f"run {run.path.name}"
-
-
-def evaluation_job_name(run: Run, group: str) -> str:
-    """Return the name that others give in ``needs`` for a run's scores."""
-    return f"evaluation {group} {run.path.name}"
 
 
 def usable_cores() -> int:
@@ -334,7 +324,7 @@ def _base_jobs(config: TrainConfig, store: RunStore) -> list[Job]:
         before = _base_jobs(config.model_copy(update={"base": plain}), store)
     needs = [job.name for job in before[-1:]]
     if config.start is not None:
-        needs = [run_job_name(store.run(config.earlier))]
+        needs = [_run_job_name(store.run(config.earlier))]
     job = Job(
         name=f"base model {folder.name}",
         label=f"base model {folder.name[:6]}",
@@ -346,6 +336,10 @@ def _base_jobs(config: TrainConfig, store: RunStore) -> list[Job]:
         **_child("entropy_mech.train", config, store, "--base-model"),
     )
     return [*before, job]
+
+
+def _run_job_name(run: Run) -> str:
+    return f"run {run.path.name}"
 
 
 def _named(configs: Sequence[TrainConfig], names: Sequence[str]) -> list[tuple[TrainConfig, str]]:
