@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from entropy_mech.config.objective import GRPO, AlgorithmConfig, LossConfig, PPOClip
 from entropy_mech.config.sections import (
@@ -27,7 +27,6 @@ from entropy_mech.config.sections import (
     Section,
     Temperature,
     TorchSamplerConfig,
-    TrainingSetConfig,
 )
 from entropy_mech.config.shapes import Architecture, architecture_at
 from entropy_mech.errors import UserError, bad_value, fraction_fix, unknown_name
@@ -374,11 +373,11 @@ TAGS = {"loss": "method", "algorithm": "name", "sampler": "kind"}
 _UNIONS = {"loss": LossConfig, "algorithm": AlgorithmConfig, "sampler": SamplerConfig}
 # Pydantic puts the arm of a union, and the kind of a list or one name, into the path of a field;
 # users do not write them.
-_ARMS: dict[str, dict[str, type[BaseModel]]] = {
-    "model": {"toy-model": ModelConfig, "pretrained-model": PretrainedModelConfig},
-    "problems": {"toy": ProblemsConfig, "training-set": TrainingSetConfig},
+_ARMS: dict[str, list[str]] = {
+    "model": ["toy-model", "pretrained-model"],
+    "problems": ["toy", "training-set"],
     **{
-        name: {arm.model_fields[tag].default: arm for arm in get_args(get_args(_UNIONS[name])[0])}
+        name: [arm.model_fields[tag].default for arm in get_args(get_args(_UNIONS[name])[0])]
         for name, tag in TAGS.items()
     },
 }
@@ -389,7 +388,7 @@ def user_error(error: ValidationError) -> UserError:
     """Return pydantic's first fault in one line: field, value, fix."""
     first = error.errors()[0]
     kind, value = first["type"], first.get("input")
-    arms = _ARMS.get(str(first["loc"][0]) if first["loc"] else "", {})
+    arms = _ARMS.get(str(first["loc"][0]) if first["loc"] else "", [])
     path = [str(part) for i, part in enumerate(first["loc"]) if i != 1 or part not in arms]
     path = [part for part in path if part not in _LIST_OR_NAME]
     field = ".".join(path) or "config"
@@ -404,9 +403,6 @@ def user_error(error: ValidationError) -> UserError:
         return UserError(f"{field}.{text}" if path and not text.startswith("unknown") else text)
     choices = re.findall("'([^']*)'", first.get("ctx", {}).get("expected", ""))
     if kind == "literal_error" and isinstance(value, str) and choices:
-        if path[1:] == [TAGS.get(path[0])]:  # the other arms are choices too
-            fields = [arm.model_fields.get(path[1]) for arm in arms.values()]
-            choices = [one.default for one in fields if one is not None]
         return unknown_name(field, value, choices)
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         tag = f"{path[0]}.{TAGS[path[0]]}"
