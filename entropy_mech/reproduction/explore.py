@@ -123,7 +123,7 @@ class Explorer:
     def _moved(self, name: str, value: Any) -> None:
         self.values[name] = value
         self.content = self._draw(**self.values)
-        del self.shown
+        vars(self).pop("shown", None)  # what was rendered
         self.picture.value = self.shown
 
     @cached_property
