@@ -15,8 +15,7 @@ import entropy_mech
 from entropy_mech.commands.doctor import doctor
 from entropy_mech.commands.measure import diagnose, evaluate, law
 from entropy_mech.commands.reproduce import reproduce
-from entropy_mech.commands.runs import runs
-from entropy_mech.commands.train import follow, import_run, pretrain, train
+from entropy_mech.commands.train import follow, import_run, pretrain, runs, train
 from entropy_mech.errors import UserError, naming_disk_faults, nearest, unknown_name
 
 # Options that take several values; typer's take one and are repeated.

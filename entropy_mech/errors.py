@@ -8,9 +8,10 @@ import json
 import numbers
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 _LONGEST = 200  # characters of a value that are shown
 _LISTED = 30  # with more names than these one line would be a page
@@ -87,6 +88,17 @@ def whole_number(field: str, value: object, *, least: int = 0) -> int:
     raise bad_value(field, value, fix)
 
 
+def of_text(value: object) -> object:
+    """Return what a text says in JSON, as command lines and papermill give it; else the value.
+
+    >>> of_text("[1]"), of_text("true"), of_text("kl_cov"), of_text(2)
+    ([1], True, 'kl_cov', 2)
+    """
+    with suppress(ValueError):
+        return json.loads(value) if isinstance(value, str) else value
+    return value
+
+
 def name_list(field: str, value: object) -> tuple[str, ...]:
     """Return a list of names as a tuple; a string is refused: it is a list of letters.
 
@@ -95,9 +107,7 @@ def name_list(field: str, value: object) -> tuple[str, ...]:
     >>> name_list("methods", ["kl_cov"]), name_list("methods", '["kl_cov"]')
     (('kl_cov',), ('kl_cov',))
     """
-    if isinstance(value, str):
-        with suppress(ValueError):
-            value = json.loads(value)
+    value = of_text(value)
     if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
         return tuple(value)
     example = value if isinstance(value, str) and value.isidentifier() else "kl_cov"
@@ -139,6 +149,25 @@ def count_list(field: str, values: object, *, least: int = 1) -> list[int]:
     return [whole_number(field, value, least=least) for value in values]
 
 
+def known_only(namespace: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Refuse a plain value in a notebook's ``globals()`` that none of its parameters has named.
+
+    To be called first, below the parameters: papermill has just put there what it was given.
+
+    >>> known_only({"log": "run.csv", "_": 1, "In": [], "exit": print}, ["log", "step_column"])
+    >>> known_only({"step_colum": "t"}, ["log", "step_column"])
+    Traceback (most recent call last):
+    ...
+    entropy_mech.errors.UserError: unknown parameter 'step_colum': did you mean 'step_column'? \
+known: log, step_column
+    """
+    known = set(known)
+    for name, value in namespace.items():
+        plain = isinstance(value, str | int | float | list | dict | tuple | None)
+        if plain and name not in known | {"In", "Out"} and not name.startswith("_"):
+            raise unknown_name("parameter", name, known)
+
+
 def folder_path(field: str, path: object, fix: str) -> Path:
     """Return a path where a folder is or can be made; refuse one where a file stands in its way."""
     if not isinstance(path, str | Path) or not str(path).strip():
@@ -165,18 +194,21 @@ def cannot_write(place: object, error: OSError) -> UserError | None:
     >>> str(cannot_write("runs", OSError(errno.ENOSPC, "No space left on device")))
     'runs: No space left on device; free some space, then start again: nothing saved is lost'
     """
+    again = "then start again: nothing saved is lost"
+    writable = "make it writable or choose another folder"
+    in_its_place = "a file stands where a folder is needed: choose another folder"
     fixes = {
-        errno.ENOSPC: "free some space, then start again: nothing saved is lost",
-        errno.EDQUOT: "free some space, then start again: nothing saved is lost",
-        errno.EACCES: "make it writable or choose another folder",
-        errno.EPERM: "make it writable or choose another folder",
+        errno.ENOSPC: f"free some space, {again}",
+        errno.EDQUOT: f"free some space, {again}",
+        errno.EFBIG: f"allow larger files (ulimit -f), {again}",
+        errno.EACCES: writable,
+        errno.EPERM: writable,
         errno.EROFS: "choose a folder that can be written to",
-        errno.ENOTDIR: "a file stands where a folder is needed: choose another folder",
-        errno.EEXIST: "a file stands where a folder is needed: choose another folder",
+        errno.ENOTDIR: in_its_place,
+        errno.EEXIST: in_its_place,
         errno.EISDIR: "a folder stands where a file is needed: choose another",
         errno.ENAMETOOLONG: "choose a shorter name",
         errno.ELOOP: "its links lead in a circle: choose another folder",
-        errno.EFBIG: "allow larger files (ulimit -f), then start again: nothing saved is lost",
         errno.EIO: "the disk failed; choose a folder on another one",
     }
     if error.errno not in fixes:

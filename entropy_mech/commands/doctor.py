@@ -100,9 +100,8 @@ def _notebooks() -> Finding:
     if missing:
         return Finding("notebooks", False, f"no {', '.join(missing)}", "pip install -e .")
     if not util.find_spec("jupyterlab"):
-        return Finding(
-            "notebooks", None, "papermill only", "pip install -e '.[lab]' for JupyterLab"
-        )
+        fix = "pip install -e '.[lab]' for JupyterLab"
+        return Finding("notebooks", None, "papermill only", fix)
     return Finding("notebooks", True, f"JupyterLab {metadata.version('jupyterlab')}, papermill")
 
 

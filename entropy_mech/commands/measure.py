@@ -70,7 +70,6 @@ def evaluate(
             folder = Path(out) if out else store.root / "evaluations" / found.identity
             line = ProgressLine(sys.stdout if ranks.first else io.StringIO())
             line.note(f"loading {model}")  # minutes, for a large one
-            _say_how_many_gpus(line, kind, ranks.size, tensor_parallel)
 
             def progress(name: str, done: int, total: int) -> None:
                 line.show(done / total, f"{name} {done}/{total}")
@@ -89,15 +88,6 @@ def evaluate(
         write_json(folder / "scores.json", {**result, "made": now(), **environment()})
     line.close(f"{len(rows)} benchmarks done: {folder / 'scores.json'}")
     return 0
-
-
-def _say_how_many_gpus(line: ProgressLine, kind: str, ranks: int, tensor_parallel: int) -> None:
-    import torch
-
-    gpus = torch.cuda.device_count() if kind == "vllm" else 0
-    if ranks == 1 and gpus > tensor_parallel:
-        start = f"torchrun --standalone --nproc-per-node {gpus} -m entropy_mech evaluate"
-        line.note(f"{tensor_parallel} of {gpus} GPUs; all of them: {start} ...")
 
 
 def _noted(scores: Iterator[Score], line: ProgressLine) -> Iterator[dict[str, Any]]:
@@ -144,13 +134,11 @@ def law(
 
 
 def _draw(report, path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     from entropy_mech.paper.law_of_run import law_of_run
 
     drawing = Figure(figsize=(7.5, 4.8), layout="constrained")
-    FigureCanvasAgg(drawing)
     law_of_run(report, drawing.subplots())
     try:
         with atomic_write(path) as temporary:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from entropy_mech.commands import Texts, count, number, switch, text
-from entropy_mech.errors import bad_value, folder_path, whole_number
+from entropy_mech.errors import bad_value, folder_path, of_text
 
 
 def reproduce(
@@ -52,11 +51,19 @@ def reproduce(
     from entropy_mech.reproduction import runner
     from entropy_mech.runs.kept import KEPT
 
-    ours = {"seed": seed, "seeds": seeds, "profile": profile}
+    # A parameter that is also an option overrides the option. The others stay text: the notebook
+    # knows the kind of each.
     given = _pairs("-p", "NAME VALUE, such as steps 24", parameters)
-    request = replace(_request(targets or [], given, ours), check=check)
+    request = runner.Request(
+        tuple(targets or ()),
+        given.pop("profile", profile),
+        of_text(given.pop("seed", seed)),
+        of_text(given.pop("seeds", seeds)),
+        check,
+        given,
+    )
     cluster = _pairs("--slurm-set", "KEY=VALUE, such as partition=gpu", slurm_set)
-    options = {key: _literal(value) for key, value in cluster.items()}
+    options = {key: of_text(value) for key, value in cluster.items()}
     for option, folder in (("--keep", keep), ("--write-verdicts", write_verdicts)):
         if folder is not None:
             folder_path(option, folder, "give another")
@@ -91,30 +98,3 @@ def _pairs(option: str, form: str, texts: list[str] | None) -> dict[str, str]:
             raise bad_value(option, pair, f"write it as {form}")
         pairs[key] = value
     return pairs
-
-
-def _request(targets: list[str], parameters: dict[str, str], ours: dict[str, Any]):
-    """Return the request; a notebook parameter that is also an option overrides the option.
-
-    The others stay text: the notebook knows the type of each.
-    """
-    from entropy_mech.reproduction.runner import Request
-
-    said = ours | {name: _literal(parameters[name]) for name in ours if name in parameters}
-    seed = whole_number("seed", said["seed"])
-    seeds = whole_number("seeds", said["seeds"])
-    profile = parameters.get("profile", ours["profile"])
-    others = {name: text for name, text in parameters.items() if name not in ours}
-    return Request(tuple(targets), profile, seed, seeds, parameters=others)
-
-
-def _literal(text: str) -> Any:
-    """Return a number or true/false as such."""
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue  # not of this kind: try the next, else it is text
-    return text

@@ -6,66 +6,18 @@ that it is recorded with the run (``covariance_scope``, ``std_correction``, ``kl
 
 from __future__ import annotations
 
-from entropy_mech.config.objective import (
-    GRPO,
-    PRIME,
-    RLOO,
-    AlgorithmConfig,
-    ClipCov,
-    KLCov,
-    LossConfig,
-    PolicyGradient,
-    PPOClip,
-    ReinforcePP,
-)
-from entropy_mech.config.run import (
-    CheckpointConfig,
-    RolloutConfig,
-    TrainConfig,
-    UpdateConfig,
-    ValidationConfig,
-)
+from entropy_mech.config.objective import PRIME, ClipCov, KLCov, LossConfig
+from entropy_mech.config.run import TrainConfig, UpdateConfig
 from entropy_mech.config.sections import (
     BaseModelConfig,
     EngineConfig,
-    InstructConfig,
-    MirrorConfig,
     ModelConfig,
-    PretrainedModelConfig,
     ProblemsConfig,
-    SamplerConfig,
     Section,
-    TorchSamplerConfig,
-    TrainingSetConfig,
     VLLMSamplerConfig,
 )
 
 __all__ = [
-    "GRPO",
-    "PRIME",
-    "RLOO",
-    "AlgorithmConfig",
-    "BaseModelConfig",
-    "CheckpointConfig",
-    "ClipCov",
-    "EngineConfig",
-    "InstructConfig",
-    "KLCov",
-    "LossConfig",
-    "MirrorConfig",
-    "ModelConfig",
-    "PPOClip",
-    "PolicyGradient",
-    "PretrainedModelConfig",
-    "ProblemsConfig",
-    "ReinforcePP",
-    "RolloutConfig",
-    "SamplerConfig",
-    "Section",
-    "TorchSamplerConfig",
-    "TrainConfig",
-    "TrainingSetConfig",
-    "UpdateConfig",
-    "VLLMSamplerConfig",
-    "ValidationConfig",
-]
+    "PRIME", "BaseModelConfig", "ClipCov", "EngineConfig", "KLCov", "LossConfig", "ModelConfig",
+    "ProblemsConfig", "Section", "TrainConfig", "UpdateConfig", "VLLMSamplerConfig",
+]  # fmt: skip

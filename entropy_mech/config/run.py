@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from entropy_mech.config.objective import GRPO, AlgorithmConfig, LossConfig, PPOClip
 from entropy_mech.config.sections import (
@@ -27,7 +27,6 @@ from entropy_mech.config.sections import (
     Section,
     Temperature,
     TorchSamplerConfig,
-    TrainingSetConfig,
 )
 from entropy_mech.config.shapes import Architecture, architecture_at
 from entropy_mech.errors import UserError, bad_value, fraction_fix, unknown_name
@@ -71,11 +70,8 @@ def _problem_contradictions(config: TrainConfig) -> Iterator[str]:
             'numbers; give "graded"'
         )
     for name in ("temperature", "samples") if real else ():
-        value, default = (
-            getattr(config.validation, name),
-            ValidationConfig.model_fields[name].default,
-        )
-        if value != default:
+        value = getattr(config.validation, name)
+        if value != ValidationConfig.model_fields[name].default:
             yield (
                 f"validation.{name} = {value}: benchmarks are measured by their own protocol "
                 "(AIME and AMC: temperature 0.6, 32 samples; the others greedily); leave it out"
@@ -368,7 +364,7 @@ def architecture_of(config: TrainConfig) -> Architecture | None:
         return Architecture(
             toy.layers, toy.hidden_size, toy.intermediate_size, toy.heads, toy.kv_heads,
             len(ALPHABET) + _TOY_SPECIAL_TOKENS, TOY_POSITIONS,
-            head_size=toy.hidden_size // toy.heads, tied=True, qkv_bias=toy.family == "qwen2",
+            tied=True, qkv_bias=toy.family == "qwen2",
         )  # fmt: skip
     return architecture_at(config.model.path)
 
@@ -377,11 +373,11 @@ TAGS = {"loss": "method", "algorithm": "name", "sampler": "kind"}
 _UNIONS = {"loss": LossConfig, "algorithm": AlgorithmConfig, "sampler": SamplerConfig}
 # Pydantic puts the arm of a union, and the kind of a list or one name, into the path of a field;
 # users do not write them.
-_ARMS: dict[str, dict[str, type[BaseModel]]] = {
-    "model": {"toy-model": ModelConfig, "pretrained-model": PretrainedModelConfig},
-    "problems": {"toy": ProblemsConfig, "training-set": TrainingSetConfig},
+_ARMS: dict[str, list[str]] = {
+    "model": ["toy-model", "pretrained-model"],
+    "problems": ["toy", "training-set"],
     **{
-        name: {arm.model_fields[tag].default: arm for arm in get_args(get_args(_UNIONS[name])[0])}
+        name: [arm.model_fields[tag].default for arm in get_args(get_args(_UNIONS[name])[0])]
         for name, tag in TAGS.items()
     },
 }
@@ -391,45 +387,33 @@ _LIST_OR_NAME = ("str", "tuple[str, ...]")
 def user_error(error: ValidationError) -> UserError:
     """Return pydantic's first fault in one line: field, value, fix."""
     first = error.errors()[0]
-    arms = _ARMS.get(str(first["loc"][0]) if first["loc"] else "", {})
+    kind, value = first["type"], first.get("input")
+    arms = _ARMS.get(str(first["loc"][0]) if first["loc"] else "", [])
     path = [str(part) for i, part in enumerate(first["loc"]) if i != 1 or part not in arms]
     path = [part for part in path if part not in _LIST_OR_NAME]
-    field, value = ".".join(path) or "config", first.get("input")
-    if first["type"] == "extra_forbidden":
-        known = _known_keys(path[:-1], first["loc"])
-        return unknown_name("configuration key", field, [".".join([*path[:-1], k]) for k in known])
-    if first["type"] == "less_than_equal" and path[-1].endswith("_fraction"):
+    field = ".".join(path) or "config"
+    if kind == "unknown_key":
+        names = (first["ctx"]["name"], *first["ctx"]["known"])
+        name, *known = (".".join([*path, one]) for one in names)
+        return unknown_name("configuration key", name, known)
+    if kind == "less_than_equal" and path[-1].endswith("_fraction"):
         return bad_value(field, value, fraction_fix(value))
-    if first["type"] == "value_error":  # raised by our own validators, which name the field
+    if kind == "value_error":  # raised by our own validators, which name the field
         text = str(first["ctx"]["error"])
         return UserError(f"{field}.{text}" if path and not text.startswith("unknown") else text)
     choices = re.findall("'([^']*)'", first.get("ctx", {}).get("expected", ""))
-    if first["type"] == "literal_error" and isinstance(value, str) and choices:
-        if path[1:] == [TAGS.get(path[0])]:  # the other arms are choices too
-            fields = [arm.model_fields.get(path[1]) for arm in arms.values()]
-            choices = [one.default for one in fields if one is not None]
+    if kind == "literal_error" and isinstance(value, str) and choices:
         return unknown_name(field, value, choices)
-    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
         tag = f"{path[0]}.{TAGS[path[0]]}"
         chosen = value.get(TAGS[path[0]]) if isinstance(value, dict) else value
         if chosen is None:
             return UserError(f"{tag} is missing beside the others: give one of {', '.join(arms)}")
         return unknown_name(tag, str(chosen), arms)
-    if first["type"] in ("model_type", "model_attributes_type"):
+    if kind in ("model_type", "model_attributes_type"):
         return bad_value(field, value, "give a table of settings")
     if field == "rollout.top_p":
-        fix = "training needs the distribution that it samples from; give 1"
-        return bad_value(field, value, fix)
+        return bad_value(
+            field, value, "training needs the distribution that it samples from; give 1"
+        )
     return bad_value(field, value, first["msg"][:1].lower() + first["msg"][1:])
-
-
-def _known_keys(path: list[str], loc: tuple) -> list[str]:
-    section: type[BaseModel] = TrainConfig
-    for i, part in enumerate(path):
-        if i == 0 and part in _ARMS:
-            section = _ARMS[part][str(loc[1])]
-            continue
-        section = section.model_fields[part].annotation
-        # An optional section is a union with None.
-        section = next((a for a in get_args(section) if a is not type(None)), section)
-    return list(section.model_fields)

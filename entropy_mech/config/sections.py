@@ -62,8 +62,12 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _check_types(cls, table: Any) -> Any:
-        given = [name for name in cls.model_fields if isinstance(table, dict) and name in table]
+        given = table if isinstance(table, dict) else {}
         for name in given:
+            if name not in cls.model_fields:
+                known = {"name": str(name), "known": list(cls.model_fields)}
+                raise PydanticCustomError("unknown_key", "unknown key", known)
+        for name in filter(given.__contains__, cls.model_fields):
             value, kinds = table[name], set(_parts(cls.model_fields[name].annotation))
             if any(isinstance(kind, type) and issubclass(kind, Section) for kind in kinds):
                 continue  # a table, which checks its own values

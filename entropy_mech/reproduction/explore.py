@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import html
+import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from entropy_mech.errors import UserError, bad_value, number_list, real_number, unknown_name
@@ -20,25 +22,136 @@ from entropy_mech.paper import published
 from entropy_mech.paper.lemma1 import QUADRANTS
 from entropy_mech.paper.published import SIZES
 from entropy_mech.paper.style import ACCURACY_COLOUR, ENTROPY_COLOUR
-from entropy_mech.problems import Problem
-from entropy_mech.reproduction.explorer import Explorer, only_words
 from entropy_mech.reproduction.report import Report
 from entropy_mech.reproduction.targets import check_profile
+from entropy_mech.runs.handle import has_front_end
 from entropy_mech.runs.status import find_run, list_runs, names_of_runs
-from entropy_mech.runs.store import Run, RunStore, default_store
+from entropy_mech.runs.store import Run, RunStore, atomic_write, default_store, project_root
 from entropy_mech.theory.softmax import log_softmax, softmax_policy
 from entropy_mech.theory.step import (
     UPDATES,
-    action_contributions,
     entropy_change,
     natural_gradient_step,
-    step_for,
     theorem1,
     theorem2,
 )
 
 if TYPE_CHECKING:
     from IPython.display import HTML
+
+# -- A picture with controls that move it --------------------------------------------------------
+
+_DPI = 100
+
+
+class Explorer:
+    """What a cell shows: controls above a figure or a page, drawn anew when one is moved.
+
+    Where there is no front end (papermill, a viewer of saved notebooks) the cell shows what was
+    drawn last, so that a notebook says something everywhere.
+
+    Attributes:
+        content: what is drawn now: a Matplotlib figure, or HTML.
+        values: the controls' values, by name.
+
+    """
+
+    def __init__(
+        self,
+        draw: Callable[..., Figure | str],
+        values: Mapping[str, Any],
+        controls: Mapping[str, tuple[str, dict[str, Any]]],
+    ):
+        """Draw once.
+
+        Args:
+            draw: takes the values as keywords and returns a figure or HTML.
+            values: what to draw first, by control.
+            controls: the ipywidget of each value: its class, and options beside value and name.
+
+        """
+        self._draw, self._controls = draw, controls
+        self.values = dict(values)
+        self.content = draw(**self.values)
+
+    @cached_property
+    def controls(self) -> dict[str, Any]:
+        """The ipywidgets by name; moving one draws anew."""
+        import ipywidgets
+
+        found = {}
+        for name, (kind, options) in self._controls.items():
+            if kind.endswith("Slider"):  # drawing takes longer than moving
+                options = {"continuous_update": False, **options}
+            options = {"description": name, "value": self.values[name], **options}
+            found[name] = getattr(ipywidgets, kind)(**options)
+            found[name].observe(lambda change, name=name: self._moved(name, change["new"]), "value")
+        return found
+
+    @cached_property
+    def widget(self):
+        """The controls above the picture, as one ipywidget."""
+        import ipywidgets
+
+        # Two sliders a row on a wide screen too, so that pairs stay pairs.
+        rows = ipywidgets.Layout(flex_flow="row wrap", max_width="700px")
+        return ipywidgets.VBox(
+            [ipywidgets.Box(list(self.controls.values()), layout=rows), self.picture]
+        )
+
+    @cached_property
+    def picture(self):
+        """The picture as an ipywidget: an image, or a page."""
+        import ipywidgets
+
+        if isinstance(self.shown, bytes):
+            return ipywidgets.Image(value=self.shown, format="png", layout={"max_width": "100%"})
+        return ipywidgets.HTML(value=self.shown)
+
+    def save(self, name: str, *, profile: str = "toy", out_dir: str = "") -> Explorer:
+        """Write what is drawn now under ``figures/``, as PNG or HTML, and return self.
+
+        ``out_dir`` empty: ``out/<profile>`` in the project folder, as every notebook has it.
+        """
+        folder = (Path(out_dir) if out_dir else project_root() / "out" / profile) / "figures"
+        folder.mkdir(parents=True, exist_ok=True)
+        drawn = isinstance(self.shown, bytes)
+        with atomic_write(folder / (name + (".png" if drawn else ".html"))) as temporary:
+            temporary.write_bytes(self.shown if drawn else self.shown.encode())
+        return self
+
+    def _moved(self, name: str, value: Any) -> None:
+        self.values[name] = value
+        self.content = self._draw(**self.values)
+        vars(self).pop("shown", None)  # what was rendered
+        self.picture.value = self.shown
+
+    @cached_property
+    def shown(self) -> bytes | str:
+        """The content as PNG or HTML; once, since constrained layout shifts at each rendering."""
+        if not isinstance(self.content, Figure):
+            return self.content
+        buffer = io.BytesIO()
+        self.content.savefig(buffer, format="png", dpi=_DPI)
+        return buffer.getvalue()
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        kind = "image/png" if isinstance(self.shown, bytes) else "text/html"
+        bundle: dict[str, Any] = {"text/plain": repr(self), kind: self.shown}
+        if self.values and has_front_end():
+            bundle |= self.widget._repr_mimebundle_() | {"text/plain": repr(self)}
+        return bundle
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name} = {value}" for name, value in self.values.items())
+        return f"Explorer({shown})" if self.values else str(self.content)
+
+
+def only_words(text: str) -> Explorer:
+    """Return an explorer that has nothing to move and says why; code in `backquotes`."""
+    page = re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
+    return Explorer(lambda: f"<p>{page}</p>", {}, {})
+
 
 # -- The law fitted to a window ------------------------------------------------------------------
 
@@ -94,25 +207,13 @@ def law_window_figure(
     *,
     name: str = "",
 ) -> Figure:
-    """Draw ``law_window`` in a figure of its own, which belongs to no pyplot window."""
-    figure = Figure(figsize=(8.6, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    ax = figure.subplots()
-    law_window(entropy_nats, performance, window_percent, ax)
-    ax.set_title(name)
-    return figure
-
-
-def law_window(
-    entropy_nats: np.ndarray,
-    performance: np.ndarray,
-    window_percent: tuple[float, float],
-    ax: Axes,
-) -> Axes:
     """Draw the points (filled: in the window), the law of the window down to H = 0, the ceiling.
 
-    Entropy falls to the right, as training goes; performance in fractions.
+    Entropy falls to the right, as training goes; performance in fractions. The figure belongs to no
+    pyplot window.
     """
+    figure = Figure(figsize=(8.6, 4.6), layout="constrained")
+    ax = figure.subplots()
     entropy, scores = checked_points(entropy_nats, performance)
     found = fit_window(entropy, scores, window_percent)
     fit, inside = found.fit, np.zeros(len(entropy), dtype=bool)
@@ -129,9 +230,9 @@ def law_window(
     if np.isfinite(found.forecast_rmse):
         ax.plot([], [], ls="", label=f"error on later points: {found.forecast_rmse:.3f} (RMSE)")
     _limits(ax, entropy, scores, fit.ceiling)
-    ax.set(xlabel="policy entropy H (nats)", ylabel="performance (fraction)")
+    ax.set(xlabel="policy entropy H (nats)", ylabel="performance (fraction)", title=name)
     ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.02, 1.0))
-    return ax
+    return figure
 
 
 def _limits(ax: Axes, entropy: np.ndarray, scores: np.ndarray, ceiling: float) -> None:
@@ -146,8 +247,8 @@ def _limits(ax: Axes, entropy: np.ndarray, scores: np.ndarray, ceiling: float) -
 
 _THEOREMS = {"policy_gradient": theorem1, "natural_gradient": theorem2}
 _NAMES = {
-    "policy_gradient": "policy gradient\n(Theorem 1)",
-    "natural_gradient": "natural gradient\n(Theorem 2)",
+    "policy_gradient": ("policy gradient", "(Theorem 1)"),
+    "natural_gradient": ("natural gradient", "(Theorem 2)"),
 }
 _BEFORE = "0.65"
 _COLOURS = {"policy_gradient": "#0072B2", "natural_gradient": "#E69F00"}
@@ -159,14 +260,12 @@ def actions_of_step(
 ) -> pd.DataFrame:
     """Return one row an action of one step.
 
-    Columns: probability, advantage (less its mean), centred_logp (log pi + H, nats), quadrant (such
-    as ``likely, reinforced``; an action at the very mean counts as rare, as suppressed), and for
-    each update u: probability_u (after the step) and contribution_u (its share of the first-order
-    dH, nats; the shares sum to the theorem).
+    Columns: probability, advantage (less its mean), centred_logp (log pi + H, nats), and for each
+    update u: probability_u (after the step).
 
     >>> frame = actions_of_step([0.0, np.log(3.0)], [0.0, 1.0], eta=0.5)
-    >>> frame["probability"].round(9).tolist(), frame["quadrant"].tolist()
-    ([0.25, 0.75], ['rare, suppressed', 'likely, reinforced'])
+    >>> frame["probability"].round(9).tolist(), frame["advantage"].round(9).tolist()
+    ([0.25, 0.75], [-0.75, 0.25])
     """
     policy = softmax_policy(logits)
     columns = {
@@ -174,14 +273,9 @@ def actions_of_step(
         "advantage": natural_gradient_step(logits, advantages, 1.0),
         "centred_logp": policy.centred_logp,
     }
-    kinds = zip(columns["centred_logp"] > 0.0, columns["advantage"] > 0.0, strict=True)
-    columns["quadrant"] = [QUADRANTS[bool(likely), bool(up)][0] for likely, up in kinds]
-    for update in UPDATES:
-        moved = np.asarray(logits, dtype=float) + step_for(update)(logits, advantages, eta)
+    for update, step in UPDATES.items():
+        moved = np.asarray(logits, dtype=float) + step(logits, advantages, eta)
         columns[f"probability_{update}"] = np.exp(log_softmax(moved))
-        columns[f"contribution_{update}"] = action_contributions(
-            logits, advantages, eta, update=update
-        )
     return pd.DataFrame(columns).rename_axis("action")
 
 
@@ -196,7 +290,7 @@ def entropy_of_step(
     """
     rows = {}
     for update, theorem in _THEOREMS.items():
-        step = step_for(update)(logits, advantages, eta)
+        step = UPDATES[update](logits, advantages, eta)
         exact = float(entropy_change(logits, step).exact)
         predicted = float(theorem(logits, advantages, eta))
         rows[update] = {"exact": exact, "predicted": predicted, "error": exact - predicted}
@@ -211,7 +305,6 @@ def policy_figure(logits: Sequence[float], advantages: Sequence[float], eta: flo
     """
     frame = actions_of_step(logits, advantages, eta)
     figure = Figure(figsize=(11.0, 3.8), layout="constrained")
-    FigureCanvasAgg(figure)
     left, middle, right = figure.subplots(1, 3)
     probabilities(frame, left)
     changes(entropy_of_step(logits, advantages, eta), middle)
@@ -221,21 +314,16 @@ def policy_figure(logits: Sequence[float], advantages: Sequence[float], eta: flo
     return figure
 
 
-def probabilities(frame: pd.DataFrame, ax: Axes) -> Axes:
+def probabilities(frame: pd.DataFrame, ax: Axes) -> None:
     """Draw three bars an action: before, and after each update; ``actions_of_step``'s frame."""
-    places = np.arange(len(frame))
-    ax.bar(places - 0.27, frame["probability"], 0.26, color=_BEFORE, label="before")
-    for offset, update in ((0.0, "policy_gradient"), (0.27, "natural_gradient")):
-        name = _NAMES[update].split("\n")[0]
-        ax.bar(places + offset, frame[f"probability_{update}"], 0.26, color=_COLOURS[update],
-               label=f"after a {name} step")  # fmt: skip
-    ax.set_xticks(places, labels=[f"{i}" for i in frame.index])
+    bars = frame[["probability", *(f"probability_{update}" for update in UPDATES)]]
+    bars.columns = ["before", *(f"after a {_NAMES[u][0]} step" for u in UPDATES)]
+    bars.plot.bar(ax=ax, width=0.8, rot=0, color=[_BEFORE, *map(_COLOURS.get, UPDATES)])
     ax.set(xlabel="action", ylabel=r"probability $\pi(a)$", ylim=(0, 1.25))
     ax.legend(frameon=False, fontsize="small", loc="upper left")
-    return ax
 
 
-def changes(frame: pd.DataFrame, ax: Axes) -> Axes:
+def changes(frame: pd.DataFrame, ax: Axes) -> None:
     """Draw the exact dH beside the predicted one, by update; ``entropy_of_step``'s frame."""
     places = np.arange(len(frame))
     colours = [_COLOURS[update] for update in frame.index]
@@ -246,13 +334,12 @@ def changes(frame: pd.DataFrame, ax: Axes) -> Axes:
                      padding=3)  # fmt: skip
     ax.axhline(0.0, color="0.3", lw=0.8)
     ax.margins(y=0.28)
-    ax.set_xticks(places, labels=[_NAMES[update] for update in frame.index])
+    ax.set_xticks(places, labels=["\n".join(_NAMES[update]) for update in frame.index])
     ax.set_ylabel(r"change of entropy $\Delta H$ (nats)")
     ax.set_title(r"exact, and $-\eta\,\mathrm{Cov}$")
-    return ax
 
 
-def quadrants_of_actions(frame: pd.DataFrame, ax: Axes) -> Axes:
+def quadrants_of_actions(frame: pd.DataFrame, ax: Axes) -> None:
     """Draw each action by log-probability and advantage, with its quadrant's effect on entropy."""
     ax.axhline(0.0, color="0.3", lw=0.8)
     ax.axvline(0.0, color="0.3", lw=0.8)
@@ -270,7 +357,6 @@ def quadrants_of_actions(frame: pd.DataFrame, ax: Axes) -> Axes:
                 fontsize="small", color=_FALLS if effect.endswith("falls") else _RISES)  # fmt: skip
     ax.set_xlabel(r"$\log\pi(a) + H$ (nats): rare $\leftarrow 0 \rightarrow$ likely")
     ax.set_ylabel(r"advantage $A(a) - \mathbb{E}_\pi[A]$")
-    return ax
 
 
 # -- Responses with coloured tokens --------------------------------------------------------------
@@ -281,9 +367,8 @@ COLOURINGS = {
     "entropy": ("entropy_nats", "entropy of the policy where the token was drawn (nats)"),
     "touched": ("selected_mask", "tokens that the method touched"),
 }
-_POSITIVE, _NEGATIVE, _ENTROPY, _TOUCHED = (
-    (0xD5, 0x5E, 0x00), (0x56, 0xB4, 0xE9), (0xE6, 0x9F, 0x00), (0x00, 0x9E, 0x73),
-)  # fmt: skip
+_FULL = {"covariance": "#d55e00", "entropy": "#e69f00", "touched": "#009e73"}
+_NEGATIVE = "#56b4e9"
 _BLANKS = {" ": "·", "\n": "↵", "\t": "⇥"}
 
 
@@ -295,15 +380,11 @@ def token_colour(value: float, scale: float, colouring: str) -> str:
     >>> token_colour(-1.0, 2.0, "covariance"), token_colour(1.0, 1.0, "touched")
     ('#aadaf4', '#009e73')
     """
-    full = {
-        "covariance": _POSITIVE if value >= 0 else _NEGATIVE,
-        "entropy": _ENTROPY,
-        "touched": _TOUCHED,
-    }
-    if colouring not in full:
-        raise unknown_name("colouring", colouring, full)
+    if colouring not in _FULL:
+        raise unknown_name("colouring", colouring, _FULL)
+    full = bytes.fromhex((_NEGATIVE if value < 0 else _FULL[colouring])[1:])
     share = min(abs(value) / scale, 1.0) if scale > 0 else 0.0
-    return "#" + "".join(f"{round(255 - share * (255 - c)):02x}" for c in full[colouring])
+    return "#" + "".join(f"{round(255 - share * (255 - part)):02x}" for part in full)
 
 
 def colour_scale(record: Mapping[str, np.ndarray], colouring: str) -> float:
@@ -396,12 +477,20 @@ class TokenView:
     def __init__(self, run: Run):
         self.run, self.steps = run, run.token_steps()
         self.record = lru_cache(maxsize=4)(run.tokens)
-        self.problems = lru_cache(maxsize=1)(lambda: _toy_problems(run))
 
     @cached_property
     def text_of(self) -> Callable[[int], str]:
         """What makes text of a token id: ``Run.token_texts``."""
         return self.run.token_texts()
+
+    @cached_property
+    def prompts(self) -> list[str] | None:
+        """The prompts of the training problems; None of a real data set, which is not loaded."""
+        from entropy_mech.train.tasks import load_tasks
+
+        if not hasattr(self.run.config.problems, "domain"):
+            return None
+        return [problem.prompt for problem in load_tasks(self.run.config).training]
 
     def page(self, name: str, step: int, colouring: str, prompt: int) -> str:
         """Return the responses to one prompt of the last kept step up to ``step``, as HTML.
@@ -416,11 +505,9 @@ class TokenView:
         problems = record["problem"][np.sort(places)]
         problem = int(problems[min(prompt, len(problems) - 1)])
         rows = np.flatnonzero(record["problem"] == problem)[:_SHOWN_AT_ONCE]
-        asked = (
-            self.problems()[problem].prompt if hasattr(self.run.config.problems, "domain") else ""
-        )
         return responses_html(
-            record, rows, self.text_of, colouring=colouring, prompt=asked,
+            record, rows, self.text_of, colouring=colouring,
+            prompt=self.prompts[problem] if self.prompts else "",
             scale=colour_scale(self.record(self.steps[0]), colouring),
             title=f"{name}, step {kept}, problem {problem} of the training set",
         )  # fmt: skip
@@ -442,15 +529,8 @@ def kept_tokens(
     return HTML(TokenView(runs[0]).page(name, step, colouring, prompt))
 
 
-def _toy_problems(run: Run) -> list[Problem]:
-    from entropy_mech.train.tasks import load_tasks
-
-    return load_tasks(run.config).training
-
-
 # -- The views of the notebook -------------------------------------------------------------------
 
-_FEWEST_POINTS = 4
 _WHERE = {"paper": ", on GPUs", "one_gpu": ", on a GPU"}
 
 
@@ -475,23 +555,14 @@ def policy(logits: Sequence[float], advantages: Sequence[float], eta: float) -> 
         advantage = [values[name] for name in values if name.startswith("advantage")]
         return policy_figure(z, advantage, values["eta"])
 
-    def controls():
-        import ipywidgets
-
-        like = {"continuous_update": False, "style": {"description_width": "84px"}}
-        sliders = {
-            name: ipywidgets.FloatSlider(
-                value=value, min=min(-5.0, value), max=max(5.0, value), step=0.1,
-                description=name, **like,
-            )
-            for name, value in first.items()
-        }  # fmt: skip
-        sliders["eta"] = ipywidgets.FloatSlider(
-            value=eta, min=0.0, max=max(2.0, eta), step=0.01, description="eta", **like
-        )
-        return sliders
-
-    return Explorer(draw, {**first, "eta": float(eta)}, controls)
+    ranges = {name: (min(-5.0, value), max(5.0, value), 0.1) for name, value in first.items()}
+    ranges["eta"] = (0.0, max(2.0, eta), 0.01)
+    like = {"style": {"description_width": "84px"}}
+    controls = {
+        name: ("FloatSlider", {"min": least, "max": most, "step": step, **like})
+        for name, (least, most, step) in ranges.items()
+    }
+    return Explorer(draw, {**first, "eta": eta}, controls)
 
 
 def tokens(
@@ -531,22 +602,13 @@ def tokens(
     first = next(iter(views))
     values = {"run": first, "step": views[first].steps[0], "colour": colouring, "prompt": 0}
 
-    def controls():
-        import ipywidgets
-
-        most = max(one.config.rollout.prompts for one in found.values())
-        return {
-            "run": ipywidgets.Dropdown(options=list(views), value=first, description="run"),
-            "step": ipywidgets.SelectionSlider(
-                options=steps, value=values["step"], description="step", continuous_update=False
-            ),
-            "colour": ipywidgets.Dropdown(
-                options=list(COLOURINGS), value=colouring, description="colour"
-            ),
-            "prompt": ipywidgets.IntSlider(
-                value=0, min=0, max=most - 1, description="prompt", continuous_update=False
-            ),
-        }
+    most = max(one.config.rollout.prompts for one in found.values())
+    controls = {
+        "run": ("Dropdown", {"options": list(views)}),
+        "step": ("SelectionSlider", {"options": steps}),
+        "colour": ("Dropdown", {"options": list(COLOURINGS)}),
+        "prompt": ("IntSlider", {"min": 0, "max": most - 1}),
+    }
 
     def draw(run: str, step: int, colour: str, prompt: int) -> str:
         return views[run].page(run, step, colour, prompt)
@@ -581,28 +643,21 @@ def law(
     if len(number_list("window_percent", window_percent)) != 2:
         raise bad_value("window_percent", window_percent, "give two percents, the lower first")
     asked = _asked(run, profile, store)
-    if asked is not None and (n := len(_points(asked)[0])) < _FEWEST_POINTS:
+    if asked is not None and (n := len(_points(asked)[0])) < _FEWEST:
         return only_words(f"{_label(asked)}: {n} validations so far; the law takes four")
-    runs = _stored(asked, profile, store, lambda one: one.steps_done >= _FEWEST_POINTS)
+    runs = _stored(asked, profile, store, lambda one: one.steps_done >= _FEWEST)
     sources = {name: _points(one) for name, one in runs.items()}
-    sources = {name: xy for name, xy in sources.items() if len(xy[0]) >= _FEWEST_POINTS}
+    sources = {name: xy for name, xy in sources.items() if len(xy[0]) >= _FEWEST}
     for size in sorted(SIZES, key=lambda size: size != "7B"):  # the 7B before the others
         name = f"the paper's Qwen2.5-{size} (digitised, by falling entropy)"
         sources[name] = tuple(np.asarray(column) for column in published.scatter(size))
     first = next(iter(sources))
 
-    def controls():
-        import ipywidgets
-
-        return {
-            "run": ipywidgets.Dropdown(
-                options=list(sources), value=first, description="run", layout={"width": "480px"}
-            ),
-            "window": ipywidgets.IntRangeSlider(
-                value=window_percent, min=0, max=100, description="window, %",
-                continuous_update=False, layout={"width": "420px"},
-            ),
-        }  # fmt: skip
+    window = {"min": 0, "max": 100, "description": "window, %", "layout": {"width": "420px"}}
+    controls = {
+        "run": ("Dropdown", {"options": list(sources), "layout": {"width": "480px"}}),
+        "window": ("IntRangeSlider", window),
+    }
 
     def draw(run: str, window: tuple[int, int]):
         return law_window_figure(*sources[run], tuple(window), name=run)
@@ -612,9 +667,8 @@ def law(
 
 def _asked(run: str, profile: str, store: RunStore) -> Run | None:
     check_profile(profile)
-    if not run or profile == "published":
-        return None
-    return find_run(run, store=store, profile=profile)
+    there = run and profile != "published"
+    return find_run(run, store=store, profile=profile) if there else None
 
 
 def _stored(
@@ -625,21 +679,17 @@ def _stored(
         return {}
     found = [] if asked is None else [asked]
     for row in list_runs(store).itertuples():
-        name = row.id
-        if row.state == "damaged":
-            print(f"{name} is left out: {row.error}")
-            continue
-        if not (store.root / name / "config.json").is_file():
-            continue  # it only starts and has not said yet what it is
         try:
-            one = find_run(store.root / name, store=store)
-        except UserError as error:  # of another version of this package: the others are of use
-            print(f"{name} is left out: {error}")
+            if row.state == "damaged":
+                raise UserError(row.error)
+            one = find_run(store.root / row.id, store=store)
+        except UserError as error:  # it only starts, or another version wrote it
+            print(f"{row.id} is left out: {error}")
             continue
         of_a_profile = "toy" if one.config.toy else "smollm" if one.config.base.form else "gpu"
         if of_a_profile == (profile if profile in ("toy", "smollm") else "gpu") and has(one):
             found.append(one)
-    names = names_of_runs(found, store, profile)
+    names = names_of_runs(found, profile)
     labelled: dict[str, Run] = {}
     for one in found:
         labelled.setdefault(_label(one, names.get(one.path.name, "")), one)
@@ -655,10 +705,7 @@ def _label(run: Run, name: str = "") -> str:
 
 def _points(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """Return entropy (nats) and accuracy (fractions) of a run's validations, in their order."""
-    frame = run.metrics()
-    if not {"entropy_nats", "validation_accuracy"} <= set(frame):
-        return np.empty(0), np.empty(0)
-    frame = frame.dropna(subset=["entropy_nats", "validation_accuracy"])
+    frame = run.metrics().reindex(columns=["entropy_nats", "validation_accuracy"]).dropna()
     return frame["entropy_nats"].to_numpy(), frame["validation_accuracy"].to_numpy()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import mistune
-from jinja2 import Environment, PackageLoader
+from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
 from entropy_mech.errors import UserError
@@ -33,11 +33,6 @@ from entropy_mech.runs.store import atomic_write, read_json_if_whole
 
 # The picture that says most about a full run; the README shows it.
 _PICTURE = "fig01.png"
-_ABOUT_BESIDE = (
-    f"Beside the toys' verdicts: {SMALL_MODEL}-Instruct, a real language model that stands for all "
-    "models of the paper, on arithmetic (profile `kept_smollm`). Of one seed there is a number and "
-    "no verdict."
-)
 # A claim about seeds, of fewer than three.
 _IN_COUNTS = {NO_VERDICT: "number only"}
 # What differs between two runs of the same thing, and says nothing of the result.
@@ -56,10 +51,8 @@ def write_verdicts(
         UserError: no target has a result yet.
 
     """
-    results = {
-        t.name: read_json_if_whole(results_folder / f"{t.name}.json")
-        for t in in_paper_order(targets)
-    }
+    targets = in_paper_order(targets)
+    results = {t.name: read_json_if_whole(results_folder / f"{t.name}.json") for t in targets}
     if not any(results.values()):
         raise UserError(f"--write-verdicts: no results in {results_folder}; reproduce first")
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +64,7 @@ def write_verdicts(
     manifest = {"profile": profile, "targets": kept}
     _write(folder / "verdicts.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
     page = folder / "verdicts.md"
-    _write(page, verdict_page(in_paper_order(targets), results, profile))
+    _write(page, verdict_page(targets, results, profile))
     picture = results_folder.parent / "figures" / _PICTURE
     if picture.exists() and profile != "kept_smollm":
         shutil.copyfile(picture, folder / _PICTURE)
@@ -82,49 +75,13 @@ def verdict_page(
     targets: Sequence[Target], results: Mapping[str, dict[str, Any]], profile: str
 ) -> str:
     """Return the page: what was judged, on what, and every claim with both numbers."""
-    claims = [c for result in results.values() for c in result.get("claims", [])]
-    lines = [
-        f"# Verdicts: profile {profile}",
-        "",
-        "Written by `entropy-mech reproduce --write-verdicts docs/`; do not edit. Where "
-        "it comes from (commit, versions, configuration hashes, seeds, hardware, time) is in "
-        "`verdicts.json`.",
-        "",
-        f"{_provenance(results)}",
-        "",
-        f"All {len(claims)} claims: {_counts(claims)}.",
-        "",
-    ]
-    beside = [_ABOUT_BESIDE, ""] if any(SMALL_MODEL in claim for claim in claims) else []
-    lines += [*beside, *_rows(["item", "what it shows", "verdicts", *_column(claims)])]
-    for target in targets:
-        found = results[target.name].get("claims", [])
-        none = NOT_KEPT if profile == "kept_smollm" else "not made"
-        cells = [_anchor(target), _cell(target.title), _counts(found) or none]
-        lines += _rows([*cells, *([small_model_counts(found)] if beside else [])], head=False)
-    for target in targets:
-        lines += _item_verdicts(target, results[target.name])
-    return "\n".join(lines) + "\n"
+    items = [(target, results[target.name]) for target in targets]
+    return _rendered("verdicts.md.jinja", items, profile, provenance=_provenance(results))
 
 
-def _item_verdicts(target: Target, result: Mapping[str, Any]) -> list[str]:
-    lines = ["", f"## {target.item}: {target.title}", "", target.claim, ""]
-    if not result:
-        return [*lines, "Not made."]
-    columns = ["claim", "ours", "paper", "verdict", *_column(result["claims"])]
-    lines += _rows(columns)
-    for claim in result["claims"]:
-        lines += _rows([_cell(claim[name]) for name in columns], head=False)
-    return lines
-
-
-def _column(claims: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [SMALL_MODEL] if any(SMALL_MODEL in claim for claim in claims) else []
-
-
-def _rows(cells: Sequence[str], *, head: bool = True) -> list[str]:
-    """Return a row of a table, with the line under it where it is the first."""
-    return [f"| {' | '.join(cells)} |", *([f"|{'---|' * len(cells)}"] if head else [])]
+def _claim_columns(claims: Sequence[Mapping[str, Any]]) -> list[str]:
+    beside = any(SMALL_MODEL in claim for claim in claims)
+    return ["claim", "ours", "paper", "verdict", *([SMALL_MODEL] if beside else [])]
 
 
 def _provenance(results: Mapping[str, Mapping[str, Any]]) -> str:
@@ -137,19 +94,10 @@ def _provenance(results: Mapping[str, Mapping[str, Any]]) -> str:
     return f"{of_runs}; {'; '.join(hardware)}; commit {', '.join(commits)}."
 
 
-def _counts(claims: Sequence[Mapping[str, Any]]) -> str:
-    return ", ".join(words for _, words in verdict_counts(claims))
-
-
 def _anchor(target: Target) -> str:
-    """Link to an item's heading, named as GitHub names it."""
+    """Return an item's heading as GitHub links to it."""
     heading = f"{target.item}: {target.title}".lower()
-    kept = "".join(c for c in heading if c.isalnum() or c in " -_").replace(" ", "-")
-    return f"[{target.item}](#{kept})"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return "".join(c for c in heading if c.isalnum() or c in " -_").replace(" ", "-")
 
 
 def _write(path: Path, text: str) -> None:
@@ -163,22 +111,6 @@ VERDICTS = (
     REPRODUCED, HOLDS, UNDECIDED, FALLS_SHORT, CONTRADICTED, DOES_NOT_HOLD, NO_VERDICT,
 )  # fmt: skip
 _CLASS = dict(zip(VERDICTS, ("yes", "yes", "open", "no", "against", "no", "open"), strict=True))
-_ABOUT = {
-    "kept": "Tiny transformers of the paper's model classes, trained on a CPU over several seeds; "
-    "what they measured is kept with the sources. Intervals are 95 % over seeds.",
-    "toy": "Tiny transformers of the paper's model classes, trained here on a CPU. Intervals are "
-    "95 % over seeds; a verdict needs three.",
-    "published": "The paper's own numbers, digitised or printed, without any run of ours: what "
-    "they say of the paper's claims.",
-    "kept_smollm": "SmolLM2-135M-Instruct, a real language model, on arithmetic, in the place of "
-    "every model of the paper; what was trained of it so far is kept with the sources. Intervals "
-    "are 95 % over seeds; a verdict needs three.",
-    "smollm": "SmolLM2-135M-Instruct, a real language model, on arithmetic, trained here on a CPU; "
-    "it stands for every model of the paper. Intervals are 95 % over seeds.",
-    "one_gpu": "Small language models, each trained on one GPU. Intervals are 95 % over seeds; a "
-    "verdict needs three.",
-    "paper": "The paper's models. Intervals are 95 % over seeds; a verdict needs three.",
-}
 
 
 def write_gallery(
@@ -200,32 +132,40 @@ def write_gallery(
         (target, read_json_if_whole(folder / "results" / f"{target.name}.json"))
         for target in in_paper_order(targets)
     ]
-    results = [result for _, result in items if result]
-    page = (
-        _environment()
-        .get_template("gallery.html.jinja")
-        .render(
-            profile=profile,
-            small_model=SMALL_MODEL,
-            beside=any(SMALL_MODEL in claim for result in results for claim in result["claims"]),
-            missing=NOT_KEPT if profile == "kept_smollm" else "not made yet",
-            about=_ABOUT.get(profile, ""),
-            items=items,
-            made=len(results),
-            claims=[claim for result in results for claim in result["claims"]],
-            tables={path.stem: _html_of(path) for path in (folder / "tables").glob("*.md")},
-            executed={t.name for t, r in items if r and _notebook(folder, t).exists()},
-            checks=checks or {},
-            full_time_s=full_time_s,
-            pictures={path.stem for path in (folder / "figures").glob("*.png")},
-            last=max(results, key=lambda result: result["made"], default=None),
-            classes=_CLASS,
-        )
-    )
+    page = _rendered(
+        "gallery.html.jinja", items, profile,
+        tables={path.stem: _html_of(path) for path in (folder / "tables").glob("*.md")},
+        executed={path.stem for path in (folder / "notebooks").glob("*.html")},
+        checks=checks or {},
+        full_time_s=full_time_s,
+        pictures={path.stem for path in (folder / "figures").glob("*.png")},
+        classes=_CLASS,
+    )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "index.html"
     _write(path, page)
     return path
+
+
+def _rendered(
+    template: str, items: Sequence[tuple[Target, dict[str, Any]]], profile: str, **more: Any
+) -> str:
+    results = [result for _, result in items if result]
+    claims = [claim for result in results for claim in result["claims"]]
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            profile=profile,
+            items=items,
+            results=results,
+            claims=claims,
+            small_model=SMALL_MODEL,
+            beside=any(SMALL_MODEL in claim for claim in claims),
+            missing=NOT_KEPT if profile == "kept_smollm" else "not made yet",
+            **more,
+        )
+    )
 
 
 def verdict_counts(claims: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
@@ -245,13 +185,18 @@ def small_model_counts(claims: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _environment() -> Environment:
-    environment = Environment(loader=PackageLoader(__package__, ""), autoescape=True)
+    pages = select_autoescape(["html.jinja"])
+    environment = Environment(loader=PackageLoader(__package__, ""), autoescape=pages)
     environment.filters |= {
-        "clock": clock,
-        "summary": summary,
+        "anchor": _anchor,
+        "cell": lambda text: text.replace("|", "\\|").replace("\n", " "),
         "check_row": lambda check: [check.name, check.seed, str(check)],
+        "claim_columns": _claim_columns,
+        "clock": clock,
+        "counts": lambda claims: ", ".join(words for _, words in verdict_counts(claims)),
         "run_row": _run_row,
         "small_model_counts": small_model_counts,
+        "summary": summary,
         "verdict_counts": verdict_counts,
         "zip": zip,
     }
@@ -262,10 +207,6 @@ def _html_of(path: Path) -> Markup:
     """Return a table that was written as Markdown, its caption above."""
     html = mistune.create_markdown(plugins=["table"])(path.read_text(encoding="utf-8"))
     return Markup(f'<div class="scroll">{html}</div>')
-
-
-def _notebook(folder: Path, target: Target) -> Path:
-    return folder / "notebooks" / f"{target.notebook}.html"
 
 
 def _run_row(run: Mapping[str, Any]) -> list[str]:

@@ -6,9 +6,6 @@ happens, or that shows more where there is more, takes them from here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import pandas as pd
 
 from entropy_mech.config import TrainConfig
@@ -18,11 +15,7 @@ from entropy_mech.reproduction.report import Report, kept_runs, stacked_metrics
 from entropy_mech.reproduction.targets import run_config
 from entropy_mech.runs.handle import RunHandle, launch
 from entropy_mech.runs.kept import KEPT, kept_store
-from entropy_mech.runs.launch import run_job_name, training_jobs
-from entropy_mech.runs.status import status_of
 from entropy_mech.runs.store import Run, default_store
-
-_COSTS = ("run", "seed", "state", "rollouts", "minutes", "base_model_minutes")
 
 
 def launch_runs(report: Report, *names: str) -> list[RunHandle]:
@@ -34,14 +27,13 @@ def launch_runs(report: Report, *names: str) -> list[RunHandle]:
         UserError: the report has no such run (says the nearest).
 
     """
-    chosen, handles = _chosen(report, names), []
+    chosen = _chosen(report, names)
     if report.profile in KEPT:
         kept = kept_runs([name for name, _ in chosen], [one for _, one in chosen], report.profile)
         report.used += [(name, run) for (name, _), run in zip(chosen, kept, strict=True)]
         return []
-    for name, config in chosen:
-        handles.append(_launched(name, config))
-        report.used.append((name, handles[-1].run))
+    handles = [_launched(name, config) for name, config in chosen]
+    report.used += [(name, handle.run) for (name, _), handle in zip(chosen, handles, strict=True)]
     return handles
 
 
@@ -100,18 +92,17 @@ def wait_for(report: Report, handles: list[RunHandle]) -> pd.DataFrame:
         RunFailed: one ended with an error; the others go on.
 
     """
-    if report.profile in KEPT:
-        return stacked_metrics(report.used, report.profile)
-    return _waited(handles, {run.path: name for name, run in report.used}, report.profile)
+    runs = report.used if report.profile in KEPT else _waited(handles)
+    return stacked_metrics(runs, report.profile)
 
 
 def wait_for_live(handles: list[RunHandle]) -> pd.DataFrame:
     """Wait for what ``live_run`` started; the same table, empty where it started nothing."""
-    return _waited(handles, {h.run.path: h.name.split()[0] for h in handles}, "smollm")
+    return stacked_metrics(_waited(handles), "smollm")
 
 
-def _waited(handles: list[RunHandle], names: Mapping[Path, str], profile: str) -> pd.DataFrame:
-    return stacked_metrics([(names[h.run.path], h.wait().run) for h in handles], profile)
+def _waited(handles: list[RunHandle]) -> list[tuple[str, Run]]:
+    return [(handle.name.split()[0], handle.wait().run) for handle in handles]
 
 
 def trained(report: Report, *names: str) -> pd.DataFrame:
@@ -129,27 +120,10 @@ def trained(report: Report, *names: str) -> pd.DataFrame:
 
 
 def _trained_or_kept(report: Report, config: TrainConfig) -> Run:
-    run, kept = default_store().run(config), report.profile in KEPT
-    if run.complete and not kept:
-        return run
-    return kept_store(report.profile if kept else "kept").run(config)
-
-
-def costs(report: Report, *names: str) -> pd.DataFrame:
-    """Return what is there of these runs and what the rest would cost, a row a run.
-
-    Columns run, seed, state (``RunStatus``), rollouts (done / all), minutes (left, on one core, a
-    guess) and base_model_minutes (before it; once for all runs that share the model).
-    """
-    store, rows = default_store(), []
-    for name, config in _chosen(report, names):
-        run = store.run(config)
-        status = status_of(run)
-        jobs = {job.name: job.cost_s / 60 for job in training_jobs([config], store)}
-        own = jobs.pop(run_job_name(run), 0.0)
-        done = f"{status.done} / {status.total}"
-        rows.append((name, config.seed, status.state, done, own, sum(jobs.values())))
-    return pd.DataFrame(rows, columns=list(_COSTS)).round(1)
+    if report.profile in KEPT:
+        return kept_store(report.profile).run(config)
+    run = default_store().run(config)
+    return run if run.complete else kept_store().run(config)
 
 
 def _chosen(report: Report, names: tuple[str, ...]) -> list[tuple[str, TrainConfig]]:

@@ -45,15 +45,9 @@ def _execute(source: Path, output: Path, parameters: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    """Read what to execute as JSON from stdin."""
+    """Read the arguments of ``execute`` as JSON from stdin."""
     order = json.load(sys.stdin)
-    execute(
-        Path(order["source"]),
-        Path(order["output"]),
-        order["parameters"],
-        Path(order["stamp"]),
-        order["key"],
-    )
+    execute(**order | {name: Path(order[name]) for name in ("source", "output", "stamp")})
     return 0
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from entropy_mech.errors import (
 from entropy_mech.paper.claims import MIN_REPLICATES, NO_VERDICT, Claim, Fact
 from entropy_mech.paper.published import model_of_run
 from entropy_mech.reproduction.targets import Target, check_profile, find_target, run_config
-from entropy_mech.runs.kept import BEFORE, KEPT, KeptRun, kept_store
+from entropy_mech.runs.kept import KEPT, KeptRun, kept_store
 from entropy_mech.runs.launch import ANSWERED, COLUMNS, ensure_runs, scores
 from entropy_mech.runs.store import (
     Run,
@@ -38,34 +38,15 @@ from entropy_mech.runs.store import (
     write_json,
 )
 
-# -- Provenance ----------------------------------------------------------------------------------
-
-_FROM_MANIFEST = ("wall_time_s", "commit", "processor", "cores", "python", "packages", "imported")
-
-
-def provenance(name: str, run: Run) -> dict[str, Any]:
-    """Return what a reader needs to find a run again or to make it again.
-
-    ``run`` is the hash of its whole configuration, ``base_model`` that of what it started from.
-    """
-    manifest, config = run.manifest(), run.config
-    return {
-        "name": name,
-        "run": run.path.name,
-        "base_model": base_model_id(config) if config.makes_base_model else config.model.path,
-        "method": config.loss.method,
-        "seed": config.seed,
-        "steps": config.steps,
-        **{key: manifest[key] for key in _FROM_MANIFEST if key in manifest},
-    }
-
-
 # -- The report ----------------------------------------------------------------------------------
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from entropy_mech.paper.style import Table
+
+
+_FROM_MANIFEST = ("wall_time_s", "commit", "processor", "cores", "python", "packages", "imported")
 
 
 def open_report(
@@ -147,7 +128,6 @@ class Report:
         self.figures: list[str] = []
         self.tables: list[str] = []
         self.used: list[tuple[str, Run]] = []  # what the results come from
-        self._runs: list[Run] | None = None
 
     @property
     def not_kept(self) -> list[str]:
@@ -161,19 +141,16 @@ class Report:
         """Whether only the paper's numbers are shown: there are no runs, and frames are empty."""
         return self.profile == "published"
 
-    @property
+    @cached_property
     def runs(self) -> list[Run]:
         """The target's runs; the first use trains those that are missing, with progress."""
-        if self._runs is None:
-            self._runs = (
-                kept_runs(self.names, self.configs, self.profile)
-                if self.profile in KEPT
-                else ensure_runs(
-                    self.configs, default_store(), names=self.names, evaluate=self.benchmarks
-                )
-            )
-            self.used = list(zip(self.names, self._runs, strict=True))
-        return self._runs
+        if self.profile in KEPT:
+            runs = kept_runs(self.names, self.configs, self.profile)
+        else:
+            more = {"names": self.names, "evaluate": self.benchmarks}
+            runs = ensure_runs(self.configs, default_store(), **more)
+        self.used = list(zip(self.names, runs, strict=True))
+        return runs
 
     def metrics(self, *names: str) -> pd.DataFrame:
         """Return the metrics of all runs, or of those of these files, a row a step.
@@ -183,7 +160,7 @@ class Report:
         """
         return stacked_metrics(self._chosen(names), self.profile)
 
-    def _chosen(self, names: Sequence[str]) -> list[tuple[str, Run]]:
+    def _chosen(self, names: Sequence[str] = ()) -> list[tuple[str, Run]]:
         pairs = zip(self.names, self.runs, strict=True)
         return [(name, run) for name, run in pairs if not names or name in names]
 
@@ -194,39 +171,30 @@ class Report:
         """
         rows = {}
         for name, config in zip(self.names, self.configs, strict=True):
-            model = model_of_run(name, self.profile)
-            shape = architecture_of(config)
-            rows[model.name] = {
-                "model": model.name,
-                "label": model.label,
-                "family": model.family,
-                "parameters": shape.body_parameters if shape else None,
-            }
-        return pd.DataFrame(rows.values())
+            model, shape = model_of_run(name, self.profile), architecture_of(config)
+            parameters = shape.body_parameters if shape else None
+            rows[model.name] = (model.name, model.label, model.family, parameters)
+        return pd.DataFrame(rows.values(), columns=["model", "label", "family", "parameters"])
 
     def evaluations(self, *, before: bool = False) -> pd.DataFrame:
         """Return the final policies' scores, a row a run and benchmark.
 
-        ``before`` takes those of what a language model's kept runs started from.
+        ``before`` takes those of what a language model's runs started from.
 
         Columns run, seed, model, step (rollouts behind the policy), benchmark, accuracy,
         standard_error (both fractions), problems, samples, and what else ``launch.scores`` has.
         Empty where the target does not measure its policies, in the published profile, and for
         logs that were imported.
         """
-        frames = [
-            (run.scores if isinstance(run, KeptRun) else partial(scores, run))(
-                self.benchmarks + BEFORE * before
-            ).assign(run=name, seed=run.config.seed, model=model_of_run(name, self.profile).name)
-            for name, run in zip(self.names, self.runs, strict=True)
-            if self.benchmarks and (isinstance(run, KeptRun) or not before)
-        ]
+        frames = []
+        for name, run in self._chosen() if self.benchmarks else ():
+            read = run.scores if isinstance(run, KeptRun) else partial(scores, run)
+            frame = read(self.benchmarks, before=before)
+            model = model_of_run(name, self.profile).name
+            frames.append(frame.assign(run=name, seed=run.config.seed, model=model))
         columns = ["run", "seed", "model", *COLUMNS]
-        found = [frame for frame in frames if len(frame)]
-        if not found:
-            return pd.DataFrame(columns=columns)
-        together = pd.concat(found, ignore_index=True)
-        return together[[*columns, *(name for name in together if name not in columns)]]
+        together = _stacked(frame for frame in frames if len(frame))
+        return together.reindex(columns=list(dict.fromkeys([*columns, *together])))
 
     def answers(self, *names: str) -> pd.DataFrame:
         """Return what kept language models answered before and after training, a row a sample.
@@ -260,7 +228,7 @@ class Report:
         """
         return _stacked(
             pd.DataFrame(run.lemma1(step)).assign(run=name, seed=run.config.seed, step=step)
-            for name, run in zip(self.names, self.runs, strict=True)
+            for name, run in self._chosen()
             for step in run.lemma1_steps()
             if step < run.config.steps
         )
@@ -281,47 +249,49 @@ class Report:
     def settings(self) -> pd.DataFrame:
         """Return what the runs are, a row each: for the reader, and for the caption."""
         rows = []
-        for name, run in zip(self.names, self.runs, strict=True):
+        for name, run in self._chosen():
             c = run.config
             loss = c.loss.model_dump(exclude={"method"})
-            rows.append(
-                {
-                    "run": name,
-                    "seed": c.seed,
-                    "algorithm": c.algorithm.name,
-                    "method": c.loss.method,
-                    "rollouts": c.steps,
-                    "prompts x responses": f"{c.rollout.prompts} x {c.rollout.responses}",
-                    "updates a rollout": c.update.updates_per_rollout,
-                    "learning rate": c.update.learning_rate,
-                    "loss settings": ", ".join(f"{k} = {v}" for k, v in loss.items()),
-                    "folder": run.path.name,
-                }
-            )
+            row = {
+                "run": name,
+                "seed": c.seed,
+                "algorithm": c.algorithm.name,
+                "method": c.loss.method,
+                "rollouts": c.steps,
+                "prompts x responses": f"{c.rollout.prompts} x {c.rollout.responses}",
+                "updates a rollout": c.update.updates_per_rollout,
+                "learning rate": c.update.learning_rate,
+                "loss settings": ", ".join(f"{k} = {v}" for k, v in loss.items()),
+                "folder": run.path.name,
+            }
+            rows.append(row)
         return pd.DataFrame(rows)
 
     def save(self, figure: Figure, name: str = "") -> None:
         """Write a figure as SVG and PNG under ``figures/``; ``name`` defaults to the target's."""
-        stem = name or self.target.name
-        folder = self.folder / "figures"
-        folder.mkdir(parents=True, exist_ok=True)
-        for suffix, options in ((".svg", {}), (".png", {"dpi": 150})):
-            with atomic_write(folder / f"{stem}{suffix}") as temporary:
-                figure.savefig(temporary, **options)
-        if stem not in self.figures:
-            self.figures.append(stem)
+        svg, png = figure.savefig, partial(figure.savefig, dpi=150)
+        self._save("figures", self.figures, name, {".svg": svg, ".png": png})
 
     def save_table(self, table: Table, name: str = "") -> Table:
         """Write a table as Markdown and LaTeX under ``tables/`` and return it, to be shown."""
-        stem = name or self.target.name
-        folder = self.folder / "tables"
-        folder.mkdir(parents=True, exist_ok=True)
-        for suffix, text in ((".md", table.markdown()), (".tex", table.latex())):
-            with atomic_write(folder / f"{stem}{suffix}") as temporary:
-                temporary.write_text(text, encoding="utf-8")
-        if stem not in self.tables:
-            self.tables.append(stem)
+        texts = {".md": table.markdown(), ".tex": table.latex()}
+        writers = {
+            suffix: partial(Path.write_text, data=text, encoding="utf-8")
+            for suffix, text in texts.items()
+        }
+        self._save("tables", self.tables, name, writers)
         return table
+
+    def _save(
+        self, kind: str, saved: list[str], name: str, writers: Mapping[str, Callable[[Path], Any]]
+    ) -> None:
+        stem, folder = name or self.target.name, self.folder / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix, write in writers.items():
+            with atomic_write(folder / f"{stem}{suffix}") as temporary:
+                write(temporary)
+        if stem not in saved:
+            saved.append(stem)
 
     def verdict(self, claims: Sequence[Claim | Fact]) -> pd.DataFrame:
         """Write ``results/<target>.json`` for the gallery and return the claims as a table.
@@ -340,7 +310,7 @@ class Report:
                 "claims": rows,
                 "figures": self.figures,
                 "tables": self.tables,
-                "runs": [provenance(name, run) for name, run in self.used],
+                "runs": [_provenance(name, run) for name, run in self.used],
                 "made": now(),
                 **environment(),
             },
@@ -349,6 +319,23 @@ class Report:
         if any(row["verdict"] == NO_VERDICT for row in rows):
             table.attrs["note"] = f"a verdict needs {MIN_REPLICATES} seeds"
         return table
+
+
+def _provenance(name: str, run: Run) -> dict[str, Any]:
+    """Return what a reader needs to find a run again or to make it again.
+
+    ``run`` is the hash of its whole configuration, ``base_model`` that of what it started from.
+    """
+    manifest, config = run.manifest(), run.config
+    return {
+        "name": name,
+        "run": run.path.name,
+        "base_model": base_model_id(config) if config.makes_base_model else config.model.path,
+        "method": config.loss.method,
+        "seed": config.seed,
+        "steps": config.steps,
+        **{key: manifest[key] for key in _FROM_MANIFEST if key in manifest},
+    }
 
 
 # -- The small language model beside the toys -----------------------------------------------------

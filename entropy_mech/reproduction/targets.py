@@ -8,14 +8,20 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from entropy_mech.config import TrainConfig
 from entropy_mech.config.files import load_config
-from entropy_mech.errors import UserError, bad_value, name_list, unknown_name, whole_number
+from entropy_mech.errors import (
+    UserError,
+    bad_value,
+    name_list,
+    of_text,
+    unknown_name,
+    whole_number,
+)
 from entropy_mech.paper.claims import MIN_REPLICATES
 from entropy_mech.runs.kept import KEPT, kept_store
 from entropy_mech.runs.store import project_root, run_path
@@ -220,9 +226,7 @@ def checked_parameters(target: Target, given: Mapping[str, Any]) -> dict[str, An
 
 def _of_the_kind(name: str, value: Any, default: Any) -> Any:
     """Return the value of a parameter, or raise the error that says what its notebook takes."""
-    if isinstance(value, str) and not isinstance(default, str):
-        with suppress(ValueError):  # a word stays one, and is seen to be of another kind
-            value = json.loads(value)
+    value = value if isinstance(default, str) else of_text(value)
     if isinstance(default, int) and not isinstance(default, bool):
         return whole_number(
             name, value, least=1 if default and name not in ("seed", "seeds") else 0
@@ -231,17 +235,13 @@ def _of_the_kind(name: str, value: Any, default: Any) -> Any:
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             return value
         raise bad_value(name, value, f"give a number, such as {default}")
+    if default == []:
+        return list(name_list(name, value))
     if isinstance(default, list):
-        return _list_like(name, value, default)
+        if not isinstance(value, list | tuple) or not value:
+            raise bad_value(name, value, f"give a list, such as {json.dumps(default)}")
+        return [_of_the_kind(name, one, default[0]) for one in value]
     if type(value) is not type(default):
         kind = "true or false" if isinstance(default, bool) else "text"
         raise bad_value(name, value, f"give {kind}, such as {json.dumps(default)}")
     return value
-
-
-def _list_like(name: str, value: Any, default: list) -> list:
-    if not default:
-        return list(name_list(name, value))
-    if not isinstance(value, list | tuple) or not value:
-        raise bad_value(name, value, f"give a list, such as {json.dumps(default)}")
-    return [_of_the_kind(name, one, default[0]) for one in value]

@@ -9,12 +9,8 @@ __all__ = ["Run", "RunStore", "default_store", "follow", "handle_on"]
 
 def __getattr__(name: str) -> Any:
     # Imported on first use: a caller that only needs a store does not wait for the rest.
-    if name == "follow":
-        from entropy_mech.runs.handle import follow
+    if name in ("follow", "handle_on"):
+        from entropy_mech.runs import handle
 
-        return follow
-    if name == "handle_on":
-        from entropy_mech.runs.handle import handle_on
-
-        return handle_on
+        return getattr(handle, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -96,10 +96,11 @@ def submit_runs(
     executor = _executor(kind, store.root / "cluster" / "jobs", options)
     lines = []
     for one in runs:
+        name = f"{one.name} seed {one.run.config.seed}"
         note = store.root / "cluster" / f"{one.run.path.name}.json"
         active = _active(read_json_if_whole(note))
         if active:
-            lines.append(f"{one.name}: job {active} is in the queue already")
+            lines.append(f"{name}: job {active} is in the queue already")
             continue
         # Whole paths: a job starts in a folder of its own.
         config = (store.root / "cluster" / f"{one.run.path.name}.config.json").resolve()
@@ -110,7 +111,7 @@ def submit_runs(
         job = executor.submit(training)
         write_json(note, {"job": job.job_id, "cluster": kind, "folder": str(executor.folder),
                           "submitted": time.time()})  # fmt: skip
-        lines.append(f"{one.name}: job {job.job_id} submitted, log {job.paths.stdout}")
+        lines.append(f"{name}: job {job.job_id} submitted, log {job.paths.stdout}")
     return lines
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import math
 import os
 import signal
 import subprocess
@@ -28,7 +29,6 @@ from entropy_mech.runs.status import OPEN_VIEWS, RunStatus, find_config, find_ru
 from entropy_mech.runs.store import Run, RunStore, ask_to_stop, default_store, withdraw_stop
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # -- The handle ----------------------------------------------------------------------------------
@@ -99,14 +99,15 @@ class RunHandle:
     @property
     def status(self) -> RunStatus:
         """Where the run is: state, rollouts done and to do, time left, last measurements."""
-        child = self._child()
+        child = _CHILDREN.get(self.run.path)
         alive = None if child is None else child.poll() is None
         status = status_of(self.run, name=self.name, alive=alive)
         # A child that was killed, or that failed on import, has written no status; one that was
         # asked to end (SIGTERM, or the file) has not failed.
         died = child is not None and child.returncode not in (None, 0, -signal.SIGTERM)
         if died and status.state in _AT_REST and self.run.status().get("stage") != "stopped":
-            return replace(status, state="failed", error=failure(self._job(), child.returncode))
+            error = failure(run_job(self.run, self.run.store, self.name), child.returncode)
+            return replace(status, state="failed", error=error)
         return status
 
     @property
@@ -132,7 +133,8 @@ class RunHandle:
         self.run.path.mkdir(parents=True, exist_ok=True)
         # So that the folder can be identified while its process still imports torch.
         self.run.write("config.json", self.run.config.model_dump(mode="json"))
-        _CHILDREN[self.run.path] = start_fresh(self._job(), own_session=True)
+        job = run_job(self.run, self.run.store, self.name)
+        _CHILDREN[self.run.path] = start_fresh(job, own_session=True)
 
     def wait(self, timeout_s: float | None = None) -> RunHandle:
         """Wait until no process trains the run, and return the handle.
@@ -144,9 +146,9 @@ class RunHandle:
             TimeoutError: it has not ended after ``timeout_s``; it goes on.
 
         """
-        until = None if timeout_s is None else time.monotonic() + timeout_s
+        until = time.monotonic() + (math.inf if timeout_s is None else timeout_s)
         while (status := self.status).in_work:
-            if until is not None and time.monotonic() > until:
+            if time.monotonic() > until:
                 raise TimeoutError(f"{status}; not at its end after {timeout_s:g} s, it goes on")
             pause(_POLL_TOY_S if self.run.config.toy else _POLL_S)
         if OPEN_VIEWS:
@@ -181,17 +183,11 @@ class RunHandle:
 
         A process that is still starting does not see earlier requests.
         """
-        child, status = self._child(), self.status
+        child, status = _CHILDREN.get(self.run.path), self.status
         if status.state == "waiting" and child is not None and child.poll() is None:
             child.terminate()
         elif status.in_work:
             ask_to_stop(self.run.path)
-
-    def _child(self) -> subprocess.Popen | None:
-        return _CHILDREN.get(self.run.path)
-
-    def _job(self):
-        return run_job(self.run, RunStore(self.run.path.parent), self.name)
 
 
 def handle_on(what: Any, *, store: RunStore | None = None, **options: Any) -> RunHandle:
@@ -219,7 +215,6 @@ def _name(what: object, run: Run) -> str:
 
 # -- The view in a terminal ----------------------------------------------------------------------
 
-_TERMINAL_POLL_S = 0.5
 _BARS = "▁▂▃▄▅▆▇█"
 _BARS_WIDTH = 40
 _SHOWN = {"entropy_nats": "entropy", "validation_accuracy": "accuracy"}
@@ -242,8 +237,9 @@ def follow_in_terminal(handle: RunHandle, stream: TextIO | None = None) -> RunSt
     if status.in_work:
         line.note(str(status))
     while status.in_work:
-        line.show(status.fraction, _words(status), status.left_s if status.left_s >= 0 else None)
-        pause(_TERMINAL_POLL_S)
+        left_s = None if math.isnan(status.time_left_s) else status.time_left_s
+        line.show(status.fraction, str(status).partition(", about ")[0], left_s)
+        pause(_TICK_S)
         status = handle.status
     metrics = handle.metrics()
     for column, name in _SHOWN.items():
@@ -252,13 +248,6 @@ def follow_in_terminal(handle: RunHandle, stream: TextIO | None = None) -> RunSt
     if status.state != "failed":  # the caller prints an error, on the error stream
         line.note(f"{status} ({handle.run.path})")
     return status
-
-
-def _words(status: RunStatus) -> str:
-    if not status.done:
-        return str(status).partition(", about ")[0]
-    words = f"rollout {status.done}/{status.total}, entropy {status.entropy_nats:.3f} nats"
-    return words if status.accuracy != status.accuracy else f"{words}, acc. {status.accuracy:.3f}"
 
 
 def _history(name: str, values: pd.Series, stream: TextIO) -> str:
@@ -288,16 +277,15 @@ def sparkline(values: pd.Series, width: int = _BARS_WIDTH) -> str:
 # -- The view in a notebook ----------------------------------------------------------------------
 # Where there is a front end, a task on the kernel's own loop draws, so that the cell ends at once
 # and the kernel stays free; waiting for a run in a later cell (``RunHandle.wait``) keeps the
-# view drawn meanwhile. Without one (papermill), the cell waits, draws a bounded number of times
-# and leaves one picture. Nothing here can harm a run: it only reads files.
+# view drawn meanwhile. Without one (papermill), the cell waits, draws at the end and leaves one
+# picture. Nothing here can harm a run: it only reads files.
 
 # Set by Jupyter servers and VS Code for kernels with a user interface.
 _FRONT_ENDS = ("JPY_SESSION_NAME", "VSCODE_PID")
 _TICK_S = 0.5
+_REDRAW_S = 2.0
 _DPI = 110
 _BAR = 10
-# Without a front end only the last picture is seen.
-_REDRAWS_UNSEEN = 4
 # Drawing takes at most this share of a core from the training beside it.
 _DRAWING_SHARE = 0.15
 _TASKS: set[asyncio.Task] = set()
@@ -306,7 +294,6 @@ _TASKS: set[asyncio.Task] = set()
 def follow(
     *runs: Any,
     block: bool | None = None,
-    every_s: float = 2.0,
     store: RunStore | None = None,
     profile: str = "toy",
     seed: int | None = None,
@@ -320,7 +307,6 @@ def follow(
         runs: handles, runs, folders, ids or starts of them, names of run files, or lists of
             these; started by anybody, in any process.
         block: whether the cell waits for the runs; None waits only where there is no front end.
-        every_s: seconds between two pictures, at least.
         store: where runs lie; the default store if None.
         profile: of names: toy or paper.
         seed: of names; 1 if None.
@@ -342,12 +328,14 @@ def follow(
         for handle in handles:
             follow_in_terminal(handle)
         return
-    seen = has_front_end()
-    view = LiveView(handles, every_s=every_s, seen=seen)
-    if (not seen) if block is None else block:
+    view = LiveView(handles, seen=has_front_end())
+    if block or (block is None and not view.seen):
         _wait_with(view)
-    else:
-        _draw_in_background(view)
+    elif view.tick():
+        OPEN_VIEWS.add(view.tick)
+        task = asyncio.get_running_loop().create_task(_draw_until_the_end(view))
+        _TASKS.add(task)
+        task.add_done_callback(_TASKS.discard)
 
 
 def has_front_end() -> bool:
@@ -358,15 +346,13 @@ def has_front_end() -> bool:
 class LiveView:
     """One cell's output: a line a run, a picture, and buttons where there is a front end."""
 
-    def __init__(self, handles: list[RunHandle], *, every_s: float, seen: bool):
+    def __init__(self, handles: list[RunHandle], *, seen: bool):
         from IPython.display import display
 
-        self.handles, self.every_s, self.seen = handles, every_s, seen
-        self.rest_s = every_s
+        self.handles, self.seen, self.rest_s = handles, seen, _REDRAW_S
         self.open, self.stopping = True, False
         self.looked = self.drawn = 0.0
-        self.key: tuple = ()
-        self.redraws = 0
+        self.steps_drawn: list[int] = []
         self.words = display(_text("looking for the runs"), raw=True, display_id=True)
         self.buttons = _buttons(self) if seen else None
         self.picture = display(_text(""), raw=True, display_id=True)
@@ -386,8 +372,11 @@ class LiveView:
         at_work = any(state.in_work for state in states)
         if self.seen or not at_work:
             self.words.update(_text("\n".join(map(_line, states))), raw=True)
-        if not at_work or self._due(states, now):
-            self._draw(states)
+        steps = [state.steps_done for state in states]
+        due = self.seen and steps != self.steps_drawn and now - self.drawn >= self.rest_s
+        if due or not at_work:
+            self._draw(max(state.steps_total for state in states))
+            self.steps_drawn = steps
         if not at_work:
             self.close()
         return at_work
@@ -405,34 +394,20 @@ class LiveView:
             # So that the saved notebook holds no buttons that do nothing.
             self.buttons.update(_text(""), raw=True)
 
-    def failures(self) -> list[str]:
-        """Return what ended runs with an error."""
-        states = [handle.status for handle in self.handles]
-        return [state.error for state in states if state.state == "failed"]
+    def _draw(self, steps_total: int) -> None:
+        from IPython.display import Image
 
-    def _due(self, states, now: float) -> bool:
-        if tuple(state.done for state in states) == self.key or now - self.drawn < self.rest_s:
-            return False
-        if self.seen:
-            return True
-        return min(state.fraction for state in states) * _REDRAWS_UNSEEN >= self.redraws
-
-    def _draw(self, states) -> None:
         started = time.monotonic()
         frames = {}
         for handle in self.handles:  # of one name, if only the profile or the length differs
             name = handle.name
             name += f" ({handle.run.path.name[:8]})" if name in frames else ""
             frames[name] = handle.metrics()
-        figure = live_figure(frames, total=max(state.total for state in states))
-        from IPython.display import Image
-
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=_DPI)
+        live_figure(frames, total=steps_total).savefig(buffer, format="png", dpi=_DPI)
         self.picture.update(Image(data=buffer.getvalue()))
-        self.redraws += 1
-        self.key, self.drawn = tuple(state.done for state in states), time.monotonic()
-        self.rest_s = max(self.every_s, (self.drawn - started) / _DRAWING_SHARE)
+        self.drawn = time.monotonic()
+        self.rest_s = max(_REDRAW_S, (self.drawn - started) / _DRAWING_SHARE)
 
 
 def live_figure(frames: Mapping[str, pd.DataFrame], *, total: int) -> Figure:
@@ -446,16 +421,21 @@ def live_figure(frames: Mapping[str, pd.DataFrame], *, total: int) -> Figure:
         total: rollouts of the longest run.
 
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from entropy_mech.paper.style import ACCURACY_COLOUR, ENTROPY_COLOUR
+    from entropy_mech.paper.style import ACCURACY_COLOUR, ENTROPY_COLOUR, ORDINAL_COLOURS
 
     figure = Figure(figsize=(9.5, 3.2), layout="constrained")
-    FigureCanvasAgg(figure)
     entropy, accuracy = figure.subplots(1, 2)
-    _draw_metric(frames, "entropy_nats", entropy, colour=ENTROPY_COLOUR)
-    _draw_metric(frames, "validation_accuracy", accuracy, colour=ACCURACY_COLOUR, marker="o")
+    for i, (name, frame) in enumerate(frames.items()):
+        for column, ax, alone, marker in (
+            ("entropy_nats", entropy, ENTROPY_COLOUR, ""),
+            ("validation_accuracy", accuracy, ACCURACY_COLOUR, "o"),
+        ):
+            points = frame.reindex(columns=["step", column]).dropna()
+            colour = alone if len(frames) == 1 else ORDINAL_COLOURS[i % len(ORDINAL_COLOURS)]
+            ax.plot(points["step"], points[column], color=colour, lw=1.6, marker=marker, ms=3.5,
+                    label=name)  # fmt: skip
     entropy.set(ylabel="policy entropy H (nats)", ylim=(0, None))
     accuracy.set(ylabel="validation accuracy (fraction)", ylim=(0, 1))
     for ax in (entropy, accuracy):
@@ -464,19 +444,6 @@ def live_figure(frames: Mapping[str, pd.DataFrame], *, total: int) -> Figure:
         if len(frames) > 1:
             ax.legend(frameon=False, fontsize="small")
     return figure
-
-
-def _draw_metric(
-    frames: Mapping[str, pd.DataFrame], column: str, ax: Axes, *, colour: str, marker: str = ""
-) -> None:
-    """Draw one column of each frame against its step; a single run in the column's own colour."""
-    from entropy_mech.paper.style import ORDINAL_COLOURS
-
-    for i, (name, frame) in enumerate(frames.items()):
-        points = frame.dropna(subset=column) if column in frame else pd.DataFrame(columns=["step"])
-        chosen = colour if len(frames) == 1 else ORDINAL_COLOURS[i % len(ORDINAL_COLOURS)]
-        style = {"color": chosen, "lw": 1.6, "marker": marker, "ms": 3.5, "label": name}
-        ax.plot(points["step"], points.get(column, []), **style)
 
 
 def _line(status) -> str:
@@ -492,22 +459,14 @@ def _wait_with(view: LiveView) -> None:
     except KeyboardInterrupt:
         view.close("watching ended; the run goes on, follow() shows it again")
         return
-    failures = view.failures()
+    states = [handle.status for handle in view.handles]
+    failures = [state.error for state in states if state.state == "failed"]
     if failures:
         raise RunFailed("; ".join(failures))
 
 
-def _draw_in_background(view: LiveView) -> None:
-    """Draw on the kernel's event loop, between cells, and while a cell waits for a run."""
-    if not view.tick():
-        return
-    OPEN_VIEWS.add(view.tick)
-    task = asyncio.get_running_loop().create_task(_draw_until_the_end(view))
-    _TASKS.add(task)
-    task.add_done_callback(_TASKS.discard)
-
-
 async def _draw_until_the_end(view: LiveView) -> None:
+    """Draw on the kernel's event loop, between cells; ``pause`` does while a cell waits."""
     try:
         while view.tick():
             await asyncio.sleep(_TICK_S)
@@ -543,9 +502,5 @@ def _text(text: str) -> dict[str, str]:
 
 def _in_kernel() -> bool:
     """Return whether this is a notebook's kernel rather than a script or a terminal."""
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return False
-    shell = get_ipython()
-    return shell is not None and hasattr(shell, "kernel")
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")

@@ -6,9 +6,7 @@ What was imported says so: the manifest's ``imported`` names the place, the kind
 from __future__ import annotations
 
 import json
-import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,17 +80,11 @@ def _copy_folder(run: Run, source: Path, target: Path) -> list[str]:
     copy = Run(target, run.config)
     if not copy.steps_done:
         raise UserError(f"{source}: no step in metrics.jsonl; copy the folder whole")
-    manifest = copy.manifest()
     origin = {"from": str(source), "kind": "run", "at": now()}
-    if re.fullmatch(r"[0-9a-f]{16}", source.name) and source.name != run.path.name:
-        # The same configuration under another hash: another revision of the trainer made it.
-        origin["hash_there"] = source.name
-    write_json(target / "manifest.json", {**manifest, "imported": origin})
+    write_json(target / "manifest.json", {**copy.manifest(), "imported": origin})
     lines = [f"{min(copy.steps_done, run.config.steps)} of {run.config.steps} steps"]
     if not copy.complete:
         lines.append("it is not complete: the runner would go on with it from its checkpoint")
-    if "hash_there" in origin:
-        lines.append(f"made by another revision of the trainer: {source.name} there")
     return lines
 
 
@@ -146,19 +138,21 @@ def _as_fractions(log: RunLog) -> tuple[pd.DataFrame, bool]:
     return frame, False
 
 
-def first_difference(ours: Any, theirs: Any, at: str = "") -> tuple[str, Any, Any] | None:
+def first_difference(ours: dict[str, Any], theirs: dict[str, Any]) -> tuple[str, Any, Any] | None:
     """Return (key, ours, theirs) of the first value in which two tables differ, or None.
 
     >>> first_difference({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}})
     ('b.c', 2, 3)
     """
-    return next(_differences(ours, theirs, at), None)
+    ours, theirs = _flat(ours), _flat(theirs)
+    differ = (k for k in ours | theirs if json.dumps(ours.get(k)) != json.dumps(theirs.get(k)))
+    return next(((key, ours.get(key), theirs.get(key)) for key in differ), None)
 
 
-def _differences(ours: Any, theirs: Any, at: str) -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        for key in [*ours, *(key for key in theirs if key not in ours)]:
-            where = f"{at}.{key}" if at else key
-            yield from _differences(ours.get(key), theirs.get(key), where)
-    elif json.dumps(ours) != json.dumps(theirs):
-        yield at, ours, theirs
+def _flat(table: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of nested tables by dotted keys."""
+    flat = {}
+    for key, value in table.items():
+        inner = _flat(value) if isinstance(value, dict) else {}
+        flat |= {f"{key}.{name}": one for name, one in inner.items()} or {key: value}
+    return flat

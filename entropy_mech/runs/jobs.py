@@ -18,21 +18,20 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 import types
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from multiprocessing import connection, forkserver
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
+from unittest import mock
 
 from entropy_mech.config import TrainConfig
 from entropy_mech.config.run import architecture_of
 from entropy_mech.errors import UserError, whole_number
 from entropy_mech.hub import QUIET
-from entropy_mech.runs.store import Run, RunStore
 
 # -- A job and its process -----------------------------------------------------------------------
 
@@ -128,10 +127,11 @@ class ForkedJob(_CONTEXT.Process):
             args=(module, list(map(str, arguments)), job.stdin, str(job.log.resolve())),
         )
         _CONTEXT.set_forkserver_preload(["entropy_mech.runs.preload"])
-        with _replaced(os.environ, JOB_ENVIRONMENT):  # the server's own, and so that of its forks
+        # The server's own, and so that of its forks.
+        with mock.patch.dict(os.environ, JOB_ENVIRONMENT):
             forkserver.ensure_running()
         # Multiprocessing would import the caller's script again in the fork.
-        with _replaced(sys.modules, {"__main__": types.ModuleType("__main__")}):
+        with mock.patch.dict(sys.modules, {"__main__": types.ModuleType("__main__")}):
             self.start()
 
     def poll(self) -> int | None:
@@ -146,37 +146,16 @@ class ForkedJob(_CONTEXT.Process):
         return self.exitcode
 
 
-@contextlib.contextmanager
-def _replaced(table: MutableMapping[str, Any], entries: Mapping[str, Any]) -> Iterator[None]:
-    """Put entries into a table inside the block."""
-    before = {name: table[name] for name in entries if name in table}
-    table.update(entries)
-    try:
-        yield
-    finally:
-        for name in entries:
-            del table[name]
-        table.update(before)
-
-
 def _run_job(module: str, arguments: list[str], stdin: str, log: str) -> None:
-    """Be ``python -m MODULE ARGUMENTS``: its files, its arguments, its exit code."""
+    """Be ``python -m MODULE ARGUMENTS``: its files, its arguments; multiprocessing exits as it."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-    for source, target in ((nothing, 0), (output, 1), (output, 2)):
-        os.dup2(source, target)
-    os.close(nothing)
-    os.close(output)
+    with open(os.devnull, "rb") as nothing, open(log, "wb") as output:
+        for source, target in ((nothing, 0), (output, 1), (output, 2)):
+            os.dup2(source.fileno(), target)
     sys.stdin = io.StringIO(stdin)
     sys.argv = [module, *arguments]
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
-    except SystemExit:
-        raise  # multiprocessing makes it the exit code, as an interpreter does
-    except BaseException:
-        traceback.print_exc()
-        sys.exit(1)
     finally:
         atexit._run_exitfuncs()
 
@@ -187,7 +166,7 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-# -- The order of jobs and the time left ---------------------------------------------------------
+# -- The time left -------------------------------------------------------------------------------
 
 # Weight of the guesses, in measured seconds.
 _PRIOR_S = 10.0
@@ -195,18 +174,11 @@ _PRIOR_S = 10.0
 _TELLING_FRACTION = 0.1
 
 
-class Schedule:
-    """Jobs in their order, unless one is on the critical path and must start now.
+class TimeLeft:
+    """Guesses of ``cost_s``, corrected by what finished jobs of the same kind took."""
 
-    Guesses of ``cost_s`` are corrected by what finished jobs of the same kind took.
-    """
-
-    def __init__(self, jobs: Sequence[Job], workers: int):
+    def __init__(self, workers: int):
         self.workers = workers
-        self.dependents = defaultdict(list)
-        for job in jobs:
-            for need in job.needs:
-                self.dependents[need].append(job)
         self.guessed: dict[str, float] = defaultdict(float)
         self.took: dict[str, float] = defaultdict(float)
 
@@ -221,26 +193,6 @@ class Schedule:
         took, guessed = self.took[job.kind], self.guessed[job.kind]
         return job.cost_s * (_PRIOR_S * overall + took) / (_PRIOR_S + guessed)
 
-    def choose(self, ready: Sequence[Job], waiting: Sequence[Job], running_s: float) -> Job:
-        """Return the one of ``ready`` to start.
-
-        That is the first, unless the longest chain that hangs on another would then outlast all
-        the rest: with equal shares for the workers, it must start now.
-
-        Args:
-            ready: jobs that could start, in the order wanted.
-            waiting: all that have not started.
-            running_s: what is left of those that run, summed.
-
-        """
-        first = ready[0]
-        tails = self._tails(waiting)
-        longest = max(ready, key=lambda job: tails[job.name])
-        share = (running_s + sum(map(self.cost_s, waiting))) / self.workers
-        # Were the first taken, a worker would be free again after about its time.
-        must = tails[longest.name] + self.cost_s(first) > share
-        return longest if must else first
-
     def left_s(self, waiting: Sequence[Job], running: Mapping[Job, float]) -> tuple[float, float]:
         """Return the seconds on the clock, and of all workers together, that are still to come.
 
@@ -249,18 +201,9 @@ class Schedule:
             running: the seconds since each of the others started.
 
         """
-        tails, chains = self._tails(waiting), []
-        work = sum(map(self.cost_s, waiting))
-        for job, elapsed in running.items():
-            seconds = self._left_of(job, elapsed)
-            after = (tails[d.name] for d in self.dependents[job.name] if d.name in tails)
-            chains.append(seconds + max(after, default=0.0))
-            work += seconds
-        return max([work / self.workers, *chains, *tails.values()]), work
-
-    def running_s(self, running: Mapping[Job, float]) -> float:
-        """Return the seconds left of the running jobs, summed."""
-        return sum(self._left_of(job, elapsed) for job, elapsed in running.items())
+        lefts = [self._left_of(job, elapsed) for job, elapsed in running.items()]
+        work = sum(lefts) + sum(map(self.cost_s, waiting))
+        return max([work / self.workers, *lefts]), work
 
     def _left_of(self, job: Job, elapsed: float) -> float:
         fraction = min(job.fraction(), 1.0)
@@ -269,38 +212,15 @@ class Schedule:
         cost = self.cost_s(job)
         return max(cost - elapsed, 0.1 * cost)
 
-    def _tails(self, waiting: Sequence[Job]) -> dict[str, float]:
-        """Return for each job its seconds and those of the longest chain that needs it."""
-        still = {job.name for job in waiting}
-        tails: dict[str, float] = {}
-
-        def tail(job: Job) -> float:
-            if job.name not in tails:
-                after = [tail(d) for d in self.dependents[job.name] if d.name in still]
-                tails[job.name] = self.cost_s(job) + max(after, default=0.0)
-            return tails[job.name]
-
-        for job in waiting:
-            tail(job)
-        return tails
-
 
 # -- Estimated job times, for order and time left alone ------------------------------------------
-# What a run with another seed has taken is known; else the guess is from the configuration.
-# Guesses are corrected while jobs finish (``Schedule``).
+# Guesses from the configuration, corrected while jobs finish (``TimeLeft``).
 
 STARTUP_S = 0.5
 # Seconds on one core, measured: a constant, and what each 100,000 parameters of the body add. Of a
-# supervised step on 64 demonstrations, of sampling and measuring a rollout of 256 responses, and of
-# one update on it.
+# supervised step on 64 demonstrations, and of a rollout of 256 responses with its updates.
 _BASE_STEP_S = (0.012, 0.016)
-_SAMPLING_S = (0.05, 0.08)
-_UPDATE_S = (0.01, 0.012)
-_CODE_FACTOR = 1.4  # programs are run
-_PRIME_FACTOR = 1.6  # a second model learns
-EVALUATION_S = STARTUP_S + 6.0  # a policy on a group of benchmarks
-LANGUAGE_MODEL_EVALUATION_S = 300.0  # the same, a guess
-_SEEDS_LOOKED_AT = 5
+_ROLLOUT_S = (0.13, 0.18)
 
 
 def base_model_s(config: TrainConfig) -> float:
@@ -310,20 +230,10 @@ def base_model_s(config: TrainConfig) -> float:
     return STARTUP_S + steps * _by_size(config, _BASE_STEP_S) * config.base.batch_size / 64
 
 
-def run_s(run: Run, store: RunStore) -> float:
-    """Return the seconds of a whole run, as another seed's have been or by its configuration."""
-    config = run.config
-    for seed in range(1, _SEEDS_LOOKED_AT + 1):
-        told = store.run(config.model_copy(update={"seed": seed})).manifest()
-        if told.get("steps") and "wall_time_s" in told and "imported" not in told:
-            return config.steps * told["wall_time_s"] / told["steps"]
+def rollout_s(config: TrainConfig) -> float:
+    """Return the seconds of one rollout and its updates."""
     responses = config.rollout.prompts * config.rollout.responses
-    updates = config.update.updates_per_rollout
-    rollout_s = _by_size(config, _SAMPLING_S) + updates * _by_size(config, _UPDATE_S)
-    factor = responses / 256
-    factor *= _PRIME_FACTOR if config.algorithm.name == "prime" else 1.0
-    factor *= _CODE_FACTOR if getattr(config.problems, "domain", "") == "code" else 1.0
-    return config.steps * rollout_s * factor
+    return _by_size(config, _ROLLOUT_S) * responses / 256
 
 
 def _by_size(config: TrainConfig, seconds: tuple[float, float]) -> float:
@@ -374,9 +284,9 @@ class ProgressLine:
 
     def _write(self, text: str, *, stay: bool = False) -> None:
         if self.live:
-            padded = text[:119].ljust(self.width) if not stay else text.ljust(self.width)
-            self.stream.write("\r" + padded + ("\n" if stay else ""))
-            self.width = 0 if stay else len(padded.rstrip())
+            shown = text if stay else text[:119]
+            self.stream.write("\r" + shown.ljust(self.width) + ("\n" if stay else ""))
+            self.width = 0 if stay else len(shown)
         else:
             self.stream.write(text + "\n")
         self.stream.flush()
@@ -418,9 +328,9 @@ def run_jobs(
 ) -> None:
     """Run jobs in order of need, earlier ones first, ``workers`` at a time.
 
-    A job on the critical path goes before its turn. A failed job stops
-    those that need it, not the others. ``done`` is called with each job that succeeded. If this
-    process is interrupted its children are ended; they go on from their checkpoints next time.
+    A failed job stops those that need it, not the others. ``done`` is called with each job that
+    succeeded. If this process is interrupted its children are ended; they go on from their
+    checkpoints next time.
 
     Raises:
         JobsFailed: after everything else is done.
@@ -435,17 +345,15 @@ class _Scheduler:
         self, jobs: Sequence[Job], workers: int, line: ProgressLine, tell: Callable[[Job], None]
     ):
         self.waiting, self.workers, self.line, self.tell = list(jobs), workers, line, tell
-        self.schedule = Schedule(jobs, workers)
+        self.times = TimeLeft(workers)
         # A need that is no job here was met before.
         names = {job.name for job in jobs}
         self.order = TopologicalSorter({job.name: job.needs & names for job in jobs})
         self.order.prepare()
         self.ready: set[str] = set()
         self.running: dict[Job, tuple[subprocess.Popen | ForkedJob, float]] = {}
-        self.done: set[str] = set()
         self.failed: dict[str, str] = {}
         self.codes: set[int] = set()
-        self.finished_s = 0.0
         self.count = len(jobs)
 
     def run(self) -> None:
@@ -464,11 +372,9 @@ class _Scheduler:
     def _start_ready(self) -> None:
         self.ready.update(self.order.get_ready())
         while len(self.running) < self.workers:
-            ready = [job for job in self.waiting if job.name in self.ready]
-            if not ready:
+            job = next((job for job in self.waiting if job.name in self.ready), None)
+            if job is None:
                 return
-            left_s = self.schedule.running_s(self._elapsed())
-            job = self.schedule.choose(ready, self.waiting, left_s)
             self.waiting.remove(job)
             self.running[job] = (start(job), time.monotonic())
 
@@ -477,12 +383,9 @@ class _Scheduler:
             if process.poll() is None:
                 continue
             del self.running[job]
-            seconds = time.monotonic() - started
-            self.finished_s += seconds
             if process.returncode == 0:
-                self.done.add(job.name)
                 self.order.done(job.name)
-                self.schedule.finished(job, seconds)
+                self.times.finished(job, time.monotonic() - started)
                 self.tell(job)
             else:
                 self._fail(job, failure(job, process.returncode))
@@ -492,23 +395,21 @@ class _Scheduler:
     def _fail(self, job: Job, why: str) -> None:
         """Note a failure, and that of all jobs that need this one."""
         self.failed[job.name] = why
-        for dependent in self.schedule.dependents[job.name]:
+        for dependent in [other for other in self.waiting if job.name in other.needs]:
             if dependent in self.waiting:
                 self.waiting.remove(dependent)
                 self._fail(dependent, f"{dependent}: not run, {job} failed")
 
-    def _elapsed(self) -> dict[Job, float]:
-        now = time.monotonic()
-        return {job: now - started for job, (_, started) in self.running.items()}
-
     def _show(self) -> None:
         if not self.line.due():
             return
-        elapsed = self._elapsed()
-        left_s, work_s = self.schedule.left_s(self.waiting, elapsed)
-        done_s = self.finished_s + sum(elapsed.values())
+        now = time.monotonic()
+        elapsed = {job: now - started for job, (_, started) in self.running.items()}
+        left_s, work_s = self.times.left_s(self.waiting, elapsed)
+        done_s = sum(self.times.took.values()) + sum(elapsed.values())
         names = ", ".join(map(str, self.running)) or "nothing"
-        what = f"{len(self.done)}/{self.count} done, now {names}"
+        done = self.count - len(self.waiting) - len(self.running) - len(self.failed)
+        what = f"{done}/{self.count} done, now {names}"
         self.line.show(done_s / ((done_s + work_s) or 1.0), what, left_s)
 
     def _end_children(self) -> None:

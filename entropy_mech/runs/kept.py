@@ -21,7 +21,7 @@ import pandas as pd
 
 from entropy_mech.config import TrainConfig
 from entropy_mech.errors import UserError
-from entropy_mech.runs.launch import answers, scores, scores_before
+from entropy_mech.runs.launch import answers, scores
 from entropy_mech.runs.store import (
     Run,
     RunStore,
@@ -51,7 +51,7 @@ class KeptStore(RunStore):
 
     def sources(self) -> dict[str, dict[str, Any]]:
         """Return where each kept run came from, by the hash of its configuration."""
-        return _manifest(self.root)
+        return _by_run(self.root / "manifest.json")
 
 
 def kept_store(profile: str = "kept") -> KeptStore:
@@ -61,11 +61,6 @@ def kept_store(profile: str = "kept") -> KeptStore:
 
 class KeptRun(Run):
     """A run whose measurements are rows of the tables beside it."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether all steps that the configuration asks for were kept."""
-        return self.steps_done >= self.config.steps
 
     @property
     def steps_done(self) -> int:
@@ -108,17 +103,12 @@ class KeptRun(Run):
         """Return the check of Lemma 1 at a step: a value a distinct prefix."""
         return {name: column.to_numpy() for name, column in self._of_step("lemma1", step).items()}
 
-    def token_steps(self) -> list[int]:
-        """Return the steps whose tokens were kept."""
-        return sorted(set(self._rows("tokens").get("step", ())))
+    def _recorded_steps(self, table: str) -> list[int]:
+        return sorted(set(self._rows(table).get("step", ())))
 
-    def lemma1_steps(self) -> list[int]:
-        """Return the steps whose checks of Lemma 1 were kept."""
-        return sorted(set(self._rows("lemma1").get("step", ())))
-
-    def scores(self, group: str) -> pd.DataFrame:
-        """Return what was measured of the final policy; see ``runs.evaluations.scores``."""
-        frame = self._rows("evaluations")
+    def scores(self, group: str, *, before: bool = False) -> pd.DataFrame:
+        """Return what was measured of the final policy; see ``launch.scores``."""
+        frame, group = self._rows("evaluations"), group + BEFORE * before
         return frame[frame["group"] == group].drop(columns="group") if len(frame) else frame
 
     def answers(self) -> pd.DataFrame:
@@ -127,7 +117,7 @@ class KeptRun(Run):
 
     def manifest(self) -> dict[str, Any]:
         """Return where the run came from."""
-        return _manifest(self.path.parent).get(self.path.name, {})
+        return _by_run(self.path.parent / "manifest.json").get(self.path.name, {})
 
     def newest_model(self) -> None:
         """Return None: policies are not kept."""
@@ -143,24 +133,17 @@ class KeptRun(Run):
         return _by_run(self.path.parent / f"{table}.parquet").get(self.path.name, pd.DataFrame())
 
 
-def _by_run(path: Path) -> dict[str, pd.DataFrame]:
+def _by_run(path: Path) -> dict[str, Any]:
+    """Return what a file holds of each run: rows of a table, an entry of the manifest."""
     return _read(path, path.stat().st_mtime_ns) if path.is_file() else {}
 
 
-@lru_cache(maxsize=8)
-def _read(path: Path, _changed_ns: int) -> dict[str, pd.DataFrame]:
+@lru_cache(maxsize=16)
+def _read(path: Path, _changed_ns: int) -> dict[str, Any]:
+    if path.suffix == ".json":
+        return json.loads(path.read_text())["runs"]
     groups = pd.read_parquet(path).groupby("run", sort=False)
     return {run: rows.drop(columns="run").reset_index(drop=True) for run, rows in groups}
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
-    return _read_manifest(path, path.stat().st_mtime_ns) if path.is_file() else {}
-
-
-@lru_cache(maxsize=2)
-def _read_manifest(path: Path, _changed_ns: int) -> dict[str, Any]:
-    return json.loads(path.read_text())["runs"]
 
 
 # -- Keeping -------------------------------------------------------------------------------------
@@ -187,7 +170,7 @@ def keep(
     """
     folder.mkdir(parents=True, exist_ok=True)
     found = {run.path.name: (name, run) for name, run in runs if run.complete}
-    said = _manifest(folder)
+    said = _by_run(folder / "manifest.json")
     for table in TABLES:
         path = folder / f"{table}.parquet"
         new = {
@@ -213,52 +196,36 @@ def _table(table: str, run: Run, group: str) -> pd.DataFrame:
     if table == "evaluations":
         if not group:
             return pd.DataFrame()
-        after, before = scores(run, group), scores_before(run, group)
+        after, before = scores(run, group), scores(run, group, before=True)
         both = (after.assign(group=group), before.assign(group=f"{group}{BEFORE}"))
         return pd.concat([frame for frame in both if len(frame)] or [after], ignore_index=True)
     if table == "answers":
         return answers(run, group) if group and not run.config.toy else pd.DataFrame()
-    if table == "tokens":
-        frames = _token_frames(run)
-    else:
-        steps = [step for step in run.lemma1_steps() if step < run.config.steps]
-        frames = [pd.DataFrame(run.lemma1(step)).assign(step=step) for step in steps]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-
-
-def _token_frames(run: Run) -> list[pd.DataFrame]:
-    """Of a toy the first step, which is what Table 1 and Listing 1 are about."""
-    steps = [step for step in run.token_steps() if step < run.config.steps]
-    if run.config.toy:
-        return [run.token_frame(step).assign(step=step) for step in steps[:1]]
-    frames, text_of = [run.token_frame(step).assign(step=step) for step in steps], run.token_texts()
-    return [frame.assign(text=frame["tokens"].map(text_of)) for frame in frames]
+    recorded, read = run.lemma1_steps(), run.lemma1
+    if table == "tokens":  # of a toy the first step, which is what Table 1 and Listing 1 are about
+        recorded, read = run.token_steps()[: 1 if run.config.toy else None], run.token_frame
+    frames = [pd.DataFrame(read(s)).assign(step=s) for s in recorded if s < run.config.steps]
+    rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    if table == "tokens" and not run.config.toy and len(rows):
+        rows["text"] = rows["tokens"].map(run.token_texts())
+    return rows
 
 
 def _source(name: str, run: Run) -> dict[str, Any]:
-    manifest = run.manifest()
+    manifest, policy = run.manifest(), run.newest_model()
+    weights = policy and policy / "model.safetensors"
+    # Of a model out of an installed package, which it was; its folder is this computer's own.
+    model = manifest.get("model") or {}
+    package = {key: model[key] for key in ("package", "version", "file", "sha256") if key in model}
     return {
         "name": name,
         "seed": run.config.seed,
         "steps": run.config.steps,
-        "weights_sha256": _weights_digest(run),
+        "weights_sha256": file_sha256(weights) if weights and weights.is_file() else None,
         **{key: manifest[key] for key in _FROM_MANIFEST if key in manifest},
-        **_package(manifest),
+        **({"model": package} if package else {}),
         "config": run.config.model_dump(mode="json", exclude_defaults=True),
     }
-
-
-def _package(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a model out of an installed package, which it was; its folder is this computer's own."""
-    model = manifest.get("model") or {}
-    found = {key: model[key] for key in ("package", "version", "file", "sha256") if key in model}
-    return {"model": found} if found else {}
-
-
-def _weights_digest(run: Run) -> str | None:
-    model = run.newest_model()
-    file = model / "model.safetensors" if model else None
-    return file_sha256(file) if file and file.is_file() else None
 
 
 # -- Whether a run follows the kept one ----------------------------------------------------------

@@ -26,15 +26,7 @@ from entropy_mech.problems.benchmarks import (
     load_toy_benchmark,
     protocol,
 )
-from entropy_mech.runs.jobs import (
-    EVALUATION_S,
-    LANGUAGE_MODEL_EVALUATION_S,
-    STARTUP_S,
-    Job,
-    base_model_s,
-    run_jobs,
-    run_s,
-)
+from entropy_mech.runs.jobs import STARTUP_S, Job, base_model_s, rollout_s, run_jobs
 from entropy_mech.runs.store import (
     MetricsFile,
     Run,
@@ -73,7 +65,7 @@ def refuse_without_gpus(missing: int, needed: int, profile: str = "paper") -> No
     """
     there = gpus_here()
     if there < needed:
-        seen = f"{there} can be seen here" if there else "none can be seen here"
+        seen = f"{there or 'none'} can be seen here"
         runs = "1 run is" if missing == 1 else f"{missing} runs are"
         raise UserError(
             f"profile = {profile}: {runs} missing, the largest needs {needed} "
@@ -130,23 +122,16 @@ def scored(folder: Path) -> bool:
     return "scores" in read_json_if_whole(folder / "scores.json")
 
 
-def scores(run: Run, group: str) -> pd.DataFrame:
+def scores(run: Run, group: str, *, before: bool = False) -> pd.DataFrame:
     """Return what was measured, a row a benchmark, in the group's order; empty before that.
 
+    ``before``: of what the run starts from; empty where ``evaluation_before`` is None.
     Of problems that ask for a form there are more columns: strict and lenient accuracy, the share
     in the form, and pass_at_1, pass_at_2, ...
     ``step`` is the number of rollouts behind the policy: all that the run has done, which is more
     than its configuration asks for where a longer run was made of it.
     """
-    return _scores_in(evaluation_folder(run, group))
-
-
-def scores_before(run: Run, group: str) -> pd.DataFrame:
-    """Return the same of what the run starts from; empty where ``evaluation_before`` is None."""
-    return _scores_in(evaluation_before(run, group))
-
-
-def _scores_in(folder: Path | None) -> pd.DataFrame:
+    folder = (evaluation_before if before else evaluation_folder)(run, group)
     found: dict[str, Any] = read_json(folder / "scores.json") if folder else {}
     rows, more = [], {}
     for score in found.get("scores", []):
@@ -238,6 +223,9 @@ def ensure_runs(
     return [store.run(config) for config in configs]
 
 
+_EVALUATION_S, _LANGUAGE_MODEL_EVALUATION_S = 6.0, 300.0  # guesses, for a group of benchmarks
+
+
 def training_jobs(
     configs: Sequence[TrainConfig], store: RunStore, *, names: Sequence[str] = ()
 ) -> list[Job]:
@@ -280,12 +268,12 @@ def evaluation_jobs(
         if run.complete and (run.newest_model() is None or evaluated(run, group)):
             continue
         job = Job(
-            name=evaluation_job_name(run, group),
+            name=f"evaluation {group} {run.path.name}",
             label=f"{group} benchmarks, {name or run.config.loss.method} seed {config.seed}",
             log=run.path / f"evaluation-{group}.txt",
-            needs=frozenset([run_job_name(run)]),
+            needs=frozenset([_run_job_name(run)]),
             kind="evaluation",
-            cost_s=EVALUATION_S if config.toy else LANGUAGE_MODEL_EVALUATION_S,
+            cost_s=_EVALUATION_S if config.toy else _LANGUAGE_MODEL_EVALUATION_S,
             fraction=lambda run=run: _fraction_in(evaluation_folder(run, group) or run.path),
             **_child("entropy_mech.evaluation", config, store, "--group", group),
         )
@@ -307,27 +295,17 @@ def run_job(run: Run, store: RunStore, name: str, needs: Sequence[Job] = ()) -> 
         refuse_without_gpus(1, needed=1)
         if config.engine.kind == "deepspeed":  # torch's engine is one process
             flags = ("--gpus", str(gpus_here()))
-    left = max(config.steps - run.steps_done, 0) / config.steps
+    left = max(config.steps - run.steps_done, 0)
     return Job(
-        name=run_job_name(run),
+        name=_run_job_name(run),
         label=f"{name or config.loss.method} seed {config.seed}",
         log=run.path / "log.txt",
         needs=frozenset(job.name for job in needs),
         kind="run",
-        cost_s=STARTUP_S + left * run_s(run, store),
+        cost_s=STARTUP_S + left * rollout_s(config),
         fraction=lambda: _fraction_in(run.path),
         **_child("entropy_mech.train", config, store, *flags),
     )
-
-
-def run_job_name(run: Run) -> str:
-    """Return the name that others give in ``needs`` for a run."""
-    return f"run {run.path.name}"
-
-
-def evaluation_job_name(run: Run, group: str) -> str:
-    """Return the name that others give in ``needs`` for a run's scores."""
-    return f"evaluation {group} {run.path.name}"
 
 
 def usable_cores() -> int:
@@ -346,7 +324,7 @@ def _base_jobs(config: TrainConfig, store: RunStore) -> list[Job]:
         before = _base_jobs(config.model_copy(update={"base": plain}), store)
     needs = [job.name for job in before[-1:]]
     if config.start is not None:
-        needs = [run_job_name(store.run(config.earlier))]
+        needs = [_run_job_name(store.run(config.earlier))]
     job = Job(
         name=f"base model {folder.name}",
         label=f"base model {folder.name[:6]}",
@@ -358,6 +336,10 @@ def _base_jobs(config: TrainConfig, store: RunStore) -> list[Job]:
         **_child("entropy_mech.train", config, store, "--base-model"),
     )
     return [*before, job]
+
+
+def _run_job_name(run: Run) -> str:
+    return f"run {run.path.name}"
 
 
 def _named(configs: Sequence[TrainConfig], names: Sequence[str]) -> list[tuple[TrainConfig, str]]:

@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,160 +19,55 @@ import numpy as np
 import pandas as pd
 
 from entropy_mech.config import TrainConfig
-from entropy_mech.config.files import load_config, make_config
+from entropy_mech.config.files import load_config, make_config, run_id
 from entropy_mech.errors import UserError, bad_value, nearest, unknown_name
-from entropy_mech.runs.jobs import base_model_s, clock, run_s
+from entropy_mech.runs.jobs import clock
 from entropy_mech.runs.store import (
     DamagedFile,
     MetricsFile,
     Run,
     RunStore,
-    base_model_folder,
     default_store,
     lock_is_held,
     project_root,
     read_json,
-    read_json_if_whole,
     run_path,
 )
 
 # -- One run -------------------------------------------------------------------------------------
 
+# In this order of asking: "training" and "waiting" are held by a process, the others by none.
+STATES = ("complete", "training", "waiting", "failed", "stopped", "damaged")
 IN_WORK = ("training", "waiting")
 _TICK_S = 0.2
 # Redraw functions of open views; ``pause`` calls each about five times a second.
 OPEN_VIEWS: set[Callable[[], object]] = set()
+_RECENT_STEPS = 20
+_STARTUP_S = 60.0
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """Where a run is.
+    """Where a run is, by its files.
 
     Attributes:
-        name: what people call it.
-        state: complete, training, waiting (it starts, or its base model is made), failed, stopped
-            (it goes on when started again), damaged (so does it) or new (never started).
-        done: rollouts behind it.
-        total: rollouts that it is to make.
-        left_s: seconds still to come, a guess; NaN where there is none.
+        id: of the run: its folder's name.
+        state: *complete* (as far as its configuration asks), *training* (a process holds its lock
+            and has done a step), *waiting* (a process holds it and has not, or its folder is new:
+            it starts, or waits for a base model), *failed* (its last session ended with an error),
+            *stopped* (it goes on from its checkpoint when started again), *damaged* (so does it;
+            one of its files cannot be read) or, of a handle, *new* (never started).
+        algorithm: of its configuration, as method, model and seed are.
+        steps_done: rollouts behind it.
+        steps_total: rollouts that it is to make.
+        time_left_s: seconds still to come, by its last steps; NaN unless it trains.
         entropy_nats: the last that was measured; NaN before.
-        accuracy: of the last validation, a fraction; NaN before.
-        base_fraction: how far its base model is; NaN unless that is being made.
+        validation_accuracy: the last that was measured, a fraction; NaN before.
+        updated: Unix time.
         error: in one line, why it failed, or what is damaged.
+        name: what people call it.
 
     """
-
-    name: str
-    state: str
-    done: int
-    total: int
-    left_s: float = math.nan
-    entropy_nats: float = math.nan
-    accuracy: float = math.nan
-    base_fraction: float = math.nan
-    error: str = ""
-
-    @property
-    def in_work(self) -> bool:
-        """Whether a process is working on it."""
-        return self.state in IN_WORK
-
-    @property
-    def fraction(self) -> float:
-        """The share of the rollouts done."""
-        return min(self.done / self.total, 1.0) if self.total else 0.0
-
-    def __str__(self) -> str:
-        """One line, short enough for a notebook's cell: done/total are rollouts."""
-        if self.error:
-            return self.error
-        parts = [f"{self.name}: {self.state} {self.done}/{self.total}"]
-        if not math.isnan(self.base_fraction):
-            parts = [f"{self.name}: making its base model, {self.base_fraction:.0%}"]
-        if not math.isnan(self.entropy_nats):
-            parts.append(f"entropy {self.entropy_nats:.3f} nats")
-        if not math.isnan(self.accuracy):
-            parts.append(f"accuracy {self.accuracy:.3f}")
-        if self.in_work and not math.isnan(self.left_s):
-            parts.append(f"about {clock(self.left_s)} left")
-        return ", ".join(parts)
-
-    __repr__ = __str__
-
-
-def status_of(run: Run, *, name: str = "", alive: bool | None = None) -> RunStatus:
-    """Return where a run is.
-
-    ``alive`` True: its process is running, though it may not hold the run's lock yet, since
-    importing torch takes seconds. False: it has ended.
-    """
-    shown = name or f"run {run.path.name[:8]}"
-    if not run.path.is_dir():
-        return RunStatus(shown, "new", 0, run.config.steps)
-    row = run_row(run.path)
-    state = "complete" if run.complete else row.state
-    if state in ("failed", "stopped", "damaged") and alive:
-        state = "waiting"
-    if state == "waiting" and alive is False and not lock_is_held(run.path.with_suffix(".lock")):
-        state = "stopped"
-    base = math.nan
-    if run.config.makes_base_model:
-        name_of_base = base_model_folder(_store(run), run.config).name
-        base = base_models_in_work(_store(run)).get(name_of_base, math.nan)
-    error = f"{shown} failed: {row.error}" if state == "failed" else ""
-    if error and (run.path / "log.txt").is_file():
-        error += f" (log: {run.path / 'log.txt'})"
-    return RunStatus(
-        name=shown,
-        state=state,
-        done=row.steps_done,
-        total=run.config.steps,
-        left_s=_left_s(run, row.time_left_s, base) if state in IN_WORK else math.nan,
-        entropy_nats=row.entropy_nats,
-        accuracy=row.validation_accuracy,
-        base_fraction=base if state == "waiting" else math.nan,
-        error=error,
-    )
-
-
-def pause(seconds: float = _TICK_S) -> None:
-    """Wait, and let open views draw meanwhile."""
-    until = time.monotonic() + seconds
-    while True:
-        for draw in list(OPEN_VIEWS):
-            draw()
-        left = until - time.monotonic()
-        if left <= 0:
-            return
-        time.sleep(min(_TICK_S, left))
-
-
-def _left_s(run: Run, of_steps: float, base_fraction: float) -> float:
-    """Return the seconds left: by the steps so far, else guessed from the configuration."""
-    if not math.isnan(of_steps):
-        return of_steps
-    if run.steps_done or not run.config.makes_base_model:
-        return math.nan
-    left = run_s(run, _store(run))
-    if not base_model_folder(_store(run), run.config).exists():
-        done = 0.0 if math.isnan(base_fraction) else base_fraction
-        left += (1 - done) * base_model_s(run.config)
-    return left
-
-
-def _store(run: Run) -> RunStore:
-    return RunStore(run.path.parent)
-
-
-# -- All runs ------------------------------------------------------------------------------------
-
-# In this order of asking: "training" and "waiting" are held by a process, the others by none.
-STATES = ("complete", "training", "waiting", "failed", "stopped", "damaged")
-
-
-@dataclass(frozen=True)
-class RunRow:
-    """What a run's files say of it; entropy and accuracy are the last that were measured."""
 
     id: str
     state: str
@@ -187,25 +82,77 @@ class RunRow:
     validation_accuracy: float = math.nan
     updated: float = 0.0
     error: str = ""
+    name: str = ""
+
+    @property
+    def in_work(self) -> bool:
+        """Whether a process is working on it."""
+        return self.state in IN_WORK
+
+    @property
+    def fraction(self) -> float:
+        """The share of the rollouts done."""
+        return min(self.steps_done / self.steps_total, 1.0) if self.steps_total else 0.0
+
+    def __str__(self) -> str:
+        """One line, short enough for a notebook's cell: done/total are rollouts."""
+        if self.error:
+            return self.error
+        parts = [f"{self.name}: {self.state} {self.steps_done}/{self.steps_total}"]
+        if not math.isnan(self.entropy_nats):
+            parts.append(f"entropy {self.entropy_nats:.3f} nats")
+        if not math.isnan(self.validation_accuracy):
+            parts.append(f"accuracy {self.validation_accuracy:.3f}")
+        if self.in_work and not math.isnan(self.time_left_s):
+            parts.append(f"about {clock(self.time_left_s)} left")
+        return ", ".join(parts)
+
+    __repr__ = __str__
 
 
-COLUMNS = tuple(RunRow.__dataclass_fields__)
+def status_of(run: Run, *, name: str = "", alive: bool | None = None) -> RunStatus:
+    """Return where a run is.
+
+    ``alive`` True: its process is running, though it may not hold the run's lock yet, since
+    importing torch takes seconds. False: it has ended.
+    """
+    name = name or f"run {run.path.name[:8]}"
+    if not run.path.is_dir():
+        return RunStatus(run.path.name, "new", steps_total=run.config.steps, name=name)
+    status = _by_files(run.path)
+    state = "complete" if run.complete else status.state
+    if state in ("failed", "stopped", "damaged") and alive:
+        state = "waiting"
+    if state == "waiting" and alive is False and not lock_is_held(run.path.with_suffix(".lock")):
+        state = "stopped"
+    error = f"{name} failed: {status.error}" if state == "failed" else ""
+    if error and (run.path / "log.txt").is_file():
+        error += f" (log: {run.path / 'log.txt'})"
+    return replace(status, name=name, state=state, steps_total=run.config.steps, error=error)
+
+
+def pause(seconds: float = _TICK_S) -> None:
+    """Wait, and let open views draw meanwhile."""
+    until = time.monotonic() + seconds
+    while True:
+        for draw in list(OPEN_VIEWS):
+            draw()
+        left = until - time.monotonic()
+        if left <= 0:
+            return
+        time.sleep(min(_TICK_S, left))
+
+
+# -- All runs ------------------------------------------------------------------------------------
+
+COLUMNS = tuple(RunStatus.__dataclass_fields__)[:-1]  # a name is a handle's
 _RUN_FOLDER = re.compile(r"[0-9a-f]{16}")
-_RECENT_STEPS = 20
-_STARTUP_S = 60.0
 
 
 def list_runs(
     store: RunStore, *, state: str | None = None, name: str | None = None
 ) -> pd.DataFrame:
-    """Return the runs of a store, the most recently changed first.
-
-    ``state`` is *complete* (as far as its configuration asks), *training* (a process holds its
-    lock and has done a step), *waiting* (a process holds it and has not, or its folder is new: it
-    starts, or waits for a base model), *failed* (its last session ended with an error, in column
-    ``error``), *stopped* (it goes on from its checkpoint when started again) or *damaged* (one of
-    its files cannot be read: column ``error`` names it). Entropy and accuracy are the last that
-    were measured, NaN before; ``time_left_s`` is NaN unless the run trains.
+    """Return the runs of a store, the most recently changed first: ``COLUMNS`` of ``RunStatus``.
 
     Args:
         store: where the runs lie.
@@ -219,34 +166,34 @@ def list_runs(
     if state is not None and state not in STATES:
         raise unknown_name("state", state, STATES)
     found = store.root.iterdir() if store.root.is_dir() else ()
-    rows = [run_row(path) for path in found if path.is_dir() and _RUN_FOLDER.fullmatch(path.name)]
+    rows = [_by_files(path) for path in found if path.is_dir() and _RUN_FOLDER.fullmatch(path.name)]
     rows = [row for row in rows if state in (None, row.state) and _is_called(row, name)]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"seed": "Int64"})
+    frame = pd.DataFrame(rows, columns=list(RunStatus.__dataclass_fields__))[list(COLUMNS)]
+    frame = frame.astype({"seed": "Int64"})
     return frame.sort_values("updated", ascending=False, ignore_index=True)
 
 
-def _is_called(row: RunRow, name: str | None) -> bool:
+def _is_called(row: RunStatus, name: str | None) -> bool:
     words = (row.algorithm, row.method, row.model)
     return name is None or row.id.startswith(name) or any(name in word for word in words)
 
 
-def run_row(path: Path) -> RunRow:
-    """Return one run's row of ``list_runs``, by its folder."""
+def _by_files(path: Path) -> RunStatus:
     try:
-        return _row(path)
+        return _by_whole_files(path)
     except (UserError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         # Files that hold something else than a run wrote; the other runs are of use.
         why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         why = why.removeprefix(f"{path}/")
-        return RunRow(path.name, "damaged", updated=path.stat().st_mtime, error=why)
+        return RunStatus(path.name, "damaged", updated=path.stat().st_mtime, error=why)
 
 
-def _row(path: Path) -> RunRow:
+def _by_whole_files(path: Path) -> RunStatus:
     config, status = read_json(path / "config.json"), read_json(path / "status.json")
     metrics = MetricsFile(path / "metrics.jsonl").rows()
     done, total = len(metrics), config.get("steps", 0)
     state = _state(path, status, done, total)
-    return RunRow(
+    return RunStatus(
         id=path.name,
         state=state,
         algorithm=config.get("algorithm", {}).get("name", ""),
@@ -299,16 +246,6 @@ def _step_s(path: Path) -> float:
     return float(np.mean(steps)) if steps else math.nan
 
 
-def base_models_in_work(store: RunStore) -> dict[str, float]:
-    """Return the base models that a process trains now, by id, with the fraction done."""
-    work = {}
-    for path in (store.root / "base_models").glob("*.lock"):
-        said = read_json_if_whole(path.with_suffix(".status.json"))
-        if said.get("total") and lock_is_held(path):
-            work[path.stem] = said["done"] / said["total"]
-    return work
-
-
 # -- Which run a name refers to ------------------------------------------------------------------
 # A run is addressed by its configuration's hash (``store.RunStore.run``); people type its folder,
 # the start of its id or the name of its file.
@@ -337,22 +274,23 @@ def find_config(
         UserError: no such file or name (says the nearest), or a value that cannot be used.
 
     """
-    changes = [f"steps={steps}"] if steps else []
-    changes += [] if seed is None else [f"seed={seed}"]
-    if not isinstance(what, TrainConfig | Mapping | str | Path):
-        raise bad_value(
-            "config", what, "give a configuration, tables, the path of a TOML file, or a run's name"
-        )
-    if isinstance(what, TrainConfig | Mapping):
-        table = what.model_dump() if isinstance(what, TrainConfig) else dict(what)
-        given = {"steps": steps or None, "seed": seed}
-        return make_config({**table, **{k: v for k, v in given.items() if v is not None}})
+    changes = {"steps": steps or None, "seed": seed}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if isinstance(what, TrainConfig):
+        what = what.model_dump()
+    if isinstance(what, Mapping):
+        return make_config({**what, **changes})
+    if not isinstance(what, str | Path):
+        fix = "give a configuration, tables, the path of a TOML file, or a run's name"
+        raise bad_value("config", what, fix)
     path = Path(what)
     if path.suffix == ".toml" or path.is_file():
-        return load_config(existing_file(path), changes)
-    if str(what) not in run_names(profile):
+        path = existing_file(path)
+    elif str(what) in run_names(profile):
+        path = run_path(str(what), profile)
+    else:
         raise _unknown(str(what), run_names(profile), "a run's file")
-    return load_config(run_path(str(what), profile), changes)
+    return load_config(path, [f"{name}={value}" for name, value in changes.items()])
 
 
 def existing_file(path: str | Path) -> Path:
@@ -361,9 +299,9 @@ def existing_file(path: str | Path) -> Path:
     if path.exists():
         return path
     runs = project_root() / "reproduce" / "runs"
-    files = [p for f in (path.parent, runs / "toy", runs / "paper") for p in f.glob("[!_]*.toml")]
-    files.reverse()  # of files of one name the nearest folder's is meant
-    by_stem = {file.stem: os.path.relpath(file) for file in files}
+    # Of files of one name the nearest folder's is meant.
+    folders = (runs / "paper", runs / "toy", path.parent)
+    by_stem = {file.stem: os.path.relpath(file) for f in folders for file in f.glob("[!_]*.toml")}
     near = by_stem.get(nearest(path.stem, by_stem))
     fix = f"did you mean {near!r}?" if near else "give the path of a TOML file"
     raise bad_value("config", str(path), f"no such file; {fix}")
@@ -441,36 +379,31 @@ def newest_run(store: RunStore) -> Run:
 
     """
     frame = list_runs(store)
-    frame = frame[frame["state"] != "damaged"]
-    if frame.empty:
-        raise UserError(f"no runs in {store.root}; start one: entropy-mech train CONFIG.toml")
-    in_work = frame[frame["state"].isin(["training", "waiting"])]
-    return _run_in(store.root / (in_work if len(in_work) else frame)["id"].iloc[0])
+    for states in (IN_WORK, set(STATES) - {"damaged"}):
+        for name in frame.loc[frame["state"].isin(states), "id"]:
+            return _run_in(store.root / name)
+    raise UserError(f"no runs in {store.root}; start one: entropy-mech train CONFIG.toml")
 
 
 def run_names(profile: str) -> list[str]:
     """Return the names of a profile's run files; a file whose name begins with _ is no run."""
-    profiles = [p.name for p in (project_root() / "reproduce" / "runs").iterdir() if p.is_dir()]
+    runs = project_root() / "reproduce" / "runs"
+    profiles = [path.name for path in runs.iterdir() if path.is_dir()]
     if profile not in profiles:
         raise unknown_name("profile", profile, profiles)
-    files = (project_root() / "reproduce" / "runs" / profile).glob("*.toml")
-    return sorted(p.stem for p in files if p.stem[0] != "_")
+    return sorted(path.stem for path in (runs / profile).glob("[!_]*.toml"))
 
 
-def names_of_runs(runs: Iterable[Run], store: RunStore, profile: str) -> dict[str, str]:
+def names_of_runs(runs: Iterable[Run], profile: str) -> dict[str, str]:
     """Return the name of each run's file by the run's id; runs of no file are left out.
 
     Of several files that are one run (a baseline that two figures share) the first by name counts.
     """
-    seeds = {run.config.seed for run in runs}
-    if not seeds:
-        return {}
-    configs = {name: find_config(name, profile=profile) for name in run_names(profile)}
-    named: dict[str, str] = {}
-    for seed in seeds:
-        for name, config in configs.items():
-            run = store.run(config.model_copy(update={"seed": seed}))
-            named.setdefault(run.path.name, name)
+    seeds, named = {run.config.seed for run in runs}, {}
+    for name in run_names(profile) if seeds else ():
+        config = find_config(name, profile=profile)
+        for seed in seeds:
+            named.setdefault(run_id(config.model_copy(update={"seed": seed})), name)
     return named
 
 

@@ -335,6 +335,11 @@ class Run:
         self.accepted_file = MetricsFile(path / "accepted_answers.jsonl")
         self.checkpoints = path / "checkpoints"
 
+    @property
+    def store(self) -> RunStore:
+        """Where it lies."""
+        return RunStore(self.path.parent)
+
     def __repr__(self) -> str:
         return f"Run({self.path.name}, {self.config.loss.method}, seed {self.config.seed})"
 
@@ -372,8 +377,7 @@ class Run:
 
     def tokens(self, step: int) -> dict[str, np.ndarray]:
         """Return the token record of a step: B x T arrays of what was sampled and measured."""
-        step = whole_number("step", step)
-        return _load_record(self.token_path(step), step, "token record")
+        return self._record("tokens", step, "token record")
 
     def token_frame(self, step: int) -> pd.DataFrame:
         """Return the response tokens of a step, a row a token: row, position, what was measured."""
@@ -387,7 +391,7 @@ class Run:
 
     def token_texts(self) -> Callable[[int], str]:
         """Return what makes text of a token id: the model's tokenizer, else the id itself."""
-        models = (self.newest_model(), base_model_folder(RunStore(self.path.parent), self.config))
+        models = (self.newest_model(), base_model_folder(self.store, self.config))
         files = [model / "tokenizer.json" for model in models if model is not None]
         file = next((file for file in files if file.is_file()), None)
         if file is None:
@@ -401,8 +405,7 @@ class Run:
 
     def lemma1(self, step: int) -> dict[str, np.ndarray]:
         """Return the check of Lemma 1 at a step: a value a distinct prefix (``Lemma1Probe``)."""
-        step = whole_number("step", step)
-        return _load_record(self.lemma1_path(step), step, "check of Lemma 1")
+        return self._record("lemma1", step, "check of Lemma 1")
 
     def token_path(self, step: int) -> Path:
         """Return where a step's token record lies."""
@@ -414,11 +417,23 @@ class Run:
 
     def token_steps(self) -> list[int]:
         """Return the steps that have a token record."""
-        return _recorded_steps(self.path / "tokens")
+        return self._recorded_steps("tokens")
 
     def lemma1_steps(self) -> list[int]:
         """Return the steps that have a check of Lemma 1."""
-        return _recorded_steps(self.path / "lemma1")
+        return self._recorded_steps("lemma1")
+
+    def _recorded_steps(self, folder: str) -> list[int]:
+        files = (self.path / folder).glob("step_*.npz")
+        return sorted(int(path.stem.removeprefix("step_")) for path in files)
+
+    def _record(self, folder: str, step: int, what: str) -> dict[str, np.ndarray]:
+        step = whole_number("step", step)
+        path = self.path / folder / f"step_{step:06d}.npz"
+        if not path.is_file():
+            raise UserError(f"step = {step}: no {what}; there are {self._recorded_steps(folder)}")
+        with np.load(path) as record:
+            return dict(record)
 
     def model_path(self, done: int) -> Path:
         """Return where the policy after ``done`` steps is exported to, in Hugging Face format."""
@@ -457,18 +472,6 @@ class Run:
     def write(self, name: str, value: Any) -> None:
         """Replace one of the run's JSON files."""
         write_json(self.path / name, value)
-
-
-def _recorded_steps(folder: Path) -> list[int]:
-    return sorted(int(path.stem.removeprefix("step_")) for path in folder.glob("step_*.npz"))
-
-
-def _load_record(path: Path, step: int, what: str) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        have = _recorded_steps(path.parent)
-        raise UserError(f"step = {step}: no {what}; there are {have}")
-    with np.load(path) as record:
-        return dict(record)
 
 
 class DamagedFile(UserError):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from entropy_mech.reproduction import check, runner
-from entropy_mech.reproduction.check import Beginnings, Check, draw, summary
+from entropy_mech.reproduction.check import Beginnings, Check, summary
 from entropy_mech.reproduction.targets import Target, find_target
 from entropy_mech.runs.kept import Follows, KeptStore, keep
 from entropy_mech.runs.store import RunStore
@@ -38,7 +38,7 @@ def _train(beginnings, name):
 def test_a_beginning_follows_to_the_last_bit_and_is_drawn(beginnings, tmp_path):
     assert [str(c) for c in beginnings.checks([TARGET])["fig"]] == ["not trained here"] * 2
     assert len([job for job in beginnings.jobs([TARGET]) if "base" not in job.name]) == 2
-    draw(TARGET, beginnings.checks([TARGET])["fig"], beginnings, tmp_path)
+    beginnings.draw(TARGET, beginnings.checks([TARGET])["fig"], tmp_path)
     assert not (tmp_path / "fig_here.png").exists()
     assert beginnings.full_time_s([TARGET], 2) is None
     _train(beginnings, "one")
@@ -50,7 +50,7 @@ def test_a_beginning_follows_to_the_last_bit_and_is_drawn(beginnings, tmp_path):
     assert [str(c) for c in beginnings.checks([TARGET])["fig"]] == [
         "follows to the last bit, 3 steps"
     ] * 2
-    draw(TARGET, beginnings.checks([TARGET])["fig"], beginnings, tmp_path)
+    beginnings.draw(TARGET, beginnings.checks([TARGET])["fig"], tmp_path)
     assert (tmp_path / "fig_here.png").stat().st_size > 10_000
     one, two = (beginnings.full_time_s([TARGET], cores) for cores in (1, 2))
     assert one == pytest.approx(2 * two)
@@ -84,7 +84,7 @@ def test_what_other_runs_start_from_is_trained_to_its_end(tmp_path, monkeypatch)
         runner.Request(names=("fig11", "intervention"), profile="kept", seed=1, check=2),
         [find_target("fig11"), find_target("intervention")],
     )
-    steps = {job.label: json.loads(job.stdin)["steps"] for job in plan.jobs if job.kind == "run"}
+    steps = {job.label: json.loads(job.stdin)["steps"] for job in plan if job.kind == "run"}
     assert steps["fig11_7b_grpo seed 1"] == 80
     assert steps["intervention_bonus seed 1"] == 12
     assert steps["fig11_7b_clip_cov seed 1"] == steps["intervention_mixture seed 1"] == 2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from entropy_mech.errors import UserError
-from entropy_mech.reproduction import explore, explorer
+from entropy_mech.reproduction import explore
 from entropy_mech.reproduction.explore import fit_window, token_colour
 from entropy_mech.runs.status import find_config
 from entropy_mech.runs.store import RunStore
@@ -182,7 +182,7 @@ def test_without_a_front_end_no_widget_is_made(monkeypatch, tmp_path):
     assert (shown.save("one", out_dir=str(tmp_path)), (tmp_path / "figures/one.png").is_file()) == (
         shown, True,
     )  # fmt: skip
-    monkeypatch.setattr(explorer, "has_front_end", lambda: True)
+    monkeypatch.setattr(explore, "has_front_end", lambda: True)
     bundle = shown._repr_mimebundle_()
     assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == shown.widget.model_id
     assert bundle["image/png"].startswith(b"\x89PNG")  # for who reads the saved notebook

@@ -8,7 +8,6 @@ import pytest
 from entropy_mech.errors import UserError
 from entropy_mech.paper import published
 from entropy_mech.reproduction.explore import (
-    actions_of_step,
     colour_scale,
     entropy_of_step,
     fit_window,
@@ -50,16 +49,6 @@ def test_bars_are_the_policies_and_labels_the_exact_changes():
     assert f"predicted\n{predicted[1]:+.5f}" in labels
     places = right.collections[0].get_offsets()
     np.testing.assert_allclose(places, np.column_stack([logp + _entropy(before), centred]))
-
-
-def test_each_action_stands_in_its_quadrant_and_shares_sum_to_the_theorem():
-    frame = actions_of_step(LOGITS, ADVANTAGES, 0.1)
-    assert frame["quadrant"].tolist() == [
-        "rare, suppressed", "rare, suppressed", "rare, reinforced", "likely, reinforced",
-    ]  # fmt: skip
-    predicted = entropy_of_step(LOGITS, ADVANTAGES, 0.1)["predicted"]
-    for update in predicted.index:
-        assert frame[f"contribution_{update}"].sum() == pytest.approx(predicted[update])
 
 
 def test_what_the_notebook_says_to_try_happens():

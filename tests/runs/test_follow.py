@@ -77,12 +77,12 @@ def test_a_run_in_training_is_watched_to_its_end(store):
     )  # fmt: skip
     trainer.start()
     handle = handle_on(store.run(config))
-    while not handle.status.done:
+    while not handle.status.steps_done:
         pause(0.02)
     assert handle.status.state == "training"
     assert handle.status.fraction == 1 / 8
     looks = []
-    OPEN_VIEWS.add(lambda: (looks.append(handle.status.done), go_on.set()))
+    OPEN_VIEWS.add(lambda: (looks.append(handle.status.steps_done), go_on.set()))
     said = io.StringIO()
     try:
         status = follow_in_terminal(handle, said)

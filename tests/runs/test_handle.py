@@ -80,7 +80,7 @@ def test_neither_an_interrupt_nor_the_end_of_its_parent_reaches_the_child(own_st
         command, stdout=subprocess.PIPE, text=True, start_new_session=True
     )  # fmt: skip
     handle = handle_on(parent.stdout.readline().strip(), store=own_store)
-    _until(lambda: handle.status.done)
+    _until(lambda: handle.status.steps_done)
     os.killpg(parent.pid, signal.SIGINT)
     assert parent.stdout.readline() == "interrupted\n"
     os.killpg(parent.pid, signal.SIGKILL)

@@ -11,7 +11,7 @@ import pytest
 from entropy_mech.cli import main
 from entropy_mech.errors import UserError
 from entropy_mech.runs import RunStore
-from entropy_mech.runs.status import COLUMNS, base_models_in_work, list_runs
+from entropy_mech.runs.status import COLUMNS, list_runs
 from entropy_mech.runs.store import folder_lock, lock_is_held, write_json
 from tests.conftest import tiny
 
@@ -194,18 +194,6 @@ def test_an_empty_store_says_how_to_fill_it(store, capsys):
     assert main(["runs", "--state", "failed", "--name", "grpo"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert line == f"none of the 1 runs in {store.root} has state failed, name grpo"
-
-
-def test_base_models_in_work_are_shown(store, capsys):
-    folder = store.root / "base_models"
-    folder.mkdir(parents=True)
-    for name in ("a" * 16, "b" * 16):
-        write_json(folder / f"{name}.status.json", {"stage": "base model", "done": 5, "total": 20})
-    (folder / ("b" * 16 + ".lock")).touch()  # its trainer was killed
-    with folder_lock(folder / ("a" * 16 + ".lock")):
-        assert base_models_in_work(store) == {"a" * 16: 0.25}
-        assert main(["runs"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "base model aaaaaaaa: 25%"
 
 
 def test_a_reader_that_has_seen_enough_gets_no_traceback(store):
