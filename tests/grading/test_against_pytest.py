@@ -54,6 +54,8 @@ NOT_HERE = [
     "def test_a(caplog): assert f(3) == 4\n",
     "def test_a(tmp_path_factory): assert f(3) == 4\n",
     "def test_a(request): assert request.node.name == 'test_a'\n",
+    "def test_a(recwarn): assert f(3) == 4\n",
+    "@pytest.mark.filterwarnings('error')\ndef test_a(): assert f(3) == 4\n",
     "def test_a(request): assert request.config\n",
     "def test_a():\n    with pytest.RaisesGroup(ValueError):\n        fail(3)\n",
     "def test_a():\n    with pytest.raises(ValueError) as info:\n        fail(3)\n    info.group_contains(ValueError)\n",

@@ -146,7 +146,7 @@ def set_limits(limits: dict, processes_already: int = 0) -> None:
     for name, value in (
         ("RLIMIT_CORE", 0),
         ("RLIMIT_CPU", seconds),
-        ("RLIMIT_FSIZE", int(limits["file_mib"] * mib)),
+        ("RLIMIT_FSIZE", int(max(limits["file_mib"], limits["output_mib"]) * mib)),
         ("RLIMIT_NOFILE", 256),
         ("RLIMIT_AS", int(limits["memory_gib"] * gib)),
         ("RLIMIT_NPROC", limits["processes"] + processes_already),

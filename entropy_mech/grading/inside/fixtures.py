@@ -16,7 +16,6 @@ import pkgutil
 import sys
 import tempfile
 import types
-import warnings
 from collections import namedtuple
 
 
@@ -132,37 +131,6 @@ class CaptureFixture:
         sys.stdout, sys.stderr = self.before
 
 
-class WarningsRecorder(warnings.catch_warnings):
-    """``recwarn``, and what ``warns`` gives: the warnings since it was entered."""
-
-    def __init__(self):
-        super().__init__(record=True)
-        self.list = []
-
-    def __enter__(self):
-        self.list = super().__enter__()
-        warnings.simplefilter("always")
-        return self
-
-    def __len__(self):
-        return len(self.list)
-
-    def __iter__(self):
-        return iter(self.list)
-
-    def __getitem__(self, index):
-        return self.list[index]
-
-    def pop(self, category=Warning):
-        for i, warning in enumerate(self.list):
-            if issubclass(warning.category, category):
-                return self.list.pop(i)
-        raise AssertionError(f"no {category.__name__} was given")
-
-    def clear(self):
-        self.list.clear()
-
-
 # -- fixtures, where they are defined ------------------------------------------------------------
 SCOPES = ("session", "package", "module", "class", "function")
 
@@ -223,16 +191,10 @@ def _closed_at_the_end(kind) -> Fixture:
     return Fixture(fixture)
 
 
-def _recwarn():
-    with WarningsRecorder() as seen:
-        yield seen
-
-
 BUILTIN = {
     "capsys": _closed_at_the_end(CaptureFixture),
     "capfd": _closed_at_the_end(CaptureFixture),
     "monkeypatch": _closed_at_the_end(MonkeyPatch),
-    "recwarn": Fixture(_recwarn),
     "tmp_path": Fixture(lambda: pathlib.Path(tempfile.mkdtemp(dir=os.getcwd()))),
     "request": Fixture(lambda request: request),
 }

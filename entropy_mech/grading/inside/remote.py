@@ -15,6 +15,7 @@ else stays where it is, behind a proxy. Two rules keep the program from marking 
 from __future__ import annotations
 
 import builtins
+import contextlib
 import copy
 import functools
 import inspect
@@ -30,6 +31,7 @@ import sys
 import threading
 import types
 import weakref
+from collections import deque
 
 import frames
 import proxies
@@ -151,19 +153,23 @@ def _own_loop():
         return loop
 
 
-def finish(awaitable):
-    """Run an awaitable of this process to its end, for one who waits for nothing else."""
+def _schedule(coroutine):
     import asyncio
 
-    async def main():
-        return await awaitable
+    return asyncio.run_coroutine_threadsafe(coroutine, _own_loop())
 
-    return asyncio.run_coroutine_threadsafe(main(), _own_loop()).result()
+
+async def awaited(awaitable):
+    return await awaitable
+
+
+def finish(awaitable):
+    """Run an awaitable of this process to its end, for one who waits for nothing else."""
+    return _schedule(awaited(awaitable)).result()
 
 
 def start(awaitable, done) -> None:
     """Run an awaitable of this process, and call ``done`` with its value or its exception."""
-    import asyncio
 
     async def main():
         try:
@@ -172,7 +178,7 @@ def start(awaitable, done) -> None:
             value, error = None, raised
         done(value, error)
 
-    _state["tasks"][id(awaitable)] = asyncio.run_coroutine_threadsafe(main(), _own_loop())
+    _state["tasks"][id(awaitable)] = _schedule(main())
 
 
 def cancel(awaitable) -> None:
@@ -270,8 +276,10 @@ class Peer:
         self.asked: set = set()  # objects that have seen the tests' data in an operator
         self.lock = threading.RLock()
         self.thread = threading.local()
+        self.inbox: dict[int, deque] = {0: deque()}  # conversation -> its messages
+        self.turn, self.reader = threading.Condition(self.lock), None  # the thread that reads
+        self.stands_by = False  # whether a thread waits for questions only
         self.unanswered = queue.SimpleQueue()  # conversations that other threads began
-        self.waiting: dict | None = None  # conversation -> its messages, once there are threads
 
     def connect(self, connection, *, printed=None) -> Peer:
         """Be the end of the conversation that this process holds."""
@@ -359,74 +367,49 @@ class Peer:
         return message
 
     def receive(self, conversation: int = 0) -> dict:
-        """The next message of one conversation; while there is but one thread, read it here."""
-        while self.waiting is None:
-            if threading.active_count() > 1:
-                self.start_reader()
-                break
-            message = self.read()
-            if message.get("c", 0) == conversation and not message.get("threads"):
-                return message
-            self.start_reader()
-            self.deliver(message)
-        message = self.queue_of(conversation).get()
-        if message is None:
-            self.queue_of(conversation).put(None)
-            raise Gone("the program's process ended")
-        return message
-
-    def queue_of(self, conversation):
-        with self.lock:
-            return self.waiting.setdefault(conversation, queue.SimpleQueue())
-
-    def start_reader(self) -> None:
-        """Threads talk at the same time: from now on one of them reads for all.
-
-        A thread that asks has a queue before its question goes out: an answer in a conversation
-        that nobody waits for would be taken for a question.
-        """
-        with self.lock:
-            first = self.waiting is None
-            if first:
-                self.waiting = {0: queue.SimpleQueue()}
-            self.queue_of(self.conversation())
-            if first:
-                threading.Thread(target=self.read_for_all, daemon=True).start()
-
-    def read_for_all(self) -> None:
+        """The next message of one conversation; of those who wait, one reads for all."""
+        mine = (None, threading.get_ident())  # to build a value may take a question of its own
         while True:
+            with self.turn:
+                self.turn.wait_for(lambda: self.inbox.get(conversation) or self.reader in mine)
+                if messages := self.inbox.get(conversation):
+                    return messages.popleft()
+                self.reader = mine[1]
             try:
                 self.deliver(self.read())
-            except Gone:
-                with self.lock:
-                    for waiting in self.waiting.values():
-                        waiting.put(None)
-                return
+            finally:
+                with self.turn:
+                    self.reader = None
+                    self.turn.notify_all()
 
     def deliver(self, message) -> None:
+        """Put a message where it is waited for; who waits has an inbox before its question."""
         conversation = message.get("c", 0)
         with self.lock:
-            known = conversation in self.waiting
-            self.queue_of(conversation).put(message)
+            known = conversation in self.inbox
+            self.inbox.setdefault(conversation, deque()).append(message)
+        if message.get("threads") and not self.stands_by:  # they may ask while nobody waits here
+            self.stands_by = True
+            threading.Thread(target=self.stand_by, daemon=True).start()
         if not known:
             self.unanswered.put(conversation)
-            try:
+            with contextlib.suppress(RuntimeError):  # no more threads: one that works comes to it
                 threading.Thread(target=self.work, daemon=True).start()
-            except RuntimeError:
-                return  # no more threads: one that works already will come to it
+
+    def stand_by(self) -> None:
+        with contextlib.suppress(Gone):
+            self.receive(-1)
 
     def work(self) -> None:
         """Answer what threads of the other side ask, in a thread of its own."""
-        while not self.unanswered.empty():
-            try:
+        with contextlib.suppress(queue.Empty, Gone):
+            while True:
                 conversation = self.thread.conversation = self.unanswered.get_nowait()
-                while conversation in self.waiting:
+                while conversation in self.inbox:
                     self.answer(self.receive(conversation))
                     with self.lock:
-                        if self.waiting[conversation].empty():
-                            del self.waiting[conversation]
-            except (queue.Empty, Gone):
-                return
+                        if not self.inbox[conversation]:
+                            del self.inbox[conversation]
 
     def conversation(self) -> int:
         """The number of this thread's conversation; 0 is that of the main threads."""
@@ -452,8 +435,7 @@ class Peer:
         conversation = self.conversation()
         if op in proxies.CONVERSIONS and self.number(args[0]) in self.asked:
             raise TypeError("an object that has seen the tests' data says nothing about itself")
-        if self.waiting is not None or threading.active_count() > 1:
-            self.start_reader()
+        self.inbox.setdefault(conversation, deque())
         names = {"names": list(kwargs)} if kwargs else {}
         self.send({"c": conversation, "ask": op, **names}, (*args, *kwargs.values()))
         while "ask" in (message := self.receive(conversation)):

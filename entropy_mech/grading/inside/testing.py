@@ -7,12 +7,10 @@ here, and a proxy is never a test, a fixture or a hook.
 from __future__ import annotations
 
 import collections
-import importlib
 import inspect
 import itertools
 import os
 import platform
-import re
 import sys
 import unittest
 import warnings
@@ -90,7 +88,7 @@ class Item:
 
 # -- collection --------------------------------------------------------------------------------
 OF_PROGRAM = (remote.Remote, remote.RemoteClass)
-_UNKNOWN_LOOPS = {"trio", "curio", "twisted"}
+_UNKNOWN = {"trio", "curio", "twisted", "filterwarnings"}  # marks that change what a test does
 
 
 def marks_of(holder) -> list[Mark]:
@@ -120,14 +118,10 @@ class File:
 
         if self._runner is None:
             self._runner = asyncio.Runner()
-        return self._runner.run(_awaited(coroutine))
+        return self._runner.run(remote.awaited(coroutine))
 
     def items(self) -> list[Item]:
         return _items_in(self, self.space, "", (), self.fixtures, list(self.marks))
-
-
-async def _awaited(coroutine):
-    return await coroutine
 
 
 def fixtures_of(space: dict, owner, above: dict) -> dict:
@@ -203,8 +197,8 @@ def _expanded(file, label, function, classes, known, marks) -> list[Item]:
     if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
         raise BadTests(f"{label} yields, so it is no test")
     marks = [*marks, *marks_of(inner)]  # of this item alone: a row may add to them
-    if any(m.name in _UNKNOWN_LOOPS for m in marks):
-        raise BadTests(f"{label} needs an event loop that is not here")
+    if unknown := _UNKNOWN.intersection(mark.name for mark in marks):
+        raise BadTests(f"{label}: pytest.mark.{min(unknown)} is not available here")
     draft = Item(file, label, function, classes, known, marks)
     if draft.is_case:
         return [draft]
@@ -302,7 +296,6 @@ def _outcome(item, file, peer, following, asked_before):
         if any(m.kwargs.get("run") is False for m in _expected_to_fail(item)):
             raise Skipped("expected to fail, and not to be run")
         with warnings.catch_warnings():
-            _set_filters(item)
             _call(item)
     except BaseException as raised:
         error = raised
@@ -314,16 +307,6 @@ def _outcome(item, file, peer, following, asked_before):
     if peer.gone or after:
         return "failed", peer.gone or after
     return outcome, error
-
-
-def _set_filters(item) -> None:
-    """Apply the marks ``filterwarnings``: action, start of the message, class of the warning."""
-    for mark in item.marks:
-        for text in mark.args if mark.name == "filterwarnings" else ():
-            action, message, kind = (*text.split(":"), "", "")[:3]
-            module, _, name = kind.rpartition(".")
-            kind = getattr(importlib.import_module(module or "builtins"), name or "Warning")
-            warnings.filterwarnings(action, re.escape(message), kind)
 
 
 def _judge(error, item, had_a_say) -> str:
@@ -341,7 +324,9 @@ def _judge(error, item, had_a_say) -> str:
 
 
 def _expected_to_fail(item) -> list:
-    return [m for m in item.marks if m.name == "xfail" and item.condition(m)]
+    by_unittest = getattr(item.function, "__unittest_expecting_failure__", False)
+    strict = [Mark("xfail", kwargs={"strict": True})] if by_unittest else []
+    return strict + [m for m in item.marks if m.name == "xfail" and item.condition(m)]
 
 
 def _call(item) -> None:
@@ -360,34 +345,11 @@ def _call(item) -> None:
     return None
 
 
-class CaseResult(unittest.TestResult):
-    """Keeps the exceptions of a ``TestCase``, where the standard class keeps their text."""
-
-    first: BaseException | None = None
-    skip: BaseException | None = None
-
-    def addFailure(self, test, error):
-        self.first = self.first or error[1]
-
-    addError = addFailure
-
-    def addSubTest(self, test, subtest, error):
-        if error is not None:
-            self.addFailure(test, error)
-
-    def addSkip(self, test, reason):
-        raised = sys.exc_info()[1]  # none for a decorator: then the tests' author said it
-        self.skip = raised if isinstance(raised, unittest.SkipTest) else Skipped(reason)
-
-    def addUnexpectedSuccess(self, test):
-        self.first = self.first or Failed("unexpected success")
-
-
 def _run_case(case) -> None:
-    result = CaseResult()
-    case.run(result)
-    if result.first or result.skip:
-        raise result.first or result.skip
+    try:
+        case.debug()
+    finally:
+        case.doCleanups()  # none are left, unless it failed
 
 
 def _close_scopes(file, item, following) -> BaseException | None:
