@@ -151,7 +151,9 @@ class ChildServer:
                 time.sleep(_PAUSE_S)
 
     def _start(self) -> None:
-        self._owner, self._words = os.getpid(), _unnamed_file()
+        self._owner = os.getpid()
+        # Unlike a full pipe, a file never makes the child wait.
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the child's socket)
         self._socket, theirs = socket.socketpair()
         self._files = [self._words, self._socket, theirs]
         self._process = subprocess.Popen(
@@ -223,10 +225,3 @@ class ChildServer:
             with contextlib.suppress(subprocess.TimeoutExpired):  # subprocess reaps it later
                 process.wait(10)
         self._after_end()  # the command may have made a folder, even if it did not run
-
-
-def _unnamed_file() -> BinaryIO:
-    """For what a child says on its standard error: unlike a full pipe, it never makes one wait."""
-    if hasattr(os, "memfd_create"):
-        return open(os.memfd_create("words"), "w+b")
-    return tempfile.TemporaryFile()

@@ -9,7 +9,7 @@ else stays where it is, behind a proxy. Two rules keep the program from marking 
   would learn the expected value and say yes), unless the tests made that object themselves, by
   calling a class that they know by a name in CapWords; a class's plain value always answers;
 * the tests' side lets the program call what it was given, and use public attributes and
-  operators of ordinary objects; see :func:`grants`.
+  operators of ordinary objects; see :func:`granted`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import copy
 import functools
 import inspect
 import io
-import itertools
 import logging
 import pathlib
 import pickle
@@ -32,6 +31,7 @@ import threading
 import types
 import weakref
 from collections import deque
+from collections.abc import Iterator
 
 import frames
 import proxies
@@ -43,13 +43,6 @@ from proxies import RemoteClass  # noqa: F401
 _CALLABLE = (
     *values.FUNCTIONS, types.MethodType, types.MethodWrapperType, functools.partial,
     type(functools.lru_cache(len)), weakref.ref,
-)  # fmt: skip
-_ITERATORS = (
-    types.GeneratorType, zip, map, filter, enumerate, reversed, itertools.count, itertools.cycle,
-    itertools.chain, itertools.islice, itertools.repeat, itertools.product, itertools.permutations,
-    itertools.combinations, itertools.starmap, itertools.takewhile, itertools.accumulate,
-    *map(type, map(iter, ([], (), "", b"", {}, set(), range(0), range(1 << 70), bytearray(),
-                          {}.values(), {}.items(), reversed([])))),
 )  # fmt: skip
 _OPEN = (
     io.StringIO, io.BytesIO, re.Pattern, re.Match, random.Random, type(threading.Lock()),
@@ -73,20 +66,24 @@ INPUT = {
 }
 
 
-def grants(kind: type, op: str) -> bool:
-    """Whether an operation may be done at all on objects of a class."""
+_ORDINARY = frozenset({"get", "set", "del", "copy", "deepcopy", *proxies.SPECIAL})
+
+
+@functools.cache
+def granted(kind: type) -> frozenset[str]:
+    """The operations that may be done at all on objects of a class."""
     if issubclass(kind, _CALLABLE):
-        return op in ("__call__", "get", "signature")
-    if kind in _ITERATORS:
-        return op in ("__iter__", "__next__", "__length_hint__")
+        return frozenset({"__call__", "get", "signature"})
     if kind is types.CoroutineType:
-        return op in ("finish", "start", "cancel", "__await__")
+        return frozenset({"finish", "start", "cancel", "__await__"})
     if issubclass(kind, type):
-        return op in ("__call__", "get") or op in proxies.SPECIAL
-    theirs = kind.__flags__ & values.HEAP_TYPE and kind.__module__ not in _CLOSED
-    ordinary = theirs or kind in _OPEN
-    named = op in proxies.SPECIAL or op in ("get", "set", "del", "copy", "deepcopy")
-    return bool(ordinary) and named
+        return proxies.SPECIAL | {"__call__", "get"}
+    if kind in _OPEN:
+        return _ORDINARY
+    if not kind.__flags__ & values.HEAP_TYPE or kind.__module__ == "itertools":
+        steps = {"__iter__", "__next__", "__length_hint__"}
+        return frozenset(steps if issubclass(kind, Iterator) else ())
+    return frozenset() if kind.__module__ in _CLOSED else _ORDINARY
 
 
 def _check(op: str, args: tuple, codec) -> None:
@@ -95,7 +92,7 @@ def _check(op: str, args: tuple, codec) -> None:
     ours = codec.known.get(id(target), 0) > 0
     own_class = isinstance(target, type) and target.__module__ not in _CLOSED
     own_class = own_class and op == "set" and not values.library_name(target)
-    may = grants(type(target), op) or own_class
+    may = op in granted(type(target)) or own_class
     if not ours or not may:
         raise TypeError(f"{type(target).__name__!r} object does not do this for a program: {op}")
     if op in ("get", "set", "del"):
@@ -268,8 +265,7 @@ class Peer:
         self.swallowed = None  # called with an exception that a context manager over there ended
         self.count, self.gone = 0, None  # what was asked; why the other side is no longer there
         self.lacks = False  # whether the tests want a name that the program does not define
-        all_or_listed = (lambda kind, op: True) if exports_all else grants
-        self.codec = values.Codec(trusting=exports_all, grants=all_or_listed)
+        self.codec = values.Codec(exports_all, lambda kind, op: exports_all or op in granted(kind))
         self.classes: set = set()  # classes that the tests know by a name in CapWords
         self.functions: set = set()  # classes that they know by another name
         self.made: set = set()  # objects that they made: these answer operators
