@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import struct
 import subprocess
@@ -218,10 +217,7 @@ class ChildServer:
         while self._files:
             self._files.pop().close()  # before /proc is read, which takes a descriptor
         if process is not None:
-            below = confine.descendants(process.pid)
-            for kill, pid in ((os.killpg, process.pid), *((os.kill, pid) for pid in below)):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    kill(pid, signal.SIGKILL)
+            confine.kill(-process.pid, *confine.descendants(process.pid))
             with contextlib.suppress(subprocess.TimeoutExpired):  # subprocess reaps it later
                 process.wait(10)
         self._after_end()  # the command may have made a folder, even if it did not run

@@ -170,9 +170,6 @@ class ExceptionInfo:
             raise AttributeError(name)
         raise BadTests(f"ExceptionInfo.{name} is not available here")
 
-    def __str__(self):
-        return repr(self)
-
     def __repr__(self):
         return f"<ExceptionInfo {self.value!r}>"
 

@@ -273,7 +273,7 @@ class Peer:
         self.lock = threading.RLock()
         self.thread = threading.local()
         self.inbox: dict[int, deque] = {0: deque()}  # conversation -> its messages
-        self.turn, self.reader = threading.Condition(self.lock), None  # the thread that reads
+        self.turn, self.reader = threading.Condition(self.lock), 0  # the thread that reads
         self.stands_by = False  # whether a thread waits for questions only
         self.unanswered = queue.SimpleQueue()  # conversations that other threads began
 
@@ -364,19 +364,24 @@ class Peer:
 
     def receive(self, conversation: int = 0) -> dict:
         """The next message of one conversation; of those who wait, one reads for all."""
-        mine = (None, threading.get_ident())  # to build a value may take a question of its own
+        me = threading.get_ident()  # to build a value may take a question of its own
         while True:
-            with self.turn:
-                self.turn.wait_for(lambda: self.inbox.get(conversation) or self.reader in mine)
-                if messages := self.inbox.get(conversation):
+            with self.lock:
+                while not (messages := self.inbox.get(conversation)) and self.reader not in (0, me):
+                    self.turn.wait()
+                if messages:
                     return messages.popleft()
-                self.reader = mine[1]
+                self.reader = me
             try:
-                self.deliver(self.read())
+                message = self.read()
             finally:
-                with self.turn:
-                    self.reader = None
-                    self.turn.notify_all()
+                with self.lock:
+                    self.reader = 0
+                    if threading.active_count() > 1:
+                        self.turn.notify_all()
+            if message.get("c", 0) == conversation and not message.get("threads"):
+                return message
+            self.deliver(message)
 
     def deliver(self, message) -> None:
         """Put a message where it is waited for; who waits has an inbox before its question."""

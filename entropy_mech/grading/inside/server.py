@@ -8,7 +8,6 @@ the programs that it forks have too. Tests travel past it, straight into the tes
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
 import importlib
 import json
@@ -16,7 +15,6 @@ import linecache
 import os
 import select
 import shutil
-import signal
 import socket
 import sys
 import tempfile
@@ -43,7 +41,7 @@ class CannotStart(Exception):
 class Child:
     """One forked process, with the files that it writes to."""
 
-    def __init__(self, pid: int, files: dict):
+    def __init__(self, pid: int, files: dict[str, int]):
         self.pid, self.files = pid, files
         self.status: int | None = None
 
@@ -72,11 +70,11 @@ class Child:
         return "exit"
 
     def size(self, name: str) -> int:
-        return os.fstat(self.files[name].fileno()).st_size
+        return os.fstat(self.files[name]).st_size
 
     def wrote(self, name: str, most: int) -> str:
         """What it wrote to a file, no more than ``most`` bytes of it."""
-        return os.pread(self.files[name].fileno(), most, 0).decode(errors="replace")
+        return os.pread(self.files[name], most, 0).decode(errors="replace")
 
     @property
     def said(self) -> str | None:
@@ -85,19 +83,18 @@ class Child:
         return None if said.startswith(BEGUN) else said
 
     def close(self) -> None:
-        for file in self.files.values():
-            file.close()
+        for fd in self.files.values():
+            os.close(fd)
 
 
 def kill_everything(children: Sequence[Child] = ()) -> None:
     """End every process but this one, also those that left their group or their parent."""
     for _ in range(1000):
         if os.getpid() == 1:
-            _signal(-1)  # all of this process namespace; the first process itself is immune
+            confine.kill(-1)  # the first process itself is immune
         else:
             running = {child.pid for child in children if child.status is None}
-            for pid in running.union(confine.descendants(os.getpid())):
-                _signal(pid)
+            confine.kill(*running.union(confine.descendants(os.getpid())))
         try:
             while True:
                 pid, status = os.waitpid(-1, 0 if os.getpid() == 1 else os.WNOHANG)
@@ -110,13 +107,6 @@ def kill_everything(children: Sequence[Child] = ()) -> None:
             return
         time.sleep(0.0002)
     os._exit(3)  # something cannot be killed: end, and let a fresh server take over
-
-
-def _signal(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return
 
 
 def sweep(folder: str) -> None:
@@ -132,24 +122,31 @@ def sweep(folder: str) -> None:
             os.unlink(entry.path)
 
 
+def _unnamed_file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("output")
+    fd, path = tempfile.mkstemp()
+    os.unlink(path)
+    return fd
+
+
 def fork(run, *names: str) -> Child:
     """Fork a process that calls ``run(files)``, with an unnamed file for each of the names.
 
     One more, "begun", is for BEGUN, or for why it did not come to that. Raises CannotStart.
     """
     try:
-        make = functools.partial(tempfile.TemporaryFile, buffering=0)
-        files = {name: make() for name in ("begun", *names)}
+        files = {name: _unnamed_file() for name in ("begun", *names)}
         pid = os.fork()
     except OSError as error:
         raise CannotStart(f"cannot start a process: {error}") from None
     if pid == 0:
         try:
             os.setsid()
-            run({name: file.fileno() for name, file in files.items()})
+            run(files)
         except BaseException as error:  # the server's loop must never run twice
             text = f"{type(error).__name__}: {error}"[:300].encode(errors="replace")
-            os.write(files["begun"].fileno(), text)  # fails after a program, which finds it closed
+            os.write(files["begun"], text)  # fails after a program, which finds it closed
         finally:
             os._exit(70)
     return Child(pid, files)
@@ -292,23 +289,16 @@ def enter(config: dict) -> list[str]:
 
 
 _REHEARSED = """
-def same(value):
-    return value
-
-def fails(*_):
-    raise ValueError("as it is rehearsed")
+def same(value): return value
+def fails(*_): raise ValueError("as it is rehearsed")
 """
 _REHEARSING = """
 import pytest
 from solution import same, fails
-
-VALUES = [True, None, 7, 0.5, "text", (1, "2"), [3, [4]], {"five": 6, 7: [8]}, {9}]
-
 def test_values():
-    for value in VALUES:
+    for value in [True, None, 7, 0.5, "text", (1, "2"), [3, [4]], {"five": 6, 7: [8]}, {9}]:
         assert same(value) == value
     assert same([1, 2, 3]) != [4]
-
 def test_error():
     with pytest.raises(ValueError):
         fails([1, 2], {"a": 1})
