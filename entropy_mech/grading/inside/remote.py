@@ -374,14 +374,14 @@ class Peer:
                 self.reader = me
             try:
                 message = self.read()
+                if message.get("c", 0) == conversation and not message.get("threads"):
+                    return message
+                self.deliver(message)  # before another thread reads
             finally:
                 with self.lock:
                     self.reader = 0
                     if threading.active_count() > 1:
                         self.turn.notify_all()
-            if message.get("c", 0) == conversation and not message.get("threads"):
-                return message
-            self.deliver(message)
 
     def deliver(self, message) -> None:
         """Put a message where it is waited for; who waits has an inbox before its question."""
