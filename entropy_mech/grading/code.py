@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import builtins
 import functools
+import itertools
 import json
 import math
 import re
-import symtable
 import textwrap
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
@@ -301,8 +301,7 @@ _INLINE = re.compile(r"```(?:python[\d.]*|py)?[ \t]*([^`\n]+)```", re.IGNORECASE
 _PYTHON = re.compile(r"(python|py|ipython|pycon|sage)[\d.]*(-repl)?$", re.IGNORECASE)
 _OPENED = re.compile(r"^[ \t]*<think>", re.MULTILINE)
 _CLOSED = re.compile(r"(?<![\"'>])</think>")  # not one in a string of the program
-_QUOTES = re.compile(r"""#.*|\"\"\"|'''|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?""")
-_ENDS = {'"""': re.compile(r'\\.|"""', re.DOTALL), "'''": re.compile(r"\\.|'''", re.DOTALL)}
+_FENCES_IN_STRINGS = 6  # of a block, at most
 _READS_INPUT = re.compile(r"\binput\b|\bstdin\b|\bopen\(0|\bfileinput\b|\bos\.read\(0")
 _CONTINUES = re.compile(r"(else|elif|except|finally|case)\b|[)\]}]")
 
@@ -351,60 +350,51 @@ def _after_thinking(text: str) -> str:
 
 # -- fences -------------------------------------------------------------------------------------
 def _fenced(text: str) -> list[tuple[str, str]]:
-    """The (tag, content) of the blocks; fences inside of a program's strings are no fences.
+    """The (tag, content) of the blocks.
 
-    A fence with a tag always begins a block, and a block that is never closed ends the text.
+    A fence with a tag always begins a block, and a block that is never closed ends the text. But
+    where a content with triple quotes is no Python, and is with some of the next fences in it,
+    these are in a string of the program.
     """
     if _QUOTED.search(text):
         text = re.sub(r"^> ?", "", text, flags=re.MULTILINE)
     lines = text.split("\n")
-    blocks, torn = _scan(lines, strings=True)
-    return _scan(lines, strings=False)[0] if torn else blocks
+    blocks, at = [], 0
+    while at < len(lines):
+        found = _FENCE.match(lines[at]) or _GLUED.match(lines[at])
+        at += 1
+        if found:
+            ends = itertools.islice(_ends(lines, at, found[1]), 1 + _FENCES_IN_STRINGS)
+            end = next(ends)
+            if not _is_whole(end[0]):
+                end = next((other for other in ends if _is_whole(other[0])), end)
+            blocks.append((_first_word(found[2]), end[0]))
+            at = end[1]
+    return blocks
 
 
-def _scan(lines: list[str], *, strings: bool) -> tuple[list[tuple[str, str]], bool]:
-    blocks: list[tuple[str, str]] = []
-    fence, tag, content, quote = "", "", [], ""
-    for line in lines:
-        found = None if quote else _FENCE.match(line) or _GLUED.match(line)
-        info = found[2].strip() if found else ""
-        closes = bool(found and fence and not info and found[1].startswith(fence))
-        if found and (closes or not fence or (info and _first_word(info))):
-            if fence:
-                blocks.append((tag, "".join(content)))
-            fence, content = ("" if closes else found[1]), []
-            tag = _first_word(info)
-        elif fence:
-            ends = not quote and line.rstrip().endswith(fence)  # glued to the last line
-            content.append((line.rstrip()[: -len(fence)] if ends else line) + "\n")
-            quote = _open_quote(content[-1][:-1], quote) if strings else ""
-            if ends:
-                blocks.append((tag, "".join(content)))
-                fence, content, quote = "", [], ""
-    if fence:
-        blocks.append((tag, "".join(content)))
-    return blocks, bool(fence and quote)
+def _ends(lines: list[str], start: int, fence: str) -> Iterator[tuple[str, int]]:
+    """Where a block may end: its content, and the line at which the next one is looked for."""
+    for at in range(start, len(lines)):
+        line = lines[at].rstrip()
+        found = _FENCE.match(line) or _GLUED.match(line)
+        tagged = bool(found and _first_word(found[2]))
+        closes = bool(found and found[1].startswith(fence) and not found[2].strip())
+        glued = not found and line.endswith(fence)
+        if tagged or closes or glued:
+            last = [line[: -len(fence)]] if glued else []
+            yield "".join(f"{part}\n" for part in (*lines[start:at], *last)), at + (not tagged)
+    yield "".join(f"{part}\n" for part in lines[start:]), len(lines)
+
+
+def _is_whole(content: str) -> bool:
+    triple = '"""' in content or "'''" in content
+    return not triple or any(tests_names.parsed(f(content)) for f in (str, textwrap.dedent))
 
 
 def _first_word(info: str) -> str:
     words = info.replace("{", " ").replace("}", " ").split()
     return words[0].lstrip(".") if words else ""
-
-
-def _open_quote(line: str, quote: str) -> str:
-    """The kind of triple quote that is open after a line, given the one before it."""
-    position = 0
-    while position <= len(line):
-        if quote:
-            ends = [m.end() for m in _ENDS[quote].finditer(line, position) if m[0] == quote][:1]
-            if not ends:
-                return quote
-            position, quote = ends[0], ""
-        found = _QUOTES.search(line, position)
-        if found is None:
-            return ""
-        quote, position = (found[0] if found[0] in _ENDS else ""), found.end()
-    return quote
 
 
 # -- blocks -------------------------------------------------------------------------------------
@@ -436,8 +426,10 @@ class Block:
         imports = [n for n in tree.body if isinstance(n, ast.ImportFrom)]
         self.is_tests = any(n.module == "solution" for n in imports)
         self.star = any(n.names[0].name == "*" for n in imports)
-        self.defines, self.needs = _defined_and_needed(self.text)
-        self.defines |= {
+        names = tests_names.TestText(self.text)
+        free = names.used - names.bound_anywhere
+        self.needs = {name for name in free if not hasattr(builtins, name)}
+        self.defines = names.bound | {
             f.name for node in tree.body if isinstance(node, ast.ClassDef)
             for f in node.body if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef))
         }  # fmt: skip
@@ -457,23 +449,6 @@ def _without_prompts(text: str) -> str:
     if not any(line.startswith(">>>") for line in lines):
         return text
     return "".join(f"{line[4:]}\n" for line in lines if line[:4].rstrip() in (">>>", "..."))
-
-
-def _defined_and_needed(text: str) -> tuple[set[str], set[str]]:
-    try:
-        top = symtable.symtable(text, "program", "exec")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return set(), set()
-    defined = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()}
-    used = {s.get_name() for s in top.get_symbols() if s.is_referenced()}
-    todo = list(top.get_children())
-    while todo:
-        table = todo.pop()
-        todo += table.get_children()
-        for symbol in table.get_symbols():
-            if symbol.is_global():
-                (defined if symbol.is_assigned() else used).add(symbol.get_name())
-    return defined, {name for name in used - defined if not hasattr(builtins, name)}
 
 
 def _choose(python, usable, wanted, *, script) -> Block | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import struct
 import subprocess
@@ -151,7 +150,9 @@ class ChildServer:
                 time.sleep(_PAUSE_S)
 
     def _start(self) -> None:
-        self._owner, self._words = os.getpid(), _unnamed_file()
+        self._owner = os.getpid()
+        # Unlike a full pipe, a file never makes the child wait.
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the child's socket)
         self._socket, theirs = socket.socketpair()
         self._files = [self._words, self._socket, theirs]
         self._process = subprocess.Popen(
@@ -216,17 +217,7 @@ class ChildServer:
         while self._files:
             self._files.pop().close()  # before /proc is read, which takes a descriptor
         if process is not None:
-            below = confine.descendants(process.pid)
-            for kill, pid in ((os.killpg, process.pid), *((os.kill, pid) for pid in below)):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    kill(pid, signal.SIGKILL)
+            confine.kill(-process.pid, *confine.descendants(process.pid))
             with contextlib.suppress(subprocess.TimeoutExpired):  # subprocess reaps it later
                 process.wait(10)
         self._after_end()  # the command may have made a folder, even if it did not run
-
-
-def _unnamed_file() -> BinaryIO:
-    """For what a child says on its standard error: unlike a full pipe, it never makes one wait."""
-    if hasattr(os, "memfd_create"):
-        return open(os.memfd_create("words"), "w+b")
-    return tempfile.TemporaryFile()

@@ -290,20 +290,7 @@ def readable_paths(also: str) -> list[str]:
         str(Path(path).parent) for path in (sys.executable, os.path.realpath(sys.executable))
     }
     wanted |= {os.path.realpath(path) for path in wanted}
-    return outermost(wanted | set(library_folders()))
-
-
-def outermost(paths: set[str]) -> list[str]:
-    """Without the paths that lie in another one.
-
-    >>> outermost({"/a/b", "/a", "/ab"})
-    ['/a', '/ab']
-    """
-    kept: list[str] = []
-    for path in sorted(paths, key=lambda p: (len(p), p)):
-        if not any(path == k or path.startswith(k.rstrip("/") + "/") for k in kept):
-            kept.append(path)
-    return kept
+    return sorted(wanted | set(library_folders()))  # a folder before what is in it
 
 
 # -- the bubblewrap command: name spaces of its own, a system of the few folders needed ----------

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (tests are easier to read on their own lines)
 """Verdicts of pytest files against real pytest: a program that is right and one that is not."""
 
 import random
@@ -46,6 +47,27 @@ def test_more_files(pool):
         zip((name for name, _ in MORE), zip(found[::2], found[1::2], strict=True), strict=True)
     )
     assert {n: s for n, s in said.items() if s != ("correct", "wrong")} == {}
+
+
+NOT_HERE = [
+    "def test_a(tmpdir): assert f(3) == 4\n",
+    "def test_a(caplog): assert f(3) == 4\n",
+    "def test_a(tmp_path_factory): assert f(3) == 4\n",
+    "def test_a(request): assert request.node.name == 'test_a'\n",
+    "def test_a(recwarn): assert f(3) == 4\n",
+    "@pytest.mark.filterwarnings('error')\ndef test_a(): assert f(3) == 4\n",
+    "def test_a(request): assert request.config\n",
+    "def test_a():\n    with pytest.RaisesGroup(ValueError):\n        fail(3)\n",
+    "def test_a():\n    with pytest.raises(ValueError) as info:\n        fail(3)\n    info.group_contains(ValueError)\n",
+    "from datetime import *\ndef test_a(): assert date(2020, 1, 1) == pytest.approx(date(2020, 1, 1), abs=timedelta(1))\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("tests", NOT_HERE)
+def test_what_is_not_imitated_blames_no_program(pool, tests):
+    verdict = pool.grade_code(RIGHT, HEAD + tests, timeout_s=60.0)
+    assert verdict.name == "error"
+    assert "not available here" in verdict.reason
 
 
 def test_the_table_is_pytests(pool):

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import resource
+import signal
 import struct
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -139,43 +141,43 @@ def _only_capability(number: int) -> None:
         raise OSError(ctypes.get_errno(), "capset")
 
 
+# What the kernel limits for a program, by the names of ``Limits``, with its unit; and for all.
+_LIMITED = {
+    "timeout_s": ("RLIMIT_CPU", 1),
+    "memory_gib": ("RLIMIT_AS", 1 << 30),
+    "file_mib": ("RLIMIT_FSIZE", 1 << 20),
+    "processes": ("RLIMIT_NPROC", 1),
+}
+_ALWAYS = {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": 256, "RLIMIT_STACK": 64 << 20,
+           "RLIMIT_MEMLOCK": 0, "RLIMIT_MSGQUEUE": 0}  # fmt: skip
+
+
 def set_limits(limits: dict, processes_already: int = 0) -> None:
     """Set the kernel's own limits on the calling process, before it runs anything untrusted."""
-    gib, mib = 1 << 30, 1 << 20
-    seconds = int(limits["timeout_s"]) + 2  # the clock on the wall strikes first
-    for name, value in (
-        ("RLIMIT_CORE", 0),
-        ("RLIMIT_CPU", seconds),
-        ("RLIMIT_FSIZE", int(limits["file_mib"] * mib)),
-        ("RLIMIT_NOFILE", 256),
-        ("RLIMIT_AS", int(limits["memory_gib"] * gib)),
-        ("RLIMIT_NPROC", limits["processes"] + processes_already),
-        ("RLIMIT_STACK", 64 * mib),
-        ("RLIMIT_MEMLOCK", 0),
-        ("RLIMIT_MSGQUEUE", 0),
-    ):
-        kind = getattr(resource, name, None)
-        if kind is None:
-            continue
-        hard = resource.getrlimit(kind)[1]
-        if hard != resource.RLIM_INFINITY:
-            value = min(value, hard)
-        resource.setrlimit(kind, (value, value))
+    wanted = {
+        "timeout_s": int(limits["timeout_s"]) + 2,  # the clock on the wall strikes first
+        "memory_gib": limits["memory_gib"],
+        "file_mib": max(limits["file_mib"], limits["output_mib"]),  # output goes to files
+        "processes": limits["processes"] + processes_already,
+    }
+    own = {kernels: int(wanted[name] * unit) for name, (kernels, unit) in _LIMITED.items()}
+    for name, value in {**_ALWAYS, **own}.items():
+        if (hard := _hard_limit(name)) is not None:
+            value = int(min(value, hard))
+            resource.setrlimit(getattr(resource, name), (value, value))
 
 
 def hard_limits() -> dict[str, float]:
     """What the machine grants this process at most, by the names of ``Limits``."""
-    found = {}
-    for name, kind, unit in (
-        ("timeout_s", "RLIMIT_CPU", 1),
-        ("memory_gib", "RLIMIT_AS", 1 << 30),
-        ("file_mib", "RLIMIT_FSIZE", 1 << 20),
-        ("processes", "RLIMIT_NPROC", 1),
-    ):
-        hard = resource.getrlimit(getattr(resource, kind))[1] if hasattr(resource, kind) else -1
-        if hard not in (-1, resource.RLIM_INFINITY):
-            found[name] = hard / unit
-    return found
+    found = {name: (_hard_limit(kernels), unit) for name, (kernels, unit) in _LIMITED.items()}
+    return {n: hard / unit for n, (hard, unit) in found.items() if hard not in (None, math.inf)}
+
+
+def _hard_limit(name: str) -> float | None:
+    """Infinite where there is none; None where this system does not know the limit."""
+    kind = getattr(resource, name, None)
+    hard = None if kind is None else resource.getrlimit(kind)[1]
+    return math.inf if hard in (-1, resource.RLIM_INFINITY) else hard
 
 
 def close_all_but(*keep: int) -> None:
@@ -217,3 +219,10 @@ def descendants(root: int) -> list[int]:
         found += below
         todo += below
     return found
+
+
+def kill(*pids: int) -> None:
+    """End processes; a negative number is a group, and -1 all of this process namespace."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)

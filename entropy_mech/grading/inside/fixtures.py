@@ -6,17 +6,16 @@ Each is made once a scope, after what it needs, and taken down in reverse.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
-import importlib
 import inspect
 import io
-import logging
 import os
 import pathlib
+import pkgutil
 import sys
 import tempfile
 import types
-import warnings
 from collections import namedtuple
 
 
@@ -37,7 +36,7 @@ class Skipped(BaseException):
     """``pytest.skip``."""
 
 
-# -- monkeypatch -------------------------------------------------------------------------------
+# -- what the fixtures that pytest itself brings give to tests ----------------------------------
 _ABSENT = object()
 
 
@@ -45,31 +44,18 @@ class MonkeyPatch:
     """Changes that are taken back at the end of the test."""
 
     def __init__(self):
-        self.undone = []
+        self._undone = contextlib.ExitStack()
+        self.undo = self.close = self._undone.close
 
     @classmethod
-    @contextlib.contextmanager
     def context(cls):
-        patch = cls()
-        try:
-            yield patch
-        finally:
-            patch.undo()
+        return contextlib.closing(cls())
 
     @staticmethod
     def _find(path):
         """The object and the attribute that a dotted path names."""
-        module, _, name = path.rpartition(".")
-        parts = module.split(".")
-        for end in range(len(parts), 0, -1):
-            try:
-                target = importlib.import_module(".".join(parts[:end]))
-            except ImportError:
-                continue
-            for part in parts[end:]:
-                target = getattr(target, part)
-            return target, name
-        raise ImportError(f"no module for {path!r}")
+        owner, _, name = path.rpartition(".")
+        return pkgutil.resolve_name(owner), name
 
     def setattr(self, target, name, value=_ABSENT, raising=True):
         if isinstance(target, str) and value is _ABSENT:
@@ -80,33 +66,26 @@ class MonkeyPatch:
         if isinstance(target, type):
             old = vars(target).get(name, _ABSENT)
         put_back = (delattr, target, name) if old is _ABSENT else (setattr, target, name, old)
-        self.undone.append(put_back)
+        self._undone.callback(*put_back)
         setattr(target, name, value)
 
     def delattr(self, target, name=_ABSENT, raising=True):
         if isinstance(target, str) and name is _ABSENT:
             target, name = self._find(target)
-        old = getattr(target, name, _ABSENT)
-        if old is _ABSENT:
-            if raising:
-                raise AttributeError(name)
-            return
-        self.undone.append((setattr, target, name, old))
-        delattr(target, name)
+        if raising or hasattr(target, name):
+            self._undone.callback(setattr, target, name, getattr(target, name))
+            delattr(target, name)
 
     def setitem(self, mapping, key, value):
         old = mapping.get(key, _ABSENT)
         put_back = (mapping.pop, key, None) if old is _ABSENT else (mapping.__setitem__, key, old)
-        self.undone.append(put_back)
+        self._undone.callback(*put_back)
         mapping[key] = value
 
     def delitem(self, mapping, key, raising=True):
-        if key not in mapping:
-            if raising:
-                raise KeyError(key)
-            return
-        self.undone.append((mapping.__setitem__, key, mapping[key]))
-        del mapping[key]
+        if raising or key in mapping:
+            self._undone.callback(mapping.__setitem__, key, mapping[key])
+            del mapping[key]
 
     def setenv(self, name, value, prepend=None):
         if prepend and name in os.environ:
@@ -116,43 +95,28 @@ class MonkeyPatch:
     def delenv(self, name, raising=True):
         self.delitem(os.environ, name, raising)
 
-    def syspath_prepend(self, path):
-        self.undone.append((sys.path.__setitem__, slice(None), sys.path[:]))
-        sys.path.insert(0, str(path))
-
     def chdir(self, path):
-        self.undone.append((os.chdir, os.getcwd()))
+        self._undone.callback(os.chdir, os.getcwd())
         os.chdir(path)
 
-    def undo(self):
-        while self.undone:
-            function, *arguments = self.undone.pop()
-            function(*arguments)
 
-
-# -- the fixtures that pytest itself brings ----------------------------------------------------
 Captured = namedtuple("CaptureResult", "out err")
 
 
 class CaptureFixture:
-    """``capsys`` and its like: what was printed since the last look."""
+    """``capsys`` and ``capfd``: what was printed since the last look."""
 
     __class_getitem__ = classmethod(types.GenericAlias)
 
-    def __init__(self, binary=False):
-        self.binary = binary
+    def __init__(self):
         self.before = sys.stdout, sys.stderr
-        self.streams = [io.TextIOWrapper(io.BytesIO(), "utf-8", newline="") for _ in range(2)]
-        sys.stdout, sys.stderr = self.streams
+        self.streams = sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
 
     def readouterr(self):
-        texts = []
+        texts = [stream.getvalue() for stream in self.streams]
         for stream in self.streams:
-            stream.flush()
-            data = stream.buffer.getvalue()
-            stream.buffer.seek(0)
-            stream.buffer.truncate()
-            texts.append(data if self.binary else data.decode("utf-8", "replace"))
+            stream.seek(0)
+            stream.truncate()
         return Captured(*texts)
 
     @contextlib.contextmanager
@@ -167,223 +131,35 @@ class CaptureFixture:
         sys.stdout, sys.stderr = self.before
 
 
-class LocalPath(type(pathlib.Path())):
-    """``tmpdir``: a path with the methods that older tests use."""
-
-    def join(self, *parts):
-        return LocalPath(self, *parts)
-
-    def mkdir(self, *parts, **settings):
-        made = self.join(*parts)
-        pathlib.Path(made).mkdir(**settings)
-        return made
-
-    def write(self, data, mode="w"):
-        with open(self, mode) as file:
-            file.write(data)
-
-    def read(self, mode="r"):
-        with open(self, mode) as file:
-            return file.read()
-
-    def ensure(self, *parts, dir=False):
-        made = self.join(*parts)
-        os.makedirs(made if dir else made.parent, exist_ok=True)
-        dir or made.touch()
-        return made
-
-    def check(self):
-        return self.exists()
-
-    def listdir(self):
-        return list(self.iterdir())
-
-    strpath = property(str)
-    basename = property(lambda self: self.name)
-
-
-class TempPathFactory:
-    """``tmp_path_factory``."""
-
-    def __init__(self):
-        self.base = pathlib.Path(tempfile.mkdtemp(dir=os.getcwd()))
-
-    def getbasetemp(self):
-        return self.base
-
-    def mktemp(self, basename, numbered=True):
-        if not numbered:
-            (self.base / basename).mkdir()
-            return self.base / basename
-        return pathlib.Path(tempfile.mkdtemp(prefix=basename, dir=self.base))
-
-
-class LogCaptureFixture(logging.Handler):
-    """``caplog``."""
-
-    def __init__(self):
-        super().__init__(0)
-        self.records, self.levels = [], {}
-        logging.getLogger().addHandler(self)
-
-    def emit(self, record):
-        self.records.append(record)
-
-    @property
-    def handler(self):
-        return self
-
-    @property
-    def messages(self):
-        return [record.getMessage() for record in self.records]
-
-    @property
-    def record_tuples(self):
-        return [(r.name, r.levelno, r.getMessage()) for r in self.records]
-
-    @property
-    def text(self):
-        style = logging.Formatter("%(levelname)-8s %(name)s:%(filename)s:%(lineno)d %(message)s")
-        return "".join(style.format(record) + "\n" for record in self.records)
-
-    def clear(self):
-        self.records.clear()
-
-    def get_records(self, _when):
-        return self.records
-
-    def set_level(self, level, logger=None):
-        named = logging.getLogger(logger)
-        self.levels.setdefault(logger, named.level)
-        named.setLevel(level)
-
-    @contextlib.contextmanager
-    def at_level(self, level, logger=None):
-        named = logging.getLogger(logger)
-        old = named.level
-        named.setLevel(level)
-        try:
-            yield
-        finally:
-            named.setLevel(old)
-
-    def close_down(self):
-        logging.getLogger().removeHandler(self)
-        for name, level in self.levels.items():
-            logging.getLogger(name).setLevel(level)
-
-
-class WarningsRecorder(warnings.catch_warnings):
-    """``recwarn``, and what ``warns`` gives: the warnings since it was entered."""
-
-    def __init__(self):
-        super().__init__(record=True)
-        self.list = []
-
-    def __enter__(self):
-        self.list = super().__enter__()
-        warnings.simplefilter("always")
-        return self
-
-    def __len__(self):
-        return len(self.list)
-
-    def __iter__(self):
-        return iter(self.list)
-
-    def __getitem__(self, index):
-        return self.list[index]
-
-    def pop(self, category=Warning):
-        for i, warning in enumerate(self.list):
-            if issubclass(warning.category, category):
-                return self.list.pop(i)
-        raise AssertionError(f"no {category.__name__} was given")
-
-    def clear(self):
-        self.list.clear()
-
-
-# -- by name ------------------------------------------------------------------------------------
-# How each is made for a request, and how its value is ended.
-BUILTIN = {
-    **dict.fromkeys(("capsys", "capfd"), (lambda _: CaptureFixture(), CaptureFixture.close)),
-    **dict.fromkeys(
-        ("capsysbinary", "capfdbinary"), (lambda _: CaptureFixture(True), CaptureFixture.close)
-    ),
-    "monkeypatch": (lambda _: MonkeyPatch(), MonkeyPatch.undo),
-    "caplog": (lambda _: LogCaptureFixture(), LogCaptureFixture.close_down),
-    "recwarn": (lambda _: WarningsRecorder().__enter__(), WarningsRecorder.__exit__),
-    "tmp_path": (lambda _: pathlib.Path(tempfile.mkdtemp(dir=os.getcwd())), None),
-    "tmpdir": (lambda _: LocalPath(tempfile.mkdtemp(dir=os.getcwd())), None),
-    "tmp_path_factory": (lambda _: TempPathFactory(), None),
-    "request": (lambda request: request, None),
-    "record_property": (lambda _: lambda *_: None, None),
-    **dict.fromkeys(("anyio_backend", "anyio_backend_name"), (lambda _: "asyncio", None)),
-}
-SESSION_WIDE = {"tmp_path_factory", "anyio_backend", "anyio_backend_name"}
-
-
-# -- fixtures in their scopes ------------------------------------------------------------------
+# -- fixtures, where they are defined ------------------------------------------------------------
 SCOPES = ("session", "package", "module", "class", "function")
 
 
-class Node:
-    """A scope while it is open: the session, the module, a class or one test."""
+class Fixture:
+    """A function that makes what tests ask for by the name of an argument.
 
-    def __init__(self):
-        self.finalizers, self.error = [], None
-        self.made: dict[Definition, Made] = {}
+    In the tests' text it has neither ``owner`` (the class that it is in) nor ``below`` (the one
+    of the same name that it overrides); see :meth:`at`.
+    """
 
-    def close(self) -> BaseException | None:
-        return _run_all(self.finalizers)
+    owner = below = None
 
+    def __init__(self, function, scope="function", params=None, autouse=False, ids=None, name=None):
+        self.function, self.scope, self.autouse, self.name = function, scope, autouse, name
+        self.params = params and list(params)
+        self.__name__ = getattr(function, "__name__", "fixture")
 
-def _run_all(finalizers: list) -> BaseException | None:
-    """Run what was registered, last first, all of it; return the first exception."""
-    first = None
-    while finalizers:
-        try:
-            finalizers.pop()()
-        except BaseException as error:
-            first = first or error
-    return first
+    def __call__(self, *_args, **_kwargs):
+        raise Failed(f"fixture {self.__name__} called directly")
 
-
-class Definition:
-    """A fixture where it is defined; ``below`` is the one of the same name that it overrides."""
-
-    def __init__(self, name, fixture, owner, below=None):
-        self.name, self.owner, self.below = name, owner, below
-        self.function, self.params = fixture.function, fixture.params
-        self.ids, self.autouse, self.scope = fixture.ids, fixture.autouse, fixture.scope
+    def at(self, name, owner=None, below=None) -> Fixture:
+        """The fixture where it is defined."""
         if self.scope not in SCOPES:
             raise BadTests(f"the fixture {name} has an unknown scope: {self.scope!r}")
-        self.needs = argument_names(self.function, bound=owner is not None)
-
-
-class BuiltIn:
-    """A fixture that needs no definition in the tests."""
-
-    owner = below = params = None
-    autouse, needs = False, ()
-
-    def __init__(self, name):
-        self.name, (self.make, self.end) = name, BUILTIN[name]
-        self.scope = "session" if name in SESSION_WIDE else "function"
-
-
-class Made:
-    """The value of a fixture in its scope, or the exception that it ended with."""
-
-    value = error = None
-
-    def __init__(self, param, scope):
-        self.param, self.scope, self.finalizers = param, scope, []
-
-    def finish(self):
-        if (error := _run_all(self.finalizers)) is not None:
-            raise error
+        placed = copy.copy(self)
+        placed.name, placed.owner, placed.below = name, owner, below
+        placed.needs = argument_names(self.function, bound=owner is not None)
+        return placed
 
 
 @functools.cache
@@ -407,78 +183,104 @@ def _mock():
     return sys.modules["unittest.mock"]  # the tests have imported it
 
 
+def _closed_at_the_end(kind) -> Fixture:
+    def fixture():
+        with contextlib.closing(kind()) as value:
+            yield value
+
+    return Fixture(fixture)
+
+
+BUILTIN = {
+    "capsys": _closed_at_the_end(CaptureFixture),
+    "capfd": _closed_at_the_end(CaptureFixture),
+    "monkeypatch": _closed_at_the_end(MonkeyPatch),
+    "tmp_path": Fixture(lambda: pathlib.Path(tempfile.mkdtemp(dir=os.getcwd()))),
+    "request": Fixture(lambda request: request),
+}
+BUILTIN = {name: fixture.at(name) for name, fixture in BUILTIN.items()}
+
+
+# -- fixtures, as they are made ------------------------------------------------------------------
+class Node(contextlib.ExitStack):
+    """A scope while it is open: the module, a class or one test."""
+
+    def __init__(self):
+        super().__init__()
+        self.made: dict[Fixture, Made] = {}
+
+
+class Made(contextlib.ExitStack):
+    """The value of a fixture in its scope, or the exception that it ended with."""
+
+    value = error = None
+
+    def __init__(self, param, scope):
+        super().__init__()
+        self.param, self.scope = param, scope
+
+
 class Request:
     """``request``: what a fixture may ask about the test that it is made for."""
 
-    def __init__(self, item, definition=None, made=None):
-        self._item, self._definition, self._made = item, definition, made
-        self.node, self.module, self.cls = item, item.file.module, item.owner
-        self.function, self.instance = item.function, item.instance
-        self.keywords, self.config = item.keywords, item.file.config
-        self.scope = definition.scope if definition else "function"
-        self.fixturename = definition.name if definition else None
-        if definition is not None and definition.name in item.params:
+    def __init__(self, item, fixture, made):
+        self._item, self._made = item, made
+        self.module, self.cls = item.file.module, item.owner
+        self.function, self.instance, self.scope = item.function, item.instance, fixture.scope
+        if fixture.name in item.params:
             self.param = made.param
 
-    @property
-    def fixturenames(self):
-        return list(self._item.closure)
+    def __getattr__(self, name):
+        if name == "param" or name[:2] == "__":
+            raise AttributeError(name)
+        raise BadTests(f"request.{name} is not available here")
 
     def getfixturevalue(self, name):
         return self._item.fixture_value(name, self._made)
 
     def addfinalizer(self, function):
-        (self._made or self._item.node_of("function")).finalizers.append(function)
-
-    def applymarker(self, mark):
-        self._item.add_marker(mark)
+        self._made.callback(function)
 
 
-def make(definition, item, dependent=None):
+def make(fixture, item, dependent=None):
     """The value of a fixture for a test: made now, or found in its scope."""
-    if dependent is not None and SCOPES.index(definition.scope) > SCOPES.index(dependent.scope):
-        raise BadTests(f"a fixture of scope {dependent.scope} asks for {definition.name}, "
-                       f"which is of scope {definition.scope}")  # fmt: skip
-    node = item.node_of(definition.scope)
-    param = item.params.get(definition.name)
-    made = node.made.get(definition)
+    if dependent is not None and SCOPES.index(fixture.scope) > SCOPES.index(dependent.scope):
+        raise BadTests(f"a fixture of scope {dependent.scope} asks for {fixture.name}, "
+                       f"which is of scope {fixture.scope}")  # fmt: skip
+    node, param = item.node_of(fixture.scope), item.params.get(fixture.name)
+    made = node.made.get(fixture)
     if made is not None and made.param is not param and made.param != param:
-        made.finish()
+        made.close()
         made = None
     if made is None:
-        made = node.made[definition] = Made(param, definition.scope)
-        made.finalizers.append(lambda: node.made.pop(definition, None))
-        node.finalizers.append(made.finish)
+        made = node.made[fixture] = Made(param, fixture.scope)
+        made.callback(node.made.pop, fixture, None)
+        node.callback(made.close)
         try:
-            made.value = _value(definition, item, made)
+            made.value = _value(fixture, item, made)
         except BaseException as error:
             made.error = error
     if dependent is not None:
-        made.finalizers.append(dependent.finish)
+        made.callback(dependent.close)
     if made.error is not None:
         raise made.error
     return made.value
 
 
-def _value(definition, item, made):
-    if isinstance(definition, BuiltIn):
-        value = definition.make(Request(item))
-        if definition.end:
-            made.finalizers.append(lambda: definition.end(value))
-        return value
+def _value(fixture, item, made):
     arguments = {}
-    for name in definition.needs:
+    for name in fixture.needs:
         if name == "request":
-            arguments[name] = Request(item, definition, made)
-        elif name == definition.name:
-            if definition.below is None:
+            arguments[name] = Request(item, fixture, made)
+        elif name == fixture.name:
+            if fixture.below is None:
                 raise BadTests(f"the fixture {name} asks for itself")
-            arguments[name] = make(definition.below, item, made)
+            arguments[name] = make(fixture.below, item, made)
         else:
             arguments[name] = item.fixture_value(name, made)
-    function = definition.function
-    if definition.owner is not None:
-        function = function.__get__(item.instance, definition.owner)
+    function = fixture.function
+    if fixture.owner is not None:
+        function = function.__get__(item.instance, fixture.owner)
     value = function(**arguments)
     if inspect.isgeneratorfunction(function):
         return _first_of(lambda: next(value), made)
@@ -499,5 +301,5 @@ def _first_of(step, made):
             step()
             raise AssertionError("the fixture yielded twice")
 
-    made.finalizers.append(finish)
+    made.callback(finish)
     return value

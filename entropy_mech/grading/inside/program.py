@@ -147,7 +147,7 @@ class Told:
 
     def __init__(self):
         self.events, self.size = [], 0
-        self.out, self.err = _ToldStream(self, "out"), _ToldStream(self, "err")
+        self.out, self.err = _told_stream(self, "out"), _told_stream(self, "err")
         self.handler = logging.Handler(0)
         self.handler.emit = lambda record: self.add(
             "log", record.name, record.levelno, record.getMessage()
@@ -187,11 +187,11 @@ class _RawTold(io.RawIOBase):
         return len(data)
 
 
-class _ToldStream(io.TextIOWrapper):
-    def __init__(self, told: Told, kind: str):
-        buffer = io.BufferedWriter(_RawTold(told, kind))
-        super().__init__(buffer, "utf-8", "backslashreplace", newline="", write_through=True)
-        self.mode = "w"
+def _told_stream(told: Told, kind: str) -> io.TextIOWrapper:
+    raw = _RawTold(told, kind)
+    stream = io.TextIOWrapper(raw, "utf-8", "backslashreplace", newline="", write_through=True)
+    stream.mode = "w"
+    return stream
 
 
 class Typed(io.TextIOBase):

@@ -9,17 +9,17 @@ else stays where it is, behind a proxy. Two rules keep the program from marking 
   would learn the expected value and say yes), unless the tests made that object themselves, by
   calling a class that they know by a name in CapWords; a class's plain value always answers;
 * the tests' side lets the program call what it was given, and use public attributes and
-  operators of ordinary objects; see :func:`grants`.
+  operators of ordinary objects; see :func:`granted`.
 """
 
 from __future__ import annotations
 
 import builtins
+import contextlib
 import copy
 import functools
 import inspect
 import io
-import itertools
 import logging
 import pathlib
 import pickle
@@ -30,6 +30,8 @@ import sys
 import threading
 import types
 import weakref
+from collections import deque
+from collections.abc import Iterator
 
 import frames
 import proxies
@@ -41,13 +43,6 @@ from proxies import RemoteClass  # noqa: F401
 _CALLABLE = (
     *values.FUNCTIONS, types.MethodType, types.MethodWrapperType, functools.partial,
     type(functools.lru_cache(len)), weakref.ref,
-)  # fmt: skip
-_ITERATORS = (
-    types.GeneratorType, zip, map, filter, enumerate, reversed, itertools.count, itertools.cycle,
-    itertools.chain, itertools.islice, itertools.repeat, itertools.product, itertools.permutations,
-    itertools.combinations, itertools.starmap, itertools.takewhile, itertools.accumulate,
-    *map(type, map(iter, ([], (), "", b"", {}, set(), range(0), range(1 << 70), bytearray(),
-                          {}.values(), {}.items(), reversed([])))),
 )  # fmt: skip
 _OPEN = (
     io.StringIO, io.BytesIO, re.Pattern, re.Match, random.Random, type(threading.Lock()),
@@ -71,20 +66,24 @@ INPUT = {
 }
 
 
-def grants(kind: type, op: str) -> bool:
-    """Whether an operation may be done at all on objects of a class."""
+_ORDINARY = frozenset({"get", "set", "del", "copy", "deepcopy", *proxies.SPECIAL})
+
+
+@functools.cache
+def granted(kind: type) -> frozenset[str]:
+    """The operations that may be done at all on objects of a class."""
     if issubclass(kind, _CALLABLE):
-        return op in ("__call__", "get", "signature")
-    if kind in _ITERATORS:
-        return op in ("__iter__", "__next__", "__length_hint__")
+        return frozenset({"__call__", "get", "signature"})
     if kind is types.CoroutineType:
-        return op in ("finish", "start", "cancel", "__await__")
+        return frozenset({"finish", "start", "cancel", "__await__"})
     if issubclass(kind, type):
-        return op in ("__call__", "get") or op in proxies.SPECIAL
-    theirs = kind.__flags__ & values.HEAP_TYPE and kind.__module__ not in _CLOSED
-    ordinary = theirs or kind in _OPEN
-    named = op in proxies.SPECIAL or op in ("get", "set", "del", "copy", "deepcopy")
-    return bool(ordinary) and named
+        return proxies.SPECIAL | {"__call__", "get"}
+    if kind in _OPEN:
+        return _ORDINARY
+    if not kind.__flags__ & values.HEAP_TYPE or kind.__module__ == "itertools":
+        steps = {"__iter__", "__next__", "__length_hint__"}
+        return frozenset(steps if issubclass(kind, Iterator) else ())
+    return frozenset() if kind.__module__ in _CLOSED else _ORDINARY
 
 
 def _check(op: str, args: tuple, codec) -> None:
@@ -93,7 +92,7 @@ def _check(op: str, args: tuple, codec) -> None:
     ours = codec.known.get(id(target), 0) > 0
     own_class = isinstance(target, type) and target.__module__ not in _CLOSED
     own_class = own_class and op == "set" and not values.library_name(target)
-    may = grants(type(target), op) or own_class
+    may = op in granted(type(target)) or own_class
     if not ours or not may:
         raise TypeError(f"{type(target).__name__!r} object does not do this for a program: {op}")
     if op in ("get", "set", "del"):
@@ -151,19 +150,23 @@ def _own_loop():
         return loop
 
 
-def finish(awaitable):
-    """Run an awaitable of this process to its end, for one who waits for nothing else."""
+def _schedule(coroutine):
     import asyncio
 
-    async def main():
-        return await awaitable
+    return asyncio.run_coroutine_threadsafe(coroutine, _own_loop())
 
-    return asyncio.run_coroutine_threadsafe(main(), _own_loop()).result()
+
+async def awaited(awaitable):
+    return await awaitable
+
+
+def finish(awaitable):
+    """Run an awaitable of this process to its end, for one who waits for nothing else."""
+    return _schedule(awaited(awaitable)).result()
 
 
 def start(awaitable, done) -> None:
     """Run an awaitable of this process, and call ``done`` with its value or its exception."""
-    import asyncio
 
     async def main():
         try:
@@ -172,7 +175,7 @@ def start(awaitable, done) -> None:
             value, error = None, raised
         done(value, error)
 
-    _state["tasks"][id(awaitable)] = asyncio.run_coroutine_threadsafe(main(), _own_loop())
+    _state["tasks"][id(awaitable)] = _schedule(main())
 
 
 def cancel(awaitable) -> None:
@@ -262,16 +265,17 @@ class Peer:
         self.swallowed = None  # called with an exception that a context manager over there ended
         self.count, self.gone = 0, None  # what was asked; why the other side is no longer there
         self.lacks = False  # whether the tests want a name that the program does not define
-        all_or_listed = (lambda kind, op: True) if exports_all else grants
-        self.codec = values.Codec(trusting=exports_all, grants=all_or_listed)
+        self.codec = values.Codec(exports_all, lambda kind, op: exports_all or op in granted(kind))
         self.classes: set = set()  # classes that the tests know by a name in CapWords
         self.functions: set = set()  # classes that they know by another name
         self.made: set = set()  # objects that they made: these answer operators
         self.asked: set = set()  # objects that have seen the tests' data in an operator
         self.lock = threading.RLock()
         self.thread = threading.local()
+        self.inbox: dict[int, deque] = {0: deque()}  # conversation -> its messages
+        self.turn, self.reader = threading.Condition(self.lock), 0  # the thread that reads
+        self.stands_by = False  # whether a thread waits for questions only
         self.unanswered = queue.SimpleQueue()  # conversations that other threads began
-        self.waiting: dict | None = None  # conversation -> its messages, once there are threads
 
     def connect(self, connection, *, printed=None) -> Peer:
         """Be the end of the conversation that this process holds."""
@@ -359,74 +363,54 @@ class Peer:
         return message
 
     def receive(self, conversation: int = 0) -> dict:
-        """The next message of one conversation; while there is but one thread, read it here."""
-        while self.waiting is None:
-            if threading.active_count() > 1:
-                self.start_reader()
-                break
-            message = self.read()
-            if message.get("c", 0) == conversation and not message.get("threads"):
-                return message
-            self.start_reader()
-            self.deliver(message)
-        message = self.queue_of(conversation).get()
-        if message is None:
-            self.queue_of(conversation).put(None)
-            raise Gone("the program's process ended")
-        return message
-
-    def queue_of(self, conversation):
-        with self.lock:
-            return self.waiting.setdefault(conversation, queue.SimpleQueue())
-
-    def start_reader(self) -> None:
-        """Threads talk at the same time: from now on one of them reads for all.
-
-        A thread that asks has a queue before its question goes out: an answer in a conversation
-        that nobody waits for would be taken for a question.
-        """
-        with self.lock:
-            first = self.waiting is None
-            if first:
-                self.waiting = {0: queue.SimpleQueue()}
-            self.queue_of(self.conversation())
-            if first:
-                threading.Thread(target=self.read_for_all, daemon=True).start()
-
-    def read_for_all(self) -> None:
+        """The next message of one conversation; of those who wait, one reads for all."""
+        me = threading.get_ident()  # to build a value may take a question of its own
         while True:
+            with self.lock:
+                while not (messages := self.inbox.get(conversation)) and self.reader not in (0, me):
+                    self.turn.wait()
+                if messages:
+                    return messages.popleft()
+                self.reader = me
             try:
-                self.deliver(self.read())
-            except Gone:
+                message = self.read()
+                if message.get("c", 0) == conversation and not message.get("threads"):
+                    return message
+                self.deliver(message)  # before another thread reads
+            finally:
                 with self.lock:
-                    for waiting in self.waiting.values():
-                        waiting.put(None)
-                return
+                    self.reader = 0
+                    if threading.active_count() > 1:
+                        self.turn.notify_all()
 
     def deliver(self, message) -> None:
+        """Put a message where it is waited for; who waits has an inbox before its question."""
         conversation = message.get("c", 0)
         with self.lock:
-            known = conversation in self.waiting
-            self.queue_of(conversation).put(message)
+            known = conversation in self.inbox
+            self.inbox.setdefault(conversation, deque()).append(message)
+        if message.get("threads") and not self.stands_by:  # they may ask while nobody waits here
+            self.stands_by = True
+            threading.Thread(target=self.stand_by, daemon=True).start()
         if not known:
             self.unanswered.put(conversation)
-            try:
+            with contextlib.suppress(RuntimeError):  # no more threads: one that works comes to it
                 threading.Thread(target=self.work, daemon=True).start()
-            except RuntimeError:
-                return  # no more threads: one that works already will come to it
+
+    def stand_by(self) -> None:
+        with contextlib.suppress(Gone):
+            self.receive(-1)
 
     def work(self) -> None:
         """Answer what threads of the other side ask, in a thread of its own."""
-        while not self.unanswered.empty():
-            try:
+        with contextlib.suppress(queue.Empty, Gone):
+            while True:
                 conversation = self.thread.conversation = self.unanswered.get_nowait()
-                while conversation in self.waiting:
+                while conversation in self.inbox:
                     self.answer(self.receive(conversation))
                     with self.lock:
-                        if self.waiting[conversation].empty():
-                            del self.waiting[conversation]
-            except (queue.Empty, Gone):
-                return
+                        if not self.inbox[conversation]:
+                            del self.inbox[conversation]
 
     def conversation(self) -> int:
         """The number of this thread's conversation; 0 is that of the main threads."""
@@ -452,8 +436,7 @@ class Peer:
         conversation = self.conversation()
         if op in proxies.CONVERSIONS and self.number(args[0]) in self.asked:
             raise TypeError("an object that has seen the tests' data says nothing about itself")
-        if self.waiting is not None or threading.active_count() > 1:
-            self.start_reader()
+        self.inbox.setdefault(conversation, deque())
         names = {"names": list(kwargs)} if kwargs else {}
         self.send({"c": conversation, "ask": op, **names}, (*args, *kwargs.values()))
         while "ask" in (message := self.receive(conversation)):

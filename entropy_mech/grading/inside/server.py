@@ -7,6 +7,7 @@ the programs that it forks have too. Tests travel past it, straight into the tes
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -14,11 +15,11 @@ import linecache
 import os
 import select
 import shutil
-import signal
 import socket
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
@@ -30,7 +31,7 @@ import program
 import remote
 
 # -- processes ---------------------------------------------------------------------------------
-BEGUN = b"!"  # what a forked process writes to the pipe "begun" once nothing of ours is left to do
+BEGUN = "!"  # what a forked process writes to the file "begun" once nothing of ours is left to do
 
 
 class CannotStart(Exception):
@@ -38,26 +39,11 @@ class CannotStart(Exception):
 
 
 class Child:
-    """One forked process with the pipes that collect what it writes."""
+    """One forked process, with the files that it writes to."""
 
-    def __init__(self, pid: int, pipes: dict[int, int], begun: int):
-        self.pid, self._begun = pid, begun
-        self.left_bytes = dict(pipes)  # pipe -> bytes that it may still write
-        self.output: dict[int, bytearray] = {fd: bytearray() for fd in pipes}
+    def __init__(self, pid: int, files: dict[str, int]):
+        self.pid, self.files = pid, files
         self.status: int | None = None
-
-    def read(self, fd: int) -> bool:
-        """Take what is there; False once the process wrote more than it may."""
-        try:
-            part = os.read(fd, 1 << 16)
-        except BlockingIOError:
-            return True
-        if not part:
-            self.left_bytes.pop(fd)
-            return True
-        self.output[fd] += part[: max(0, self.left_bytes[fd])]
-        self.left_bytes[fd] -= len(part)
-        return self.left_bytes[fd] >= 0
 
     def poll(self) -> bool:
         if self.status is None:
@@ -66,53 +52,49 @@ class Child:
                 self.status = os.waitstatus_to_exitcode(status)
         return self.status is not None
 
+    def wait(self, deadline_s: float) -> str:
+        """Wait for its end; return exit or timeout."""
+        with contextlib.ExitStack() as stack:
+            watched = None
+            with contextlib.suppress(AttributeError, OSError):  # not Linux
+                watched = os.pidfd_open(self.pid)
+                stack.callback(os.close, watched)
+            while not self.poll():
+                left_s = deadline_s - time.monotonic()
+                if left_s <= 0:
+                    return "timeout"
+                if watched is None:
+                    time.sleep(0.002)
+                else:
+                    select.select([watched], [], [], left_s)
+        return "exit"
+
+    def size(self, name: str) -> int:
+        return os.fstat(self.files[name]).st_size
+
+    def wrote(self, name: str, most: int) -> str:
+        """What it wrote to a file, no more than ``most`` bytes of it."""
+        return os.pread(self.files[name], most, 0).decode(errors="replace")
+
     @property
     def said(self) -> str | None:
         """Why it did not come to its program ("" if it was killed before); None if it did."""
-        said = self.output[self._begun]
-        return None if said.startswith(BEGUN) else said.decode(errors="replace")
+        said = self.wrote("begun", 400)
+        return None if said.startswith(BEGUN) else said
 
-    def drain(self) -> bool:
-        """Read what an ended process left in its pipes."""
-        for fd in list(self.left_bytes):
-            while fd in self.left_bytes and select.select([fd], [], [], 0)[0]:
-                if not self.read(fd):
-                    return False
-        return True
+    def close(self) -> None:
+        for fd in self.files.values():
+            os.close(fd)
 
 
-def watch(child: Child, deadline_s: float) -> str:
-    """Collect a child's output until it ends; return exit, timeout or output."""
-    try:
-        handle = os.pidfd_open(child.pid)
-    except (AttributeError, OSError):
-        handle = None
-    try:
-        while True:
-            left_s = deadline_s - time.monotonic()
-            if left_s <= 0:
-                return "timeout"
-            waiting = [*child.left_bytes, *([handle] if handle is not None else [])]
-            ready = select.select(waiting, [], [], left_s if handle is not None else 0.002)[0]
-            for fd in ready:
-                if fd != handle and not child.read(fd):
-                    return "output"
-            if (handle is None or handle in ready) and child.poll():
-                return "exit" if child.drain() else "output"
-    finally:
-        if handle is not None:
-            os.close(handle)
-
-
-def kill_everything(children: list[Child]) -> None:
+def kill_everything(children: Sequence[Child] = ()) -> None:
     """End every process but this one, also those that left their group or their parent."""
     for _ in range(1000):
         if os.getpid() == 1:
-            _signal(-1)  # all of this process namespace; the first process itself is immune
+            confine.kill(-1)  # the first process itself is immune
         else:
             running = {child.pid for child in children if child.status is None}
-            for pid in running.union(confine.descendants(os.getpid())):
-                _signal(pid)
+            confine.kill(*running.union(confine.descendants(os.getpid())))
         try:
             while True:
                 pid, status = os.waitpid(-1, 0 if os.getpid() == 1 else os.WNOHANG)
@@ -127,58 +109,51 @@ def kill_everything(children: list[Child]) -> None:
     os._exit(3)  # something cannot be killed: end, and let a fresh server take over
 
 
-def _signal(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return
-
-
 def sweep(folder: str) -> None:
     """Empty the folder that programs may write to, so that none finds another's files."""
+    for root, folders, _ in os.walk(folder):
+        for name in folders:  # a program may have locked its own
+            if not os.path.islink(path := os.path.join(root, name)):
+                os.chmod(path, 0o700)
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
-            os.chmod(entry.path, 0o700)  # a program may have locked its own folders
-            for root, folders, _ in os.walk(entry.path):
-                for name in folders:
-                    if not os.path.islink(path := os.path.join(root, name)):
-                        os.chmod(path, 0o700)
             shutil.rmtree(entry.path)
         else:
             os.unlink(entry.path)
 
 
-def fork(run, pipes: dict[str, int]) -> tuple[Child, dict[str, int]]:
-    """Fork a process that calls ``run(write_ends)``, with a capped pipe for each name.
+def _unnamed_file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("output")
+    fd, path = tempfile.mkstemp()
+    os.unlink(path)
+    return fd
 
-    One more pipe, "begun", is for BEGUN, or for why it did not come to that. Raises CannotStart.
+
+def fork(run, *names: str) -> Child:
+    """Fork a process that calls ``run(files)``, with an unnamed file for each of the names.
+
+    One more, "begun", is for BEGUN, or for why it did not come to that. Raises CannotStart.
     """
-    pipes = {"begun": 400, **pipes}
     try:
-        ends = {name: os.pipe() for name in pipes}
+        files = {name: _unnamed_file() for name in ("begun", *names)}
         pid = os.fork()
     except OSError as error:
         raise CannotStart(f"cannot start a process: {error}") from None
     if pid == 0:
         try:
             os.setsid()
-            run({name: end[1] for name, end in ends.items()})
+            run(files)
         except BaseException as error:  # the server's loop must never run twice
             text = f"{type(error).__name__}: {error}"[:300].encode(errors="replace")
-            os.write(ends["begun"][1], text)  # fails after a program, which finds it closed
+            os.write(files["begun"], text)  # fails after a program, which finds it closed
         finally:
             os._exit(70)
-    for _, write_end in ends.values():
-        os.close(write_end)
-    for read_end, _ in ends.values():
-        os.set_blocking(read_end, False)
-    names = {name: end[0] for name, end in ends.items()}
-    caps = {names[name]: cap for name, cap in pipes.items()}
-    return Child(pid, caps, names["begun"]), names
+    return Child(pid, files)
 
 
 # -- the server --------------------------------------------------------------------------------
-STDERR_BYTES = 1 << 16
+STDERR_KEPT = 1 << 16
 HEAVY_MODULES = ("asyncio", "numpy", "scipy", "pandas", "sympy", "networkx")
 
 
@@ -199,7 +174,7 @@ class Server:
                 reply = self.stdin_job(job) if job["kind"] == "stdin" else self.tests_job(job)
             except CannotStart as error:
                 frames.send(self.control_out, {"failed": str(error)})
-                kill_everything([])
+                kill_everything()
                 os._exit(4)  # the control pipe may still hold the tests: start afresh
             reply["seconds"] = time.monotonic() - start_s
             frames.send(self.control_out, reply)
@@ -223,38 +198,36 @@ class Server:
         already = 0 if os.getpid() == 1 else confine.processes_of(os.getuid())
         return job["limits"], already, int(job["limits"]["output_mib"] * (1 << 20))
 
-    def finish(self, children: list[Child]) -> None:
+    def finish(self, *children: Child) -> None:
         kill_everything(children)
-        for child in children:
-            child.drain()
-            for fd in child.output:
-                os.close(fd)
         sweep(self.folder)
 
     def stdin_job(self, job: dict) -> dict:
         """Run the program once for each input, each time in a fresh process."""
         cases = []
-        limits, already, cap = self.limits(job)
         for text in job["inputs"]:
-            if time.monotonic() >= self.deadline_s:
-                cases.append({"ended": "timeout", "stdout": "", "stderr": "", "exit": None})
-                continue
-
-            def run(ends, text=text):
-                confine.set_limits(limits, already)
-                program.run_as_main(job["program"], text, ends, self.folder)
-
-            child, fds = fork(run, {"stdout": cap, "stderr": cap})
-            ended = watch(child, self.deadline_s)
-            if ended == "exit" and child.status is None:
-                child.poll()
-            self.finish([child])
-            if child.said is not None and not (cases and ended == "timeout"):
-                raise CannotStart(child.said or f"it ended with {child.status} before its program")
-            stdout = child.output[fds["stdout"]].decode(errors="replace")
-            stderr = child.output[fds["stderr"]][-STDERR_BYTES:].decode(errors="replace")
-            cases.append({"ended": ended, "exit": child.status, "stdout": stdout, "stderr": stderr})
+            late = time.monotonic() >= self.deadline_s
+            nothing = {"ended": "timeout", "stdout": "", "stderr": "", "exit": None}
+            cases.append(nothing if late else self.stdin_case(job, text, first=not cases))
         return {"cases": cases}
+
+    def stdin_case(self, job: dict, text: str, *, first: bool) -> dict:
+        limits, already, cap = self.limits(job)
+
+        def run(ends):
+            confine.set_limits(limits, already)
+            program.run_as_main(job["program"], text, ends, self.folder)
+
+        with contextlib.closing(fork(run, "stdout", "stderr")) as child:
+            ended = child.wait(self.deadline_s)
+            self.finish(child)
+            if child.said is not None and (first or ended != "timeout"):
+                raise CannotStart(child.said or f"it ended with {child.status} before its program")
+            if any(child.size(name) >= cap for name in ("stdout", "stderr")):
+                ended = "output"
+            stdout, stderr = child.wrote("stdout", cap), child.wrote("stderr", cap)
+            stderr = stderr[-STDERR_KEPT:]
+            return {"ended": ended, "exit": child.status, "stdout": stdout, "stderr": stderr}
 
     def tests_job(self, job: dict) -> dict:
         """Run the program in one process and its tests in another that talks to it."""
@@ -267,28 +240,28 @@ class Server:
         def run_program(ends):
             ours.close()
             confine.set_limits(limits, already)
-            os.write(ends["begun"], BEGUN)
+            os.write(ends["begun"], BEGUN.encode())
             program.serve_functions(job, self.program, self.told, theirs, self.folder)
 
         def run_tests(ends):
             theirs.close()
             tests = frames.receive(self.control_in)
             confine.set_limits(limits, already)
-            os.write(ends["begun"], BEGUN)  # the tests have left the control pipe
+            os.write(ends["begun"], BEGUN.encode())  # the tests have left the control pipe
             forms.run(tests, self.tests.connect(ours), ends["result"], self.folder)
 
-        solution, _ = fork(run_program, {})
-        tests, fds = fork(run_tests, {"result": cap})
-        ours.close()
-        theirs.close()
-        ended = watch(tests, self.deadline_s)
-        self.finish([tests, solution])
-        if solution.said is not None or tests.said:
-            raise CannotStart(solution.said or tests.said or "killed before the program began")
-        if tests.said is not None:
-            os._exit(4)  # killed, maybe by the program; the control pipe may still hold the tests
-        text = tests.output[fds["result"]].decode(errors="replace")
-        return {"ended": ended, "exit": tests.status, "result": text}
+        with contextlib.ExitStack() as stack:
+            solution = stack.enter_context(contextlib.closing(fork(run_program)))
+            tests = stack.enter_context(contextlib.closing(fork(run_tests, "result")))
+            ours.close()
+            theirs.close()
+            ended = tests.wait(self.deadline_s)
+            self.finish(tests, solution)
+            if solution.said is not None or tests.said:
+                raise CannotStart(solution.said or tests.said or "killed before the program began")
+            if tests.said is not None:
+                os._exit(4)  # killed, maybe by the program; the pipe may still hold the tests
+            return {"ended": ended, "exit": tests.status, "result": tests.wrote("result", cap)}
 
 
 def enter(config: dict) -> list[str]:
@@ -316,23 +289,16 @@ def enter(config: dict) -> list[str]:
 
 
 _REHEARSED = """
-def same(value):
-    return value
-
-def fails(*_):
-    raise ValueError("as it is rehearsed")
+def same(value): return value
+def fails(*_): raise ValueError("as it is rehearsed")
 """
 _REHEARSING = """
 import pytest
 from solution import same, fails
-
-VALUES = [True, None, 7, 0.5, "text", (1, "2"), [3, [4]], {"five": 6, 7: [8]}, {9}]
-
 def test_values():
-    for value in VALUES:
+    for value in [True, None, 7, 0.5, "text", (1, "2"), [3, [4]], {"five": 6, 7: [8]}, {9}]:
         assert same(value) == value
     assert same([1, 2, 3]) != [4]
-
 def test_error():
     with pytest.raises(ValueError):
         fails([1, 2], {"a": 1})

@@ -6,21 +6,20 @@ here, and a proxy is never a test, a fixture or a hook.
 
 from __future__ import annotations
 
-import importlib
+import collections
 import inspect
 import itertools
 import os
 import platform
-import re
 import sys
 import unittest
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import fixtures
 import remote
-from fixtures import BUILTIN, BadTests, Failed, Skipped, XFailed
-from pytest_names import Fixture, Mark, Parameters
+from fixtures import BUILTIN, BadTests, Failed, Fixture, Skipped, XFailed
+from pytest_names import Mark, Parameters
 
 
 # -- one test ----------------------------------------------------------------------------------
@@ -36,24 +35,6 @@ class Item:
         self.node, self.empty = fixtures.Node(), False  # empty: parametrized, with no row
         self.find_closure()
 
-    # what ``request.node`` may be asked
-    def iter_markers(self, name=None):
-        return (m for m in reversed(self.marks) if name in (None, m.name))
-
-    def get_closest_marker(self, name, default=None):
-        return next(self.iter_markers(name), default)
-
-    def add_marker(self, mark, append=True):
-        self.marks.append(Mark(mark) if isinstance(mark, str) else mark)
-
-    @property
-    def keywords(self):
-        return {m.name: m for m in self.marks} | {self.originalname: True}
-
-    @property
-    def nodeid(self):
-        return f"test_solution.py::{self.name.replace('.', '::')}"
-
     @property
     def is_case(self) -> bool:
         return self.owner is not None and issubclass(self.owner, unittest.TestCase)
@@ -68,7 +49,7 @@ class Item:
         bound = self.owner is not None and not self.static
         self.needs = () if self.is_case else fixtures.argument_names(function, bound=bound)
         self.optional = {p.name for p in fixtures.parameters(function)} - set(self.needs)
-        wanted = [name for name, d in self.known.items() if d.autouse]
+        wanted = [name for name, fixture in self.known.items() if fixture.autouse]
         wanted += [str(n) for m in self.marks if m.name == "usefixtures" for n in m.args]
         wanted += self.needs
         found: dict[str, None] = {}
@@ -76,31 +57,26 @@ class Item:
             name = wanted.pop(0)
             if name not in found:
                 found[name] = None
-                definition = self.known.get(name)
-                while definition is not None:
-                    wanted += definition.needs
-                    definition = definition.below if name in definition.needs else None
+                fixture = self.known.get(name)
+                while fixture is not None:
+                    wanted += fixture.needs
+                    fixture = fixture.below if name in fixture.needs else None
         self.closure = sorted(found, key=lambda n: fixtures.SCOPES.index(self.scope_of(n)))
 
     def scope_of(self, name) -> str:
-        if name in self.known and name not in self.values:
-            return self.known[name].scope
-        return "session" if name in fixtures.SESSION_WIDE else "function"
+        known = name in self.known and name not in self.values
+        return self.known[name].scope if known else "function"
 
     def node_of(self, scope: str) -> fixtures.Node:
         if scope == "function" or (scope == "class" and not self.classes):
             return self.node
-        if scope in ("session", "package"):
-            return self.file.session
         return self.file.nodes[self.classes if scope == "class" else ()]
 
     def fixture_value(self, name, dependent=None):
         if name in self.values:
             return self.values[name]
         if name not in self.known:
-            if name not in BUILTIN:
-                raise BadTests(f"the tests ask for a fixture that does not exist: {name}")
-            self.known[name] = fixtures.BuiltIn(name)
+            raise BadTests(f"the tests ask for a fixture that is not available here: {name}")
         return fixtures.make(self.known[name], self, dependent)
 
     def condition(self, mark) -> bool:
@@ -112,7 +88,7 @@ class Item:
 
 # -- collection --------------------------------------------------------------------------------
 OF_PROGRAM = (remote.Remote, remote.RemoteClass)
-_UNKNOWN_LOOPS = {"trio", "curio", "twisted"}
+_UNKNOWN = {"trio", "curio", "twisted", "filterwarnings"}  # marks that change what a test does
 
 
 def marks_of(holder) -> list[Mark]:
@@ -125,22 +101,16 @@ def marks_of(holder) -> list[Mark]:
     return [mark for mark in found if isinstance(mark, Mark)]
 
 
-class Config:
-    """``request.config``: there is no command line and no settings file."""
-
-    def __getattr__(self, name):
-        raise BadTests(f"the tests ask for pytest's settings: config.{name}")
-
-
 class File:
     """One file of tests: its namespace, the fixtures it defines and its open scopes."""
 
     def __init__(self, module, imported: set[str]):
         self.module, self.space, self.imported = module, vars(module), imported
-        self.config, self._runner = Config(), None
-        self.session, self.nodes = fixtures.Node(), {}
-        self.fixtures = fixtures_of(self.space, None, {})
-        self.marks = marks_of(module)
+        # The scopes that are open, by the classes around a test; () is the module's.
+        self.nodes = collections.defaultdict(fixtures.Node)
+        self.fixtures = {**BUILTIN, **_hooks(module, _OF_MODULE)}
+        self.fixtures = fixtures_of(self.space, None, self.fixtures)
+        self.marks, self._runner = marks_of(module), None
 
     def run_async(self, coroutine):
         """Run a coroutine in the file's event loop, as pytest-asyncio's automatic mode does."""
@@ -148,15 +118,10 @@ class File:
 
         if self._runner is None:
             self._runner = asyncio.Runner()
-            self.session.finalizers.insert(0, self._runner.close)
-        return self._runner.run(_awaited(coroutine))
+        return self._runner.run(remote.awaited(coroutine))
 
     def items(self) -> list[Item]:
         return _items_in(self, self.space, "", (), self.fixtures, list(self.marks))
-
-
-async def _awaited(coroutine):
-    return await coroutine
 
 
 def fixtures_of(space: dict, owner, above: dict) -> dict:
@@ -165,7 +130,7 @@ def fixtures_of(space: dict, owner, above: dict) -> dict:
     for name, value in space.items():
         if isinstance(value, Fixture):
             name = value.name or name
-            known[name] = fixtures.Definition(name, value, owner, known.get(name))
+            known[name] = value.at(name, owner, known.get(name))
     return known
 
 
@@ -211,10 +176,12 @@ def _is_test_function(value) -> bool:
 
 def _items_of_class(file, name, kind, prefix, classes, known, marks):
     space, classes = members(kind), (*classes, kind)
-    known = fixtures_of(space, kind, known)
+    is_case = issubclass(kind, unittest.TestCase)
+    hooks = _case_hooks(kind) if is_case else _hooks(kind, _OF_CLASS)
+    known = fixtures_of(space, kind, {**known, **hooks})
     marks = [*marks, *marks_of(kind)]
     label = f"{prefix}{name}."
-    if not issubclass(kind, unittest.TestCase):
+    if not is_case:
         return _items_in(file, space, label, classes, known, marks)
     names = unittest.TestLoader().getTestCaseNames(kind)
     return [
@@ -229,30 +196,29 @@ def _expanded(file, label, function, classes, known, marks) -> list[Item]:
     inner = getattr(function, "__func__", function)
     if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
         raise BadTests(f"{label} yields, so it is no test")
-    marks = [*marks, *marks_of(inner)]  # of this item alone: a test may add to them
-    if any(m.name in _UNKNOWN_LOOPS for m in marks):
-        raise BadTests(f"{label} needs an event loop that is not here")
+    marks = [*marks, *marks_of(inner)]  # of this item alone: a row may add to them
+    if unknown := _UNKNOWN.intersection(mark.name for mark in marks):
+        raise BadTests(f"{label}: pytest.mark.{min(unknown)} is not available here")
     draft = Item(file, label, function, classes, known, marks)
-    if draft.owner and issubclass(draft.owner, unittest.TestCase):
+    if draft.is_case:
         return [draft]
     tables = [_table(m, draft) for m in reversed(marks) if m.name == "parametrize"]
     taken = {name for names, _, _ in tables for name in names}
     for name in draft.closure:
-        definition = known.get(name)
-        if name not in taken and definition is not None and definition.params is not None:
-            rows = list(_rows((name,), definition.params, definition.ids, True))
-            tables.append(((name,), {name}, rows))
+        fixture = known.get(name)
+        if name not in taken and fixture is not None and fixture.params is not None:
+            tables.append(((name,), {name}, _rows((name,), fixture.params, True)))
     draft.empty = any(not rows for _, _, rows in tables)
     if draft.empty or not tables:
         return [draft]
     items = []
-    for rows in itertools.product(*[rows for _, _, rows in tables]):
+    for number, rows in enumerate(itertools.product(*[rows for _, _, rows in tables])):
         item = Item(file, label, function, classes, known, list(marks))
-        for (names, indirect, _), (values, more, _id) in zip(tables, rows, strict=True):
-            item.marks += more
-            for name, value in zip(names, values, strict=True):
+        item.name += f"[{number}]"
+        for (names, indirect, _), row in zip(tables, rows, strict=True):
+            item.marks += [mark for mark in row.marks if isinstance(mark, Mark)]
+            for name, value in zip(names, row.values, strict=True):
                 (item.params if name in indirect else item.values)[name] = value
-        item.name += f"[{'-'.join(id for _, _, id in rows)}]"
         item.find_closure()
         items.append(item)
     return items
@@ -262,10 +228,10 @@ def _table(mark, item):
     """The names, those of them that go to fixtures, and the rows of one ``parametrize``."""
 
     def read(argnames, argvalues, indirect=False, ids=None, scope=None):
-        return argnames, argvalues, indirect, ids
+        return argnames, argvalues, indirect
 
     try:
-        names, values, indirect, ids = read(*mark.args, **mark.kwargs)
+        names, values, indirect = read(*mark.args, **mark.kwargs)
     except TypeError as error:
         raise BadTests(f"{item.name}: parametrize: {error}") from None
     alone = isinstance(names, str)
@@ -276,33 +242,19 @@ def _table(mark, item):
     for name in names:
         if name not in item.closure and name not in item.optional:
             raise BadTests(f"{item.name} does not take the parameter {name}")
-    return tuple(names), indirect, list(_rows(tuple(names), values, ids, alone))
+    return tuple(names), indirect, _rows(tuple(names), values, alone)
 
 
-def _rows(names, values, ids, alone):
-    ids = list(ids) if ids is not None and not callable(ids) else ids
-    for number, value in enumerate(values):
+def _rows(names, values, alone) -> list[Parameters]:
+    rows = []
+    for value in values:
         row = value
         if not isinstance(value, Parameters):
             row = Parameters((value,) if alone else tuple(value))
         if len(row.values) != len(names):
             raise BadTests(f"parametrize: {len(names)} names, but {len(row.values)} values")
-        marks = [m for m in row.marks if isinstance(m, Mark)]
-        yield row.values, marks, _id(row, number, names, ids)
-
-
-def _id(row, number, names, ids) -> str:
-    if row.id is not None:
-        return str(row.id)
-    if isinstance(ids, list) and number < len(ids) and ids[number] is not None:
-        return str(ids[number])
-    parts = []
-    for name, value in zip(names, row.values, strict=True):
-        text = ids(value) if callable(ids) else None
-        plain = value is None or isinstance(value, (str, int, float, complex))
-        text = text if text is not None else value if plain else f"{name}{number}"
-        parts.append(str(text))
-    return "-".join(parts)
+        rows.append(row)
+    return rows
 
 
 # -- running -----------------------------------------------------------------------------------
@@ -343,9 +295,7 @@ def _outcome(item, file, peer, following, asked_before):
             raise Skipped("by a mark")
         if any(m.kwargs.get("run") is False for m in _expected_to_fail(item)):
             raise Skipped("expected to fail, and not to be run")
-        _open_scopes(file, item.classes)
         with warnings.catch_warnings():
-            _set_filters(item)
             _call(item)
     except BaseException as raised:
         error = raised
@@ -357,16 +307,6 @@ def _outcome(item, file, peer, following, asked_before):
     if peer.gone or after:
         return "failed", peer.gone or after
     return outcome, error
-
-
-def _set_filters(item) -> None:
-    """Apply the marks ``filterwarnings``: action, start of the message, class of the warning."""
-    for mark in item.marks:
-        for text in mark.args if mark.name == "filterwarnings" else ():
-            action, message, kind = (*text.split(":"), "", "")[:3]
-            module, _, name = kind.rpartition(".")
-            kind = getattr(importlib.import_module(module or "builtins"), name or "Warning")
-            warnings.filterwarnings(action, re.escape(message), kind)
 
 
 def _judge(error, item, had_a_say) -> str:
@@ -384,22 +324,19 @@ def _judge(error, item, had_a_say) -> str:
 
 
 def _expected_to_fail(item) -> list:
-    return [m for m in item.marks if m.name == "xfail" and item.condition(m)]
+    by_unittest = getattr(item.function, "__unittest_expecting_failure__", False)
+    strict = [Mark("xfail", kwargs={"strict": True})] if by_unittest else []
+    return strict + [m for m in item.marks if m.name == "xfail" and item.condition(m)]
 
 
 def _call(item) -> None:
     """Make the fixtures, wide scopes first, and run the test itself."""
     if item.owner is not None:
         item.instance = item.owner(item.originalname) if item.is_case else item.owner()
-    wide = [name for name in item.closure if item.scope_of(name) != "function"]
-    ready = {name: item.fixture_value(name) for name in wide}
-    _setup_of_test(item)
-    ready |= {name: item.fixture_value(name) for name in item.closure if name not in ready}
+    ready = {name: item.fixture_value(name) for name in item.closure}
     if item.is_case:
         return _run_case(item.instance)
-    function = item.function
-    if item.owner is not None:
-        function = getattr(item.instance, item.originalname)
+    function = item.function if item.owner is None else getattr(item.instance, item.originalname)
     arguments = {name: ready[name] for name in item.needs}
     arguments |= {n: v for n, v in item.values.items() if n in item.optional}
     value = function(**arguments)
@@ -408,38 +345,69 @@ def _call(item) -> None:
     return None
 
 
-class CaseResult(unittest.TestResult):
-    """Keeps the exceptions of a ``TestCase``, where the standard class keeps their text."""
-
-    first: BaseException | None = None
-    skip: BaseException | None = None
-
-    def addFailure(self, test, error):
-        self.first = self.first or error[1]
-
-    addError = addFailure
-
-    def addSubTest(self, test, subtest, error):
-        if error is not None:
-            self.addFailure(test, error)
-
-    def addSkip(self, test, reason):
-        raised = sys.exc_info()[1]  # none for a decorator: then the tests' author said it
-        self.skip = raised if isinstance(raised, unittest.SkipTest) else Skipped(reason)
-
-    def addUnexpectedSuccess(self, test):
-        self.first = self.first or Failed("unexpected success")
-
-
 def _run_case(case) -> None:
-    result = CaseResult()
-    case.run(result)
-    if result.first or result.skip:
-        raise result.first or result.skip
+    try:
+        case.debug()
+    finally:
+        case.doCleanups()  # none are left, unless it failed
 
 
-# -- setup and teardown of every scope ----------------------------------------------------------
-def _hook(holder, *names) -> Callable | None:
+def _close_scopes(file, item, following) -> BaseException | None:
+    """Take down what the next test does not share; return the first exception."""
+    open_nodes, first = [item.node], None
+    for key in reversed(list(file.nodes)):
+        if following is None or following.classes[: len(key)] != key:
+            open_nodes.append(file.nodes.pop(key))
+    for node in open_nodes:
+        try:
+            node.close()
+        except BaseException as error:
+            first = first or error
+    return first
+
+
+# -- setup and teardown of every scope, as fixtures that every test uses -------------------------
+_OF_MODULE = {
+    "module": (("setup_module", "setUpModule"), ("teardown_module", "tearDownModule")),
+    "function": (("setup_function",), ("teardown_function",)),
+}
+_OF_CLASS = {
+    "class": (("setup_class",), ("teardown_class",)),
+    "function": (("setup_method",), ("teardown_method",)),
+}
+
+
+def _hooks(holder, named: dict) -> dict:
+    """The fixtures that call the functions of these names in a module or class."""
+    around = {
+        scope: _around(holder, scope, *names) for scope, names in named.items()
+        if any(_hook(holder, either) for either in names)
+    }  # fmt: skip
+    return _placed(holder, around)
+
+
+def _case_hooks(kind) -> dict:
+    def fixture():
+        if getattr(kind, "__unittest_skip__", False):
+            yield
+            return
+        try:
+            kind.setUpClass()
+            yield
+            kind.tearDownClass()
+        finally:
+            kind.doClassCleanups()
+
+    return _placed(kind, {"class": fixture})
+
+
+def _placed(holder, around: dict) -> dict:
+    named = {f"{scope} hooks of {holder}": Fixture(f, scope, autouse=True)
+             for scope, f in around.items()}  # fmt: skip
+    return {name: fixture.at(name) for name, fixture in named.items()}
+
+
+def _hook(holder, names):
     """The first of these functions that the tests define; a proxy is none."""
     for name in names:
         found = getattr(holder, name, None)
@@ -448,75 +416,24 @@ def _hook(holder, *names) -> Callable | None:
     return None
 
 
-def _call_hook(function, *arguments) -> None:
-    """Call with as many of the arguments as it takes."""
+def _around(holder, scope, before, after):
+    def fixture(request):
+        asked = argument = holder
+        if scope == "function":
+            asked = holder if request.instance is None else request.instance
+            argument = request.function
+        _call_hook(_hook(asked, before), argument)
+        yield
+        _call_hook(_hook(asked, after), argument)
+
+    return fixture
+
+
+def _call_hook(function, argument) -> None:
+    """Call with the argument, if it takes one."""
     if function is not None:
         parameters = inspect.signature(function).parameters.values()
-        value = function(*arguments[: sum(p.default is p.empty for p in parameters)])
+        takes_one = any(p.default is p.empty for p in parameters)
+        value = function(argument) if takes_one else function()
         if inspect.isawaitable(value):
             value.close()
-
-
-def _around(node, before, after, *arguments):
-    _call_hook(before, *arguments)
-    if after is not None:
-        node.finalizers.append(lambda: _call_hook(after, *arguments))
-
-
-def _setup_of_test(item) -> None:
-    in_class = item.owner is not None
-    holder, kind = (item.instance, "method") if in_class else (item.file.module, "function")
-    before, after = _hook(holder, f"setup_{kind}"), _hook(holder, f"teardown_{kind}")
-    _around(item.node, before, after, item.function)
-
-
-def _open_scopes(file, classes) -> None:
-    """Set up the module and the classes around a test, unless they are open."""
-    for end in range(len(classes) + 1):
-        key = classes[:end]
-        if key not in file.nodes:
-            node = file.nodes[key] = fixtures.Node()
-            try:
-                _enter(file, node, key)
-            except BaseException as error:
-                node.error = error
-        if file.nodes[key].error is not None:
-            raise file.nodes[key].error
-
-
-def _close_scopes(file, item, following) -> BaseException | None:
-    """Take down what the next test does not share; return the first exception."""
-    errors = [item.node.close()]
-    shared = following.classes if following else None
-    for end in range(len(item.classes), -1, -1):
-        key = item.classes[:end]
-        if key in file.nodes and (shared is None or shared[:end] != key):
-            errors.append(file.nodes.pop(key).close())
-    if following is None:
-        errors.append(file.session.close())
-    return next((error for error in errors if error is not None), None)
-
-
-def _enter(file, node, key) -> None:
-    """Open the module (an empty key) or a class, given with those around it."""
-    if not key:
-        module = file.module
-        before = _hook(module, "setup_module", "setUpModule")
-        return _around(node, before, _hook(module, "teardown_module", "tearDownModule"), module)
-    kind = key[-1]
-    if issubclass(kind, unittest.TestCase):
-        if getattr(kind, "__unittest_skip__", False):
-            return None
-        node.finalizers.append(kind.doClassCleanups)
-        kind.setUpClass()
-        node.finalizers.append(kind.tearDownClass)
-        return None
-    before, after = _hook(kind, "setup_class"), _hook(kind, "teardown_class")
-    return _around(node, _bound(before, kind), _bound(after, kind))
-
-
-def _bound(function, kind):
-    """A class hook is a class method, or a plain function that takes the class."""
-    if inspect.isfunction(function) and inspect.signature(function).parameters:
-        return lambda: function(kind)
-    return function

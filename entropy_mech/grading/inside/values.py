@@ -63,7 +63,7 @@ def _fill_defaultdict(target, items):
     _fill_mapping(dict)(target, items[1:])
 
 
-# base type: how to read its content as a list or as bytes, and how to replace it
+# base type: how to read its content as a list, and how to replace it
 CONTENT = {
     list: (lambda v: list(list.__iter__(v)), _fill_by(list.clear, list.extend)),
     OrderedDict: (lambda v: _flat(OrderedDict.items(v)), _fill_mapping(OrderedDict)),
@@ -71,9 +71,10 @@ CONTENT = {
     dict: (lambda v: _flat(dict.items(v)), _fill_mapping(dict)),
     set: (lambda v: list(set.__iter__(v)), _fill_by(set.clear, set.update)),
     deque: (lambda v: list(deque.__iter__(v)), _fill_by(deque.clear, deque.extend)),
-    bytearray: (lambda v: bytes(bytearray.__iter__(v)),
+    bytearray: (lambda v: list(bytearray.__iter__(v)),
                 _fill_by(bytearray.clear, bytearray.extend)),
-    array.array: (array.array.tobytes, _fill_by(_clear_array, array.array.frombytes)),
+    array.array: (lambda v: list(array.array.__iter__(v)),
+                  _fill_by(_clear_array, array.array.extend)),
 }  # fmt: skip
 EXACT = (*CONTENT, Counter)
 CONTAINERS = {kind.__name__: kind for kind in EXACT}
@@ -110,42 +111,6 @@ def content(value):
 
 def fill(value, items) -> None:
     CONTENT[container_of(type(value))][1](value, items)
-
-
-def same(now, before) -> bool:
-    if isinstance(now, bytes):
-        return now == before
-    return len(now) == len(before) and all(map(is_, now, before))
-
-
-class Mirrors:
-    """The containers that this side shares with the other, by their numbers among all objects."""
-
-    def __init__(self, objects):
-        self.objects = objects
-        self.seen: dict[int, object] = {}  # number -> content when it last crossed
-
-    def changed(self):
-        """Yield (number, container, content) of what changed here since it last crossed."""
-        for number, before in list(self.seen.items()):
-            now = content(value := self.objects[number])
-            if not same(now, before):
-                self.seen[number] = now
-                yield number, value, now
-
-    def release(self, forget) -> list[int]:
-        """Forget the containers that nothing here holds any more, and return which."""
-        if threading.active_count() > 1:  # a message that names one may be under way
-            return []
-        unused = []
-        for number in list(self.seen):
-            value = self.objects[number]
-            if number > 0 and type(value) not in EXACT:
-                continue  # only the side with the proxy knows whether it is still wanted
-            if sys.getrefcount(value) <= 3:  # the table of objects, `value`, the argument
-                unused.append(number)
-                forget(number)
-        return unused
 
 
 # -- plain types and names of the library ------------------------------------------------------
@@ -285,7 +250,8 @@ class Codec:
         self.hashes: dict[int, int] = {}  # number -> hash of one of theirs, where it was sent
         self.kinds: dict[type, int] = {}  # a library's class -> its number as a kind of ours
         self.waiting: list = []  # containers that cross with this message for the first time
-        self.mirrors = Mirrors(self.objects)
+        # The containers that both sides hold: number -> content when it last crossed.
+        self.seen: dict[int, list] = {}
         self.keyed = False  # whether what is encoded becomes a key over there
         self.last = 0
 
@@ -293,18 +259,13 @@ class Codec:
     def pack(self, message: dict, values) -> dict:
         """A message with encoded values, and with what changed in shared containers."""
         message["values"] = self._series(values)
-        changed = [[n, self._content(v, now)] for n, v, now in self.mirrors.changed()]
-        released = self.mirrors.release(self._forget)
-        new = []
+        rows = {"changed": self._changed(), "released": self._released(), "new": []}
         while self.waiting:
             number = self.waiting.pop()
             value = self.objects[number]
-            self.mirrors.seen[number] = now = content(value)
             exact = type(value).__name__ if type(value) in EXACT else None
-            new.append([number, exact, extra(value), self._content(value, now)])
-        for name, rows in (("new", new), ("changed", changed), ("released", released)):
-            if rows:
-                message[name] = rows
+            rows["new"].append([number, exact, extra(value), self._content(number, value)])
+        message.update({name: found for name, found in rows.items() if found})
         return message
 
     def unpack(self, message: dict) -> dict:
@@ -316,20 +277,42 @@ class Codec:
             changed.append([number, items])
         message["values"] = self.decode(message["values"])  # in the order of their encoding
         for number, items in changed:
-            decoded = bytes.fromhex(items) if isinstance(items, str) else self.decode(items)
             target = self.objects[-number]
-            fill(target, decoded)
-            self.mirrors.seen[-number] = content(target)
+            fill(target, self.decode(items))
+            self.seen[-number] = content(target)
         for number in message.pop("released", ()):
             self._forget(-number)
         if type(message.get("c", 0)) is not int or not ("ask" in message or message["values"]):
             raise ValueError("neither a question nor an answer")
         return message
 
-    def _content(self, value, now):
-        if isinstance(now, bytes):
-            return now.hex()
+    def _content(self, number, value, now=None):
+        """What is in a shared container now, encoded."""
+        self.seen[number] = now = content(value) if now is None else now
         return self._series(now, isinstance(value, KEYED))
+
+    def _changed(self) -> list:
+        """Number and content of the shared containers that changed since they last crossed."""
+        rows = []
+        for number, before in list(self.seen.items()):
+            now = content(value := self.objects[number])
+            if len(now) != len(before) or not all(map(is_, now, before)):
+                rows.append([number, self._content(number, value, now)])
+        return rows
+
+    def _released(self) -> list[int]:
+        """Forget the containers that nothing here holds any more, and return which."""
+        if threading.active_count() > 1:  # a message that names one may be under way
+            return []
+        unused = []
+        for number in list(self.seen):
+            value = self.objects[number]
+            if number > 0 and type(value) not in EXACT:
+                continue  # only the side with the proxy knows whether it is still wanted
+            if sys.getrefcount(value) <= 3:  # the table of objects, `value`, the argument
+                unused.append(number)
+                self._forget(number)
+        return unused
 
     def _series(self, items, keyed=False):
         """Encoded items; with their hashes where the other side must sort them into a table."""
@@ -353,7 +336,7 @@ class Codec:
     def _forget(self, number) -> None:
         value = self.objects.pop(number, self)
         self.known.pop(id(value), None)
-        self.mirrors.seen.pop(number, None)
+        self.seen.pop(number, None)
 
     # -- to JSON ----------------------------------------------------------------------------
     def encode(self, value):
