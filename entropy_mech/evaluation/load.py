@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from entropy_mech.errors import UserError, bad_value, unknown_name
 from entropy_mech.problems.benchmarks import BenchmarkSet
 from entropy_mech.runs.status import run_or_model
 from entropy_mech.runs.store import Run, RunStore
-from entropy_mech.sampling.sampler import StreamingSampler
+from entropy_mech.sampling.sampler import Sampler, special_tokens
 from entropy_mech.sampling.torch_sampler import TorchSampler
 from entropy_mech.sampling.vllm_sampler import VLLMSampler
 from entropy_mech.train.distributed import Ranks
@@ -125,7 +125,7 @@ class OpenSampler:
 
     """
 
-    sampler: StreamingSampler
+    sampler: Sampler
     tokenizer: PreTrainedTokenizerBase
     kind: str
 
@@ -167,21 +167,22 @@ def open_sampler(
         _longest(sets, tokenizer, positions_of(model.config))
         if torch.cuda.is_available() and not found.toy:
             model = model.to("cuda")
-        yield OpenSampler(TorchSampler(model, **_special_tokens(tokenizer)), tokenizer, chosen)
+        yield OpenSampler(TorchSampler(model, **special_tokens(tokenizer)), tokenizer, chosen)
         return
     _check_gpus(tensor_parallel, ranks or Ranks())
     config, tokenizer = load_without_weights(found.place, found.revision)
-    with VLLMSampler(
+    sampler = VLLMSampler(
         found.place,
         VLLMSamplerConfig(
             tensor_parallel=tensor_parallel, gpu_memory_fraction=0.9, sample_timeout_s=PATIENCE_S
         ),
-        **_special_tokens(tokenizer),
+        **special_tokens(tokenizer),
         dtype=torch.float32 if config.dtype == torch.float32 else torch.bfloat16,
         max_model_len=_longest(sets, tokenizer, positions_of(config)),
         seed=0,  # each response has a stream of its own
         revision=found.revision,
-    ) as sampler:
+    )
+    with closing(sampler):
         yield OpenSampler(sampler, tokenizer, chosen)
 
 
@@ -224,10 +225,6 @@ def _check_gpus(tensor_parallel: int, ranks: Ranks) -> None:
     if ranks.size == 1 and tensor_parallel > max(gpus, 1):
         fix = f"there are {gpus} GPUs here; give as many or less"
         raise bad_value("--tensor-parallel", tensor_parallel, fix)
-
-
-def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
-    return {"pad_token": tokenizer.pad_token_id, "eos_token": tokenizer.eos_token_id}
 
 
 def _longest(

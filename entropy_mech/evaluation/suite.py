@@ -45,8 +45,8 @@ from entropy_mech.runs.store import (
 )
 from entropy_mech.sampling.sampler import (
     Part,
+    Sampler,
     SamplingRequest,
-    StreamingSampler,
     graded_in_threads,
     pass_at,
     powers_of_two,
@@ -107,7 +107,7 @@ class Evaluation:
     def __init__(
         self,
         folder: Path,
-        sampler: StreamingSampler,
+        sampler: Sampler,
         tokenizer: PreTrainedTokenizerBase,
         *,
         seed: int = 1,

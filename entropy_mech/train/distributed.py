@@ -75,7 +75,7 @@ class Ranks:
     def _reduce(self, operation, tensors: Sequence[Tensor]) -> None:
         if self.size == 1:
             return
-        with self._naming_peers("an exchange"):
+        with self.naming_peers("an exchange"):
             for tensor in tensors:
                 dist.all_reduce(tensor, op=operation, group=self.group)
 
@@ -84,7 +84,7 @@ class Ranks:
         if self.size == 1:
             return value
         box = [value]
-        with self._naming_peers("a message of rank 0"):
+        with self.naming_peers("a message of rank 0"):
             dist.broadcast_object_list(box, src=0, group=self.group)
         return box[0]
 
@@ -112,7 +112,7 @@ class Ranks:
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        with self._naming_peers("an exchange"):
+        with self.naming_peers("an exchange"):
             dist.all_gather_object(values, value, group=self.group)
         return values
 
@@ -120,7 +120,7 @@ class Ranks:
         """Wait for all; raise PeerLost, naming who is missing, after the timeout."""
         if self.size == 1:
             return
-        with self._naming_peers(where):
+        with self.naming_peers(where):
             dist.monitored_barrier(
                 self.group, timeout=timedelta(seconds=self.timeout_s), wait_all_ranks=True
             )
@@ -133,21 +133,14 @@ class Ranks:
             dist.distributed_c10d._set_pg_timeout(timedelta(seconds=self.timeout_s), group)
 
     @contextmanager
-    def naming_peers(self):
+    def naming_peers(self, where: str = "an exchange of weights or gradients"):
         """Turn the failure of any exchange, an engine's too, into PeerLost; leave other errors."""
         try:
             yield
         except RuntimeError as error:
-            of_a_peer = isinstance(error, dist.DistError) or "gloo" in str(error)
+            of_a_peer = isinstance(error, dist.DistError) or "gloo" in str(error).lower()
             if self.size == 1 or not of_a_peer:
                 raise
-            raise self._lost("an exchange of weights or gradients", error) from error
-
-    @contextmanager
-    def _naming_peers(self, where: str):
-        try:
-            yield
-        except RuntimeError as error:
             raise self._lost(where, error) from error
 
     def _lost(self, where: str, error: RuntimeError) -> PeerLost:

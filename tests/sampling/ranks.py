@@ -47,7 +47,6 @@ def main(folder: str, result: str) -> None:
     model = make("untied")
     perturb(model, 1)
     sampler.sleep()
-    sampler.wake()
     sampler.sync(model.named_parameters(), 1)
     saw["gap"] = probe_gap(
         sampler, lambda ids: logp_of(model, ids), probe_prompts(VOCABULARY, LONGEST)
