@@ -179,7 +179,6 @@ def open_sampler(
         **special_tokens(tokenizer),
         dtype=torch.float32 if config.dtype == torch.float32 else torch.bfloat16,
         max_model_len=_longest(sets, tokenizer, positions_of(config)),
-        seed=0,  # each response has a stream of its own
         revision=found.revision,
     )
     with closing(sampler):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -216,14 +217,21 @@ class HuggingFaceDecoder:
         self.mask = self.mask[rows]
 
     def _forward(self, ids: Tensor, positions: Tensor) -> None:
-        states = self.model.model(
-            input_ids=ids,
-            attention_mask=self.mask,
-            position_ids=positions,
-            past_key_values=self.cache,
-            use_cache=True,
-        ).last_hidden_state
-        self.logits = _logits(self.model.lm_head, states[:, -1])
+        self.logits = _next_logits(self.model, ids, self.mask, positions, self.cache)
+
+
+def _next_logits(
+    model: PreTrainedModel, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any
+) -> Tensor:
+    """Feed tokens (rows x columns) to a model with its cache; return the last ones' logits."""
+    states = model.model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state
+    return _logits(model.lm_head, states[:, -1])
 
 
 def _logits(head: nn.Module, states: Tensor) -> Tensor:
@@ -324,16 +332,10 @@ class StaticDecoder:
         """Return the next logits; change all buffers in place, and ask the device for nothing."""
         self.visible.index_fill_(3, self.cache.column, True)
         with _attention_by_groups(self.model):
-            states = self.model.model(
-                input_ids=self.tokens,
-                attention_mask=self.visible,
-                position_ids=self.position,
-                past_key_values=self.cache,
-                use_cache=True,
-            ).last_hidden_state
+            logits = _next_logits(self.model, self.tokens, self.visible, self.position, self.cache)
         self.position.add_(1)
         self.cache.column.add_(1)
-        return _logits(self.model.lm_head, states[:, -1])
+        return logits
 
     def _step_and_capture(self) -> None:
         """Take one step, which warms up, and capture the same for those that follow."""
@@ -613,29 +615,30 @@ class FusedDecoder:
 
     def _prefill(self, ids: Tensor, mask: Tensor, row: Tensor) -> None:
         """Pass each different prompt once, and lay its keys and values into all of its rows."""
-        logits = []
         prompts_at_once = max(1, _PREFILL_TOKENS // self.columns)
+        shape = (len(ids), self.groups, self.columns, self.head_dim)
+        caches, logits = [torch.empty(shape) for _ in self.cache], []
         for start in range(0, len(ids), prompts_at_once):
             part = slice(start, start + prompts_at_once)
-            here = (row >= start) & (row < start + prompts_at_once)
-            own = row[here] - start
-            logits.append(self._prefill_part(ids[part], mask[part].bool(), here, own))
+            own = [cache[part] for cache in caches]
+            logits.append(self._prefill_part(ids[part], mask[part].bool(), own))
+        for whole, of_prompts in zip(self.cache, caches, strict=True):
+            whole[:, :, : self.columns] = of_prompts[row]
         self.logits = torch.cat(logits)[row]
 
-    def _prefill_part(self, ids: Tensor, keep: Tensor, here: Tensor, own: Tensor) -> Tensor:
+    def _prefill_part(self, ids: Tensor, keep: Tensor, caches: list[Tensor]) -> Tensor:
         count, length = ids.shape
         rotation = self._rotations(positions_of(keep.long()).flatten())
         visible = keep.unsqueeze(1) & torch.ones(length, length, dtype=torch.bool).tril()
         # Padding attends to itself, so no row is fully masked.
         visible |= torch.eye(length, dtype=torch.bool)
-        places = here.nonzero().squeeze(1)
         states = self.model.model.embed_tokens(ids.flatten())
         for number, block in enumerate(self.blocks):
             heads = self._heads(block, states, rotation).unflatten(0, (count, length))
             by_head = heads.permute(0, 2, 3, 1, 4)  # U x groups x heads of a group x L x width
             keys, values = by_head[:, :, -2], by_head[:, :, -1]
-            for place, part in ((2 * number, keys), (2 * number + 1, values)):
-                self.cache[place][places, :, :length] = part[own]
+            caches[2 * number].copy_(keys)
+            caches[2 * number + 1].copy_(values)
             attended = functional.scaled_dot_product_attention(
                 by_head[:, :, :-2].flatten(1, 2),
                 keys,

@@ -163,7 +163,6 @@ class VLLMSampler:
         model_folder: folder or hub id in Hugging Face format.
         dtype: of the engine's weights and arithmetic.
         max_model_len: tokens of the longest prompt and response together.
-        seed: of the engine; each response's stream is its request's own.
         revision: of a hub id, the commit that the trainer has loaded; None for a folder.
 
     Raises:
@@ -181,7 +180,6 @@ class VLLMSampler:
         eos_token: int,
         dtype: torch.dtype,
         max_model_len: int,
-        seed: int,
         revision: str | None = None,
     ):
         self.config, self.max_model_len = config, max_model_len
@@ -194,7 +192,7 @@ class VLLMSampler:
             "model": str(model_folder),
             "revision": revision,
             "dtype": str(dtype).removeprefix("torch."),
-            "seed": seed,
+            "seed": 0,  # each response's stream is its request's own
             "max_model_len": max_model_len,
         }
         with contained(), naming(self.name, "start"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
 import os
 import re
@@ -193,10 +192,8 @@ def _retain(folder: Path, keep: int) -> None:
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write named arrays (compressed npz); the file appears whole or not at all."""
     path.parent.mkdir(exist_ok=True)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def export_policy(run: Run, engine: Engine, loaded: LoadedModel, done: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -66,18 +66,11 @@ class Ranks:
 
     def sum_(self, *tensors: Tensor) -> None:
         """Replace each tensor by its sum over the processes."""
-        self._reduce(dist.ReduceOp.SUM, tensors)
-
-    def max_(self, *tensors: Tensor) -> None:
-        """Replace each tensor by its elementwise maximum over the processes."""
-        self._reduce(dist.ReduceOp.MAX, tensors)
-
-    def _reduce(self, operation, tensors: Sequence[Tensor]) -> None:
         if self.size == 1:
             return
         with self.naming_peers("an exchange"):
             for tensor in tensors:
-                dist.all_reduce(tensor, op=operation, group=self.group)
+                dist.all_reduce(tensor, group=self.group)
 
     def from_first(self, value: T) -> T:
         """Return rank 0's value on every rank."""

@@ -190,10 +190,9 @@ class FrozenPolicy:
                 name: tensor.to(self.device, non_blocking=True)
                 for name, tensor in self._tensors().items()
             }
-        try:
-            return measure(self, batch)[0]
-        finally:
-            self._uploaded = {}
+        logp, _ = measure(self, batch)
+        self._uploaded = {}
+        return logp
 
     def forward(self, batch: RolloutBatch) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropies of the response tokens, B x T each."""

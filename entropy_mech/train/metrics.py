@@ -153,30 +153,23 @@ class Validation:
         if not asked.details and asked.reading == "graded":
             return {}, graded
         every = {name: self._readings(one) for name, one in graded.items()}
-        read = {name: one for name, one in every.items() if one}
-        if asked.details:
-            for name in READINGS if read else ():
-                label = "form_fraction" if name == "form" else f"{name}_accuracy"
-                means = [float(one[name].mean()) for one in read.values()]
-                details[f"validation_{label}"] = float(np.mean(means))
-            means = [one.accuracy for one in graded.values()]
-            details["validation_graded_accuracy"] = float(np.mean(means))
-        results = dict(graded)
+        read, results = {name: one for name, one in every.items() if one}, dict(graded)
         if asked.reading != "graded":
             for name, one in read.items():
                 results[name] = graded[name].read_as(one[asked.reading])
         if asked.details:
-            samples = min(one.samples_per_problem for one in results.values())
-            for k in powers_of_two(samples):
-                means = [one.pass_at(k) for one in results.values()]
-                details[f"validation_pass_at_{k}"] = float(np.mean(means))
-        return details, results
+            for name in READINGS if read else ():
+                label = "form_fraction" if name == "form" else f"{name}_accuracy"
+                details[label] = [one[name].mean() for one in read.values()]
+            details["graded_accuracy"] = [one.accuracy for one in graded.values()]
+            for k in powers_of_two(min(one.samples_per_problem for one in results.values())):
+                details[f"pass_at_{k}"] = [one.pass_at(k) for one in results.values()]
+        means = {f"validation_{name}": float(np.mean(each)) for name, each in details.items()}
+        return means, results
 
     def _readings(self, result: EvalResult) -> dict[str, NDArray[np.bool_]]:
-        problems = [sample.problem for sample in result.samples]
-        texts = [sample.response for sample in result.samples]
-        verdicts = [sample.verdict for sample in result.samples]
-        return self.grader.readings(problems, texts, verdicts)
+        rows = [(sample.problem, sample.response, sample.verdict) for sample in result.samples]
+        return self.grader.readings(*zip(*rows, strict=True))
 
     def _evaluate(self, step: int) -> dict[str, EvalResult]:
         """Answer all sets in one sampling call; a toy's problems also greedily."""

@@ -61,6 +61,15 @@ class PackedRows:
     row: Tensor
     start: Tensor
 
+    def states(self, model: PreTrainedModel) -> Tensor:
+        """Return the hidden states, R x C x D."""
+        return model.base_model(
+            input_ids=self.input_ids,
+            position_ids=self.position_ids,
+            attention_mask=self.attention_mask,
+            use_cache=False,
+        ).last_hidden_state
+
 
 def can_pack(model: PreTrainedModel) -> bool:
     """Return whether packed rows are computed correctly: with sdpa, in a known class.
@@ -193,10 +202,4 @@ class Policy(nn.Module):
         if packed is None:
             hidden = self.model.model(input_ids=input_ids[:, :-1], use_cache=False)
             return hidden.last_hidden_state[row, column]
-        hidden = self.model.model(
-            input_ids=packed.input_ids,
-            position_ids=packed.position_ids,
-            attention_mask=packed.attention_mask,
-            use_cache=False,
-        )
-        return hidden.last_hidden_state[packed.row[row], packed.start[row] + column]
+        return packed.states(self.model)[packed.row[row], packed.start[row] + column]

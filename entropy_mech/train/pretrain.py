@@ -401,12 +401,7 @@ def _mean_cross_entropy(
     ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
     both = list(zip(ids[::2], ids[1::2], strict=True))
     packed, targets = pack_texts(both, eos_token_id=model.config.eos_token_id)
-    hidden = model.base_model(
-        input_ids=packed.input_ids,
-        position_ids=packed.position_ids,
-        attention_mask=packed.attention_mask,
-        use_cache=False,
-    ).last_hidden_state
+    hidden = packed.states(model)
     is_target = targets != IGNORED
     logits = model.get_output_embeddings()(hidden[is_target])
     return torch.nn.functional.cross_entropy(logits, targets[is_target])

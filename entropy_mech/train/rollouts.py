@@ -238,12 +238,8 @@ class RolloutMaker:
             prompts, out.tokens, out.response_mask, self.tokenizer.pad_token_id
         )
         batch = RolloutBatch(
-            input_ids=input_ids,
-            prompt_length=prompt_length,
-            tokens=out.tokens,
-            response_mask=out.response_mask,
-            problem=torch.from_numpy(problem),
-            sample=torch.from_numpy(sample),
+            *(input_ids, prompt_length, out.tokens, out.response_mask),
+            *(torch.from_numpy(problem), torch.from_numpy(sample)),
             rewards=torch.tensor([verdict.reward for verdict in answers.verdicts]),
             logp_sampler=out.logp_sampler,
             entropy=out.entropy,

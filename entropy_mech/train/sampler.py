@@ -131,7 +131,6 @@ class VLLMPolicySampler(SharedSampler):
             **special_tokens(loaded.tokenizer),
             dtype=self.dtype,
             max_model_len=max_model_len,
-            seed=config.seed,
             revision=loaded.revision,
         )
         super().__init__(sampler, engine.ranks)

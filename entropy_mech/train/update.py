@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import torch
@@ -145,7 +145,7 @@ def update_policy(
             mini_batch.loss_of,
             entropy_gradient=loss.entropy_bonus > 0,
         )
-        engine.ranks.max_(mini_batch.selected)
+        engine.ranks.sum_(mini_batch.selected)  # each row is one rank's
         touched[rows, : part.tokens.shape[1]] = mini_batch.selected.bool()
         if not metrics.pop("moved_max", 1.0) and number and mini_batch.selected.any():
             _warn_of_inertia(config, step, number)
@@ -182,27 +182,26 @@ def micro_batches(part: RolloutBatch, config: TrainConfig, ranks: int) -> list[R
     )
 
 
+@dataclass
 class _MiniBatch:
     """The loss of one optimizer step, micro-batch by micro-batch, and the tokens it touched."""
 
-    def __init__(
-        self,
-        part: RolloutBatch,
-        chosen: Tensor | None,
-        config: TrainConfig,
-        loss: LossConfig,
-        step: int,
-        *,
-        first: bool,
-    ):
-        self.chosen, self.config, self.loss = chosen, config, loss
-        self.step, self.first = step, first
-        self.selected = torch.zeros_like(part.response_mask, dtype=torch.uint8)
+    part: RolloutBatch
+    chosen: Tensor | None
+    config: TrainConfig
+    loss: LossConfig
+    step: int
+    first: bool
+
+    def __post_init__(self):
+        """Count what the whole step has, by which every micro-batch divides."""
+        mask, loss = self.part.response_mask, self.loss
+        self.selected = torch.zeros_like(mask, dtype=torch.uint8)
         self.aggregation = Aggregation(
             loss.aggregation,
-            token_count=int(part.response_mask.sum()),
-            sequence_count=int(part.response_mask.any(dim=1).sum()),
-            normaliser_tokens=loss.normaliser_tokens or config.rollout.max_new_tokens,
+            token_count=int(mask.sum()),
+            sequence_count=int(mask.any(dim=1).sum()),
+            normaliser_tokens=loss.normaliser_tokens or self.config.rollout.max_new_tokens,
         )
 
     def loss_of(
@@ -325,7 +324,7 @@ class ImplicitPRM:
             rounds = micro_batches(part, self.config, self.engine.ranks.size)
 
             def loss_of(micro: RolloutBatch, logp_prm: Tensor, *_, count: int = len(part)):
-                out = implicit_prm_loss(
+                return implicit_prm_loss(
                     logp_prm,
                     micro.logp_ref,
                     micro.response_mask,
@@ -333,7 +332,6 @@ class ImplicitPRM:
                     beta=self.settings.prm_beta,
                     sequence_count=count,
                 )
-                return out.loss, out.metrics
 
             per_step.append(optimizer_step(self.engine, part, rounds, loss_of))
         metrics = mean_over_steps(per_step)

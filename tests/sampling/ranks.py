@@ -27,7 +27,6 @@ def sampler_of(folder, **changes):
         eos_token=END,
         dtype=torch.float32,
         max_model_len=LONGEST,
-        seed=3,
     )
 
 

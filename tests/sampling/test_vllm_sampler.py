@@ -43,7 +43,6 @@ class Subject:
             eos_token=END,
             dtype=torch.float32,
             max_model_len=LONGEST,
-            seed=3,
             revision=REVISION,
         )
 

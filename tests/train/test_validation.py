@@ -50,7 +50,7 @@ def test_benchmarks_of_any_protocol_are_one_call(loaded):
         "one": Protocol(1.0, 1, 20),
     }
     sets = [BenchmarkSet(name, problems[:5], how) for name, how in protocols.items()]
-    metrics = _validation(loaded, sets).metrics(4, 0)
+    metrics = _validation(loaded, sets).metrics(4)
     (call,) = loaded[0].calls
     assert [request.temperature for request in call] == [0.6] * 15 + [0.0] * 5 + [1.0] * 5
     for name, how in protocols.items():
@@ -128,7 +128,7 @@ def test_two_ranks_return_the_responses_in_the_order_asked(loaded, rank):
     assert torch.equal(shared.finished, whole.finished)
 
 
-def test_a_rank_that_does_not_grade_decodes_nothing(loaded, monkeypatch):
+def test_a_rank_that_does_not_grade_is_told_the_verdicts(loaded):
     sampler, tokenizer = loaded
     problems = load_tasks(CONFIG).training[:4]
     asked = [EvalRequest(problems, 1.0, 2)]
@@ -145,9 +145,6 @@ def test_a_rank_that_does_not_grade_decodes_nothing(loaded, monkeypatch):
             assert value is None
             return verdicts
 
-    monkeypatch.setattr(tokenizer, "batch_decode", None)
     grader = Grader(Second())
-    (second,) = evaluate_together(
-        sampler, tokenizer, asked, **settings, grade=grader, decode=grader.reads_texts
-    )
+    (second,) = evaluate_together(sampler, tokenizer, asked, **settings, grade=grader)
     assert second.accuracy == first.accuracy
