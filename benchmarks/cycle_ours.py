@@ -24,7 +24,8 @@ from entropy_mech.grading.verdict import Verdict
 from entropy_mech.objectives import group_advantages
 from entropy_mech.sampling.torch_sampler import TorchSampler
 from entropy_mech.train.distributed import Ranks
-from entropy_mech.train.engine import build_engine, measure
+from entropy_mech.train.engine import measure
+from entropy_mech.train.pretrain import build_engine
 from entropy_mech.train.rollouts import RolloutMaker
 from entropy_mech.train.tasks import Grader, Prompts, Tasks
 from entropy_mech.train.update import update_policy

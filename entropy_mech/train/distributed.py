@@ -126,15 +126,19 @@ class Ranks:
             dist.distributed_c10d._set_pg_timeout(timedelta(seconds=self.timeout_s), group)
 
     @contextmanager
-    def naming_peers(self, where: str = "an exchange of weights or gradients"):
-        """Turn the failure of any exchange, an engine's too, into PeerLost; leave other errors."""
+    def naming_peers(self, where: str = ""):
+        """Turn the failure of an exchange into PeerLost; leave other errors.
+
+        In an exchange of our own (``where``) every RuntimeError is one; else, as in an engine's,
+        those that name it.
+        """
         try:
             yield
         except RuntimeError as error:
-            of_a_peer = isinstance(error, dist.DistError) or "gloo" in str(error).lower()
+            of_a_peer = where or isinstance(error, dist.DistError) or "gloo" in str(error)
             if self.size == 1 or not of_a_peer:
                 raise
-            raise self._lost(where, error) from error
+            raise self._lost(where or "an exchange of weights or gradients", error) from error
 
     def _lost(self, where: str, error: RuntimeError) -> PeerLost:
         lost = [rank for rank in self._named_in(str(error)) if rank != self.rank]

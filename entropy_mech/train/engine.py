@@ -296,25 +296,3 @@ def pass_precision(config: EngineConfig, device: torch.device) -> AbstractContex
     """Return the context of forward passes: bfloat16 where asked and the weights are float32."""
     half = config.dtype == "bfloat16" and config.kind == "torch"  # DeepSpeed's weights are it
     return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
-
-
-def build_engine(
-    model: PreTrainedModel,
-    config: EngineConfig,
-    update: UpdateConfig,
-    ranks: Ranks,
-    **settings: float,
-) -> Engine:
-    """Return the engine that ``config`` names, around ``model``.
-
-    ``settings`` are the temperature of the policy (1 unless given) and a learning rate in place of
-    ``update.learning_rate``.
-    """
-    if config.kind == "deepspeed":
-        from entropy_mech.train.engine_deepspeed import DeepSpeedEngine
-
-        return DeepSpeedEngine(model, config, update, ranks, **settings)
-    if ranks.size > 1:
-        fix = f'trains in one process, and there are {ranks.size}; give engine.kind = "deepspeed"'
-        raise bad_value("engine.kind", "torch", fix)
-    return Engine(model, config, update, ranks, **settings)

@@ -33,7 +33,7 @@ from entropy_mech.train.checkpoint import (
 )
 from entropy_mech.train.dashboards import mirror_of
 from entropy_mech.train.distributed import Ranks, join_ranks, leave_ranks
-from entropy_mech.train.engine import Engine, FrozenPolicy, build_engine, measure, refuse_diverged
+from entropy_mech.train.engine import Engine, FrozenPolicy, measure, refuse_diverged
 from entropy_mech.train.metrics import (
     Lemma1Probe,
     Validation,
@@ -42,7 +42,7 @@ from entropy_mech.train.metrics import (
     rollout_metrics,
     token_record,
 )
-from entropy_mech.train.pretrain import load_policy
+from entropy_mech.train.pretrain import build_engine, load_policy
 from entropy_mech.train.pretrained import positions_of
 from entropy_mech.train.rollouts import Rollout, RolloutBatch, RolloutMaker
 from entropy_mech.train.sampler import build_sampler, whole_copy_needed

@@ -22,7 +22,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from entropy_mech.config import BaseModelConfig, ModelConfig, TrainConfig
+from entropy_mech.config import (
+    BaseModelConfig,
+    EngineConfig,
+    ModelConfig,
+    TrainConfig,
+    UpdateConfig,
+)
 from entropy_mech.config.files import base_model_id
 from entropy_mech.config.run import TOY_POSITIONS
 from entropy_mech.errors import UserError, bad_value
@@ -45,6 +51,7 @@ from entropy_mech.runs.store import (
 from entropy_mech.sampling.sampler import requests_of, response_texts, special_tokens
 from entropy_mech.sampling.torch_sampler import TorchSampler
 from entropy_mech.train.distributed import Ranks
+from entropy_mech.train.engine import Engine
 from entropy_mech.train.policy import PackedRows, can_pack, pack
 from entropy_mech.train.pretrained import (
     SOURCE,
@@ -477,3 +484,25 @@ def attention_kernel(asked: str, dtype: torch.dtype) -> str:
         return asked
     usable = torch.cuda.is_available() and importlib.util.find_spec("flash_attn") is not None
     return "flash_attention_2" if usable and dtype == torch.bfloat16 else "sdpa"
+
+
+def build_engine(
+    model: PreTrainedModel,
+    config: EngineConfig,
+    update: UpdateConfig,
+    ranks: Ranks,
+    **settings: float,
+) -> Engine:
+    """Return the engine that ``config`` names, around ``model``.
+
+    ``settings`` are the temperature of the policy (1 unless given) and a learning rate in place of
+    ``update.learning_rate``.
+    """
+    if config.kind == "deepspeed":
+        from entropy_mech.train.engine_deepspeed import DeepSpeedEngine
+
+        return DeepSpeedEngine(model, config, update, ranks, **settings)
+    if ranks.size > 1:
+        fix = f'trains in one process, and there are {ranks.size}; give engine.kind = "deepspeed"'
+        raise bad_value("engine.kind", "torch", fix)
+    return Engine(model, config, update, ranks, **settings)

@@ -31,7 +31,8 @@ from entropy_mech.objectives import (
 )
 from entropy_mech.random_streams import generator
 from entropy_mech.train.distributed import Ranks
-from entropy_mech.train.engine import Engine, Round, build_engine, measure, own_parts, plan_rounds
+from entropy_mech.train.engine import Engine, Round, measure, own_parts, plan_rounds
+from entropy_mech.train.pretrain import build_engine
 from entropy_mech.train.rollouts import RolloutBatch
 
 # -- One optimizer step --------------------------------------------------------------------------

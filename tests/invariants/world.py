@@ -10,7 +10,8 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from entropy_mech.config.files import make_config
 from entropy_mech.objectives import logprobs, token_advantages
 from entropy_mech.train.distributed import Ranks, join_ranks, leave_ranks
-from entropy_mech.train.engine import build_engine, measure
+from entropy_mech.train.engine import measure
+from entropy_mech.train.pretrain import build_engine
 from entropy_mech.train.rollouts import RolloutBatch, join
 from entropy_mech.train.update import ImplicitPRM, update_policy
 from tests.conftest import CLIP_COV, KL_COV, TINY

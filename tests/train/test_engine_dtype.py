@@ -13,7 +13,8 @@ from entropy_mech.sampling import torch_sampler
 from entropy_mech.sampling.sampler import SamplingRequest
 from entropy_mech.sampling.torch_sampler import TorchSampler
 from entropy_mech.train.distributed import Ranks
-from entropy_mech.train.engine import FrozenPolicy, build_engine, measure
+from entropy_mech.train.engine import FrozenPolicy, measure
+from entropy_mech.train.pretrain import build_engine
 from entropy_mech.train.rollouts import RolloutBatch, join
 from entropy_mech.train.update import update_policy
 
