@@ -99,11 +99,7 @@ class Sampler(Protocol):
     """Anything that samples responses from the current policy."""
 
     def sample(
-        self,
-        requests: Sequence[SamplingRequest],
-        *,
-        temperature: float,
-        max_new_tokens: int,
+        self, requests: Sequence[SamplingRequest], *, temperature: float, max_new_tokens: int
     ) -> Completions:
         """Sample one response a request; ``temperature`` 0 takes the likeliest token."""
         ...

@@ -65,11 +65,7 @@ class TorchSampler:
 
     @torch.no_grad()
     def sample(
-        self,
-        requests: Sequence[SamplingRequest],
-        *,
-        temperature: float,
-        max_new_tokens: int,
+        self, requests: Sequence[SamplingRequest], *, temperature: float, max_new_tokens: int
     ) -> Completions:
         """Sample one response a request; see ``sampling.sampler.Sampler``."""
         device, training = self.model.device, self.model.training
