@@ -25,7 +25,7 @@ from entropy_mech.objectives import group_advantages
 from entropy_mech.sampling.torch_sampler import TorchSampler
 from entropy_mech.train.distributed import Ranks
 from entropy_mech.train.engine import measure
-from entropy_mech.train.models import build_engine
+from entropy_mech.train.pretrain import build_engine
 from entropy_mech.train.rollouts import RolloutMaker
 from entropy_mech.train.tasks import Grader, Prompts, Tasks
 from entropy_mech.train.update import update_policy
@@ -82,7 +82,7 @@ class Ours:
         """Sample, grade, measure, update; return times and what was done."""
         steps_before = self.optimizer_steps
         cpu, start = time.process_time(), time.perf_counter()
-        rollout = self.rollouts.make(self.step, self.cursor, self.step * UPDATES)
+        rollout = self.rollouts.make(self.step, self.cursor)
         sampled = time.perf_counter()
         logp, entropy = measure(self.engine, rollout.batch)
         batch = replace(rollout.batch, logp_old=logp, entropy=entropy)

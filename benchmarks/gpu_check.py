@@ -188,7 +188,7 @@ class Update:
     def __init__(self, budget: int, loss: str = "clip_cov", **engine):
         from entropy_mech.config.files import make_config
         from entropy_mech.train.distributed import join_ranks
-        from entropy_mech.train.models import build_engine
+        from entropy_mech.train.pretrain import build_engine
 
         self.longest, self.prompt = (2000, 100) if GPU else (24, 8)
         self.config = make_config(

@@ -50,12 +50,11 @@ def train(
     line = ProgressLine(sys.stdout if os.environ.get("RANK", "0") == "0" else io.StringIO())
     line.note(f"run {run_id(chosen)}: {chosen.loss.method}, seed {chosen.seed}")
 
-    def show(progress) -> None:
-        m = progress.metrics
+    def show(done: int, metrics: dict) -> None:
         line.show(
-            progress.done / progress.total,
-            f"step {progress.done}/{progress.total}, entropy {m['entropy_nats']:.3f} nats, "
-            f"reward {m['reward_mean']:.3f}",
+            done / chosen.steps,
+            f"step {done}/{chosen.steps}, entropy {metrics['entropy_nats']:.3f} nats, "
+            f"reward {metrics['reward_mean']:.3f}",
         )
 
     result = train_run(chosen, default_store(), report=show, say=line.note)
@@ -68,10 +67,7 @@ def pretrain(
         str, typer.Argument(help="a run's file in reproduce/runs/toy/, such as fig03_qwen2.5_7b")
     ],
 ) -> int:
-    """Train a toy's base model into reproduce/base_models/.
-
-    Stopped, it is resumed by the same command.
-    """
+    """Train a toy's base model into reproduce/base_models/."""
     from entropy_mech.train.pretrain import keep_base_model
 
     config = find_config(name)

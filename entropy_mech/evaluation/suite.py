@@ -11,7 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import groupby, product
 from operator import attrgetter
@@ -46,12 +46,13 @@ from entropy_mech.runs.store import (
 )
 from entropy_mech.sampling.sampler import (
     Part,
+    Sampler,
     SamplingRequest,
-    StreamingSampler,
     graded_in_threads,
     pass_at,
     powers_of_two,
     requests_of,
+    special_tokens,
 )
 from entropy_mech.sampling.torch_sampler import TorchSampler
 from entropy_mech.sampling.vllm_sampler import VLLMSampler
@@ -149,7 +150,7 @@ PATIENCE_S = 48 * 3600.0
 class OpenSampler:
     """A loaded model: its sampler (``torch`` or ``vllm``, of policy version 0) and tokenizer."""
 
-    sampler: StreamingSampler
+    sampler: Sampler
     tokenizer: PreTrainedTokenizerBase
     kind: str
 
@@ -187,21 +188,21 @@ def open_sampler(
         _longest(sets, tokenizer, positions_of(model.config))
         if torch.cuda.is_available() and not found.toy:
             model = model.to("cuda")
-        yield OpenSampler(TorchSampler(model, **_special_tokens(tokenizer)), tokenizer, chosen)
+        yield OpenSampler(TorchSampler(model, **special_tokens(tokenizer)), tokenizer, chosen)
         return
     _check_gpus(tensor_parallel, ranks or Ranks())
     config, tokenizer = load_without_weights(found.place, found.revision)
-    with VLLMSampler(
+    sampler = VLLMSampler(
         found.place,
         VLLMSamplerConfig(
             tensor_parallel=tensor_parallel, gpu_memory_fraction=0.9, sample_timeout_s=PATIENCE_S
         ),
-        **_special_tokens(tokenizer),
+        **special_tokens(tokenizer),
         dtype=torch.float32 if config.dtype == torch.float32 else torch.bfloat16,
         max_model_len=_longest(sets, tokenizer, positions_of(config)),
-        seed=0,  # each response has a stream of its own
         revision=found.revision,
-    ) as sampler:
+    )
+    with closing(sampler):
         yield OpenSampler(sampler, tokenizer, chosen)
 
 
@@ -244,10 +245,6 @@ def _check_gpus(tensor_parallel: int, ranks: Ranks) -> None:
     if ranks.size == 1 and tensor_parallel > max(gpus, 1):
         fix = f"there are {gpus} GPUs here; give as many or less"
         raise bad_value("--tensor-parallel", tensor_parallel, fix)
-
-
-def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
-    return {"pad_token": tokenizer.pad_token_id, "eos_token": tokenizer.eos_token_id}
 
 
 def _longest(
@@ -323,7 +320,7 @@ class Evaluation:
     def __init__(
         self,
         folder: Path,
-        sampler: StreamingSampler,
+        sampler: Sampler,
         tokenizer: PreTrainedTokenizerBase,
         *,
         seed: int = 1,

@@ -125,7 +125,7 @@ def _policy_and_problems(seed: int):
     from entropy_mech.config.files import make_config
     from entropy_mech.problems.toy import ToyProblem
     from entropy_mech.runs.store import default_store
-    from entropy_mech.train.models import load_policy
+    from entropy_mech.train.pretrain import load_policy
 
     config = make_config(_POLICY)
     problems = ToyProblem.training_set(seed, 512, config.base.level_shares)

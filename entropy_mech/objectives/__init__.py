@@ -5,7 +5,6 @@ tokens (the true entries of ``response_mask``), V vocabulary, D hidden size.
 """
 
 from entropy_mech.objectives.advantages import (
-    PRMLoss,
     group_advantages,
     implicit_prm_loss,
     implicit_process_rewards,
@@ -42,7 +41,7 @@ from entropy_mech.objectives.losses import (
 )
 
 __all__ = [
-    "AGGREGATIONS", "Aggregation", "ControlState", "InertPenaltyWarning", "PRMLoss", "PolicyLoss",
+    "AGGREGATIONS", "Aggregation", "ControlState", "InertPenaltyWarning", "PolicyLoss",
     "choose_tokens", "clip_cov_loss", "group_advantages", "group_covariance", "implicit_prm_loss",
     "implicit_process_rewards", "kl_cov_loss", "logprobs_and_entropy", "mixed_outcome_groups",
     "named_scores", "policy_gradient_loss", "ppo_clip_loss", "prime_advantages",

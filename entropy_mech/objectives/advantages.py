@@ -6,7 +6,6 @@ is here too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -176,29 +175,23 @@ def token_advantages(
         B x T, float32 or float64, detached; 0 outside the mask.
 
     """
-    match algorithm.name:
+    section = algorithm.model_dump()
+    match section.pop("name"):
         case "grpo":
             by_response = group_advantages(rewards, correction=algorithm.std_correction)
             return to_tokens(by_response, response_mask)
         case "rloo":
             return to_tokens(rloo_advantages(rewards), response_mask)
         case "reinforce_pp":
-            settings = _named(algorithm, "normalise_over", "baseline")
-            return reinforce_pp_advantages(rewards, response_mask, **settings)
+            return reinforce_pp_advantages(rewards, response_mask, **section)
         case "prime":
             if process_rewards is None:
                 raise ValueError("PRIME needs process_rewards, B x T, from the implicit PRM")
-            settings = _named(
-                algorithm, "outcome_coefficient", "process_coefficient", "process_baseline",
-                "process_norm", "last_token_reward", "whiten",
-            )  # fmt: skip
+            of_the_prm = ("prm_learning_rate", "prm_beta", "prm_update", "granularity")
+            settings = {name: section[name] for name in section.keys() - set(of_the_prm)}
             return prime_advantages(rewards, process_rewards, response_mask, **settings)
     names = ("grpo", "rloo", "reinforce_pp", "prime")
     raise unknown_name("algorithm.name", algorithm.name, names)
-
-
-def _named(section: Any, *names: str) -> dict[str, Any]:
-    return {name: getattr(section, name) for name in names}
 
 
 def prime_advantages(
@@ -309,22 +302,6 @@ def implicit_process_rewards(
     return _log_ratio(logp_prm.detach(), logp_ref, response_mask, beta) * beta
 
 
-@dataclass(frozen=True)
-class PRMLoss:
-    """What the implicit PRM's loss returns.
-
-    Attributes:
-        loss: scalar, differentiable with respect to ``logp_prm``.
-        metrics: detached scalars, means over sequences: ``prm_accuracy``, how often the sign of
-            the summed reward names the outcome (as an outcome reward model); and
-            ``prm_positive_fraction``, the outcomes above 1/2, without which accuracy says little.
-
-    """
-
-    loss: Tensor
-    metrics: dict[str, Tensor]
-
-
 def implicit_prm_loss(
     logp_prm: Tensor,
     logp_ref: Tensor,
@@ -333,7 +310,7 @@ def implicit_prm_loss(
     *,
     beta: float = 0.05,
     sequence_count: int | None = None,
-) -> PRMLoss:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Cross-entropy of sigmoid(beta sum_t log(pi_prm / pi_ref)) against the outcome.
 
     To split a batch give ``sequence_count``, the sequences of the whole optimizer step: loss and
@@ -348,10 +325,17 @@ def implicit_prm_loss(
         beta: above 0.
         sequence_count: B of the whole optimizer step.
 
+    Returns:
+        The loss, a scalar, differentiable with respect to ``logp_prm``; and metrics, detached
+        scalars, means over sequences: ``prm_accuracy``, how often the sign of the summed reward
+        names the outcome (as an outcome reward model); and ``prm_positive_fraction``, the outcomes
+        above 1/2, without which accuracy says little.
+
     >>> logp_ref = torch.log(torch.tensor([[0.5, 0.5]]))
     >>> logp_prm = torch.log(torch.tensor([[0.75, 1.0]]))      # ratio 3/2 times 2: odds 3 to 1
     >>> mask, right = torch.ones(1, 2, dtype=torch.bool), torch.tensor([1.0])
-    >>> round(implicit_prm_loss(logp_prm, logp_ref, mask, right, beta=1.0).loss.exp().item(), 6)
+    >>> loss, _ = implicit_prm_loss(logp_prm, logp_ref, mask, right, beta=1.0)
+    >>> round(loss.exp().item(), 6)
     1.333333
 
     """
@@ -361,12 +345,11 @@ def implicit_prm_loss(
     outcomes = outcomes.to(score.dtype)
     count = len(outcomes) if sequence_count is None else sequence_count
     loss = binary_cross_entropy_with_logits(score, outcomes, reduction="sum") / max(count, 1)
-    right = (score.detach() > 0) == (outcomes > 0.5)
-    metrics = {
-        "prm_accuracy": right.to(score.dtype).sum() / max(count, 1),
-        "prm_positive_fraction": (outcomes > 0.5).to(score.dtype).sum() / max(count, 1),
-    }
-    return PRMLoss(loss, metrics)
+    positive = outcomes > 0.5
+    right = (score.detach() > 0) == positive
+    shares = {"prm_accuracy": right, "prm_positive_fraction": positive}
+    metrics = {name: x.to(score.dtype).sum() / max(count, 1) for name, x in shares.items()}
+    return loss, metrics
 
 
 def _log_ratio(logp_prm: Tensor, logp_ref: Tensor, response_mask: Tensor, beta: float) -> Tensor:

@@ -18,8 +18,6 @@ from entropy_mech.errors import bad_value, fraction_fix
 from entropy_mech.objectives.logprobs import at_least_float32
 from entropy_mech.random_streams import stream_key, uniforms
 
-_SAMPLE_STRIDE = 64  # one value in 64 is sampled for the bound of a selection
-
 
 def check_shapes(response_mask: Tensor, **tensors: Tensor) -> None:
     """Raise ValueError unless all are B x T and the mask is boolean."""
@@ -117,24 +115,13 @@ def choose_tokens(
     result is bool.
     """
     covariance = token_covariance(logp, advantages, response_mask)
+    names = ("clip_fraction", "cov_low", "cov_high", "penalty_fraction", "minimum_tokens")
+    settings = {name: getattr(loss, name) for name in names if hasattr(loss, name)}
     if loss.method == "kl_cov":
-        return select_largest(
-            covariance,
-            response_mask,
-            penalty_fraction=loss.penalty_fraction,
-            minimum_tokens=loss.minimum_tokens,
-        )
+        return select_largest(covariance, response_mask, **settings)
     ratio = (logp - logp_old).exp()
-    return select_in_band(
-        covariance,
-        response_mask,
-        scores,
-        clip_fraction=loss.clip_fraction,
-        cov_low=loss.cov_low,
-        cov_high=loss.cov_high,
-        minimum_tokens=loss.minimum_tokens,
-        excluded=held_by_clip(ratio, advantages, loss.clip_low, loss.clip_high),
-    )
+    held = held_by_clip(ratio, advantages, loss.clip_low, loss.clip_high)
+    return select_in_band(covariance, response_mask, scores, excluded=held, **settings)
 
 
 def named_scores(problem: NDArray, sample: NDArray, tokens: Tensor, seed: int, step: int) -> Tensor:
@@ -203,10 +190,9 @@ def select_in_band(
         if scores is None:
             # In CPU memory whatever the device, so that one seed names one choice everywhere.
             drawn = torch.rand(len(places), generator=generator, dtype=torch.float64)
-            drawn = drawn.to(places.device)
         else:
             drawn = scores.flatten()[places]
-        places = places[_lowest(drawn, count)]
+        places = places[_lowest(drawn.to(places.device), count)]
     return _mask_of(places, response_mask)
 
 
@@ -231,30 +217,9 @@ def _count(fraction: float, response_mask: Tensor, minimum_tokens: int, *, field
 
 
 def _lowest(values: Tensor, count: int) -> Tensor:
-    """Return the indices of the ``count`` lowest of a flat tensor; of equal ones the first.
-
-    The same as the first ``count`` of a stable sort, without its cost: a sample of the values gives
-    a bound below which more than ``count`` of them should lie, and only those are searched. If
-    fewer lie below it, all values are searched.
-    """
+    """Return the indices of the ``count`` lowest of a flat tensor; of equal ones the first."""
     if not count:
         return torch.zeros(0, dtype=torch.long, device=values.device)
-    places = _under_a_guess(values, count)
-    if places is not None:
-        return places[_lowest_of_few(values[places], count)]
-    return _lowest_of_few(values, count)
-
-
-def _under_a_guess(values: Tensor, count: int) -> Tensor | None:
-    sample = values[::_SAMPLE_STRIDE]
-    rank = math.ceil(1.5 * count / _SAMPLE_STRIDE) + 8
-    if 8 * rank > len(sample):  # no small share of the values is asked for
-        return None
-    places = (values <= sample.kthvalue(rank).values).nonzero().squeeze(1)
-    return places if count <= len(places) else None
-
-
-def _lowest_of_few(values: Tensor, count: int) -> Tensor:
     # Of values equal to the last, top-k takes any; here the first in order are taken.
     lowest, places = values.topk(count, largest=False, sorted=False)
     last = lowest.max()

@@ -41,7 +41,7 @@ class GradientTerms(NamedTuple):
 
     top: Tensor
     spread: Tensor
-    of_logp: Tensor | None  # multiplies exp(d / temperature)
+    of_logp: Tensor  # multiplies exp(d / temperature)
     of_entropy: Tensor | None  # multiplies exp(d) (d + spread)
     at_token: Tensor  # the whole gradient at the token's own word
 
@@ -81,7 +81,7 @@ def joined(blocks: list[Statistics], temperature: float) -> Statistics:
 
 
 def gradient_terms(
-    grad_logp: Tensor | None,
+    grad_logp: Tensor,
     grad_entropy: Tensor | None,
     logit: Tensor,
     logp: Tensor,
@@ -90,12 +90,10 @@ def gradient_terms(
 ) -> GradientTerms:
     """Factors for the given gradients by ``logp`` and entropy; ``logit`` is the token's own."""
     spread = -stats.slope / (1 + stats.rest)
-    of_logp = of_entropy = None
-    at_token = torch.zeros_like(logp)
-    if grad_logp is not None:
-        of_logp = -grad_logp / (temperature * (1 + stats.rest_at_temperature))
-        # 1 - p, exact also where p is almost 1.
-        at_token = grad_logp / temperature * -torch.expm1(logp)
+    of_entropy = None
+    of_logp = -grad_logp / (temperature * (1 + stats.rest_at_temperature))
+    # 1 - p, exact also where p is almost 1.
+    at_token = grad_logp / temperature * -torch.expm1(logp)
     if grad_entropy is not None:
         of_entropy = -grad_entropy / (1 + stats.rest)
         d = logit - stats.top
@@ -114,8 +112,6 @@ def tile_gradient(
     if terms.of_entropy is None:
         return _cooled(d, temperature).exp_().mul_(terms.of_logp)
     p = torch.exp(d, out=spare)
-    if terms.of_logp is None:
-        return d.add_(terms.spread).mul_(terms.of_entropy).mul_(p)
     if temperature == 1.0:
         return d.add_(terms.spread).mul_(terms.of_entropy).add_(terms.of_logp).mul_(p)
     by_logp = (d / temperature).exp_().mul_(terms.of_logp)
@@ -211,9 +207,8 @@ class _ChunkedHead(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_logp, grad_entropy):
-        if grad_logp is None and grad_entropy is None:
-            return (None,) * 7
         hidden, head_weight, tokens, logit, logp, *stats = ctx.saved_tensors
+        grad_logp = torch.zeros_like(logp) if grad_logp is None else grad_logp
         terms = gradient_terms(
             grad_logp, grad_entropy, logit, logp, Statistics(*stats), ctx.temperature
         )

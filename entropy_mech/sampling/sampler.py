@@ -10,8 +10,10 @@ from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import PreTrainedTokenizerBase
 
 from entropy_mech.errors import UserError, bad_value
@@ -63,7 +65,6 @@ class Completions:
         response_mask: B x T, bool.
         logp_sampler: B x T, float32, nats, as the sampler computed it, at its temperature.
         finished: B, bool; False where the token limit cut the response.
-        policy_version: the number of optimizer steps behind the weights that sampled.
         entropy: B x T, float32, nats, of the policy (temperature 1) where each token was drawn;
             None from a sampler that does not see all logits, or was not asked.
 
@@ -73,8 +74,15 @@ class Completions:
     response_mask: Tensor
     logp_sampler: Tensor
     finished: Tensor
-    policy_version: int
     entropy: Tensor | None = None
+
+
+def stacked(parts: Sequence[Tensor], padding: float = 0) -> Tensor:
+    """Lay tensors one under the other; rows of several columns are padded to the longest."""
+    if parts[0].dim() > 1:
+        longest = max(part.shape[1] for part in parts)
+        parts = [pad(part, (0, longest - part.shape[1]), value=padding) for part in parts]
+    return torch.cat(list(parts))
 
 
 class SamplerError(UserError):
@@ -91,25 +99,21 @@ class Sampler(Protocol):
     """Anything that samples responses from the current policy."""
 
     def sample(
-        self,
-        requests: Sequence[SamplingRequest],
-        *,
-        temperature: float,
-        max_new_tokens: int,
-        policy_version: int = 0,
+        self, requests: Sequence[SamplingRequest], *, temperature: float, max_new_tokens: int
     ) -> Completions:
         """Sample one response a request; ``temperature`` 0 takes the likeliest token."""
         ...
 
-
-class StreamingSampler(Protocol):
-    """A sampler that gives responses as they finish."""
-
     def stream(
         self, requests: Sequence[SamplingRequest], **settings: Any
     ) -> Iterator[tuple[Sequence[int], Completions]]:
-        """Yield places among the requests, and their responses; settings as for ``sample``."""
+        """Yield places among the requests and their responses, as they finish; for evaluation."""
         ...
+
+
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """Return what a sampler has to know of a tokenizer."""
+    return {"pad_token": tokenizer.pad_token_id, "eos_token": tokenizer.eos_token_id}
 
 
 # -- From problems to verdicts -------------------------------------------------------------------
@@ -135,20 +139,16 @@ def answer(
     grade: Grade,
     *,
     temperatures: Sequence[float] | None = None,
-    decode: bool = True,
     **settings: Any,
 ) -> Answers:
     """Sample one response a problem, decode and grade it: in rollouts and validation.
 
     ``prompts`` are the problems as token ids, ``keys`` name the random streams, ``temperatures``
-    are one a problem where they differ, ``settings`` are the sampler's: temperature,
-    max_new_tokens, policy_version. Without ``decode`` texts are empty, for a ``grade`` that does
-    not read them.
+    are one a problem where they differ, ``settings`` are the sampler's: temperature and
+    max_new_tokens.
     """
     out = sampler.sample(requests_of(prompts, keys, temperatures), **settings)
-    texts = [""] * len(problems)
-    if decode:
-        texts = response_texts(tokenizer, out.tokens, out.response_mask)
+    texts = response_texts(tokenizer, out.tokens, out.response_mask)
     return Answers(out, texts, grade(problems, texts))
 
 
@@ -326,10 +326,8 @@ def evaluate_together(
     *,
     max_new_tokens: int,
     stream: tuple[int, ...],
-    policy_version: int = 0,
     encode: Callable[[Sequence[Problem]], Sequence[Sequence[int]]] | None = None,
     grade: Grade | None = None,
-    decode: bool = True,
 ) -> list[EvalResult]:
     """Answer several sets of problems in one call of the sampler, and grade the answers.
 
@@ -337,8 +335,7 @@ def evaluate_together(
 
     ``stream`` holds the integers that, with the places of problem and sample, name the random
     numbers. ``encode`` turns problems into token ids (default: the tokenizer on the prompts),
-    ``grade`` judges responses (default: each problem's own grader), ``decode`` is as for
-    ``answer``.
+    ``grade`` judges responses (default: each problem's own grader).
     """
     encode = encode or (lambda some: tokenizer([problem.prompt for problem in some])["input_ids"])
     grade = grade or (
@@ -361,10 +358,8 @@ def evaluate_together(
         np.concatenate(keys),
         grade,
         temperatures=temperatures,
-        decode=decode,
         temperature=asked[0].temperature,
         max_new_tokens=max_new_tokens,
-        policy_version=policy_version,
     )
     graded = zip(problems, answers.texts, answers.verdicts, strict=True)
     samples = (Sample(*one) for one in graded)

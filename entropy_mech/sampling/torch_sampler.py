@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,24 +65,22 @@ class TorchSampler:
 
     @torch.no_grad()
     def sample(
-        self,
-        requests: Sequence[SamplingRequest],
-        *,
-        temperature: float,
-        max_new_tokens: int,
-        policy_version: int = 0,
+        self, requests: Sequence[SamplingRequest], *, temperature: float, max_new_tokens: int
     ) -> Completions:
         """Sample one response a request; see ``sampling.sampler.Sampler``."""
-        by_temperature = places_by_temperature(requests, temperature)
-        shape, device = (len(requests), max_new_tokens), self.model.device
+        device, training = self.model.device, self.model.training
+        shape = (len(requests), max_new_tokens)
         out = _Output(shape, self.pad_token, device, keep_entropy=self.keep_entropy)
-        with _in_evaluation_mode(self.model):
-            for own, places in by_temperature.items():
-                at_once = len(places) if device.type == "cpu" else _ROWS_AT_ONCE
-                for start in range(0, len(places), at_once):
-                    part = places[start : start + at_once]
-                    self._fill(out, part, [requests[place] for place in part], own)
-        return out.completions(self.eos_token, policy_version)
+        # In training mode gradient checkpointing keeps no KV cache: Hugging Face drops it with a
+        # warning, and each token would attend to itself alone.
+        self.model.eval()
+        for own, places in places_by_temperature(requests, temperature).items():
+            at_once = len(places) if device.type == "cpu" else _ROWS_AT_ONCE
+            for start in range(0, len(places), at_once):
+                part = places[start : start + at_once]
+                self._fill(out, part, [requests[place] for place in part], own)
+        self.model.train(training)
+        return out.completions(self.eos_token)
 
     def stream(
         self, requests: Sequence[SamplingRequest], **settings
@@ -111,7 +109,8 @@ class TorchSampler:
             draws = torch.from_numpy(uniforms(keys, positions[:, None])).to(alive.device)
             for position, own in zip(positions.tolist(), draws, strict=True):
                 token, logp = _draw(decoder.logits, temperature, own)
-                out.write(position, alive, token, logp)
+                out.tokens[alive, position] = token
+                out.logp[alive, position] = logp
                 if self.keep_entropy:
                     out.entropy[alive, position] = token_entropy(decoder.logits)
                 ended |= token == self.eos_token
@@ -127,26 +126,12 @@ class TorchSampler:
                 keys = keys[left.cpu().numpy()]
             decoder.advance(token)
 
-    def _decoder_class(self) -> type[Decoder]:
-        if why_not_fused(self.model) is None:
+    def _decoder_class(self) -> type[HuggingFaceDecoder | StaticDecoder | FusedDecoder]:
+        if can_be_fused(self.model):
             return FusedDecoder
         on_gpu = self.model.device.type != "cpu"
-        static = on_gpu and self.cuda_graph and why_not_static(self.model) is None
+        static = on_gpu and self.cuda_graph and can_be_static(self.model)
         return StaticDecoder if static else HuggingFaceDecoder
-
-
-@contextmanager
-def _in_evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
-    """Sample as in evaluation: in training mode, gradient checkpointing keeps no KV cache.
-
-    Hugging Face then drops the cache with a warning, and each token would attend to itself alone.
-    """
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
 
 
 class _Output:
@@ -160,11 +145,7 @@ class _Output:
         self.logp = torch.zeros(shape, device=device)
         self.entropy = torch.zeros(shape, device=device) if keep_entropy else None
 
-    def write(self, position: int, rows: Tensor, token: Tensor, logp: Tensor) -> None:
-        self.tokens[rows, position] = token
-        self.logp[rows, position] = logp
-
-    def completions(self, eos: int, policy_version: int) -> Completions:
+    def completions(self, eos: int) -> Completions:
         """Return what was written up to each row's first end-of-sequence token."""
         ends = self.tokens == eos
         mask = ends.cumsum(dim=1) == ends  # none before this one
@@ -179,7 +160,6 @@ class _Output:
             response_mask=mask,
             logp_sampler=cut(self.logp, 0.0),
             finished=ends.any(dim=1),
-            policy_version=policy_version,
             entropy=None if self.entropy is None else cut(self.entropy, 0.0),
         )
 
@@ -201,28 +181,13 @@ def _draw(logits: Tensor, temperature: float, draws: Tensor) -> tuple[Tensor, Te
 # -- Hugging Face classes ------------------------------------------------------------------------
 
 
-class Decoder(Protocol):
-    """A KV cache and the logits of the next token, n x V float32, one row a response."""
-
-    logits: Tensor
-    tokens_a_check: ClassVar[int]
-    """Tokens after which it is worth asking which rows have finished."""
-
-    def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], pad: int): ...
-
-    def drop(self, finished: Tensor) -> Tensor:
-        """Forget finished rows (n, bool), or none; return which old row each of those left was."""
-        ...
-
-    def advance(self, tokens: Tensor) -> None:
-        """Feed one token to each row."""
-        ...
-
-
 class HuggingFaceDecoder:
-    """Decodes with the model's own forward pass and a ``DynamicCache``."""
+    """Decodes with the model's own forward pass and a ``DynamicCache``.
 
-    tokens_a_check = 1
+    A decoder is a KV cache and ``logits`` of the next token, n x V float32, one row a response.
+    """
+
+    tokens_a_check = 1  # tokens after which it is worth asking which rows have finished
 
     def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], pad: int):
         self.model = model
@@ -233,7 +198,7 @@ class HuggingFaceDecoder:
         self.logits = self.logits[row]
 
     def drop(self, finished: Tensor) -> Tensor:
-        """Forget rows; those left keep their order."""
+        """Forget finished rows (n, bool); return which old row each of those left was."""
         left = (~finished).nonzero().squeeze(1)
         self._select(left)
         return left
@@ -248,14 +213,21 @@ class HuggingFaceDecoder:
         self.mask = self.mask[rows]
 
     def _forward(self, ids: Tensor, positions: Tensor) -> None:
-        states = self.model.model(
-            input_ids=ids,
-            attention_mask=self.mask,
-            position_ids=positions,
-            past_key_values=self.cache,
-            use_cache=True,
-        ).last_hidden_state
-        self.logits = _logits(self.model.lm_head, states[:, -1])
+        self.logits = _next_logits(self.model, ids, self.mask, positions, self.cache)
+
+
+def _next_logits(
+    model: PreTrainedModel, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any
+) -> Tensor:
+    """Feed tokens (rows x columns) to a model with its cache; return the last ones' logits."""
+    states = model.model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state
+    return _logits(model.lm_head, states[:, -1])
 
 
 def _logits(head: nn.Module, states: Tensor) -> Tensor:
@@ -356,16 +328,10 @@ class StaticDecoder:
         """Return the next logits; change all buffers in place, and ask the device for nothing."""
         self.visible.index_fill_(3, self.cache.column, True)
         with _attention_by_groups(self.model):
-            states = self.model.model(
-                input_ids=self.tokens,
-                attention_mask=self.visible,
-                position_ids=self.position,
-                past_key_values=self.cache,
-                use_cache=True,
-            ).last_hidden_state
+            logits = _next_logits(self.model, self.tokens, self.visible, self.position, self.cache)
         self.position.add_(1)
         self.cache.column.add_(1)
-        return _logits(self.model.lm_head, states[:, -1])
+        return logits
 
     def _step_and_capture(self) -> None:
         """Take one step, which warms up, and capture the same for those that follow."""
@@ -469,32 +435,31 @@ _BY_GROUPS = "one_token_by_groups"
 AttentionInterface.register(_BY_GROUPS, _attend_by_groups)
 
 
-def why_not_static(
-    model: PreTrainedModel,
-    classes: tuple[type, ...] = (
-        Qwen2ForCausalLM,
-        Qwen3ForCausalLM,
-        LlamaForCausalLM,
-        MistralForCausalLM,
-    ),
-) -> str | None:
-    """Return why ``StaticDecoder`` does not take a model, or None where it does."""
-    if type(model) not in classes:
-        return f"the class {type(model).__name__} is not a known one"
-    rope = model.config.rope_parameters or {}
-    if rope.get("rope_type") not in _ROTARY_KINDS:
-        return f"its rotary angles are of the kind {rope.get('rope_type')}"
+# Rotary angles that are functions of the position alone, and not of how long a sequence became.
+_ROTARY_KINDS = ("default", "linear", "llama3", "yarn")
+# Classes whose positions and attention are known: all layers as one, causal, from a mask.
+PLAIN_CLASSES = (Qwen2ForCausalLM, LlamaForCausalLM, MistralForCausalLM)
+
+
+def has_sliding_window(model: PreTrainedModel) -> bool:
+    """Return whether any layer of a known class attends to the last tokens alone."""
     windows = {getattr(layer.self_attn, "sliding_window", None) for layer in model.model.layers}
-    if windows != {None} or (type(model) is MistralForCausalLM and model.config.sliding_window):
-        return "its attention has a sliding window"
-    return None
+    if isinstance(model, MistralForCausalLM):
+        windows.add(model.config.sliding_window)
+    return windows != {None}
+
+
+def can_be_static(
+    model: PreTrainedModel, classes: tuple[type, ...] = (*PLAIN_CLASSES, Qwen3ForCausalLM)
+) -> bool:
+    """Return whether ``StaticDecoder`` takes a model: known class and angles, no window."""
+    if type(model) not in classes or has_sliding_window(model):
+        return False
+    return (model.config.rope_parameters or {}).get("rope_type") in _ROTARY_KINDS
 
 
 # -- Weights of the faster decoder ---------------------------------------------------------------
 
-_CLASSES = (Qwen2ForCausalLM, LlamaForCausalLM, MistralForCausalLM)
-# Rotary angles that are functions of the position alone, and not of how long a sequence became.
-_ROTARY_KINDS = ("default", "linear", "llama3", "yarn")
 # The copies cost memory, and what they save is nothing beside a large model's products.
 _MOST_PARAMETERS = 500_000_000
 
@@ -520,35 +485,22 @@ class Block:
     down: Tensor
 
 
-def why_not_fused(model: PreTrainedModel) -> str | None:
-    """Return why ``FusedDecoder`` does not take a model, or None where it does."""
-    if reason := why_not_static(model, _CLASSES):
-        return reason
-    if any(p.dtype != torch.float32 or p.device.type != "cpu" for p in model.parameters()):
-        return "its weights are not all float32 on the CPU"
-    if sum(p.numel() for p in model.model.layers.parameters()) > _MOST_PARAMETERS:
-        return "copies of its weights would take too much memory"
-    if model.config.rope_parameters.get("partial_rotary_factor", 1.0) != 1.0:
-        return "its rotary angles turn a part of each head"
-    if model.config.hidden_act != "silu":
-        return f"its activation is {model.config.hidden_act}"
-    for layer in model.model.layers:
-        attention, mlp = layer.self_attn, layer.mlp
-        plain = (attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
-        projections = (attention.q_proj, attention.k_proj, attention.v_proj)
-        if any(type(module) is not nn.Linear for module in (*plain, *projections)):
-            return "a projection is not a plain linear layer"
-        if any(module.bias is not None for module in plain):
-            return "a projection other than query, key and value has a bias"
-        if len({module.bias is None for module in projections}) > 1:
-            return "only some of query, key and value have a bias"
-    return None
-
-
-@torch.no_grad()
-def fused_blocks(model: PreTrainedModel) -> list[Block]:
-    """Return copies of the weights as they are now."""
-    return [_block(layer, model.config.num_key_value_heads) for layer in model.model.layers]
+def can_be_fused(model: PreTrainedModel) -> bool:
+    """Return whether ``FusedDecoder`` takes a model: it must compute just what is written there."""
+    if not can_be_static(model, PLAIN_CLASSES):
+        return False
+    config, layers = model.config, model.model.layers
+    linear = [module for module in layers.modules() if isinstance(module, nn.Linear)]
+    return (
+        all(p.dtype == torch.float32 and p.device.type == "cpu" for p in model.parameters())
+        and sum(p.numel() for p in layers.parameters()) <= _MOST_PARAMETERS
+        and config.rope_parameters.get("partial_rotary_factor", 1.0) == 1.0
+        and config.hidden_act == "silu"
+        and all(type(module) is nn.Linear for module in linear)
+        # Qwen2's query, key and value have a bias whatever these say, and nothing else has.
+        and not getattr(config, "attention_bias", False)
+        and not getattr(config, "mlp_bias", False)
+    )
 
 
 def _block(layer: nn.Module, groups: int) -> Block:
@@ -586,7 +538,7 @@ def _pairs_adjacent(rows: Tensor) -> Tensor:
 # At one token a row the Hugging Face forward pass spends its time between the matrix products: on
 # small operations, a growing cache and masks. Here the projections are fused, the cache is
 # allocated ahead and rows that finish are removed in place, and attention is two batched products.
-# Only models known to be computed correctly are taken (``why_not_fused``); all others are left to
+# Only models known to be computed correctly are taken (``can_be_fused``); all others are left to
 # ``HuggingFaceDecoder``.
 
 # Prompt tokens passed at once, and columns that the cache has beyond those in use:
@@ -603,14 +555,16 @@ class FusedDecoder:
     def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], pad: int):
         config = model.config
         self.model, self.eps = model, config.rms_norm_eps
-        self.blocks = fused_blocks(model)
-        attention = model.model.layers[0].self_attn
-        self.head_dim = attention.head_dim
+        self.head_dim = model.model.layers[0].self_attn.head_dim
         self.groups = config.num_key_value_heads
+        with torch.no_grad():
+            self.blocks = [_block(layer, self.groups) for layer in model.model.layers]
         self.heads_a_group = config.num_attention_heads // self.groups
         ids, mask, row = padded_prompts(prompts, pad, model.device)
         self.rows, self.columns = len(row), ids.shape[1]
-        self.cache = self._new_cache(self.rows, self.columns + _COLUMNS_AHEAD)
+        # Keys and values of each block in turn, rows x groups x columns x width.
+        shape = (self.rows, self.groups, self.columns + _COLUMNS_AHEAD, self.head_dim)
+        self.cache = [torch.empty(shape) for _ in range(2 * len(self.blocks))]
         self._prefill(ids, mask, row)
         self.next_position = mask.sum(dim=1)[row]
         # Added to the scores; None where no prompt is padded, which is one pass less.
@@ -657,29 +611,30 @@ class FusedDecoder:
 
     def _prefill(self, ids: Tensor, mask: Tensor, row: Tensor) -> None:
         """Pass each different prompt once, and lay its keys and values into all of its rows."""
-        logits = []
         prompts_at_once = max(1, _PREFILL_TOKENS // self.columns)
+        shape = (len(ids), self.groups, self.columns, self.head_dim)
+        caches, logits = [torch.empty(shape) for _ in self.cache], []
         for start in range(0, len(ids), prompts_at_once):
             part = slice(start, start + prompts_at_once)
-            here = (row >= start) & (row < start + prompts_at_once)
-            own = row[here] - start
-            logits.append(self._prefill_part(ids[part], mask[part].bool(), here, own))
+            own = [cache[part] for cache in caches]
+            logits.append(self._prefill_part(ids[part], mask[part].bool(), own))
+        for whole, of_prompts in zip(self.cache, caches, strict=True):
+            whole[:, :, : self.columns] = of_prompts[row]
         self.logits = torch.cat(logits)[row]
 
-    def _prefill_part(self, ids: Tensor, keep: Tensor, here: Tensor, own: Tensor) -> Tensor:
+    def _prefill_part(self, ids: Tensor, keep: Tensor, caches: list[Tensor]) -> Tensor:
         count, length = ids.shape
         rotation = self._rotations(positions_of(keep.long()).flatten())
         visible = keep.unsqueeze(1) & torch.ones(length, length, dtype=torch.bool).tril()
         # Padding attends to itself, so no row is fully masked.
         visible |= torch.eye(length, dtype=torch.bool)
-        places = here.nonzero().squeeze(1)
         states = self.model.model.embed_tokens(ids.flatten())
         for number, block in enumerate(self.blocks):
             heads = self._heads(block, states, rotation).unflatten(0, (count, length))
             by_head = heads.permute(0, 2, 3, 1, 4)  # U x groups x heads of a group x L x width
             keys, values = by_head[:, :, -2], by_head[:, :, -1]
-            for place, part in ((2 * number, keys), (2 * number + 1, values)):
-                self.cache[place][places, :, :length] = part[own]
+            caches[2 * number].copy_(keys)
+            caches[2 * number + 1].copy_(values)
             attended = functional.scaled_dot_product_attention(
                 by_head[:, :, :-2].flatten(1, 2),
                 keys,
@@ -717,11 +672,6 @@ class FusedDecoder:
         cos, sin = self.model.model.rotary_emb(like, positions.unsqueeze(0))
         half = self.head_dim // 2
         return torch.complex(cos[0, :, :half], sin[0, :, :half])
-
-    def _new_cache(self, rows: int, columns: int) -> list[Tensor]:
-        """Return keys and values of each block in turn, rows x groups x columns x width."""
-        shape = (rows, self.groups, columns, self.head_dim)
-        return [torch.empty(shape) for _ in range(2 * len(self.blocks))]
 
     def _reserve_column(self) -> None:
         """Lengthen the cache where it is full; the rows that were dropped are given back."""

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
-import random
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import chain
@@ -41,19 +39,12 @@ if TYPE_CHECKING:
 
 @contextmanager
 def contained() -> Iterator[None]:
-    """Put back, at the end, the global generators, the thread count and the means to set it.
+    """Put back, at the end, the thread count and the means to set it, and torch's defaults.
 
-    vLLM seeds the generators of Python, NumPy and torch, and its CPU build replaces
-    ``torch.set_num_threads`` by a function that does nothing. Two functions of
-    ``torch.accelerator`` stay replaced: its engine goes on needing that, and without an
-    accelerator they can but raise.
+    vLLM's CPU build replaces ``torch.set_num_threads`` by a function that does nothing. It also
+    seeds the global generators, from which nothing here draws.
     """
-    threads = torch.get_num_threads()
-    # NumPy's global generator: not one of ours, but vLLM seeds it.
-    numpy_state = np.random.get_state()  # noqa: NPY002
-    states = random.getstate(), torch.get_rng_state()
-    gpu_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-    set_num_threads = torch.set_num_threads
+    threads, set_num_threads = torch.get_num_threads(), torch.set_num_threads
     grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
     try:
         yield
@@ -63,11 +54,6 @@ def contained() -> Iterator[None]:
             torch.set_num_threads(threads)
         torch.set_grad_enabled(grad)
         torch.set_default_dtype(dtype)
-        random.setstate(states[0])
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        torch.set_rng_state(states[1])
-        if gpu_states:
-            torch.cuda.set_rng_state_all(gpu_states)
 
 
 @contextmanager
@@ -87,25 +73,19 @@ def keeping_process_group() -> Iterator[None]:
 # -- Ranks that share an engine ------------------------------------------------------------------
 
 
-class Shares:
-    """All requests of the ranks of this one's engine, and which of them are its own.
+def all_requests(
+    requests: Sequence[SamplingRequest], group: dist.ProcessGroup | None
+) -> tuple[list[SamplingRequest], int]:
+    """Return the requests of all ranks of this one's engine, and where its own begin.
 
     The ranks of an engine step through it together, so each must give it the requests of all.
-    With an engine to itself, or without a process group, a rank's own requests are all.
+    With an engine to itself (no ``group``) a rank's own requests are all.
     """
-
-    def __init__(self, requests: Sequence[SamplingRequest], *, group: dist.ProcessGroup | None):
-        parts, rank = [list(requests)], 0
-        if group is not None:
-            parts, rank = [None] * dist.get_world_size(group), dist.get_rank(group)
-            dist.all_gather_object(parts, list(requests), group=group)
-        self.requests = [request for part in parts for request in part]
-        start = sum(map(len, parts[:rank]))
-        self._own = slice(start, start + len(requests))
-
-    def own(self, place: int) -> int | None:
-        """Return a request's place among this rank's own; None for another rank's."""
-        return place - self._own.start if self._own.start <= place < self._own.stop else None
+    if group is None:
+        return list(requests), 0
+    parts = [None] * dist.get_world_size(group)
+    dist.all_gather_object(parts, list(requests), group=group)
+    return list(chain.from_iterable(parts)), sum(map(len, parts[: dist.get_rank(group)]))
 
 
 def engine_group(ranks_an_engine: int) -> dist.ProcessGroup | None:
@@ -115,13 +95,7 @@ def engine_group(ranks_an_engine: int) -> dist.ProcessGroup | None:
     """
     if ranks_an_engine == 1 or not dist.is_initialized() or dist.get_world_size() == 1:
         return None
-    mine = None
-    for first in range(0, dist.get_world_size(), ranks_an_engine):
-        ranks = list(range(first, first + ranks_an_engine))
-        group = dist.new_group(ranks, backend="gloo")
-        if dist.get_rank() in ranks:
-            mine = group
-    return mine
+    return dist.new_subgroups(ranks_an_engine, backend="gloo")[0]
 
 
 # -- The sampler ---------------------------------------------------------------------------------
@@ -189,7 +163,6 @@ class VLLMSampler:
         model_folder: folder or hub id in Hugging Face format.
         dtype: of the engine's weights and arithmetic.
         max_model_len: tokens of the longest prompt and response together.
-        seed: of the engine; each response's stream is its request's own.
         revision: of a hub id, the commit that the trainer has loaded; None for a folder.
 
     Raises:
@@ -207,7 +180,6 @@ class VLLMSampler:
         eos_token: int,
         dtype: torch.dtype,
         max_model_len: int,
-        seed: int,
         revision: str | None = None,
     ):
         self.config, self.max_model_len = config, max_model_len
@@ -220,16 +192,15 @@ class VLLMSampler:
             "model": str(model_folder),
             "revision": revision,
             "dtype": str(dtype).removeprefix("torch."),
-            "seed": seed,
+            "seed": 0,  # each response's stream is its request's own
             "max_model_len": max_model_len,
-            "max_num_batched_tokens": _step_tokens(config, max_model_len),
         }
         with contained(), naming(self.name, "start"):
             self._llm = _start(config, settings)
             self._group = engine_group(config.tensor_parallel)
         self._sleeps = self._llm.model_config.enable_sleep_mode
         # What the model's shape does not allow shows only when it is run.
-        self._logprobs([eos_token, eos_token], _FIRST_STEP_S)
+        self.logprobs([eos_token, eos_token], timeout_s=_FIRST_STEP_S)
         self.policy_version = 0
 
     def sample(self, requests: Sequence[SamplingRequest], **settings: Any) -> Completions:
@@ -242,47 +213,54 @@ class VLLMSampler:
 
         """
         done = dict(chain.from_iterable(self._outputs(requests, **settings)))
-        return self._completions([done[place] for place in range(len(requests))])
+        return completions([done[i] for i in range(len(requests))], self.pad_token)
 
     def stream(
         self, requests: Sequence[SamplingRequest], **settings: Any
-    ) -> Iterator[tuple[list[int], Completions]]:
+    ) -> Iterator[tuple[Sequence[int], Completions]]:
         """Yield what has finished after each step: places among the requests, and responses.
 
         As ``sample`` otherwise. The ranks of one engine must ask together, and each must take all
         that is yielded.
         """
         for outputs in self._outputs(requests, **settings):
-            yield [place for place, _ in outputs], self._completions([o for _, o in outputs])
+            places, found = zip(*outputs, strict=True)
+            yield places, completions(found, self.pad_token)
 
-    def logprobs(self, prompt_tokens: Sequence[int], response_tokens: Sequence[int]) -> Tensor:
-        """Return the engine's log-probabilities of given response tokens at temperature 1.
+    def logprobs(self, tokens: Sequence[int], *, timeout_s: float | None = None) -> Tensor:
+        """Return the engine's log-probabilities at temperature 1 of all tokens but the first.
 
-        T, float32, nats. At whatever version the engine holds: the probe uses this.
+        Float32, nats. At whatever version the engine holds: the probe uses this.
         """
-        tokens = [*prompt_tokens, *response_tokens]
-        if not prompt_tokens or len(tokens) >= self.max_model_len:
-            raise bad_value(
-                "prompt_tokens", len(tokens), f"give 1 to {self.max_model_len - 1} tokens in all"
-            )
-        logp = self._logprobs(tokens, self.config.sample_timeout_s)
-        return torch.from_numpy(logp[len(prompt_tokens) - 1 :].copy())
+        from vllm import SamplingParams
+
+        ask = SamplingParams(
+            temperature=1.0, seed=0, max_tokens=1, prompt_logprobs=0, flat_logprobs=True,
+            detokenize=False,
+        )  # fmt: skip
+        with contained(), naming(self.name, "log-probabilities"):
+            steps = self._run([tokens], [ask], timeout_s or self.config.sample_timeout_s)
+            ((_, output),) = chain.from_iterable(steps)
+        # Of the first token vLLM says none.
+        return torch.tensor(np.array(output.prompt_logprobs.logprobs, dtype=np.float32))
 
     def sync(self, weights: Iterable[tuple[str, Tensor]], policy_version: int) -> None:
         """Give the engine the policy's weights: whole tensors under Hugging Face names.
 
-        The prefix cache is emptied. Tensors may be of any dtype and on any device; they must not
-        be overwritten before this returns.
+        One that sleeps is woken. The prefix cache is emptied. Tensors may be of any dtype and on
+        any device; they must not be overwritten before this returns.
 
         Raises:
             SamplerError: the engine failed or took longer than ``sync_timeout_s``.
 
         """
-        if not self._awake:
-            raise SamplerError(f"{self.name}: asleep; wake it before it takes weights")
-        self._require_whole()
+        # vLLM takes its layers apart to load them, and cannot go back in the middle of it.
+        if not self._whole:
+            raise SamplerError(f"{self.name}: its last sync broke off half way; start it anew")
         self.policy_version, self._whole = None, False  # until all of it has arrived
         with contained(), naming(self.name, "taking weights"):
+            if self._sleeps and not self._awake:
+                self._llm.wake_up(tags=["weights"])
             self._llm.collective_rpc(
                 "take_weights", timeout=self.config.sync_timeout_s, args=(weights,)
             )
@@ -294,38 +272,24 @@ class VLLMSampler:
                     f"{self.name}: its prefix cache was in use during a sync and could not be "
                     "emptied"
                 )
-        self.policy_version, self._whole = policy_version, True
+        self.policy_version, self._awake, self._whole = policy_version, True, True
 
     def sleep(self) -> None:
         """Give the engine's GPU memory to the trainer, weights and all; on a CPU only forget them.
 
-        ``policy_version`` is None until it is woken and synced.
+        ``policy_version`` is None until the next sync.
         """
         self.policy_version, self._awake = None, False
         if self._sleeps:
             with contained(), naming(self.name, "going to sleep"):
                 self._llm.sleep(level=2)
 
-    def wake(self) -> None:
-        """Take the memory for the engine's weights again; sync before sampling."""
-        self._awake = True
-        if self._sleeps:
-            with contained(), naming(self.name, "waking up"):
-                self._llm.wake_up(tags=["weights"])
-
     def close(self) -> None:
         """End the engine; a process group that was there before stays."""
         if self._llm is not None:
             with keeping_process_group() if self._is_guest else nullcontext():
                 self._llm.llm_engine.engine_core.shutdown()
-        self._llm = None
-        self.policy_version = None
-
-    def __enter__(self) -> VLLMSampler:
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.close()
+        self._llm = self.policy_version = None
 
     def _outputs(
         self,
@@ -371,51 +335,27 @@ class VLLMSampler:
             )
 
         with naming(self.name, "sampling"):
-            shares = Shares(requests, group=self._group)
+            asked, start = all_requests(requests, self._group)
             steps = self._run(
-                [request.prompt_tokens for request in shares.requests],
-                [parameters(request) for request in shares.requests],
+                [request.prompt_tokens for request in asked],
+                [parameters(request) for request in asked],
                 self.config.sample_timeout_s,
             )
             for outputs in steps:
-                mine = ((shares.own(place), output.outputs[0]) for place, output in outputs)
-                if done := [(place, output) for place, output in mine if place is not None]:
+                mine = ((place - start, output.outputs[0]) for place, output in outputs)
+                if done := [one for one in mine if 0 <= one[0] < len(requests)]:
                     yield done
-
-    def _completions(self, outputs: Sequence[CompletionOutput]) -> Completions:
-        return completions(outputs, pad_token=self.pad_token, policy_version=self.policy_version)
-
-    def _logprobs(self, tokens: Sequence[int], timeout_s: float) -> np.ndarray:
-        """Return the log-probability at temperature 1 of each token but the first."""
-        from vllm import SamplingParams
-
-        ask = SamplingParams(
-            temperature=1.0, seed=0, max_tokens=1, prompt_logprobs=0, flat_logprobs=True,
-            detokenize=False,
-        )  # fmt: skip
-        with naming(self.name, "log-probabilities"):
-            ((_, output),) = chain.from_iterable(self._run([tokens], [ask], timeout_s))
-            return np.array(output.prompt_logprobs.logprobs, dtype=np.float32)
-
-    def _require_whole(self) -> None:
-        # vLLM takes its layers apart to load them, and cannot go back in the middle of it.
-        if not self._whole:
-            raise SamplerError(f"{self.name}: its last sync broke off half way; start it anew")
 
     def _run(self, prompts, parameters, timeout_s: float) -> Iterator[list[tuple[int, Any]]]:
         """Yield (place, vLLM's output) of the prompts that finished, step by step.
 
         If the caller stops early, its open requests are aborted.
         """
-        self._require_whole()
         deadline = time.monotonic() + timeout_s
         engine = self._llm.llm_engine
-        with contained():
-            ids = self._llm.enqueue(
-                [{"prompt_token_ids": list(prompt)} for prompt in prompts],
-                parameters,
-                use_tqdm=False,
-            )
+        ids = self._llm.enqueue(
+            [{"prompt_token_ids": list(prompt)} for prompt in prompts], parameters, use_tqdm=False
+        )
         # The engine appends a dash and random characters to the names that outputs have.
         left = {name.partition("-")[0]: place for place, name in enumerate(ids)}
         try:
@@ -442,18 +382,22 @@ def _start(config: VLLMSamplerConfig, settings: dict[str, Any]):
 
     cpu = current_platform.is_cpu()
     ranks = dist.is_initialized() and dist.get_world_size() > 1
-    only_here = {
+    more = {}
+    if cpu:
         # A prompt read in two steps takes vLLM's CPU build down where requests have seeds.
-        "enable_chunked_prefill": False,
-        "kv_cache_memory_bytes": _CPU_CACHE_BYTES,
-    }
-    # As the trainer's: logits rounded to bfloat16 alone are half of the gap between the two.
-    wide_head = {"hf_overrides": {"head_dtype": "float32"}}
+        more = {"enable_chunked_prefill": False, "kv_cache_memory_bytes": _CPU_CACHE_BYTES}
+    if ranks:
+        more["distributed_executor_backend"] = "external_launcher"
+    if settings["dtype"] == "bfloat16":
+        # As the trainer's: logits rounded to bfloat16 alone are half of the gap between the two.
+        more["hf_overrides"] = {"head_dtype": "float32"}
+    step_tokens = max(8192, settings["max_model_len"]) if cpu else None
     return LLM(
         **settings,
         skip_tokenizer_init=True,
         # None is vLLM's own, which knows the GPU.
         max_num_seqs=config.max_sequences or (_CPU_SEQUENCES if cpu else None),
+        max_num_batched_tokens=config.max_num_batched_tokens or step_tokens,
         tensor_parallel_size=config.tensor_parallel,
         gpu_memory_utilization=config.gpu_memory_fraction,
         enforce_eager=config.enforce_eager or cpu,
@@ -465,15 +409,11 @@ def _start(config: VLLMSamplerConfig, settings: dict[str, Any]):
         worker_extension_cls=f"{WeightReceiver.__module__}.{WeightReceiver.__qualname__}",
         disable_log_stats=True,
         use_tqdm_on_load=False,
-        **({"distributed_executor_backend": "external_launcher"} if ranks else {}),
-        **(only_here if cpu else {}),
-        **(wide_head if settings["dtype"] == "bfloat16" else {}),
+        **more,
     )
 
 
-def completions(
-    outputs: Sequence[CompletionOutput], *, pad_token: int, policy_version: int | None
-) -> Completions:
+def completions(outputs: Sequence[CompletionOutput], pad_token: int) -> Completions:
     """Return vLLM's outputs as rows, padded on the right."""
     lengths = np.array([len(out.token_ids) for out in outputs], dtype=np.int64)
     mask = np.arange(lengths.max(initial=0)) < lengths[:, None]
@@ -486,7 +426,6 @@ def completions(
         response_mask=torch.from_numpy(mask),
         logp_sampler=torch.from_numpy(logp),
         finished=torch.tensor([out.finish_reason == "stop" for out in outputs], dtype=torch.bool),
-        policy_version=policy_version,
     )
 
 
@@ -498,23 +437,6 @@ def seed_of(key: int) -> int:
     rollouts, and only two of the same prompt could show it.
     """
     return int(key) & 0x7FFF_FFFF_FFFF_FFFF
-
-
-def _step_tokens(config: VLLMSamplerConfig, max_model_len: int) -> int | None:
-    """Return how many tokens one step of the engine takes; None is vLLM's own.
-
-    On a CPU prompts are read whole.
-    """
-    on_a_cpu = not torch.cuda.is_available()
-    if config.max_num_batched_tokens is None:
-        return max(8192, max_model_len) if on_a_cpu else None
-    if config.max_num_batched_tokens < max_model_len and on_a_cpu:
-        raise bad_value(
-            "sampler.max_num_batched_tokens",
-            config.max_num_batched_tokens,
-            f"on a CPU it must hold the longest sequence; give {max_model_len} or more",
-        )
-    return config.max_num_batched_tokens
 
 
 # -- The probe -----------------------------------------------------------------------------------
@@ -536,7 +458,6 @@ _BFLOAT16_FLOOR, _BFLOAT16_GROWTH = 0.05, 3.0
 # What reads the prefix cache is a few tokens, whose mean varies more; with keys and values of other
 # weights it is 2 nats.
 _CACHED_FACTOR = 5.0
-_SURPRISE = 10.0  # of a largest gap, over the mean that is allowed
 
 
 class ProbeGap(NamedTuple):
@@ -548,10 +469,6 @@ class ProbeGap(NamedTuple):
     mean: float
     largest: float
     cached: float
-
-
-class LargeProbeGapWarning(UserWarning):
-    """A token's log-probabilities differ far more than the mean's bound; the mean is right."""
 
 
 def probe_prompts(
@@ -585,7 +502,7 @@ def probe_gap(
         prompts: of one length, as ``probe_prompts`` makes them.
 
     """
-    given = torch.stack([sampler.logprobs(prompt[:1], prompt[1:]) for prompt in prompts])
+    given = torch.stack([sampler.logprobs(prompt) for prompt in prompts])
     greedy = sampler.sample(
         [SamplingRequest(tuple(p), int(stream_key("probe", i))) for i, p in enumerate(prompts)],
         temperature=0.0,
@@ -616,7 +533,7 @@ def probe_tolerance(
 
 
 def check_probe(gap: ProbeGap, tolerance: float, peer: str) -> None:
-    """Refuse a sampler that does not agree with the trainer; warn of a token that stands out.
+    """Refuse a sampler that does not agree with the trainer.
 
     Raises:
         StaleWeightsError: a mean gap exceeds ``tolerance``, or its multiple that holds for what
@@ -630,10 +547,3 @@ def check_probe(gap: ProbeGap, tolerance: float, peer: str) -> None:
                 f"average, more than the {allowed:.3g} of sampler.probe_tolerance; it does not "
                 "hold the weights that were synced"
             )
-    if gap.largest > _SURPRISE * tolerance:
-        warnings.warn(
-            f"{peer}: one of its log-probabilities differs from the trainer's by {gap.largest:.3g} "
-            f"nats; the mean gap, {gap.mean:.3g}, is as it should be",
-            LargeProbeGapWarning,
-            stacklevel=2,
-        )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
 import os
 import re
 import shutil
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -27,10 +27,9 @@ from entropy_mech.runs.store import (
     folder_lock,
     now,
 )
-from entropy_mech.train.dashboards import Mirror, open_mirror
 from entropy_mech.train.distributed import Ranks
 from entropy_mech.train.engine import Engine
-from entropy_mech.train.models import LoadedModel
+from entropy_mech.train.pretrain import LoadedModel
 
 # -- Checkpoints ---------------------------------------------------------------------------------
 # A checkpoint is a folder, written atomically; a marker with the checksums of its contents shows
@@ -49,20 +48,14 @@ class LoopState:
     Attributes:
         cursor: the place in the training order to go on from.
         control: the state of the entropy target's controller, if there is one.
-        kept_fraction: of the last rollout's prompts, those that the filter left.
+        kept_fraction: of the last rollout's prompts, those that the filter left; older checkpoints
+            lack it.
 
     """
 
     cursor: int = 0
     control: ControlState | None = None
     kept_fraction: float = 1.0
-
-    @classmethod
-    def of(
-        cls, cursor: int, control: dict[str, float] | None, kept_fraction: float = 1.0
-    ) -> LoopState:
-        """Return the state that a checkpoint's marker holds; an older one lacks the fraction."""
-        return cls(cursor, ControlState(**control) if control else None, kept_fraction)
 
 
 def save_checkpoint(
@@ -163,34 +156,20 @@ def _checksums(folder: Path, names: Sequence[str], ranks: Ranks) -> dict[str, st
 
     A file that cannot be read has none.
     """
-    # Rank 0 says the sizes: another host may not see all of a file that was written just now.
-    sizes = {name: (folder / name).stat().st_size for name in names} if ranks.first else None
-    mine = share_files(ranks.from_first(sizes), ranks.size)[ranks.rank]
-    found: dict[str, str] = {}
-    for part in ranks.gather({name: _sha256(folder / name) for name in mine}):
-        found |= part
+    mine = [name for name in names if reader_of(name, ranks.size) == ranks.rank]
+    parts = ranks.gather({name: _sha256(folder / name) for name in mine})
+    found = ChainMap(*parts)
     return {name: found[name] for name in names}
 
 
-def share_files(sizes: Mapping[str, int], ranks: int) -> list[list[str]]:
-    """Deal files to ranks: a shard to the rank that wrote it, the others to who has least to read.
+def reader_of(name: str, ranks: int) -> int:
+    """Return the rank that reads a file: of a shard the one that wrote it, of another rank 0.
 
-    >>> share_files({"zero/pp_rank_0_a.pt": 9, "zero/pp_rank_1_a.pt": 9, "w.pt": 5, "x": 7}, 2)
-    [['zero/pp_rank_0_a.pt', 'x'], ['zero/pp_rank_1_a.pt', 'w.pt']]
+    >>> [reader_of(name, 2) for name in ("zero/pp_rank_1_a.pt", "zero/pp_rank_2_a.pt", "w.pt")]
+    [1, 0, 0]
     """
-    shares: list[list[str]] = [[] for _ in range(ranks)]
-    read = [0] * ranks
-
-    def give(name: str, rank: int) -> None:
-        shares[rank].append(name)
-        read[rank] += sizes[name]
-
-    owners = {name: match for name in sizes if (match := _SHARD.search(name))}
-    for name, match in owners.items():
-        give(name, int(match[1]) % ranks)
-    for name in sorted(sizes.keys() - owners.keys(), key=lambda name: (-sizes[name], name)):
-        give(name, min(range(ranks), key=read.__getitem__))
-    return shares
+    shard = _SHARD.search(name)
+    return int(shard[1]) % ranks if shard else 0
 
 
 def _sha256(path: Path) -> str:
@@ -213,10 +192,8 @@ def _retain(folder: Path, keep: int) -> None:
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write named arrays (compressed npz); the file appears whole or not at all."""
     path.parent.mkdir(exist_ok=True)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def export_policy(run: Run, engine: Engine, loaded: LoadedModel, done: int) -> None:
@@ -264,24 +241,6 @@ def write_manifest(
             **environment(),
         },
     )
-
-
-@contextmanager
-def mirrored(run: Run, ranks: Ranks, say: Callable[[str], None]) -> Iterator[Mirror]:
-    """Open the dashboard that shows a run, on rank 0; one that fails stops nothing."""
-    config = run.config
-    mirror = open_mirror(
-        config.mirror.kind if ranks.first else "none",
-        f"{config.loss.method}-seed{config.seed}-{run.path.name}",
-        run.path / "mirror",
-        config.model_dump(mode="json"),
-        say,
-        project=config.mirror.project,
-    )
-    try:
-        yield mirror
-    finally:
-        mirror.close()
 
 
 def keep_accepted(run: Run, tripwire: Tripwire, step: int) -> None:

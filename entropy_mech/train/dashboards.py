@@ -10,14 +10,15 @@ import importlib
 import json
 import math
 import os
-import re
 import threading
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from entropy_mech.runs.store import read_json, write_json
+from entropy_mech.runs.store import Run, read_json, write_json
+from entropy_mech.train.distributed import Ranks
 
 _CLOSE_S = 90.0
 # Waits of wandb's own, in seconds, which has none on some of them; what the user set stays.
@@ -30,93 +31,85 @@ _WANDB_DEFAULTS = {
 }
 
 
-def open_mirror(
-    kind: str,
-    run_name: str,
-    folder: Path,
-    config_table: Mapping[str, Any],
-    say: Callable[[str], None],
-    *,
-    project: str = "entropy_mech",
-) -> Mirror:
-    """Open a mirror of one run; a resumed run opens it again with the same name and folder.
+def mirror_of(run: Run, ranks: Ranks, say: Callable[[str], None]) -> Mirror:
+    """Open the dashboard that shows a run, on rank 0; a resumed run opens the same again."""
+    config = run.config
+    kind = config.mirror.kind if ranks.first else "none"
+    name = f"{config.loss.method}-seed{config.seed}-{run.path.name}"
+    return Mirror(kind, name, run.path / "mirror", config.model_dump(mode="json"), say)
+
+
+class Mirror:
+    """A dashboard that disables itself at its first error.
 
     Args:
         kind: which dashboard; ``none`` gives a mirror that does nothing.
-        run_name: its name there, different for different runs.
+        run_name: its name there, different for different runs; letters, digits, ``-_.``.
         folder: belongs to this run and mirror alone. TensorBoard's files lie in it, and what the
             others need to know of earlier sessions.
         config_table: the run's configuration, shown beside the metrics.
         say: is told, once and in one line, if the mirror fails.
-        project: the run's project at wandb or trackio.
 
     """
-    make = {"none": lambda *_: None, "tensorboard": _TensorBoard}.get(kind, partial(_Tracker, kind))
-    return Mirror(kind, say, lambda: make(run_name, Path(folder), config_table, project))
-
-
-class Mirror:
-    """A dashboard that disables itself at its first error. Made by ``open_mirror``."""
 
     def __init__(
         self,
         kind: str,
+        run_name: str,
+        folder: Path,
+        config_table: dict[str, Any],
         say: Callable[[str], None],
-        make: Callable[[], _TensorBoard | _Tracker | None],
     ):
         self.kind, self._say, self._dashboard = kind, say, None
-        try:
-            self._dashboard = make()
-        except Exception as error:
-            self._give_up("opening", error)
+        with self._off_at_an_error("opening"):
+            if kind == "tensorboard":
+                self._dashboard = _TensorBoard(run_name, folder, config_table)
+            elif kind != "none":
+                self._dashboard = _Tracker(kind, run_name, folder, config_table)
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Copy a step's numbers; null metrics and whatever is no finite number are left out."""
         if self._dashboard is None:
             return
-        try:
-            self._dashboard.log(step, _numbers(metrics))
-        except Exception as error:
-            self._give_up(f"step {step}", error)
+        numbers = {
+            name: float(value)
+            for name, value in metrics.items()
+            if isinstance(value, int | float) and math.isfinite(value)
+        }
+        with self._off_at_an_error(f"step {step}"):
+            self._dashboard.log(step, numbers)
 
     def close(self) -> None:
         """Send what is left, for at most a minute and a half, and let go of the dashboard."""
-        dashboard, failures = self._dashboard, []
-        if dashboard is None:
+        if self._dashboard is None:
             return
+        sent = Future()
 
         def send() -> None:
             try:
-                dashboard.close()
+                sent.set_result(self._dashboard.close())
             except Exception as error:
-                failures.append(error)
+                sent.set_exception(error)
 
-        sender = threading.Thread(target=send, name=f"close {self.kind}", daemon=True)
-        sender.start()
-        sender.join(_CLOSE_S)
-        if sender.is_alive():
-            failures.append(TimeoutError(f"not all was sent within {_CLOSE_S:.0f} s"))
-        self._dashboard = None
-        if failures:
-            self._give_up("closing", failures[0])
+        threading.Thread(target=send, daemon=True).start()
+        with self._off_at_an_error("closing"):
+            if not wait([sent], _CLOSE_S).done:
+                raise TimeoutError(f"not all was sent within {_CLOSE_S:.0f} s")
+            sent.result()
 
-    def _give_up(self, doing: str, error: Exception) -> None:
-        self._dashboard = None
-        reason = " ".join(str(error).split())
-        if isinstance(error, ModuleNotFoundError):
-            reason = f"{error.name} is not installed: pip install {self.kind}"
-        self._say(
-            f"mirror.kind = {self.kind}: off from here, {doing} failed "
-            f"({type(error).__name__}: {reason[:200]}); the run and its own files go on"
-        )
-
-
-def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    return {
-        name: float(value)
-        for name, value in metrics.items()
-        if isinstance(value, int | float) and math.isfinite(value)
-    }
+    @contextmanager
+    def _off_at_an_error(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._dashboard = None
+            reason = " ".join(str(error).split())
+            if isinstance(error, ModuleNotFoundError):
+                reason = f"{error.name} is not installed: pip install {self.kind}"
+            self._say(
+                f"mirror.kind = {self.kind}: off from here, {doing} failed "
+                f"({type(error).__name__}: {reason[:200]}); the run and its own files go on"
+            )
 
 
 class _TensorBoard:
@@ -126,11 +119,11 @@ class _TensorBoard:
     forget what the session before wrote from there on.
     """
 
-    def __init__(self, run_name: str, folder: Path, config_table: Mapping[str, Any], project: str):
+    def __init__(self, run_name: str, folder: Path, config_table: dict[str, Any]):
         from torch.utils.tensorboard import SummaryWriter
 
         folder.mkdir(parents=True, exist_ok=True)
-        self._open = lambda step: SummaryWriter(folder / _plain(run_name), purge_step=step)
+        self._open = lambda step: SummaryWriter(folder / run_name, purge_step=step)
         self._config = json.dumps(config_table, indent=2, default=str)
         self._writer = None
 
@@ -156,20 +149,19 @@ class _Tracker:
     after its checkpoint, which are the same as before, are not sent again.
     """
 
-    def __init__(
-        self, kind: str, run_name: str, folder: Path, config_table: Mapping[str, Any], project: str
-    ):
+    def __init__(self, kind: str, run_name: str, folder: Path, config_table: dict[str, Any]):
         own = {"embed": False}
         if kind == "wandb":
-            own = {"id": _plain(run_name), "dir": str(folder)}
+            own = {"id": run_name, "dir": str(folder)}
             for name, value in _WANDB_DEFAULTS.items():
                 os.environ.setdefault(name, value)
         tracker = importlib.import_module(kind)
         folder.mkdir(parents=True, exist_ok=True)
         self._sent_file = folder / f"shown-{kind}.json"
         self._sent = int(read_json(self._sent_file).get("steps", 0))
+        project = config_table["mirror"]["project"]
         self._run = tracker.init(
-            project=project, name=run_name, resume="allow", config=dict(config_table), **own
+            project=project, name=run_name, resume="allow", config=config_table, **own
         )
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
@@ -180,8 +172,3 @@ class _Tracker:
 
     def close(self) -> None:
         self._run.finish()
-
-
-def _plain(name: str) -> str:
-    """Return a name that is good for a folder and for an id: letters, digits, ``-_.``."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"

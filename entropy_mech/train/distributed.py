@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -66,25 +66,18 @@ class Ranks:
 
     def sum_(self, *tensors: Tensor) -> None:
         """Replace each tensor by its sum over the processes."""
-        self._reduce(dist.ReduceOp.SUM, tensors)
-
-    def max_(self, *tensors: Tensor) -> None:
-        """Replace each tensor by its elementwise maximum over the processes."""
-        self._reduce(dist.ReduceOp.MAX, tensors)
-
-    def _reduce(self, operation, tensors: Sequence[Tensor]) -> None:
         if self.size == 1:
             return
-        with self._naming_peers("an exchange"):
+        with self.naming_peers("an exchange"):
             for tensor in tensors:
-                dist.all_reduce(tensor, op=operation, group=self.group)
+                dist.all_reduce(tensor, group=self.group)
 
     def from_first(self, value: T) -> T:
         """Return rank 0's value on every rank."""
         if self.size == 1:
             return value
         box = [value]
-        with self._naming_peers("a message of rank 0"):
+        with self.naming_peers("a message of rank 0"):
             dist.broadcast_object_list(box, src=0, group=self.group)
         return box[0]
 
@@ -112,7 +105,7 @@ class Ranks:
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        with self._naming_peers("an exchange"):
+        with self.naming_peers("an exchange"):
             dist.all_gather_object(values, value, group=self.group)
         return values
 
@@ -120,7 +113,7 @@ class Ranks:
         """Wait for all; raise PeerLost, naming who is missing, after the timeout."""
         if self.size == 1:
             return
-        with self._naming_peers(where):
+        with self.naming_peers(where):
             dist.monitored_barrier(
                 self.group, timeout=timedelta(seconds=self.timeout_s), wait_all_ranks=True
             )
@@ -133,22 +126,19 @@ class Ranks:
             dist.distributed_c10d._set_pg_timeout(timedelta(seconds=self.timeout_s), group)
 
     @contextmanager
-    def naming_peers(self):
-        """Turn the failure of any exchange, an engine's too, into PeerLost; leave other errors."""
+    def naming_peers(self, where: str = ""):
+        """Turn the failure of an exchange into PeerLost; leave other errors.
+
+        In an exchange of our own (``where``) every RuntimeError is one; else, as in an engine's,
+        those that name it.
+        """
         try:
             yield
         except RuntimeError as error:
-            of_a_peer = isinstance(error, dist.DistError) or "gloo" in str(error)
+            of_a_peer = where or isinstance(error, dist.DistError) or "gloo" in str(error)
             if self.size == 1 or not of_a_peer:
                 raise
-            raise self._lost("an exchange of weights or gradients", error) from error
-
-    @contextmanager
-    def _naming_peers(self, where: str):
-        try:
-            yield
-        except RuntimeError as error:
-            raise self._lost(where, error) from error
+            raise self._lost(where or "an exchange of weights or gradients", error) from error
 
     def _lost(self, where: str, error: RuntimeError) -> PeerLost:
         lost = [rank for rank in self._named_in(str(error)) if rank != self.rank]

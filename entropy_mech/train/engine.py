@@ -1,13 +1,13 @@
-"""The policy and its optimizer: what every engine offers, and the engine in one process."""
+"""The policy and its optimizer in one process, micro-batches, and policies that are frozen."""
 
 from __future__ import annotations
 
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -105,7 +105,7 @@ def own_parts(
         yield rows, batch.rows(rows if len(rows) else torch.zeros(1, dtype=torch.long))
 
 
-# -- What every engine offers --------------------------------------------------------------------
+# -- Numbers that are none, and measuring ---------------------------------------------------------
 
 
 class Diverged(UserError):
@@ -137,68 +137,8 @@ def broken_weight(model: nn.Module) -> str:
     return ""
 
 
-class Engine(Protocol):
-    """Owns the policy and its optimizer. All ranks of a run call each method together."""
-
-    ranks: Ranks
-    config: EngineConfig
-    device: torch.device
-    policy: Policy
-
-    def forward(self, batch: RolloutBatch, *, entropy_gradient: bool = False):
-        """Return log-probabilities (differentiable) and entropies of a micro-batch, B x T each."""
-        ...
-
-    def backward(self, loss: Tensor, *, last: bool) -> None:
-        """Add a loss's gradient; ``last`` marks the step's last one.
-
-        Gradients are summed, not averaged, over ranks.
-        """
-        ...
-
-    def step(self) -> float:
-        """Clip the gradient, take one optimizer step, return the norm before clipping."""
-        ...
-
-    def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield whole weights by their Hugging Face names, each valid until the next is asked."""
-        ...
-
-    def save(self, folder: Path) -> None:
-        """Write this rank's share of the state."""
-        ...
-
-    def load(self, folder: Path) -> None:
-        """Load a state written by ``save``."""
-        ...
-
-
-def prepared_policy(model: PreTrainedModel, config: EngineConfig, temperature: float) -> Policy:
-    """Return the policy module, with gradient checkpointing where it is asked for."""
-    model.eval()
-    if config.gradient_checkpointing:
-        # Blocks are recomputed in training mode alone; these models have no dropout to switch on.
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-        model.train()
-    return Policy(model, temperature=temperature)
-
-
-def new_optimizer(
-    parameters: Iterator[nn.Parameter], config: UpdateConfig, learning_rate: float | None
-) -> torch.optim.Optimizer:
-    """Return the optimizer of a configuration (the learning rate may be another one)."""
-    settings = {
-        "lr": config.learning_rate if learning_rate is None else learning_rate,
-        "weight_decay": config.weight_decay,
-        "foreach": True,
-    }
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(parameters, **settings)
-    return torch.optim.AdamW(parameters, betas=(0.9, 0.999), **settings)
-
-
 @torch.no_grad()
-def measure(engine: Engine, batch: RolloutBatch) -> tuple[Tensor, Tensor]:
+def measure(engine: Engine | FrozenPolicy, batch: RolloutBatch) -> tuple[Tensor, Tensor]:
     """Log-probabilities and entropies of all rows (B x T each), on every rank, in host memory.
 
     The passes are cut by ``engine.forward_tokens`` and not by the micro-batch size, so old
@@ -219,32 +159,11 @@ def measure(engine: Engine, batch: RolloutBatch) -> tuple[Tensor, Tensor]:
     return logp, entropy
 
 
-# -- Frozen policies -----------------------------------------------------------------------------
+# -- Policies in one process ---------------------------------------------------------------------
 
 
-class _OneProcess:
-    """A policy whose passes are this process's own."""
-
-    config: EngineConfig
-    device: torch.device
-    policy: Policy
-
-    def forward(
-        self, batch: RolloutBatch, *, entropy_gradient: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """Log-probabilities (differentiable) and entropies of the response tokens, B x T each."""
-        inputs = batch.to(self.device).policy_inputs
-        # DeepSpeed's weights are bfloat16 themselves; these are float32.
-        half = self.config.dtype == "bfloat16" and self.config.kind == "torch"
-        with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():
-            return self._pass(*inputs, entropy_gradient=entropy_gradient)
-
-    def _pass(self, *inputs: Tensor, entropy_gradient: bool) -> tuple[Tensor, Tensor]:
-        return self.policy(*inputs, entropy_gradient=entropy_gradient)
-
-
-class FrozenPolicy(_OneProcess):
-    """A frozen policy, inference only. Each rank has a whole copy, which stays on the host.
+class FrozenPolicy:
+    """A policy for inference only. Each rank has a whole copy, which stays on the host.
 
     A GPU gets its weights for the time of a question and then drops them: they never change, so
     nothing is copied back. Its passes have the trained policy's precision, so that its KL to
@@ -271,44 +190,58 @@ class FrozenPolicy(_OneProcess):
                 name: tensor.to(self.device, non_blocking=True)
                 for name, tensor in self._tensors().items()
             }
-        try:
-            return measure(self, batch)[0]
-        finally:
-            self._uploaded = {}
+        logp, _ = measure(self, batch)
+        self._uploaded = {}
+        return logp
 
-    def _pass(self, *inputs: Tensor, entropy_gradient: bool) -> tuple[Tensor, Tensor]:
-        settings = {"entropy_gradient": entropy_gradient}
-        return functional_call(self.policy, self._uploaded, inputs, settings)
+    def forward(self, batch: RolloutBatch) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and entropies of the response tokens, B x T each."""
+        with pass_precision(self.config, self.device):
+            return functional_call(self.policy, self._uploaded, batch.to(self.device).policy_inputs)
 
-
-# -- The engine in one process -------------------------------------------------------------------
 
 _STATE = "state.pt"
 
 
-class TorchEngine(_OneProcess):
-    """Owns the model and its optimizer; weights are float32, passes bfloat16 where asked."""
+class Engine:
+    """Owns the policy and its optimizer. All ranks of a run call each method together.
+
+    This one trains in one process: weights are float32, passes bfloat16 where asked.
+    ``DeepSpeedEngine`` shares them out over several.
+    """
 
     def __init__(
         self,
         model: PreTrainedModel,
         config: EngineConfig,
         update: UpdateConfig,
-        ranks: Ranks | None = None,
+        ranks: Ranks,
         *,
         temperature: float = 1.0,
         learning_rate: float | None = None,
     ):
-        self.config, self.ranks = config, ranks or Ranks()
-        if self.ranks.size > 1:
-            raise UserError(
-                f"engine.kind = torch: trains in one process, and there are {self.ranks.size}; "
-                'give engine.kind = "deepspeed"'
-            )
-        self.device = self.ranks.device
-        self.policy = prepared_policy(model.to(self.device), config, temperature)
+        self.config, self.ranks, self.device = config, ranks, ranks.device
+        model.eval()
+        if config.gradient_checkpointing:
+            # Blocks are recomputed in training mode alone; these models have no dropout.
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.train()
+        self.policy = self.module = Policy(model.to(self.device), temperature=temperature)
         self.max_grad_norm = update.max_grad_norm
-        self.optimizer = new_optimizer(model.parameters(), update, learning_rate)
+        rate = update.learning_rate if learning_rate is None else learning_rate
+        settings = {"lr": rate, "weight_decay": update.weight_decay, "foreach": True}
+        if update.optimizer == "sgd":
+            self.optimizer = torch.optim.SGD(model.parameters(), **settings)
+        else:
+            self.optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.999), **settings)
+
+    def forward(
+        self, batch: RolloutBatch, *, entropy_gradient: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities (differentiable) and entropies of the response tokens, B x T each."""
+        inputs = batch.to(self.device).policy_inputs
+        with pass_precision(self.config, self.device):
+            return self.module(*inputs, entropy_gradient=entropy_gradient)
 
     @torch.no_grad()
     def logits(self, batch: RolloutBatch) -> Tensor:
@@ -320,7 +253,10 @@ class TorchEngine(_OneProcess):
         return self.policy.model.lm_head(states).float()
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
-        """Add a loss's gradient."""
+        """Add a loss's gradient; ``last`` marks the step's last one.
+
+        Gradients are summed, not averaged, over ranks.
+        """
         loss.backward()
 
     def step(self) -> float:
@@ -335,12 +271,12 @@ class TorchEngine(_OneProcess):
         return norm.item()
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the weights by their Hugging Face names."""
+        """Yield whole weights by their Hugging Face names, each valid until the next is asked."""
         for name, parameter in self.policy.model.named_parameters():
             yield name, parameter.detach()
 
     def save(self, folder: Path) -> None:
-        """Write weights and optimizer."""
+        """Write this rank's share of weights and optimizer."""
         model, optimizer = self.policy.model.state_dict(), self.optimizer.state_dict()
         buffer = io.BytesIO()  # so that a full disk is an OSError, and not torch's RuntimeError
         torch.save({"model": model, "optimizer": optimizer}, buffer)
@@ -354,3 +290,9 @@ class TorchEngine(_OneProcess):
             fix = f"the weight {broken} holds NaN or infinity; remove it, to go on from another"
             raise bad_value("checkpoint", str(folder), fix)
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def pass_precision(config: EngineConfig, device: torch.device) -> AbstractContextManager:
+    """Return the context of forward passes: bfloat16 where asked and the weights are float32."""
+    half = config.dtype == "bfloat16" and config.kind == "torch"  # DeepSpeed's weights are it
+    return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()

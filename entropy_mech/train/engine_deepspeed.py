@@ -21,8 +21,7 @@ from transformers import PreTrainedModel
 from entropy_mech.config import EngineConfig, UpdateConfig
 from entropy_mech.errors import UserError
 from entropy_mech.train.distributed import Ranks
-from entropy_mech.train.engine import Diverged, new_optimizer, prepared_policy
-from entropy_mech.train.rollouts import RolloutBatch
+from entropy_mech.train.engine import Diverged, Engine
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or it says that it found no GPU
@@ -49,8 +48,8 @@ warnings.filterwarnings("ignore", message=r".*torch\.distributed\.", category=Fu
 logging.getLogger("DeepSpeed").setLevel(os.environ.get("DEEPSPEED_LOG_LEVEL", "ERROR").upper())
 
 
-class DeepSpeedEngine:
-    """Owns the model, sharded by ZeRO, and its optimizer. All ranks call each method together."""
+class DeepSpeedEngine(Engine):
+    """Owns the model, sharded by ZeRO, and its optimizer."""
 
     def __init__(
         self,
@@ -58,67 +57,55 @@ class DeepSpeedEngine:
         config: EngineConfig,
         update: UpdateConfig,
         ranks: Ranks,
-        *,
-        temperature: float = 1.0,
-        learning_rate: float | None = None,
+        **settings: float,
     ):
-        self.config, self.ranks = config, ranks
+        super().__init__(model, config, update, ranks, **settings)
         if ranks.device.type == "cpu" and get_accelerator().device_name() != "cpu":
             set_accelerator(CPU_Accelerator())  # a toy's, on a machine that has a GPU
         if ranks.size == 1:
             _join_alone(ranks.device)
         deepspeed.init_distributed(dist_init_required=False, verbose=False)
-        policy = prepared_policy(model, config, temperature)
-        optimizer = new_optimizer(model.parameters(), update, learning_rate)
-        self.engine, *_ = deepspeed.initialize(
-            model=policy, optimizer=optimizer, config=_settings(config, update, ranks.device)
+        self.module, *_ = deepspeed.initialize(
+            model=self.policy,
+            optimizer=self.optimizer,
+            config=_settings(config, update, ranks.device),
         )
         ranks.limit_waits()  # also in the groups that DeepSpeed made
-        self.policy = policy
-        self.device = torch.device(self.engine.device)
-
-    def forward(
-        self, batch: RolloutBatch, *, entropy_gradient: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """Log-probabilities (differentiable) and entropies of the response tokens, B x T each."""
-        inputs = batch.to(self.device).policy_inputs
-        return self.engine(*inputs, entropy_gradient=entropy_gradient)
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
         """Add a loss's gradient; the sum over ranks is formed at the last one."""
-        self.engine.set_gradient_accumulation_boundary(last)
+        self.module.set_gradient_accumulation_boundary(last)
         # ZeRO averages over the ranks, and here their gradients are parts of one sum.
-        self.engine.backward(loss * self.ranks.size)
+        self.module.backward(loss * self.ranks.size)
 
     def step(self) -> float:
         """Clip the gradient, take one optimizer step, return the norm before clipping."""
-        self.engine.step()
-        norm = float(self.engine.get_global_grad_norm())
+        self.module.step()
+        norm = float(self.module.get_global_grad_norm())
         if not torch.isfinite(torch.tensor(norm)):
             raise Diverged("gradient norm", norm, "the run goes on from its last checkpoint")
         return norm
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yield whole weights by their Hugging Face names; under ZeRO-3 they are gathered."""
+        sharded = self.config.zero_stage == 3
         for name, parameter in self.policy.model.named_parameters():
-            with deepspeed.zero.GatheredParameters(
-                [parameter], enabled=self.config.zero_stage == 3
-            ):
+            with deepspeed.zero.GatheredParameters([parameter], enabled=sharded):
                 yield name, parameter.detach()
 
     def save(self, folder: Path) -> None:
         """Write this rank's shards."""
         # With this entry, shards can be converted for another number of ranks.
         state = {"universal_checkpoint_info": {"universal_checkpoint_version": 0.2}}
-        self.engine.save_checkpoint(str(folder), tag=_TAG, client_state=state, save_latest=False)
+        self.module.save_checkpoint(str(folder), tag=_TAG, client_state=state, save_latest=False)
         if self.ranks.first:
-            (folder / _UPDATES).write_text(f"{self.engine.global_steps}\n")
+            (folder / _UPDATES).write_text(f"{self.module.global_steps}\n")
 
     def load(self, folder: Path) -> None:
         """Load a state written by ``save``: bit for bit by as many ranks, else converted."""
         ranks_that_wrote = len(list((folder / _TAG).glob("*_optim_states.pt")))
         if ranks_that_wrote == self.ranks.size:
-            self.engine.load_checkpoint(str(folder), tag=_TAG)
+            self.module.load_checkpoint(str(folder), tag=_TAG)
             return
         # Before its first update an optimizer has no state that could be converted, and the
         # weights are those that the run started from.
@@ -128,9 +115,9 @@ class DeepSpeedEngine:
         if self.ranks.first:
             _cut_anew(folder / _TAG, cut / _TAG)
         self.ranks.meet("the cutting of a checkpoint for another number of ranks")
-        self.engine._config.load_universal_checkpoint = True
-        self.engine.load_checkpoint(str(cut), tag=_TAG)
-        self.engine._config.load_universal_checkpoint = False
+        self.module._config.load_universal_checkpoint = True
+        self.module.load_checkpoint(str(cut), tag=_TAG)
+        self.module._config.load_universal_checkpoint = False
         self.ranks.meet("the loading of a checkpoint")
         if self.ranks.first:
             shutil.rmtree(cut)
@@ -163,31 +150,24 @@ def _cut_anew(folder: Path, out: Path) -> None:
 def _settings(config: EngineConfig, update: UpdateConfig, device: torch.device) -> dict[str, Any]:
     on_gpu = device.type == "cuda"
     host = {"device": "cpu", "pin_memory": on_gpu}
-    offload = {
-        "offload_optimizer": config.offload_optimizer,
-        "offload_param": config.offload_weights,
-    }
-    zero = {
-        "stage": config.zero_stage,
-        "overlap_comm": on_gpu,
-        "contiguous_gradients": True,
-        **{name: host for name, wanted in offload.items() if wanted},
-    }
-    in_float32 = {}
-    if config.zero_stage:  # without ZeRO DeepSpeed cannot
-        # A sum in bfloat16 loses more of the gradient with every micro-batch and rank.
-        in_float32 = {
-            "data_types": {"grad_accum_dtype": "fp32"},
-            "communication_data_type": "fp32",
-        }
-    return {
+    settings = {
         # Micro-batches are cut by the trainer, which marks the last of each step itself.
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "gradient_clipping": update.max_grad_norm,
-        "zero_optimization": zero,
+        "zero_optimization": {
+            "stage": config.zero_stage,
+            "overlap_comm": on_gpu,
+            "contiguous_gradients": True,
+            **({"offload_optimizer": host} if config.offload_optimizer else {}),
+            **({"offload_param": host} if config.offload_weights else {}),
+        },
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "bf16": {"enabled": config.dtype == "bfloat16"},
-        **in_float32,
     }
+    if config.zero_stage:  # without ZeRO DeepSpeed cannot
+        # A sum in bfloat16 loses more of the gradient with every micro-batch and rank.
+        settings["data_types"] = {"grad_accum_dtype": "fp32"}
+        settings["communication_data_type"] = "fp32"
+    return settings

@@ -1,4 +1,4 @@
-"""The training loop: sample, grade, measure, validate, update, save; and its parts."""
+"""The training loop: sample, grade, measure, validate, update, save."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
+from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from entropy_mech.config import LossConfig, TrainConfig
@@ -23,13 +25,13 @@ from entropy_mech.train.checkpoint import (
     export_policy,
     keep_accepted,
     latest_checkpoint,
-    mirrored,
     only_one_run,
     restore_accepted,
     save_checkpoint,
     write_arrays,
     write_manifest,
 )
+from entropy_mech.train.dashboards import mirror_of
 from entropy_mech.train.distributed import Ranks, join_ranks, leave_ranks
 from entropy_mech.train.engine import Engine, FrozenPolicy, measure, refuse_diverged
 from entropy_mech.train.metrics import (
@@ -40,165 +42,21 @@ from entropy_mech.train.metrics import (
     rollout_metrics,
     token_record,
 )
-from entropy_mech.train.models import LoadedModel, build_engine, load_policy
+from entropy_mech.train.pretrain import build_engine, load_policy
 from entropy_mech.train.pretrained import positions_of
-from entropy_mech.train.prm import ImplicitPRM, build_prm
 from entropy_mech.train.rollouts import Rollout, RolloutBatch, RolloutMaker
-from entropy_mech.train.sampler import (
-    LiveSampler,
-    VLLMPolicySampler,
-    build_sampler,
-    whole_copy_needed,
-)
+from entropy_mech.train.sampler import build_sampler, whole_copy_needed
 from entropy_mech.train.tasks import Grader, Prompts, Tasks, load_tasks
-from entropy_mech.train.update import update_policy
+from entropy_mech.train.update import ImplicitPRM, update_policy
 
-# -- The parts -----------------------------------------------------------------------------------
-
-
-def policy_version(config: TrainConfig, step: int) -> int:
-    """Return the optimizer steps behind the weights that sample at ``step``."""
-    return step * config.update.updates_per_rollout
-
-
-@dataclass
-class Parts:
-    """What the loop works with; every method is called by all ranks together."""
-
-    config: TrainConfig
-    ranks: Ranks
-    engine: Engine
-    loaded: LoadedModel
-    rollouts: RolloutMaker
-    validation: Validation
-    sampler: LiveSampler | VLLMPolicySampler
-    grader: Grader
-    reference: FrozenPolicy | None = None
-    prm: ImplicitPRM | None = None
-
-    def with_advantages(
-        self, batch: RolloutBatch, step: int
-    ) -> tuple[RolloutBatch, dict[str, float]]:
-        """Return the batch with its advantages and, where asked for, reference log-probabilities.
-
-        PRIME's reward model is trained on the batch here; its metrics are returned.
-        """
-        if not len(batch):
-            return batch, {}
-        metrics: dict[str, float] = {}
-        process_rewards = None
-        if self.reference is not None:
-            batch = replace(batch, logp_ref=self.reference.logprobs(batch))
-        if self.prm is not None:
-            process_rewards, metrics = self.prm.reward(batch, step)
-        advantages = token_advantages(
-            self.config.algorithm,
-            batch.rewards.view(-1, self.config.rollout.responses),
-            batch.response_mask,
-            process_rewards,
-        )
-        return replace(batch, advantages=advantages), metrics
-
-    def save(self, folder: Path) -> None:
-        """Write this rank's share of a checkpoint."""
-        for name, part in self._trained.items():
-            (folder / name).mkdir(exist_ok=True)
-            part.save(folder / name)
-
-    def load(self, folder: Path) -> None:
-        """Load a checkpoint."""
-        for name, part in self._trained.items():
-            part.load(folder / name)
-
-    @property
-    def _trained(self) -> dict[str, Engine]:
-        return {"policy": self.engine} | ({"prm": self.prm.engine} if self.prm else {})
-
-
-@contextmanager
-def assemble(
-    config: TrainConfig, store: RunStore, tasks: Tasks | None, ranks: Ranks
-) -> Iterator[Parts]:
-    """Build the parts; close them when the block ends. ``tasks`` are rank 0's alone."""
-    with ExitStack() as stack:
-        loaded = load_policy(config, store.root, ranks)
-        tokenizer = loaded.tokenizer
-        # Copies of what the run starts from, before the engine takes the model itself.
-        prime = config.algorithm.name == "prime"
-        reference = prm = None
-        if prime or config.loss.reference_kl:
-            reference = FrozenPolicy(
-                copy.deepcopy(loaded.model),
-                config.engine,
-                ranks,
-                # PRIME's ratio is of the models themselves, a KL's of the policies that sample.
-                temperature=1.0 if prime else config.rollout.temperature,
-            )
-        if prime:
-            prm = build_prm(copy.deepcopy(loaded.model), config, ranks)
-        whole = copy.deepcopy(loaded.model) if whole_copy_needed(config) else None
-        temperature = config.rollout.temperature
-        engine = build_engine(
-            loaded.model, config.engine, config.update, ranks, temperature=temperature
-        )
-        prompts, grader = Prompts(tokenizer, config), Grader(ranks)
-        stack.callback(grader.close)
-        encoded = prompts.of_tasks(tasks, ranks)
-        longest = encoded.longest + config.rollout.max_new_tokens
-        sampler = build_sampler(config, engine, loaded, whole, _fitting(longest, loaded))
-        stack.callback(sampler.close)
-        yield Parts(
-            config,
-            ranks,
-            engine,
-            loaded,
-            RolloutMaker(config, encoded, tokenizer, sampler, grader),
-            Validation(config, encoded.validation, tokenizer, sampler, prompts, grader),
-            sampler,
-            grader,
-            reference,
-            prm,
-        )
-
-
-def _fitting(longest: int, loaded: LoadedModel) -> int:
-    """Return the length for a sampler's sequences: one more than the longest, for the probe.
-
-    Raises:
-        UserError: the model has fewer positions than the longest sequence needs.
-
-    """
-    positions = positions_of(loaded.model.config) or longest + 1
-    if longest > positions:
-        raise bad_value(
-            "rollout.max_new_tokens",
-            longest,
-            f"the longest prompt and response have {longest} tokens together, the model "
-            f"{positions} positions; give fewer new tokens or a smaller problems.max_prompt_tokens",
-        )
-    return min(longest + 1, positions)
-
-
-# -- The loop ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run is: ``done`` of ``total`` steps, and the metrics of the last one."""
-
-    done: int
-    total: int
-    metrics: dict[str, Any]
-
-
-Report = Callable[[Progress], None]
+Report = Callable[[int, dict[str, Any]], None]  # steps done, and the metrics of the last one
 
 
 def train(
     config: TrainConfig,
     store: RunStore,
     *,
-    report: Report = lambda progress: None,
+    report: Report = lambda done, metrics: None,
     say: Callable[[str], None] = print,
 ) -> Run:
     """Train a run up to ``config.steps``, from where it stopped, and return it.
@@ -226,25 +84,83 @@ def train(
                 # Before anything is written: an impossible problem set is refused here.
                 tasks = ranks.on_first(lambda: load_tasks(config, say))
                 run.path.mkdir(parents=True, exist_ok=True)
-                with assemble(config, store, tasks, ranks) as parts:
-                    _Loop(config, run, parts, report, say, began).go()
+                with ExitStack() as stack:
+                    _Loop(run, ranks, tasks, stack, report, say, began).go()
     finally:
         leave_ranks(ranks)
     return run
 
 
 class _Loop:
-    """One session of a run."""
+    """One session of a run, and what it works with; all ranks call every method together.
+
+    ``tasks`` are rank 0's alone; what has to be closed at the end goes onto the stack.
+    """
 
     def __init__(
-        self, config: TrainConfig, run: Run, parts: Parts, report: Report, say, began: float
+        self,
+        run: Run,
+        ranks: Ranks,
+        tasks: Tasks | None,
+        stack: ExitStack,
+        report: Report,
+        say: Callable[[str], None],
+        began: float,
     ):
-        self.config, self.run, self.parts, self.report = config, run, parts, report
-        self.began = began
-        self.ranks, self.engine = parts.ranks, parts.engine
-        self.started, self.say = time.monotonic(), say
+        self.run, self.ranks, self.report, self.say = run, ranks, report, say
+        self.config, self.stack = run.config, stack
+        self.began, self.started = began, time.monotonic()
         self.state = LoopState()
         self.seconds: dict[str, float] = {}
+        self.loaded = load_policy(self.config, run.path.parent, ranks)
+        # Copies of what the run starts from, before the engine takes the model itself.
+        self.reference, self.prm = self._frozen_reference(), None
+        if self.config.algorithm.name == "prime":
+            self.prm = ImplicitPRM(self._copy(), self.config, ranks)
+        whole = self._copy() if whole_copy_needed(self.config) else None
+        config, temperature = self.config, self.config.rollout.temperature
+        self.engine = build_engine(
+            self.loaded.model, config.engine, config.update, ranks, temperature=temperature
+        )
+        prompts, self.grader = Prompts(self.loaded.tokenizer, config), Grader(ranks)
+        stack.callback(self.grader.close)
+        encoded = prompts.of_tasks(tasks, ranks)
+        length = self._sequence_length(encoded.longest)
+        self.sampler = build_sampler(config, self.engine, self.loaded, whole, length)
+        stack.callback(self.sampler.close)
+        answering = (self.sampler, self.grader)
+        self.rollouts = RolloutMaker(config, encoded, prompts.tokenizer, *answering)
+        self.validation = Validation(config, encoded.validation, prompts, *answering)
+
+    def _copy(self) -> PreTrainedModel:
+        return copy.deepcopy(self.loaded.model)
+
+    def _frozen_reference(self) -> FrozenPolicy | None:
+        prime = self.config.algorithm.name == "prime"
+        if not (prime or self.config.loss.reference_kl):
+            return None
+        # PRIME's ratio is of the models themselves, a KL's of the policies that sample.
+        temperature = 1.0 if prime else self.config.rollout.temperature
+        return FrozenPolicy(self._copy(), self.config.engine, self.ranks, temperature=temperature)
+
+    def _sequence_length(self, longest_prompt: int) -> int:
+        """Return the length for a sampler's sequences: one more than the longest, for the probe.
+
+        Raises:
+            UserError: the model has fewer positions than the longest sequence needs.
+
+        """
+        longest = longest_prompt + self.config.rollout.max_new_tokens
+        positions = positions_of(self.loaded.model.config) or longest + 1
+        if longest > positions:
+            raise bad_value(
+                "rollout.max_new_tokens",
+                longest,
+                f"the longest prompt and response have {longest} tokens together, the model "
+                f"{positions} positions; give fewer new tokens or a smaller "
+                "problems.max_prompt_tokens",
+            )
+        return min(longest + 1, positions)
 
     def go(self) -> None:
         first = self._resume()
@@ -252,28 +168,29 @@ class _Loop:
             self.run.write("config.json", self.config.model_dump(mode="json"))
         if first == self.config.steps:
             self._save(first)  # for the manifest, which does not say yet that all steps are done
-        with mirrored(self.run, self.ranks, self.say) as mirror:
-            for step in range(first, self.config.steps):
-                self.ranks.meet(f"the start of step {step}")
-                self._stop_if_asked(step, resumed=step == first)
-                self.seconds = {}
-                metrics = self._step(step)
-                self._keep(step, metrics)
-                mirror.log(step, metrics)
+        mirror = mirror_of(self.run, self.ranks, self.say)
+        self.stack.callback(mirror.close)
+        for step in range(first, self.config.steps):
+            self.ranks.meet(f"the start of step {step}")
+            self._stop_if_asked(step, resumed=step == first)
+            self.seconds = {}
+            metrics = self._step(step)
+            self._keep(step, metrics)
+            mirror.log(step, metrics)
 
     def _keep(self, step: int, metrics: dict[str, Any]) -> None:
         """Write a step's metrics and timings, and a checkpoint where one is due."""
         done = step + 1
         refuse_diverged(metrics, step)
         if self.ranks.first:
-            keep_accepted(self.run, self.parts.grader.tripwire, step)
+            keep_accepted(self.run, self.grader.tripwire, step)
             self.run.metrics_file.append({"step": step, **metrics})
         if done % self.config.checkpoint.every == 0 or done == self.config.steps:
             self._save(done)
         if self.ranks.first:
             self.run.timings_file.append({"step": step, **self.seconds})
             self.run.write_status("training", done)
-            self.report(Progress(done, self.config.steps, metrics))
+            self.report(done, metrics)
 
     def _stop_if_asked(self, done: int, *, resumed: bool) -> None:
         """Save and leave the loop if a stop was requested; no step is lost."""
@@ -286,27 +203,26 @@ class _Loop:
         raise RunStopped(self.run.path.name, done, self.config.steps)
 
     def _step(self, step: int) -> dict[str, Any]:
-        version = policy_version(self.config, step)
+        version = step * self.config.update.updates_per_rollout  # of the policy
         with self._phase("sync"):
-            synced = self.parts.sampler.sync(version)
+            synced = self.sampler.sync(version)
         with self._phase("sample"):
-            before = self.state
-            rollout = self.parts.rollouts.make(step, before.cursor, version, before.kept_fraction)
+            rollout = self.rollouts.make(step, self.state.cursor, self.state.kept_fraction)
         with self._phase("validate"):
-            validation = self.parts.validation.metrics(step, version)
-        self.parts.sampler.rest()
-        self.state = replace(before, cursor=rollout.cursor, kept_fraction=rollout.kept_fraction)
+            validation = self.validation.metrics(step)
+        self.sampler.rest()
+        self.state = replace(self.state, cursor=rollout.cursor, kept_fraction=rollout.kept_fraction)
         with self._phase("measure"):
             batch, trained = self._measured(rollout)
             metrics = {"policy_version": version, **rollout_metrics(batch, rollout)}
             # Over the whole run so far, validation included: all answers share one grader.
-            tripped = self.parts.grader.tripwire.answers
+            tripped = self.grader.tripwire.answers
             metrics["answers_right_for_different_references"] = tripped
             if self.config.rollout.old_logp == "recomputed":
                 metrics |= logp_gap(batch)
         metrics |= synced | validation
         with self._phase("advantages"):
-            trained, rewarded = self.parts.with_advantages(trained, step)
+            trained, rewarded = self._with_advantages(trained, step)
         loss, steered = self._steered_loss(metrics["entropy_nats"])
         metrics |= rewarded | steered
         return metrics | self._update(trained, loss, len(rollout.batch), step)
@@ -322,6 +238,29 @@ class _Loop:
             logp, entropy = measure(self.engine, batch)
             batch = replace(batch, logp_old=logp, entropy=entropy)
         return batch, batch if rows.all() else batch.rows(rows.nonzero().squeeze(1))
+
+    def _with_advantages(
+        self, batch: RolloutBatch, step: int
+    ) -> tuple[RolloutBatch, dict[str, float]]:
+        """Return the batch with its advantages and, where asked for, reference log-probabilities.
+
+        PRIME's reward model is trained on the batch here; its metrics are returned.
+        """
+        if not len(batch):
+            return batch, {}
+        metrics: dict[str, float] = {}
+        process_rewards = None
+        if self.reference is not None:
+            batch = replace(batch, logp_ref=self.reference.logprobs(batch))
+        if self.prm is not None:
+            process_rewards, metrics = self.prm.reward(batch, step)
+        advantages = token_advantages(
+            self.config.algorithm,
+            batch.rewards.view(-1, self.config.rollout.responses),
+            batch.response_mask,
+            process_rewards,
+        )
+        return replace(batch, advantages=advantages), metrics
 
     def _steered_loss(self, entropy_nats: float) -> tuple[LossConfig, dict[str, float]]:
         """Return the loss of this step: the configuration's, or as the entropy target steers it."""
@@ -381,17 +320,28 @@ class _Loop:
             save_checkpoint(
                 self.run.checkpoints,
                 done,
-                self.parts.save,
+                self._save_trained,
                 keep=self.config.checkpoint.keep,
                 ranks=self.ranks,
                 note={"loop": asdict(self.state)},
             )
             if last or self.config.checkpoint.export == "each":
-                export_policy(self.run, self.engine, self.parts.loaded, done)
+                export_policy(self.run, self.engine, self.loaded, done)
             if self.ranks.first:
                 wall_s = self.earlier_s + time.monotonic() - self.started
-                size, loaded = self.ranks.size, self.parts.loaded
-                write_manifest(self.run, loaded, done=done, ranks=size, wall_time_s=wall_s)
+                write_manifest(
+                    self.run, self.loaded, done=done, ranks=self.ranks.size, wall_time_s=wall_s
+                )
+
+    @property
+    def _trained(self) -> dict[str, Engine]:
+        return {"policy": self.engine} | ({"prm": self.prm.engine} if self.prm else {})
+
+    def _save_trained(self, folder: Path) -> None:
+        """Write this rank's share of a checkpoint."""
+        for name, engine in self._trained.items():
+            (folder / name).mkdir(exist_ok=True)
+            engine.save(folder / name)
 
     def _resume(self) -> int:
         """Load the newest good checkpoint; return the next step."""
@@ -401,13 +351,14 @@ class _Loop:
         step = 0
         if found is not None:
             folder, marker = found
-            self.parts.load(folder)
-            self.state = LoopState.of(**marker["loop"])
+            for name, engine in self._trained.items():
+                engine.load(folder / name)
+            self.state = TypeAdapter(LoopState).validate_python(marker["loop"])
             step = marker["next_step"]
         if self.ranks.first:
             self.run.metrics_file.truncate(step)
             self.run.timings_file.truncate(step)
-            restore_accepted(self.run, self.parts.grader.tripwire, step)
+            restore_accepted(self.run, self.grader.tripwire, step)
         return step
 
     @contextmanager

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from entropy_mech.config import TrainConfig
 from entropy_mech.objectives import group_covariance, token_covariance
+from entropy_mech.problems.benchmarks import BenchmarkSet
 from entropy_mech.problems.grading import READINGS
 from entropy_mech.sampling.sampler import (
     EvalRequest,
@@ -24,9 +24,9 @@ from entropy_mech.sampling.sampler import (
 )
 from entropy_mech.theory.softmax import softmax_policy
 from entropy_mech.theory.step import centred_step, entropy_change, taylor_terms
-from entropy_mech.train.engine import TorchEngine
+from entropy_mech.train.engine import Engine
 from entropy_mech.train.rollouts import Rollout, RolloutBatch
-from entropy_mech.train.tasks import Grader, Prompts, ValidationSet
+from entropy_mech.train.tasks import Grader, Prompts
 
 # -- Metrics of a step ---------------------------------------------------------------------------
 
@@ -113,21 +113,19 @@ class Validation:
     def __init__(
         self,
         config: TrainConfig,
-        sets: Sequence[ValidationSet],
-        tokenizer: PreTrainedTokenizerBase,
-        sampler: Sampler,
+        sets: Sequence[BenchmarkSet],
         prompts: Prompts,
+        sampler: Sampler,
         grader: Grader,
     ):
-        self.config, self.sets = config, sets
-        self.tokenizer, self.sampler = tokenizer, sampler
-        self.prompts, self.grader = prompts, grader
+        self.config, self.sets, self.prompts = config, sets, prompts
+        self.sampler, self.grader = sampler, grader
 
-    def metrics(self, step: int, policy_version: int) -> dict[str, Any]:
+    def metrics(self, step: int) -> dict[str, Any]:
         """Return the accuracies of a step; nothing where none is due."""
         if step % self.config.validation.every:
             return {}
-        graded = self._evaluate(step, policy_version)
+        graded = self._evaluate(step)
         greedy = graded.pop(_GREEDY, None)
         details, results = self._details(graded)
         errors = [result.standard_error for result in results.values()]
@@ -155,32 +153,25 @@ class Validation:
         if not asked.details and asked.reading == "graded":
             return {}, graded
         every = {name: self._readings(one) for name, one in graded.items()}
-        read = {name: one for name, one in every.items() if one}
-        if asked.details:
-            for name in READINGS if read else ():
-                label = "form_fraction" if name == "form" else f"{name}_accuracy"
-                means = [float(one[name].mean()) for one in read.values()]
-                details[f"validation_{label}"] = float(np.mean(means))
-            means = [one.accuracy for one in graded.values()]
-            details["validation_graded_accuracy"] = float(np.mean(means))
-        results = dict(graded)
+        read, results = {name: one for name, one in every.items() if one}, dict(graded)
         if asked.reading != "graded":
             for name, one in read.items():
                 results[name] = graded[name].read_as(one[asked.reading])
         if asked.details:
-            samples = min(one.samples_per_problem for one in results.values())
-            for k in powers_of_two(samples):
-                means = [one.pass_at(k) for one in results.values()]
-                details[f"validation_pass_at_{k}"] = float(np.mean(means))
-        return details, results
+            for name in READINGS if read else ():
+                label = "form_fraction" if name == "form" else f"{name}_accuracy"
+                details[label] = [one[name].mean() for one in read.values()]
+            details["graded_accuracy"] = [one.accuracy for one in graded.values()]
+            for k in powers_of_two(min(one.samples_per_problem for one in results.values())):
+                details[f"pass_at_{k}"] = [one.pass_at(k) for one in results.values()]
+        means = {f"validation_{name}": float(np.mean(each)) for name, each in details.items()}
+        return means, results
 
     def _readings(self, result: EvalResult) -> dict[str, NDArray[np.bool_]]:
-        problems = [sample.problem for sample in result.samples]
-        texts = [sample.response for sample in result.samples]
-        verdicts = [sample.verdict for sample in result.samples]
-        return self.grader.readings(problems, texts, verdicts)
+        rows = [(sample.problem, sample.response, sample.verdict) for sample in result.samples]
+        return self.grader.readings(*zip(*rows, strict=True))
 
-    def _evaluate(self, step: int, policy_version: int) -> dict[str, EvalResult]:
+    def _evaluate(self, step: int) -> dict[str, EvalResult]:
         """Answer all sets in one sampling call; a toy's problems also greedily."""
         asked = {}
         for one in self.sets:
@@ -190,14 +181,12 @@ class Validation:
                 asked[_GREEDY] = EvalRequest(one.problems, 0.0, 1)
         results = evaluate_together(
             self.sampler,
-            self.tokenizer,
+            self.prompts.tokenizer,
             list(asked.values()),
             max_new_tokens=self.config.rollout.max_new_tokens,
             stream=(self.config.seed, step),
-            policy_version=policy_version,
             encode=self.prompts.encode,
             grade=self.grader,
-            decode=self.grader.reads_texts,
         )
         return dict(zip(asked, results, strict=True))
 
@@ -213,7 +202,7 @@ class Validation:
 class Lemma1Probe:
     """Takes the logits before an update; ``record`` compares them with those after it."""
 
-    def __init__(self, engine: TorchEngine, batch: RolloutBatch):
+    def __init__(self, engine: Engine, batch: RolloutBatch):
         self.engine, self.batch = engine, batch
         self.before = self._logits()
 

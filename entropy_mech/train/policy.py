@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import LlamaForCausalLM, MistralForCausalLM, PreTrainedModel, Qwen2ForCausalLM
+from transformers import PreTrainedModel
 
 from entropy_mech.objectives.logprobs import logprobs_and_entropy
+from entropy_mech.sampling.torch_sampler import PLAIN_CLASSES, has_sliding_window
 
 # -- First-fit packing ---------------------------------------------------------------------------
 
@@ -34,8 +35,6 @@ def first_fit(lengths: Sequence[int], columns: int) -> tuple[list[int], list[int
 
 # -- Several sequences in a row ------------------------------------------------------------------
 
-# Classes that take a mask per pair of tokens and know positions from ``position_ids`` alone.
-_CLASSES = (Qwen2ForCausalLM, LlamaForCausalLM, MistralForCausalLM)
 # A mask has the square of a row's length, and beyond this it costs more than the padding did.
 _LONGEST = 1024
 # Attention without a mask is cheaper, so packing must save at least this share of rows.
@@ -62,19 +61,23 @@ class PackedRows:
     row: Tensor
     start: Tensor
 
+    def states(self, model: PreTrainedModel) -> Tensor:
+        """Return the hidden states, R x C x D."""
+        return model.base_model(
+            input_ids=self.input_ids,
+            position_ids=self.position_ids,
+            attention_mask=self.attention_mask,
+            use_cache=False,
+        ).last_hidden_state
+
 
 def can_pack(model: PreTrainedModel) -> bool:
     """Return whether packed rows are computed correctly: with sdpa, in a known class.
 
     The mask is given to all layers, so that none may have a sliding window.
     """
-    config = model.config
-    if type(model) not in _CLASSES or config._attn_implementation != "sdpa":
-        return False
-    windows = {getattr(layer.self_attn, "sliding_window", None) for layer in model.model.layers}
-    if isinstance(model, MistralForCausalLM):
-        windows.add(config.sliding_window)
-    return windows == {None}
+    known = type(model) in PLAIN_CLASSES and model.config._attn_implementation == "sdpa"
+    return known and not has_sliding_window(model)
 
 
 def pack(
@@ -199,10 +202,4 @@ class Policy(nn.Module):
         if packed is None:
             hidden = self.model.model(input_ids=input_ids[:, :-1], use_cache=False)
             return hidden.last_hidden_state[row, column]
-        hidden = self.model.model(
-            input_ids=packed.input_ids,
-            position_ids=packed.position_ids,
-            attention_mask=packed.attention_mask,
-            use_cache=False,
-        )
-        return hidden.last_hidden_state[packed.row[row], packed.start[row] + column]
+        return packed.states(self.model)[packed.row[row], packed.start[row] + column]

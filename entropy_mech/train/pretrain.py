@@ -1,13 +1,13 @@
-"""Base models: supervised stages on demonstrations, done once and kept."""
+"""What a run starts from: base models made by supervised stages, and policies that are loaded."""
 
 from __future__ import annotations
 
-import io
+import importlib.util
 import itertools
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from entropy_mech.config import BaseModelConfig, ModelConfig, TrainConfig
+from entropy_mech.config import (
+    BaseModelConfig,
+    EngineConfig,
+    ModelConfig,
+    TrainConfig,
+    UpdateConfig,
+)
 from entropy_mech.config.files import base_model_id
 from entropy_mech.config.run import TOY_POSITIONS
 from entropy_mech.errors import UserError, bad_value
@@ -40,16 +46,23 @@ from entropy_mech.runs.store import (
     read_json,
     write_json,
 )
-from entropy_mech.sampling.sampler import SamplingRequest, response_texts
+from entropy_mech.sampling.sampler import requests_of, response_texts, special_tokens
 from entropy_mech.sampling.torch_sampler import TorchSampler
+from entropy_mech.train.distributed import Ranks
+from entropy_mech.train.engine import Engine
 from entropy_mech.train.policy import PackedRows, can_pack, pack
 from entropy_mech.train.pretrained import (
     SOURCE,
+    check_token_ids,
+    embedding_rows,
     hub_commit,
     in_hugging_face_format,
     load_pretrained,
+    loading,
+    refuse_broken,
     source_of,
 )
+from entropy_mech.train.tasks import Prompts
 
 # -- Packed supervised texts ---------------------------------------------------------------------
 
@@ -81,7 +94,7 @@ def pack_texts(
 
 # -- Base models ---------------------------------------------------------------------------------
 
-_STATUS_EVERY, _LOSS_EVERY, _SAVE_EVERY = 25, 100, 500
+_STATUS_EVERY, _LOSS_EVERY = 25, 100
 _WARMUP_STEPS = 100
 # The width whose learning rate the configuration gives; a wider model takes smaller steps.
 _WIDTH = 32
@@ -93,24 +106,20 @@ def base_model(store: Path, config: TrainConfig) -> tuple[PreTrainedModel, PreTr
     return _loaded(prepare_base_model(store, config))
 
 
-def prepare_base_model(store: Path, config: TrainConfig) -> Path:
+def prepare_base_model(store: Path, config: TrainConfig, folder: Path | None = None) -> Path:
     """Make what a run starts from unless it is there, and return its folder.
 
     That is a toy's base model, or an earlier run's policy that ``start`` changes. An instruct
     model is made from its base model, which is made first. Two processes that ask at once wait for
     one another; the folder appears complete or not at all. Progress goes to
-    ``<folder>.status.json``, and a process that was stopped is gone on from: the same model
-    results, to the last bit.
+    ``<folder>.status.json``.
     """
-    return _made(base_model_folder(RunStore(Path(store)), config), config, store)
-
-
-def _made(folder: Path, config: TrainConfig, store: Path) -> Path:
+    folder = folder or base_model_folder(RunStore(Path(store)), config)
     if not folder.exists():
         with folder_lock(folder.with_suffix(".lock")):
             if not folder.exists():
                 torch.set_num_threads(config.threads)
-                _train_and_save(folder, config, store)
+                _make(folder, config, store)
     return folder
 
 
@@ -120,7 +129,8 @@ def keep_base_model(name: str, config: TrainConfig, store: Path) -> Path:
     The manifest has what it is, how it came about and what it can do. What lies there already
     under this name is replaced.
     """
-    made = _made(Path(store) / "base_models" / base_model_id(config), config, store)
+    folder = Path(store) / "base_models" / base_model_id(config)
+    made = prepare_base_model(store, config, folder)
     model, tokenizer = _loaded(made)
     manifest = {
         "name": name,
@@ -160,12 +170,7 @@ def measured(
     level_shares: Mapping[int, float],
 ) -> dict[str, Any]:
     """Return the accuracy and entropy at temperature 1, by level, on held-out problems."""
-    sampler = TorchSampler(
-        model,
-        pad_token=tokenizer.pad_token_id,
-        eos_token=tokenizer.eos_token_id,
-        keep_entropy=True,
-    )
+    sampler = TorchSampler(model, **special_tokens(tokenizer), keep_entropy=True)
     by_level = {}
     for level in sorted(level_shares):
         count = _MEASURED if level > 1 else _MEASURED_OF_ONE_STEP
@@ -173,7 +178,7 @@ def measured(
         keys = stream_key("base model", level, np.arange(count))
         prompts = tokenizer([problem.prompt for problem in asked])["input_ids"]
         out = sampler.sample(
-            [SamplingRequest(tuple(p), int(key)) for p, key in zip(prompts, keys, strict=True)],
+            requests_of(prompts, keys),
             temperature=1.0,
             max_new_tokens=TOY_POSITIONS - max(map(len, prompts)),
         )
@@ -217,16 +222,14 @@ def stages(base: BaseModelConfig) -> list[Stage]:
     ]
 
 
-def _train_and_save(folder: Path, config: TrainConfig, store: Path) -> None:
+def _make(folder: Path, config: TrainConfig, store: Path) -> None:
     if config.start is not None:
         _save_model(folder, *changed_policy(config, store))
         return
-    status, partial = folder.with_suffix(".status.json"), folder.with_suffix(".partial.pt")
     source: dict[str, Any] = {}
     if config.base.form is not None:
+        place, model, tokenizer = _pretrained(config, store)
         path, revision = config.model.path, config.model.revision
-        place = in_hugging_face_format(path, store, field="model.path")
-        model, tokenizer = load_pretrained(place, revision, field="model.path", dtype=torch.float32)
         if not can_pack(model):
             fix = f"demonstrations cannot be packed for {type(model).__name__}; leave base.form out"
             raise bad_value("model.path", path, fix)
@@ -237,10 +240,19 @@ def _train_and_save(folder: Path, config: TrainConfig, store: Path) -> None:
     else:
         plain = config.base.model_copy(update={"instruct": None})
         model, tokenizer = base_model(store, config.model_copy(update={"base": plain}))
-    losses = _supervise(model, tokenizer, config, partial, status)
+    status = folder.with_suffix(".status.json")
+    losses = _supervise(model, tokenizer, config, status)
     _save_model(folder, model, tokenizer, **{"training.json": losses, SOURCE: source})
     status.unlink(missing_ok=True)
-    partial.unlink(missing_ok=True)
+
+
+def _pretrained(
+    config: TrainConfig, store: Path
+) -> tuple[str, PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load the model of a configuration that exists; return where it is, it and its tokenizer."""
+    path, revision = config.model.path, config.model.revision
+    place = in_hugging_face_format(path, store, field="model.path")
+    return place, *load_pretrained(place, revision, field="model.path", dtype=torch.float32)
 
 
 def _save_model(folder: Path, model, tokenizer, **tables: Mapping[str, Any]) -> None:
@@ -288,13 +300,8 @@ def changed_policy(
 def _base_weights(config: TrainConfig, store: Path) -> dict[str, Tensor]:
     plain = config.model_copy(update={"start": None})
     if plain.makes_base_model:
-        model, _ = base_model(store, plain)
-    else:
-        place = in_hugging_face_format(config.model.path, store, field="model.path")
-        model, _ = load_pretrained(
-            place, config.model.revision, field="model.path", dtype=torch.float32
-        )
-    return model.state_dict()
+        return base_model(store, plain)[0].state_dict()
+    return _pretrained(config, store)[1].state_dict()
 
 
 def _initial_model(
@@ -342,57 +349,33 @@ def demonstrations(base: BaseModelConfig, stage: Stage, step: int) -> list[Pair]
 
 
 def _supervise(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
-    config: TrainConfig,
-    partial: Path,
-    status: Path,
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: TrainConfig, status: Path
 ) -> dict[str, Any]:
     """Minimise the cross-entropy of the demonstrations' answers, stage by stage.
 
     Returns the mean losses, in nats a token, of every hundred steps.
     """
-    encode = _encoder(tokenizer, config)
     every = stages(config.base)
     total = sum(stage.steps for stage in every)
-    saved = torch.load(partial, weights_only=True) if partial.exists() else None
-    state = saved or {"stage": every[0].number, "step": 0, "losses": []}
-    losses: list[float] = state["losses"]
+    losses: list[float] = []
     model.train()
     for stage in every:
-        if stage.number < state["stage"]:
-            continue
         optimizer, schedule = _optimizer(model, stage, constant=config.base.form is not None)
-        first = state["step"] if stage.number == state["stage"] else 0
-        if saved is not None and stage.number == state["stage"]:
-            model.load_state_dict(saved["model"])
-            optimizer.load_state_dict(saved["optimizer"])
-            schedule.load_state_dict(saved["schedule"])
-        for step in range(first, stage.steps):
-            loss = _mean_cross_entropy(model, demonstrations(config.base, stage, step), encode)
+        for step in range(stage.steps):
+            loss = _mean_cross_entropy(model, tokenizer, demonstrations(config.base, stage, step))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             schedule.step()
             losses.append(loss.item())
-            done = len(losses)
-            if done % min(_STATUS_EVERY, max(total // 20, 1)) == 0:
-                write_json(status, {"stage": "base model", "done": done, "total": total})
-            if (step + 1) % _SAVE_EVERY == 0:
-                _save(partial, model, optimizer, schedule, stage.number, step + 1, losses)
+            if len(losses) % min(_STATUS_EVERY, max(total // 20, 1)) == 0:
+                progress = {"stage": "base model", "done": len(losses), "total": total}
+                write_json(status, progress)
     model.eval()
     parts = range(0, len(losses), _LOSS_EVERY)
     means = [float(np.mean(losses[i : i + _LOSS_EVERY])) for i in parts]
     return {"steps": _LOSS_EVERY, "mean_loss_nats": means}
-
-
-def _encoder(tokenizer: PreTrainedTokenizerBase, config: TrainConfig) -> Callable[[str], list[int]]:
-    """Return what turns a text into token ids."""
-    if config.toy:  # a character is a token, and looking it up is a hundred times quicker
-        ids = {token: i for token, i in tokenizer.get_vocab().items() if len(token) == 1}
-        return lambda text: [ids[character] for character in text]
-    return lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def _optimizer(model: PreTrainedModel, stage: Stage, *, constant: bool):
@@ -411,39 +394,113 @@ def _optimizer(model: PreTrainedModel, stage: Stage, *, constant: bool):
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def _save(path: Path, model, optimizer, schedule, stage: int, step: int, losses: list[float]):
-    state = {
-        "stage": stage,
-        "step": step,
-        "losses": losses,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
-    }
-    # Of a full disk torch says "unexpected pos"; a file that Python writes says what it is.
-    torch.save(state, data := io.BytesIO())
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(data.getbuffer())
-
-
 def _mean_cross_entropy(
-    model: PreTrainedModel, pairs: Sequence[Pair], encode: Callable[[str], list[int]]
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]
 ) -> Tensor:
     """Return the mean over all answer tokens and ends, in nats, of (prompt, answer) texts.
 
     Most texts are far shorter than the longest: they are packed, and only what is a target
     reaches the head.
     """
-    packed, targets = pack_texts(
-        [(encode(prompt), encode(answer)) for prompt, answer in pairs],
-        eos_token_id=model.config.eos_token_id,
-    )
-    hidden = model.base_model(
-        input_ids=packed.input_ids,
-        position_ids=packed.position_ids,
-        attention_mask=packed.attention_mask,
-        use_cache=False,
-    ).last_hidden_state
+    texts = list(itertools.chain.from_iterable(pairs))
+    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    both = list(zip(ids[::2], ids[1::2], strict=True))
+    packed, targets = pack_texts(both, eos_token_id=model.config.eos_token_id)
+    hidden = packed.states(model)
     is_target = targets != IGNORED
     logits = model.get_output_embeddings()(hidden[is_target])
     return torch.nn.functional.cross_entropy(logits, targets[is_target])
+
+
+# -- What a run starts from ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model, its tokenizer, and where a sampler of another process finds the same.
+
+    Attributes:
+        place: folder, or id on the hub.
+        revision: the commit on the hub that the weights are of; None for a folder.
+        source: package, version and sha256 of a model that was made from an installed package's.
+
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    place: str
+    revision: str | None = None
+    source: dict[str, Any] = field(default_factory=dict)
+
+
+def load_policy(config: TrainConfig, store: Path, ranks: Ranks | None = None) -> LoadedModel:
+    """Return the policy that a run starts from; what has to be made for it, rank 0 makes for all.
+
+    Raises:
+        UserError: the model cannot be loaded, or its embedding and head do not fit the trainer.
+
+    """
+    ranks = ranks or Ranks()
+    place = _starting_point(config, store) if ranks.first else ""
+    ranks.meet("the making of the base model")
+    place = place or _starting_point(config, store)
+    if config.toy:
+        with loading(str(place), "base model", "remove that folder, and it is made again"):
+            model, tokenizer = base_model(store, config)
+            refuse_broken(model, {})
+        check_token_ids(tokenizer, embedding_rows(model), str(place), "base model")
+        return LoadedModel(model, tokenizer, str(place))
+    half = config.engine.kind == "deepspeed" and config.engine.dtype == "bfloat16"
+    dtype = torch.bfloat16 if half else torch.float32
+    revision = None if Path(place).is_dir() else config.model.revision
+    model, tokenizer = load_pretrained(
+        place,
+        revision,
+        field="model.path",
+        check=lambda tokenizer: Prompts(tokenizer, config),
+        dtype=dtype,
+        attn_implementation=attention_kernel(config.engine.attention, dtype),
+    )
+    if getattr(model, "lm_head", None) is None or model.lm_head.bias is not None:
+        raise bad_value("model.path", place, "needs a causal model whose head has no bias")
+    return LoadedModel(model, tokenizer, place, hub_commit(place, revision), source_of(place))
+
+
+def _starting_point(config: TrainConfig, store: Path) -> str:
+    """Return the folder or hub id of what a run starts from, made unless it is there."""
+    if config.makes_base_model:
+        return str(prepare_base_model(store, config))
+    return in_hugging_face_format(config.model.path, store, field="model.path")
+
+
+def attention_kernel(asked: str, dtype: torch.dtype) -> str:
+    """Return the attention implementation for ``engine.attention`` and weights of a dtype.
+
+    FlashAttention refuses float32, which the torch engine's weights are, whatever its passes are.
+    """
+    if asked != "auto":
+        return asked
+    usable = torch.cuda.is_available() and importlib.util.find_spec("flash_attn") is not None
+    return "flash_attention_2" if usable and dtype == torch.bfloat16 else "sdpa"
+
+
+def build_engine(
+    model: PreTrainedModel,
+    config: EngineConfig,
+    update: UpdateConfig,
+    ranks: Ranks,
+    **settings: float,
+) -> Engine:
+    """Return the engine that ``config`` names, around ``model``.
+
+    ``settings`` are the temperature of the policy (1 unless given) and a learning rate in place of
+    ``update.learning_rate``.
+    """
+    if config.kind == "deepspeed":
+        from entropy_mech.train.engine_deepspeed import DeepSpeedEngine
+
+        return DeepSpeedEngine(model, config, update, ranks, **settings)
+    if ranks.size > 1:
+        fix = f'trains in one process, and there are {ranks.size}; give engine.kind = "deepspeed"'
+        raise bad_value("engine.kind", "torch", fix)
+    return Engine(model, config, update, ranks, **settings)

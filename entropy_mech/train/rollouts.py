@@ -9,14 +9,13 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
 from entropy_mech.config import TrainConfig
 from entropy_mech.grading.verdict import Verdict
 from entropy_mech.objectives import mixed_outcome_groups
 from entropy_mech.random_streams import generator, stream_key
-from entropy_mech.sampling.sampler import Sampler, answer
+from entropy_mech.sampling.sampler import Sampler, answer, stacked
 from entropy_mech.train.tasks import EncodedTasks, Grader
 
 # -- Tensors of a rollout ------------------------------------------------------------------------
@@ -102,21 +101,10 @@ class RolloutBatch:
 
 def concatenate(batches: Sequence[RolloutBatch], pad: int) -> RolloutBatch:
     """Lay batches one under the other, padded to the longest."""
-    if len(batches) == 1:
-        return batches[0]
-    columns = {"input_ids": max(b.input_ids.shape[1] for b in batches)}
-    columns |= dict.fromkeys(PER_TOKEN, max(b.tokens.shape[1] for b in batches))
-
-    def stacked(name: str) -> Tensor:
-        parts = [getattr(batch, name) for batch in batches]
-        if name in columns:
-            value = pad if name in ("input_ids", "tokens") else 0
-            missing = [columns[name] - part.shape[1] for part in parts]
-            pairs = zip(parts, missing, strict=True)
-            parts = [functional.pad(part, (0, count), value=value) for part, count in pairs]
-        return torch.cat(parts)
-
-    return RolloutBatch(**{field.name: stacked(field.name) for field in fields(RolloutBatch)})
+    padding = {"input_ids": pad, "tokens": pad}
+    names = [field.name for field in fields(RolloutBatch)]
+    parts = {name: [getattr(batch, name) for batch in batches] for name in names}
+    return RolloutBatch(**{n: stacked(part, padding.get(n, 0)) for n, part in parts.items()})
 
 
 def join(prompts: Sequence[Sequence[int]], tokens: Tensor, mask: Tensor, pad: int):
@@ -185,9 +173,7 @@ class RolloutMaker:
         self.problems, self.prompts = tasks.training, tasks.prompts
         self.grader = grader
 
-    def make(
-        self, step: int, cursor: int, policy_version: int, kept_fraction: float = 1.0
-    ) -> Rollout:
+    def make(self, step: int, cursor: int, kept_fraction: float = 1.0) -> Rollout:
         """Sample until as many prompts are kept as the rollout has, or the rounds are used up.
 
         A round waits for its longest response, so each draws as many prompts as are missing over
@@ -202,7 +188,7 @@ class RolloutMaker:
         for number in range(settings.max_generation_rounds):
             missing = settings.prompts - sum(int(part.sum()) for part in kept)
             drawn = min(math.ceil(missing / kept_fraction), left)
-            batch, finished, judged = self._sample(step, cursor, drawn, number, policy_version)
+            batch, finished, judged = self._sample(step, cursor, drawn, number)
             cursor, left = cursor + drawn, left - drawn
             parts.append((batch, finished))
             verdicts += judged
@@ -229,14 +215,14 @@ class RolloutMaker:
         )
 
     def _sample(
-        self, step: int, cursor: int, count: int, number: int, policy_version: int
+        self, step: int, cursor: int, count: int, number: int
     ) -> tuple[RolloutBatch, Tensor, list[Verdict]]:
         """Return ``count`` x G graded responses by prompt, which finished (B, bool), verdicts."""
         rollout, seed = self.config.rollout, self.config.seed
         chosen = training_order(seed, cursor, count, len(self.problems))
         problem = np.repeat(chosen, rollout.responses)
         sample = np.tile(np.arange(rollout.responses), count)
-        prompts = [self.prompts[i] for i in problem]
+        prompts = [self.prompts[i].tolist() for i in problem]
         answers = answer(
             self.sampler,
             self.tokenizer,
@@ -244,22 +230,16 @@ class RolloutMaker:
             prompts,
             stream_key("sampling", seed, step, number, problem, sample),
             self.grader,
-            decode=self.grader.reads_texts,
             temperature=rollout.temperature,
             max_new_tokens=rollout.max_new_tokens,
-            policy_version=policy_version,
         )
         out = answers.completions
         input_ids, prompt_length = join(
             prompts, out.tokens, out.response_mask, self.tokenizer.pad_token_id
         )
         batch = RolloutBatch(
-            input_ids=input_ids,
-            prompt_length=prompt_length,
-            tokens=out.tokens,
-            response_mask=out.response_mask,
-            problem=torch.from_numpy(problem),
-            sample=torch.from_numpy(sample),
+            *(input_ids, prompt_length, out.tokens, out.response_mask),
+            *(torch.from_numpy(problem), torch.from_numpy(sample)),
             rewards=torch.tensor([verdict.reward for verdict in answers.verdicts]),
             logp_sampler=out.logp_sampler,
             entropy=out.entropy,

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from transformers import PreTrainedModel
 
 from entropy_mech.config import TrainConfig
-from entropy_mech.sampling.sampler import Completions, Sampler, SamplingRequest
+from entropy_mech.sampling.sampler import (
+    Completions,
+    Sampler,
+    SamplingRequest,
+    special_tokens,
+    stacked,
+)
 from entropy_mech.sampling.torch_sampler import TorchSampler
 from entropy_mech.sampling.vllm_sampler import (
     VLLMSampler,
@@ -24,7 +29,7 @@ from entropy_mech.sampling.vllm_sampler import (
 )
 from entropy_mech.train.distributed import Ranks
 from entropy_mech.train.engine import Engine, measure
-from entropy_mech.train.models import LoadedModel
+from entropy_mech.train.pretrain import LoadedModel
 from entropy_mech.train.rollouts import RolloutBatch
 
 # -- One rollout over all ranks ------------------------------------------------------------------
@@ -49,7 +54,9 @@ class SharedSampler:
         parts = self.ranks.gather(tensors)
         if len(parts) == 1:
             return replace(out, **tensors)
-        return _joined(parts, torch.tensor(list(chain.from_iterable(dealt))).argsort(), out)
+        order = torch.tensor(list(chain.from_iterable(dealt))).argsort()
+        joined = {name: stacked([part[name] for part in parts])[order] for name in tensors}
+        return replace(out, **joined)
 
     def rest(self) -> None:
         """Give back what sampling alone needs, until the next sync; here nothing."""
@@ -65,25 +72,10 @@ def deal_prompts(requests: Sequence[SamplingRequest], size: int) -> list[list[in
     [[0, 1, 3, 4], [2]]
     """
     dealt: list[list[int]] = [[] for _ in range(size)]
-    turn, before = -1, None
-    for place, request in enumerate(requests):
-        turn += request.prompt_tokens != before
-        before = request.prompt_tokens
-        dealt[turn % size].append(place)
+    by_prompt = groupby(range(len(requests)), lambda place: requests[place].prompt_tokens)
+    for turn, (_, places) in enumerate(by_prompt):
+        dealt[turn % size].extend(places)
     return dealt
-
-
-def _joined(parts: Sequence[dict[str, Tensor]], order: Tensor, like: Completions) -> Completions:
-    """Return the responses of all ranks, padded to the longest, in the order of the requests."""
-    longest = max(part["tokens"].shape[1] for part in parts)
-
-    def stacked(name: str) -> Tensor:
-        rows = [part[name] for part in parts]
-        if rows[0].dim() > 1:
-            rows = [functional.pad(part, (0, longest - part.shape[1])) for part in rows]
-        return torch.cat(rows)[order]
-
-    return replace(like, **{name: stacked(name) for name in parts[0]})
 
 
 # -- The run's sampler ---------------------------------------------------------------------------
@@ -98,20 +90,16 @@ class LiveSampler(SharedSampler):
 
     def __init__(
         self,
+        config: TrainConfig,
         engine: Engine,
         loaded: LoadedModel,
-        config: TrainConfig,
         whole: PreTrainedModel | None = None,
     ):
-        self.engine, self.copies = engine, {}
-        model = engine.policy.model
-        if whole is not None:
-            model = whole.to(engine.device)
-            self.copies = dict(model.named_parameters())
+        self.engine = engine
+        self.whole = None if whole is None else whole.to(engine.device)
         sampler = TorchSampler(
-            model,
-            pad_token=loaded.tokenizer.pad_token_id,
-            eos_token=loaded.tokenizer.eos_token_id,
+            engine.policy.model if whole is None else self.whole,
+            **special_tokens(loaded.tokenizer),
             keep_entropy=config.rollout.old_logp == "sampler",
             cuda_graph=config.sampler.cuda_graph,
         )
@@ -120,9 +108,10 @@ class LiveSampler(SharedSampler):
     @torch.no_grad()
     def sync(self, version: int) -> dict[str, float]:
         """Copy the weights, where there is a copy."""
-        if self.copies:
+        if self.whole is not None:
+            copies = dict(self.whole.named_parameters())
             for name, weight in self.engine.weights():
-                self.copies[name].copy_(weight)
+                copies[name].copy_(weight)
         return {}
 
 
@@ -130,25 +119,25 @@ class VLLMPolicySampler(SharedSampler):
     """Samples with a vLLM engine in each rank; after each sync they are probed."""
 
     def __init__(
-        self, engine: Engine, loaded: LoadedModel, config: TrainConfig, max_model_len: int
+        self, config: TrainConfig, engine: Engine, loaded: LoadedModel, max_model_len: int
     ):
-        settings, dtype = config.sampler, getattr(torch, config.engine.dtype)
-        self.settings = settings
+        self.engine, self.settings = engine, config.sampler
+        self.dtype, self.first_gap = getattr(torch, config.engine.dtype), None
+        self.version = 0
+        self.prompts = probe_prompts(loaded.model.config.vocab_size, max_model_len)
         sampler = VLLMSampler(
             loaded.place,
-            settings,
-            pad_token=loaded.tokenizer.pad_token_id,
-            eos_token=loaded.tokenizer.eos_token_id,
-            dtype=dtype,
+            config.sampler,
+            **special_tokens(loaded.tokenizer),
+            dtype=self.dtype,
             max_model_len=max_model_len,
-            seed=config.seed,
             revision=loaded.revision,
         )
         super().__init__(sampler, engine.ranks)
-        self.engine = engine
-        self.dtype, self.first_gap = dtype, None
-        self.prompts = probe_prompts(loaded.model.config.vocab_size, max_model_len)
-        self.asleep = False
+
+    def sample(self, requests: Sequence[SamplingRequest], **settings: Any) -> Completions:
+        """Sample one response a request, with the weights of the last sync and no others."""
+        return super().sample(requests, policy_version=self.version, **settings)
 
     def sync(self, version: int) -> dict[str, float]:
         """Give the engine the policy's weights, then probe it.
@@ -158,10 +147,7 @@ class VLLMPolicySampler(SharedSampler):
             SamplerError: an engine was lost or too slow; names it.
 
         """
-        weights = self.engine.weights()
-        if self.asleep:
-            self.sampler.wake()
-        self.asleep = False
+        self.version, weights = version, self.engine.weights()
         self.sampler.sync(weights, version)
         for _ in weights:
             pass  # gathering a weight is collective: every rank goes through all of them
@@ -171,8 +157,7 @@ class VLLMPolicySampler(SharedSampler):
         for name, value in gaps:  # those of all ranks, so that all stop at once
             check_probe(value, tolerance, name)
         mean = max(value.mean for _, value in gaps)
-        if self.first_gap is None:
-            self.first_gap = mean
+        self.first_gap = mean if self.first_gap is None else self.first_gap
         return {
             "sampler_probe_mean_gap_nats": mean,
             "sampler_probe_gap_nats": max(value.largest for _, value in gaps),
@@ -186,17 +171,13 @@ class VLLMPolicySampler(SharedSampler):
         asked = self.ranks.gather(rows)
         policy = self.engine.policy
         before, policy.temperature = policy.temperature, 1.0
-        try:
-            logp, _ = measure(self.engine, _as_batch(torch.cat(asked)))
-        finally:
-            policy.temperature = before
-        start = sum(len(part) for part in asked[: self.ranks.rank])
-        return logp[start : start + len(rows)]
+        logp, _ = measure(self.engine, _as_batch(torch.cat(asked)))
+        policy.temperature = before
+        return logp.split([len(part) for part in asked])[self.ranks.rank]
 
     def rest(self) -> None:
         """Let the engine give its memory to the trainer until the next sync."""
         self.sampler.sleep()
-        self.asleep = True
 
     def close(self) -> None:
         """End the engine."""
@@ -205,16 +186,9 @@ class VLLMPolicySampler(SharedSampler):
 
 def _as_batch(rows: Tensor) -> RolloutBatch:
     """Return token rows (B x L) as a batch whose responses are all tokens but the first."""
-    tokens = rows[:, 1:]
-    count = torch.arange(len(rows))
-    return RolloutBatch(
-        input_ids=rows,
-        prompt_length=torch.ones(len(rows), dtype=torch.long),
-        tokens=tokens,
-        response_mask=torch.ones(tokens.shape, dtype=torch.bool),
-        problem=count,
-        sample=count,
-    )
+    tokens, count = rows[:, 1:], torch.arange(len(rows))
+    everything = torch.ones_like(tokens, dtype=torch.bool)
+    return RolloutBatch(rows, torch.ones_like(count), tokens, everything, count, count)
 
 
 def whole_copy_needed(config: TrainConfig) -> bool:
@@ -232,5 +206,5 @@ def build_sampler(
 ) -> LiveSampler | VLLMPolicySampler:
     """Return the sampler that the configuration names; ``whole`` is as ``whole_copy_needed``."""
     if config.sampler.kind == "vllm":
-        return VLLMPolicySampler(engine, loaded, config, max_model_len)
-    return LiveSampler(engine, loaded, config, whole)
+        return VLLMPolicySampler(config, engine, loaded, max_model_len)
+    return LiveSampler(config, engine, loaded, whole)

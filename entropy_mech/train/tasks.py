@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from entropy_mech.errors import UserError
 from entropy_mech.grading import GradingPool, Verdict
 from entropy_mech.grading.verdict import ErrorAlarm
 from entropy_mech.problems import Problem
-from entropy_mech.problems.benchmarks import Protocol, load_benchmark, protocol
+from entropy_mech.problems.benchmarks import BenchmarkSet, load_benchmark, protocol
 from entropy_mech.problems.grading import grade_many, has_readings, needs_pool, readings
 from entropy_mech.problems.sources import load_training_sets, overlaps
 from entropy_mech.problems.toy import SEEDED
@@ -24,36 +23,11 @@ from entropy_mech.train.distributed import Ranks
 
 
 @dataclass(frozen=True)
-class ValidationSet:
-    """Held-out problems; ``protocol`` is the benchmark's own, None where the run says how."""
-
-    name: str
-    problems: Sequence[Problem]
-    protocol: Protocol | None = None
-
-
-@dataclass(frozen=True)
 class Tasks:
-    """The problems of a run."""
+    """The problems of a run; a validation set has no protocol where the run says how."""
 
     training: Sequence[Problem]
-    validation: Sequence[ValidationSet]
-
-
-class TokenRows(Sequence):
-    """Rows of token ids, in two arrays: half a million tuples of numbers take gigabytes."""
-
-    def __init__(self, rows: Sequence[Sequence[int]]):
-        self._ends = np.cumsum([0, *map(len, rows)])
-        self._tokens = np.fromiter(chain.from_iterable(rows), np.int32, self._ends[-1])
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    def __getitem__(self, place: int) -> tuple[int, ...]:
-        if not 0 <= place < len(self):
-            raise IndexError(place)
-        return tuple(self._tokens[self._ends[place] : self._ends[place + 1]].tolist())
+    validation: Sequence[BenchmarkSet]
 
 
 @dataclass(frozen=True)
@@ -62,15 +36,15 @@ class EncodedTasks:
 
     Attributes:
         training: on rank 0, which grades; elsewhere None stands for each problem.
-        prompts: of the training problems.
+        prompts: of the training problems; arrays, since half a million lists take gigabytes.
         validation: the held-out problems.
         longest: tokens of the longest prompt, those of validation included.
 
     """
 
     training: Sequence[Problem | None]
-    prompts: Sequence[tuple[int, ...]]
-    validation: Sequence[ValidationSet]
+    prompts: Sequence[NDArray[np.int32]]
+    validation: Sequence[BenchmarkSet]
     longest: int
 
 
@@ -83,7 +57,11 @@ def load_tasks(config: TrainConfig, say: Callable[[str], None] = print) -> Tasks
     """
     asked = config.problems
     if isinstance(asked, ProblemsConfig):
-        return _from_seed(config.seed, asked)
+        kind = SEEDED[asked.domain]
+        training = kind.training_set(config.seed, asked.train_size, asked.level_shares)
+        # The same held-out problems for every seed, so that seeds compare like with like.
+        held_out = kind.validation_set(0, asked.validation_counts)
+        return Tasks(training, (BenchmarkSet(asked.domain, held_out, None),))
     folder = asked.data_dir or None
     loaded = load_training_sets(asked.training_sets, folder)
     say(
@@ -100,18 +78,10 @@ def load_tasks(config: TrainConfig, say: Callable[[str], None] = print) -> Tasks
     return Tasks(
         [problem for problem in loaded.problems if problem.id not in dropped],
         [  # by the benchmark's own name: its rows may be a part of a set of another
-            ValidationSet(name, benchmark.problems[:limit], protocol(name))
+            BenchmarkSet(name, benchmark.problems[:limit], protocol(name))
             for name, benchmark in zip(asked.validation, benchmarks, strict=True)
         ],
     )
-
-
-def _from_seed(seed: int, asked: ProblemsConfig) -> Tasks:
-    kind = SEEDED[asked.domain]
-    training = kind.training_set(seed, asked.train_size, asked.level_shares)
-    # The same held-out problems for every seed, so that seeds compare like with like.
-    held_out = kind.validation_set(0, asked.validation_counts)
-    return Tasks(training, (ValidationSet(asked.domain, held_out),))
 
 
 class Prompts:
@@ -178,7 +148,7 @@ class Prompts:
                         "short"
                     )
             problems.extend(problem for problem, _ in pairs)
-            prompts = TokenRows([ids for _, ids in pairs])
+            prompts = [np.array(ids, dtype=np.int32) for _, ids in pairs]
             held_out = [ids for v in tasks.validation for ids in self.encode(v.problems)]
             longest = max(map(len, [*(ids for _, ids in pairs), *held_out]))
             return EncodedTasks([None] * len(prompts), prompts, tasks.validation, longest)
@@ -197,11 +167,6 @@ class Grader:
         self.ranks = ranks
         self.pool: GradingPool | None = None
         self.alarm, self.tripwire = ErrorAlarm(), Tripwire()
-
-    @property
-    def reads_texts(self) -> bool:
-        """Whether this rank grades; on the others texts need not be decoded."""
-        return self.ranks.first
 
     def __call__(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
         """Return one verdict a response, in order, on every rank.

@@ -1,13 +1,16 @@
-"""One rollout's optimizer steps: mini-batches, covariance scope, losses, micro-batches."""
+"""One rollout's optimizer steps, of the policy and of PRIME's reward model."""
 
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import reduce
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from entropy_mech.config import ClipCov, KLCov, LossConfig, TrainConfig
 from entropy_mech.objectives import (
@@ -16,6 +19,8 @@ from entropy_mech.objectives import (
     PolicyLoss,
     choose_tokens,
     clip_cov_loss,
+    implicit_prm_loss,
+    implicit_process_rewards,
     kl_cov_loss,
     named_scores,
     policy_gradient_loss,
@@ -27,6 +32,7 @@ from entropy_mech.objectives import (
 from entropy_mech.random_streams import generator
 from entropy_mech.train.distributed import Ranks
 from entropy_mech.train.engine import Engine, Round, measure, own_parts, plan_rounds
+from entropy_mech.train.pretrain import build_engine
 from entropy_mech.train.rollouts import RolloutBatch
 
 # -- One optimizer step --------------------------------------------------------------------------
@@ -49,7 +55,7 @@ def optimizer_step(
     Losses and metrics of the micro-batches are summed (``*_max`` metrics: the largest), so each
     must have been divided by the counts of the whole mini-batch.
     """
-    totals: dict[str, Tensor] = {}
+    parts: dict[str, list[Tensor]] = defaultdict(list)
     for place, (rows, cut) in enumerate(own_parts(part, rounds, engine.ranks.rank)):
         micro = cut.to(engine.device)
         logp_new, entropy = engine.forward(micro, entropy_gradient=entropy_gradient)
@@ -60,10 +66,16 @@ def optimizer_step(
         if idle:  # a row without a token is an outcome all the same, for the reward model
             loss, metrics = loss * 0, {name: value * 0 for name, value in metrics.items()}
         engine.backward(loss, last=place == len(rounds) - 1)
-        _add(totals, {"loss": loss.detach(), **metrics})
-    combined = _over_ranks(totals, engine.ranks)
-    combined["grad_norm"] = engine.step()
-    return combined
+        for name, value in {"loss": loss.detach(), **metrics}.items():
+            parts[name].append(value)
+    totals = torch.stack([_together(name, values) for name, values in parts.items()]).cpu()
+    every = zip(parts, zip(*engine.ranks.gather(totals), strict=True), strict=True)
+    combined = {name: _together(name, values).item() for name, values in every}
+    return {**combined, "grad_norm": engine.step()}
+
+
+def _together(name: str, values: Sequence[Tensor]) -> Tensor:
+    return reduce(torch.maximum, values) if name.endswith("_max") else sum(values)
 
 
 def mean_over_steps(per_step: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -73,28 +85,6 @@ def mean_over_steps(per_step: Sequence[dict[str, float]]) -> dict[str, float]:
         values = [metrics[name] for metrics in per_step]
         combined[name] = max(values) if name.endswith("_max") else sum(values) / len(values)
     return combined
-
-
-def _add(totals: dict[str, Tensor], part: dict[str, Tensor]) -> None:
-    for name, value in part.items():
-        old = totals.get(name)
-        if old is None:
-            totals[name] = value
-        else:
-            totals[name] = torch.maximum(old, value) if name.endswith("_max") else old + value
-
-
-def _over_ranks(totals: dict[str, Tensor], ranks: Ranks) -> dict[str, float]:
-    """Return the totals of all ranks."""
-    largest = [name for name in totals if name.endswith("_max")]
-    summed = [name for name in totals if not name.endswith("_max")]
-    values: dict[str, float] = {}
-    for names, combine in ((summed, ranks.sum_), (largest, ranks.max_)):
-        if names:
-            joint = torch.stack([totals[name] for name in names]).cpu()
-            combine(joint)
-            values |= dict(zip(names, joint.tolist(), strict=True))
-    return {name: values[name] for name in totals}
 
 
 # -- One rollout ---------------------------------------------------------------------------------
@@ -156,10 +146,10 @@ def update_policy(
             mini_batch.loss_of,
             entropy_gradient=loss.entropy_bonus > 0,
         )
-        selected = _anywhere(mini_batch.selected, engine.ranks)
-        touched[rows, : part.tokens.shape[1]] = selected
-        if isinstance(loss, KLCov) and number and selected.any():
-            _warn_if_inert(_anywhere(mini_batch.moved, engine.ranks), config, step, number)
+        engine.ranks.sum_(mini_batch.selected)  # each row is one rank's
+        touched[rows, : part.tokens.shape[1]] = mini_batch.selected.bool()
+        if not metrics.pop("moved_max", 1.0) and number and mini_batch.selected.any():
+            _warn_of_inertia(config, step, number)
         per_update.append(metrics)
     return mean_over_steps(per_update), touched
 
@@ -193,28 +183,26 @@ def micro_batches(part: RolloutBatch, config: TrainConfig, ranks: int) -> list[R
     )
 
 
+@dataclass
 class _MiniBatch:
     """The loss of one optimizer step, micro-batch by micro-batch, and the tokens it touched."""
 
-    def __init__(
-        self,
-        part: RolloutBatch,
-        chosen: Tensor | None,
-        config: TrainConfig,
-        loss: LossConfig,
-        step: int,
-        *,
-        first: bool,
-    ):
-        self.chosen, self.config, self.loss = chosen, config, loss
-        self.step, self.first = step, first
-        self.selected = torch.zeros_like(part.response_mask)
-        self.moved = torch.zeros((), dtype=torch.bool)  # whether any of KL-Cov's tokens has
+    part: RolloutBatch
+    chosen: Tensor | None
+    config: TrainConfig
+    loss: LossConfig
+    step: int
+    first: bool
+
+    def __post_init__(self):
+        """Count what the whole step has, by which every micro-batch divides."""
+        mask, loss = self.part.response_mask, self.loss
+        self.selected = torch.zeros_like(mask, dtype=torch.uint8)
         self.aggregation = Aggregation(
             loss.aggregation,
-            token_count=int(part.response_mask.sum()),
-            sequence_count=int(part.response_mask.any(dim=1).sum()),
-            normaliser_tokens=loss.normaliser_tokens or config.rollout.max_new_tokens,
+            token_count=int(mask.sum()),
+            sequence_count=int(mask.any(dim=1).sum()),
+            normaliser_tokens=loss.normaliser_tokens or self.config.rollout.max_new_tokens,
         )
 
     def loss_of(
@@ -231,14 +219,12 @@ class _MiniBatch:
             # so, and not left to rounding: |log ratio| has its corner there, and a difference
             # of 1e-8 between two ways to batch would become a gradient of full size.
             micro = replace(micro, logp_old=logp_new.detach())
-        out = self._policy_loss(micro, logp_new, fixed)
-        self.selected[rows, : logp_new.shape[1]] = out.selected_mask[: len(rows)].cpu()
-        if isinstance(self.loss, KLCov):
-            chosen = out.selected_mask & micro.response_mask
-            moved = ((logp_new.detach() != micro.logp_old) & chosen).any()
-            self.moved = self.moved.to(moved.device) | moved
-        out = self._with_terms(out, micro, logp_new, entropy)
-        return out.loss, out.metrics
+        out = self._with_terms(self._policy_loss(micro, logp_new, fixed), micro, logp_new, entropy)
+        self.selected[rows, : logp_new.shape[1]] = out.selected_mask[: len(rows)].byte().cpu()
+        if not isinstance(self.loss, KLCov):
+            return out.loss, out.metrics
+        moved = (logp_new.detach() != micro.logp_old) & out.selected_mask & micro.response_mask
+        return out.loss, {**out.metrics, "moved_max": moved.any().to(logp_new.dtype)}
 
     def _policy_loss(
         self, micro: RolloutBatch, logp_new: Tensor, fixed: Tensor | None
@@ -291,21 +277,63 @@ class _MiniBatch:
         return out
 
 
-def _anywhere(selected: Tensor, ranks: Ranks) -> Tensor:
-    """Return where any rank has selected."""
-    counts = selected.cpu().to(torch.uint8)
-    ranks.max_(counts)
-    return counts.bool()
+def _warn_of_inertia(config: TrainConfig, step: int, number: int) -> None:
+    """Warn that KL-Cov did nothing in a whole mini-batch that is not the first."""
+    warnings.warn(
+        f"KL-Cov did nothing in update {number + 1} of step {step}: no chosen token's "
+        "probability had moved, and the penalty has gradient 0 there; with weights in "
+        f"{config.engine.dtype}, update.learning_rate = {config.update.learning_rate:g} moves "
+        "few of them in one update",
+        InertPenaltyWarning,
+        stacklevel=3,
+    )
 
 
-def _warn_if_inert(moved: Tensor, config: TrainConfig, step: int, number: int) -> None:
-    """Warn where KL-Cov did nothing in a whole mini-batch that is not the first."""
-    if not moved:
-        warnings.warn(
-            f"KL-Cov did nothing in update {number + 1} of step {step}: no chosen token's "
-            "probability had moved, and the penalty has gradient 0 there; with weights in "
-            f"{config.engine.dtype}, update.learning_rate = {config.update.learning_rate:g} moves "
-            "few of them in one update",
-            InertPenaltyWarning,
-            stacklevel=3,
+# -- PRIME's reward model ------------------------------------------------------------------------
+
+
+class ImplicitPRM:
+    """A language model of its own, with its own optimizer (section 5: learning rate 1e-6)."""
+
+    def __init__(self, model: PreTrainedModel, config: TrainConfig, ranks: Ranks):
+        self.config, self.settings = config, config.algorithm
+        rate = self.settings.prm_learning_rate
+        self.engine = build_engine(model, config.engine, config.update, ranks, learning_rate=rate)
+
+    def reward(self, batch: RolloutBatch, step: int) -> tuple[Tensor, dict[str, float]]:
+        """Learn from a rollout and return its process rewards, B x T, with the PRM's metrics.
+
+        ``batch.logp_ref`` holds the log-probabilities of the frozen model that the PRM began as.
+        """
+        if self.settings.prm_update == "before":
+            metrics = self._learn(batch, step)
+            return self._rewards(batch), metrics
+        rewards = self._rewards(batch)
+        return rewards, self._learn(batch, step)
+
+    def _rewards(self, batch: RolloutBatch) -> Tensor:
+        logp_prm, _ = measure(self.engine, batch)
+        return implicit_process_rewards(
+            logp_prm, batch.logp_ref, batch.response_mask, beta=self.settings.prm_beta
         )
+
+    def _learn(self, batch: RolloutBatch, step: int) -> dict[str, float]:
+        """One pass over the rollout, in the policy's own mini-batches."""
+        per_step = []
+        for rows in mini_batches(batch, self.config, step):
+            part = batch.rows(rows)
+            rounds = micro_batches(part, self.config, self.engine.ranks.size)
+
+            def loss_of(micro: RolloutBatch, logp_prm: Tensor, *_, count: int = len(part)):
+                return implicit_prm_loss(
+                    logp_prm,
+                    micro.logp_ref,
+                    micro.response_mask,
+                    micro.rewards,
+                    beta=self.settings.prm_beta,
+                    sequence_count=count,
+                )
+
+            per_step.append(optimizer_step(self.engine, part, rounds, loss_of))
+        metrics = mean_over_steps(per_step)
+        return {f"prm_{name.removeprefix('prm_')}": value for name, value in metrics.items()}

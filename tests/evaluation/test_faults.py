@@ -15,8 +15,7 @@ from entropy_mech.problems.grading import MathProblem
 from entropy_mech.problems.toy import ALPHABET, character_tokenizer
 from entropy_mech.problems.tripwire import OneAnswerTwoReferences
 from entropy_mech.sampling.torch_sampler import TorchSampler
-from entropy_mech.train.models import load_policy
-from entropy_mech.train.pretrain import base_model, prepare_base_model
+from entropy_mech.train.pretrain import base_model, load_policy, prepare_base_model
 from entropy_mech.train.pretrained import load_pretrained, load_without_weights
 from tests.conftest import tiny
 
@@ -79,7 +78,7 @@ def test_the_commands_and_a_toys_base_model_are_checked_too(store, tmp_path, cap
     assert "'pad token [PAD]'" in capsys.readouterr().err
     prepare_base_model(store.root, tiny())
     with monkeypatch.context() as patch:
-        patch.setattr("entropy_mech.train.models.embedding_rows", lambda model: 5)
+        patch.setattr("entropy_mech.train.pretrain.embedding_rows", lambda model: 5)
         with pytest.raises(UserError, match="its embedding has 5 rows"):
             load_policy(tiny(), store.root)
 

@@ -60,9 +60,10 @@ def test_cases_are_different_trainings():
 
 def test_rollout_scope_counts_over_the_whole_rollout():
     from entropy_mech.config import EngineConfig, UpdateConfig
-    from entropy_mech.train.engine import TorchEngine
+    from entropy_mech.train.distributed import Ranks
+    from entropy_mech.train.engine import Engine
 
     _, touched, _ = train_once(loss=KL_COV, update={"micro_batch_size": 4})
-    engine = TorchEngine(make_model(), EngineConfig(), UpdateConfig(), temperature=1.0)
+    engine = Engine(make_model(), EngineConfig(), UpdateConfig(), Ranks(), temperature=1.0)
     tokens = int(make_batch(engine).response_mask.sum())
     assert int(touched.sum()) == int(0.2 * tokens)

@@ -11,10 +11,9 @@ from entropy_mech.config.files import make_config
 from entropy_mech.objectives import logprobs, token_advantages
 from entropy_mech.train.distributed import Ranks, join_ranks, leave_ranks
 from entropy_mech.train.engine import measure
-from entropy_mech.train.models import build_engine
-from entropy_mech.train.prm import build_prm
+from entropy_mech.train.pretrain import build_engine
 from entropy_mech.train.rollouts import RolloutBatch, join
-from entropy_mech.train.update import update_policy
+from entropy_mech.train.update import ImplicitPRM, update_policy
 from tests.conftest import CLIP_COV, KL_COV, TINY
 
 VOCABULARY, PROMPTS, RESPONSES = 18, 8, 4
@@ -133,7 +132,7 @@ def _train_once(*, ranks=None, engine=None, update=None, make=make_model, **sect
     made = build_engine(make(), config.engine, config.update, ranks)
     batch, metrics, process_rewards = make_batch(made), {}, None
     if config.algorithm.name == "prime":
-        prm = build_prm(make(), config, ranks)
+        prm = ImplicitPRM(make(), config, ranks)
         process_rewards, metrics = prm.reward(batch, step=3)
     advantages = token_advantages(
         config.algorithm, batch.rewards.view(-1, RESPONSES), batch.response_mask, process_rewards

@@ -16,40 +16,42 @@ OUTCOMES = torch.tensor([1.0, 0.0, 0.0])
 
 def test_loss_and_accuracy_by_hand():
     # Sums of log-ratios: 0.8, -2.0, 0.1; the last is taken for right and is wrong.
-    out = implicit_prm_loss(LOGP_PRM, LOGP_REF, MASK, OUTCOMES, beta=0.5)
+    loss, metrics = implicit_prm_loss(LOGP_PRM, LOGP_REF, MASK, OUTCOMES, beta=0.5)
     by_hand = [
         math.log1p(math.exp(-0.4)),  # -log sigmoid(0.4)
         math.log1p(math.exp(-1.0)),  # -log (1 - sigmoid(-1))
         math.log1p(math.exp(0.05)),
     ]
-    assert out.loss.item() == pytest.approx(sum(by_hand) / 3, rel=1e-12)
-    assert out.metrics["prm_accuracy"].item() == pytest.approx(2 / 3)
-    assert out.metrics["prm_positive_fraction"].item() == pytest.approx(1 / 3)
+    assert loss.item() == pytest.approx(sum(by_hand) / 3, rel=1e-12)
+    assert metrics["prm_accuracy"].item() == pytest.approx(2 / 3)
+    assert metrics["prm_positive_fraction"].item() == pytest.approx(1 / 3)
 
 
 def test_rewards_are_the_terms_of_the_score():
     rewards = implicit_process_rewards(LOGP_PRM, LOGP_REF, MASK, beta=0.5)
     assert rewards[0].tolist() == pytest.approx([0.25, 0.15])
     assert rewards[1].tolist() == pytest.approx([-1.0, 0.0])
-    out = implicit_prm_loss(LOGP_PRM, LOGP_REF, MASK, OUTCOMES, beta=0.5)
+    loss, _ = implicit_prm_loss(LOGP_PRM, LOGP_REF, MASK, OUTCOMES, beta=0.5)
     p = torch.sigmoid(rewards.sum(1))
     cross_entropy = -(OUTCOMES * p.log() + (1 - OUTCOMES) * (1 - p).log()).mean()
-    assert out.loss.item() == pytest.approx(cross_entropy.item())
+    assert loss.item() == pytest.approx(cross_entropy.item())
 
 
 def test_parts_add_up_to_the_whole():
     def gradient(rows, **count):
         logp = LOGP_PRM.clone().requires_grad_()
-        out = implicit_prm_loss(logp[rows], LOGP_REF[rows], MASK[rows], OUTCOMES[rows], **count)
-        out.loss.backward()
-        return out, logp.grad
+        loss, metrics = implicit_prm_loss(
+            logp[rows], LOGP_REF[rows], MASK[rows], OUTCOMES[rows], **count
+        )
+        loss.backward()
+        return (loss, metrics), logp.grad
 
     whole, whole_gradient = gradient(slice(None))
     parts = [gradient(rows, sequence_count=3) for rows in (slice(0, 1), slice(1, 3))]
-    assert sum(p.loss for p, _ in parts).item() == pytest.approx(whole.loss.item(), rel=1e-12)
+    assert sum(p[0] for p, _ in parts).item() == pytest.approx(whole[0].item(), rel=1e-12)
     torch.testing.assert_close(sum(g for _, g in parts), whole_gradient, rtol=1e-12, atol=0)
-    for name, value in whole.metrics.items():
-        assert sum(p.metrics[name] for p, _ in parts).item() == pytest.approx(value.item())
+    for name, value in whole[1].items():
+        assert sum(p[1][name] for p, _ in parts).item() == pytest.approx(value.item())
     assert (whole_gradient[~MASK] == 0).all()
 
 
@@ -63,12 +65,12 @@ def test_it_learns_which_token_makes_the_outcome():
     mask = torch.ones(256, 5, dtype=torch.bool)
     for _ in range(100):
         logp = torch.log_softmax(logits, -1)[tokens]
-        out = implicit_prm_loss(logp, logp_ref, mask, outcomes, beta=1.0)
-        (gradient,) = torch.autograd.grad(out.loss, logits)
+        loss, metrics = implicit_prm_loss(logp, logp_ref, mask, outcomes, beta=1.0)
+        (gradient,) = torch.autograd.grad(loss, logits)
         logits = (logits - gradient).detach().requires_grad_()
     assert logits.argmax() == 2
-    constant_guess = 1 - out.metrics["prm_positive_fraction"]
-    assert out.metrics["prm_accuracy"] > constant_guess + 0.1
+    constant_guess = 1 - metrics["prm_positive_fraction"]
+    assert metrics["prm_accuracy"] > constant_guess + 0.1
     rewards = implicit_process_rewards(logp, logp_ref, mask, beta=1.0)
     assert rewards[tokens == 2].min() > rewards[tokens != 2].max()
     assert not rewards.requires_grad

@@ -34,8 +34,8 @@ def finished(store, monkeypatch):
 def _broken(store, seed, error, after=3):
     """Train a run until ``error`` is raised in it."""
 
-    def report(progress):
-        if progress.done == after:
+    def report(done, metrics):
+        if done == after:
             raise error
 
     with pytest.raises(type(error)):
@@ -73,7 +73,7 @@ def test_a_run_in_training_is_watched_to_its_end(store):
     go_on = threading.Event()
     trainer = threading.Thread(
         target=train, args=(config, store),
-        kwargs={"say": _quiet, "report": lambda progress: go_on.wait(60)},
+        kwargs={"say": _quiet, "report": lambda *_: go_on.wait(60)},
     )  # fmt: skip
     trainer.start()
     handle = handle_on(store.run(config))

@@ -117,8 +117,8 @@ def test_a_stop_is_heard_after_the_step_and_leaves_the_same_run(store, tmp_path)
     shutil.copytree(store.root / "base_models", tmp_path / "base_models", dirs_exist_ok=True)
     own = RunStore(tmp_path)
 
-    def stop_after_three(progress):
-        if progress.done == 3:
+    def stop_after_three(done, metrics):
+        if done == 3:
             ask_to_stop(own.run(config).path)
 
     with pytest.raises(RunStopped, match="stopped at step 3 of 6, as asked"):

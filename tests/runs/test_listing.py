@@ -115,10 +115,10 @@ def test_a_real_run_from_training_over_failure_to_the_end(store):
 
     seen = []
 
-    def report(progress):
+    def report(done, metrics):
         row = list_runs(store).iloc[0]
         seen.append((row["state"], row["steps_done"], row["steps_total"]))
-        if progress.done == 3:
+        if done == 3:
             raise ConnectionError("the sampler\nwent away")
 
     config = tiny(base={"steps": 20}, steps=4)

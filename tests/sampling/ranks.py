@@ -27,7 +27,6 @@ def sampler_of(folder, **changes):
         eos_token=END,
         dtype=torch.float32,
         max_model_len=LONGEST,
-        seed=3,
     )
 
 
@@ -47,7 +46,6 @@ def main(folder: str, result: str) -> None:
     model = make("untied")
     perturb(model, 1)
     sampler.sleep()
-    sampler.wake()
     sampler.sync(model.named_parameters(), 1)
     saw["gap"] = probe_gap(
         sampler, lambda ids: logp_of(model, ids), probe_prompts(VOCABULARY, LONGEST)

@@ -7,7 +7,8 @@ from entropy_mech.config import EngineConfig, UpdateConfig
 from entropy_mech.random_streams import stream_key, uniforms
 from entropy_mech.sampling import SamplingRequest
 from entropy_mech.sampling.torch_sampler import TorchSampler
-from entropy_mech.train.engine import TorchEngine, measure
+from entropy_mech.train.distributed import Ranks
+from entropy_mech.train.engine import Engine, measure
 from entropy_mech.train.pretrain import base_model
 from entropy_mech.train.rollouts import RolloutBatch, join
 from tests.conftest import tiny
@@ -93,7 +94,8 @@ def test_sampler_and_trainer_agree_on_log_probabilities_and_entropy(store):
     sampler, requests = _sampler(store, keep_entropy=True), _requests()
     for temperature in (1.0, 0.7):
         out = sampler.sample(requests, temperature=temperature, max_new_tokens=12)
-        engine = TorchEngine(sampler.model, EngineConfig(), UpdateConfig(), temperature=temperature)
+        settings = EngineConfig(), UpdateConfig(), Ranks()
+        engine = Engine(sampler.model, *settings, temperature=temperature)
         ids, length = join([r.prompt_tokens for r in requests], out.tokens, out.response_mask, 0)
         blank = torch.zeros_like(out.logp_sampler)
         rows = torch.arange(len(requests))

@@ -9,7 +9,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from entropy_mech.config.files import make_config
 from entropy_mech.train.distributed import join_ranks, leave_ranks
-from entropy_mech.train.models import build_engine
+from entropy_mech.train.pretrain import build_engine
 from entropy_mech.train.rollouts import RolloutBatch, join
 from entropy_mech.train.update import update_policy
 

@@ -17,9 +17,10 @@ from entropy_mech.errors import UserError
 from entropy_mech.problems.toy import ALPHABET, character_tokenizer
 from entropy_mech.runs import RunStore
 from entropy_mech.runs.store import base_model_folder
-from entropy_mech.train.engine import Diverged, TorchEngine, refuse_diverged
+from entropy_mech.train.distributed import Ranks
+from entropy_mech.train.engine import Diverged, Engine, refuse_diverged
 from entropy_mech.train.loop import train
-from entropy_mech.train.models import load_policy
+from entropy_mech.train.pretrain import load_policy
 from entropy_mech.train.pretrained import load_pretrained, load_without_weights
 from tests.conftest import tiny
 
@@ -164,7 +165,7 @@ def test_a_damaged_base_model_says_what_to_do(store):
 def test_a_checkpoint_of_nan_is_named(store):
     run = train(tiny(seed=92, steps=2), store, say=lambda text: None)
     loaded = load_policy(run.config, store.root)
-    engine = TorchEngine(loaded.model, run.config.engine, run.config.update, temperature=1.0)
+    engine = Engine(loaded.model, run.config.engine, run.config.update, Ranks())
     folder = run.checkpoints / "step_000002" / "policy"
     state = torch.load(folder / "state.pt", weights_only=True)
     next(iter(state["model"].values()))[0] = float("nan")

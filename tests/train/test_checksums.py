@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from entropy_mech.train import checkpoint
-from entropy_mech.train.checkpoint import latest_checkpoint, save_checkpoint, share_files
+from entropy_mech.train.checkpoint import latest_checkpoint, save_checkpoint
 from entropy_mech.train.distributed import Ranks
 
 
@@ -127,17 +127,3 @@ def test_a_damaged_shard_is_found_by_all(tmp_path, damage):
     found = together(2, lambda r: latest_checkpoint(tmp_path, said.append, at_most=9, ranks=r))
     assert found == [None, None]
     assert all("checkpoint step_000005 cannot be read (" in line for line in said)
-
-
-def test_shares_are_all_files_once_and_about_even():
-    sizes = {f"file{i}": 10 * (i % 7) for i in range(50)}
-    shares = share_files(sizes, 4)
-    assert sorted(name for share in shares for name in share) == sorted(sizes)
-    loads = [sum(sizes[name] for name in share) for share in shares]
-    assert max(loads) - min(loads) <= 10
-    assert share_files({}, 2) == [[], []]
-    # Shards of more ranks than there are now.
-    assert share_files({"zero_pp_rank_5_x": 1, "bf16_zero_pp_rank_4_x": 1}, 2) == [
-        ["bf16_zero_pp_rank_4_x"],
-        ["zero_pp_rank_5_x"],
-    ]

@@ -9,9 +9,9 @@ import types
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from entropy_mech.train.dashboards import open_mirror
+from entropy_mech.train.dashboards import Mirror
 
-CONFIG = {"seed": 1, "loss": {"method": "kl_cov"}}
+CONFIG = {"seed": 1, "loss": {"method": "kl_cov"}, "mirror": {"project": "entropy_mech"}}
 
 
 def _metrics(step):
@@ -27,7 +27,7 @@ def _metrics(step):
 def _log(kind, folder, steps, close=True):
     """Log steps as one session of a run and return what was said of it."""
     said = []
-    mirror = open_mirror(kind, "kl_cov seed 1", folder, CONFIG, said.append)
+    mirror = Mirror(kind, "kl_cov-seed-1", folder, CONFIG, said.append)
     for step in steps:
         mirror.log(step, _metrics(step))
     if close:
@@ -116,7 +116,7 @@ def test_a_resumed_run_sends_no_step_twice(kind, install, tmp_path):
     assert fake.finished == 1
     first, second = fake.opened
     assert first == second
-    assert (first["name"], first["resume"]) == ("kl_cov seed 1", "allow")
+    assert (first["name"], first["resume"]) == ("kl_cov-seed-1", "allow")
     assert first["config"] == CONFIG
 
 

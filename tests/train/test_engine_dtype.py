@@ -14,7 +14,7 @@ from entropy_mech.sampling.sampler import SamplingRequest
 from entropy_mech.sampling.torch_sampler import TorchSampler
 from entropy_mech.train.distributed import Ranks
 from entropy_mech.train.engine import FrozenPolicy, measure
-from entropy_mech.train.models import build_engine
+from entropy_mech.train.pretrain import build_engine
 from entropy_mech.train.rollouts import RolloutBatch, join
 from entropy_mech.train.update import update_policy
 
@@ -145,7 +145,7 @@ def test_checkpointing_recomputes_every_block_in_the_backward_pass():
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_what_is_sampled_is_what_the_trainer_measures(checkpointing, monkeypatch):
     """Hugging Face's own decoding keeps its cache though blocks are checkpointed in training."""
-    monkeypatch.setattr(torch_sampler, "why_not_fused", lambda model: "as on a GPU")
+    monkeypatch.setattr(torch_sampler, "can_be_fused", lambda model: False)  # as on a GPU
     engine = _engine(_config(gradient_checkpointing=checkpointing))
     model, prompt = engine.policy.model, (3, 4, 5)
     out = TorchSampler(model, pad_token=0, eos_token=1).sample(

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 
 from entropy_mech.grading.verdict import Verdict
 from entropy_mech.train.checkpoint import LoopState
@@ -18,7 +19,7 @@ PROMPTS, RESPONSES = 8, 4
 class Drawn(RolloutMaker):
     """Draws nothing: prompts at places that ``keeps`` names are mixed, the others all right."""
 
-    def _sample(self, step, cursor, count, number, policy_version):
+    def _sample(self, step, cursor, count, number):
         self.sizes.append(count)
         places = torch.arange(cursor, cursor + count).repeat_interleave(RESPONSES)
         sample = torch.arange(RESPONSES).repeat(count)
@@ -43,7 +44,7 @@ def drawn(store):
         tasks = Prompts(tokenizer, config).of_tasks(load_tasks(config), Ranks())
         maker = Drawn(config, tasks, tokenizer, None, None)
         maker.sizes, maker.keeps = [], keeps
-        return maker.sizes, maker.make(3, 100, 0, **state)
+        return maker.sizes, maker.make(3, 100, **state)
 
     return make
 
@@ -99,4 +100,6 @@ def test_the_share_outlives_a_stop(store):
 
 
 def test_a_checkpoint_without_the_share_is_read():
-    assert LoopState.of(cursor=5, control=None) == LoopState(5, None, 1.0)
+    assert TypeAdapter(LoopState).validate_python({"cursor": 5, "control": None}) == LoopState(
+        5, None, 1.0
+    )

@@ -13,7 +13,7 @@ from entropy_mech.config.files import make_config, run_id
 from entropy_mech.errors import UserError
 from entropy_mech.hub import prepare_libraries
 from entropy_mech.sampling import vllm_sampler
-from entropy_mech.train.models import attention_kernel
+from entropy_mech.train.pretrain import attention_kernel
 
 HUB = {"model": {"path": "someone/model"}, "problems": {"training_set": "gsm8k"}}
 HALF = {"kind": "deepspeed", "dtype": "bfloat16"}
@@ -66,9 +66,8 @@ def test_vllm_chooses_its_own_sizes_on_a_gpu(monkeypatch, settings, gpu, sizes):
     for name in vllm_sampler._ENVIRONMENT:
         monkeypatch.setenv(name, "")
     config = VLLMSamplerConfig(**settings)
-    tokens = vllm_sampler._step_tokens(config, 1000)
     for dtype, overrides in (("bfloat16", {"head_dtype": "float32"}), ("float32", None)):
-        words = vllm_sampler._start(config, {"max_num_batched_tokens": tokens, "dtype": dtype})
+        words = vllm_sampler._start(config, {"max_model_len": 1000, "dtype": dtype})
         assert (words["max_num_seqs"], words["max_num_batched_tokens"]) == sizes
         assert words.get("hf_overrides") == overrides
 

@@ -8,7 +8,7 @@ import torch
 
 from entropy_mech.objectives import InertPenaltyWarning
 from entropy_mech.train.distributed import Ranks
-from entropy_mech.train.models import build_engine
+from entropy_mech.train.pretrain import build_engine
 from entropy_mech.train.update import update_policy
 from tests.conftest import KL_COV, TINY
 from tests.invariants.world import PROMPTS, RESPONSES, make_batch, make_model

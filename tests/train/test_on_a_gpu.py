@@ -13,7 +13,7 @@ from entropy_mech.objectives import logprobs
 from entropy_mech.sampling.sampler import evaluate
 from entropy_mech.sampling.torch_sampler import TorchSampler
 from entropy_mech.train.distributed import Ranks
-from entropy_mech.train.engine import FrozenPolicy, TorchEngine
+from entropy_mech.train.engine import Engine, FrozenPolicy
 from entropy_mech.train.metrics import Lemma1Probe
 from entropy_mech.train.pretrain import base_model
 from entropy_mech.train.tasks import load_tasks
@@ -43,7 +43,7 @@ def on_gpu(**case):
 
 
 def engine_of(model, ranks):
-    return TorchEngine(model, EngineConfig(), UpdateConfig(), ranks, learning_rate=0.01)
+    return Engine(model, EngineConfig(), UpdateConfig(), ranks, learning_rate=0.01)
 
 
 def test_the_pretend_device_refuses_what_a_gpu_would():

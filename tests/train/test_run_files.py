@@ -13,8 +13,7 @@ from entropy_mech.problems.toy import character_tokenizer
 from entropy_mech.runs import RunStore
 from entropy_mech.train.checkpoint import export_policy, write_arrays, write_manifest
 from entropy_mech.train.distributed import Ranks
-from entropy_mech.train.models import build_engine, load_policy
-from entropy_mech.train.pretrain import _initial_model
+from entropy_mech.train.pretrain import _initial_model, build_engine, load_policy
 from tests.conftest import tiny
 
 OLD, NEW = "1" * 40, "2" * 40

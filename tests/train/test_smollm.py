@@ -77,7 +77,6 @@ def test_vllm_and_transformers_agree_on_the_exported_policy(finished):
         eos_token=tokenizer.eos_token_id,
         dtype=torch.float32,
         max_model_len=64,
-        seed=0,
     )
     try:
         requests = [SamplingRequest(tuple(prompt), key) for key, prompt in enumerate(prompts)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from entropy_mech.problems.benchmarks import Protocol
+from entropy_mech.problems.benchmarks import BenchmarkSet, Protocol
 from entropy_mech.random_streams import stream_key
 from entropy_mech.sampling.sampler import EvalRequest, evaluate, evaluate_together, requests_of
 from entropy_mech.sampling.torch_sampler import TorchSampler
@@ -12,7 +12,7 @@ from entropy_mech.train.distributed import Ranks
 from entropy_mech.train.metrics import Validation
 from entropy_mech.train.pretrain import base_model
 from entropy_mech.train.sampler import SharedSampler, deal_prompts
-from entropy_mech.train.tasks import Grader, Prompts, ValidationSet, load_tasks
+from entropy_mech.train.tasks import Grader, Prompts, load_tasks
 from tests.conftest import tiny
 
 CONFIG = tiny(rollout={"max_new_tokens": 20})
@@ -38,7 +38,8 @@ def loaded(store):
 
 def _validation(loaded, sets):
     sampler, tokenizer = loaded
-    return Validation(CONFIG, sets, tokenizer, sampler, Prompts(tokenizer, CONFIG), Grader(Ranks()))
+    prompts, grader = Prompts(tokenizer, CONFIG), Grader(Ranks())
+    return Validation(CONFIG, sets, prompts, sampler, grader)
 
 
 def test_benchmarks_of_any_protocol_are_one_call(loaded):
@@ -48,8 +49,8 @@ def test_benchmarks_of_any_protocol_are_one_call(loaded):
         "greedy": Protocol(0.0, 1, 20),
         "one": Protocol(1.0, 1, 20),
     }
-    sets = [ValidationSet(name, problems[:5], how) for name, how in protocols.items()]
-    metrics = _validation(loaded, sets).metrics(4, 0)
+    sets = [BenchmarkSet(name, problems[:5], how) for name, how in protocols.items()]
+    metrics = _validation(loaded, sets).metrics(4)
     (call,) = loaded[0].calls
     assert [request.temperature for request in call] == [0.6] * 15 + [0.0] * 5 + [1.0] * 5
     for name, how in protocols.items():
@@ -65,7 +66,7 @@ def test_benchmarks_of_any_protocol_are_one_call(loaded):
 
 def test_a_toy_is_one_call_too_greedy_answers_included(loaded):
     sets = load_tasks(CONFIG).validation
-    metrics = _validation(loaded, sets).metrics(0, 0)
+    metrics = _validation(loaded, sets).metrics(0)
     (call,) = loaded[0].calls
     assert len(call) == len(sets[0].problems) * (CONFIG.validation.samples + 1)
     greedy = evaluate(
@@ -127,7 +128,7 @@ def test_two_ranks_return_the_responses_in_the_order_asked(loaded, rank):
     assert torch.equal(shared.finished, whole.finished)
 
 
-def test_a_rank_that_does_not_grade_decodes_nothing(loaded, monkeypatch):
+def test_a_rank_that_does_not_grade_is_told_the_verdicts(loaded):
     sampler, tokenizer = loaded
     problems = load_tasks(CONFIG).training[:4]
     asked = [EvalRequest(problems, 1.0, 2)]
@@ -144,9 +145,6 @@ def test_a_rank_that_does_not_grade_decodes_nothing(loaded, monkeypatch):
             assert value is None
             return verdicts
 
-    monkeypatch.setattr(tokenizer, "batch_decode", None)
     grader = Grader(Second())
-    (second,) = evaluate_together(
-        sampler, tokenizer, asked, **settings, grade=grader, decode=grader.reads_texts
-    )
+    (second,) = evaluate_together(sampler, tokenizer, asked, **settings, grade=grader)
     assert second.accuracy == first.accuracy
