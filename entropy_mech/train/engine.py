@@ -226,7 +226,9 @@ class Engine:
             # Blocks are recomputed in training mode alone; these models have no dropout.
             model.gradient_checkpointing_enable({"use_reentrant": False})
             model.train()
-        self.policy = self.module = Policy(model.to(self.device), temperature=temperature)
+        if config.kind == "torch":  # DeepSpeed moves a model itself, part by part under ZeRO-3
+            model.to(self.device)
+        self.policy = self.module = Policy(model, temperature=temperature)
         self.max_grad_norm = update.max_grad_norm
         rate = update.learning_rate if learning_rate is None else learning_rate
         settings = {"lr": rate, "weight_decay": update.weight_decay, "foreach": True}

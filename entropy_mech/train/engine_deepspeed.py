@@ -70,6 +70,7 @@ class DeepSpeedEngine(Engine):
             optimizer=self.optimizer,
             config=_settings(config, update, ranks.device),
         )
+        self.device = torch.device(self.module.device)
         ranks.limit_waits()  # also in the groups that DeepSpeed made
 
     def backward(self, loss: Tensor, *, last: bool) -> None:

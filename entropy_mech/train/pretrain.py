@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import itertools
 import math
 import shutil
@@ -94,7 +95,7 @@ def pack_texts(
 
 # -- Base models ---------------------------------------------------------------------------------
 
-_STATUS_EVERY, _LOSS_EVERY = 25, 100
+_STATUS_EVERY, _LOSS_EVERY, _SAVE_EVERY = 25, 100, 500
 _WARMUP_STEPS = 100
 # The width whose learning rate the configuration gives; a wider model takes smaller steps.
 _WIDTH = 32
@@ -112,7 +113,8 @@ def prepare_base_model(store: Path, config: TrainConfig, folder: Path | None = N
     That is a toy's base model, or an earlier run's policy that ``start`` changes. An instruct
     model is made from its base model, which is made first. Two processes that ask at once wait for
     one another; the folder appears complete or not at all. Progress goes to
-    ``<folder>.status.json``.
+    ``<folder>.status.json``, and a process that was stopped is gone on from: the same model
+    results, to the last bit.
     """
     folder = folder or base_model_folder(RunStore(Path(store)), config)
     if not folder.exists():
@@ -240,10 +242,11 @@ def _make(folder: Path, config: TrainConfig, store: Path) -> None:
     else:
         plain = config.base.model_copy(update={"instruct": None})
         model, tokenizer = base_model(store, config.model_copy(update={"base": plain}))
-    status = folder.with_suffix(".status.json")
-    losses = _supervise(model, tokenizer, config, status)
+    status, partial = folder.with_suffix(".status.json"), folder.with_suffix(".partial.pt")
+    losses = _supervise(model, tokenizer, config, partial, status)
     _save_model(folder, model, tokenizer, **{"training.json": losses, SOURCE: source})
     status.unlink(missing_ok=True)
+    partial.unlink(missing_ok=True)
 
 
 def _pretrained(
@@ -349,19 +352,29 @@ def demonstrations(base: BaseModelConfig, stage: Stage, step: int) -> list[Pair]
 
 
 def _supervise(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: TrainConfig, status: Path
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    config: TrainConfig,
+    partial: Path,
+    status: Path,
 ) -> dict[str, Any]:
     """Minimise the cross-entropy of the demonstrations' answers, stage by stage.
 
-    Returns the mean losses, in nats a token, of every hundred steps.
+    Returns the mean losses, in nats a token, of every hundred steps. ``partial`` is gone on from.
     """
     every = stages(config.base)
     total = sum(stage.steps for stage in every)
-    losses: list[float] = []
+    saved = torch.load(partial, weights_only=True) if partial.exists() else None
+    at = (saved["stage"], saved["step"]) if saved else (every[0].number, 0)
+    losses: list[float] = saved["losses"] if saved else []
     model.train()
-    for stage in every:
+    for stage in (stage for stage in every if stage.number >= at[0]):
         optimizer, schedule = _optimizer(model, stage, constant=config.base.form is not None)
-        for step in range(stage.steps):
+        parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+        if saved and stage.number == at[0]:
+            for name, part in parts.items():
+                part.load_state_dict(saved[name])
+        for step in range(at[1] if stage.number == at[0] else 0, stage.steps):
             loss = _mean_cross_entropy(model, tokenizer, demonstrations(config.base, stage, step))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -372,10 +385,20 @@ def _supervise(
             if len(losses) % min(_STATUS_EVERY, max(total // 20, 1)) == 0:
                 progress = {"stage": "base model", "done": len(losses), "total": total}
                 write_json(status, progress)
+            if (step + 1) % _SAVE_EVERY == 0:
+                state = {name: part.state_dict() for name, part in parts.items()}
+                _save(partial, state | {"stage": stage.number, "step": step + 1, "losses": losses})
     model.eval()
-    parts = range(0, len(losses), _LOSS_EVERY)
-    means = [float(np.mean(losses[i : i + _LOSS_EVERY])) for i in parts]
+    hundreds = range(0, len(losses), _LOSS_EVERY)
+    means = [float(np.mean(losses[i : i + _LOSS_EVERY])) for i in hundreds]
     return {"steps": _LOSS_EVERY, "mean_loss_nats": means}
+
+
+def _save(path: Path, state: dict[str, Any]) -> None:
+    # Of a full disk torch says "unexpected pos"; a file that Python writes says what it is.
+    torch.save(state, data := io.BytesIO())
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(data.getbuffer())
 
 
 def _optimizer(model: PreTrainedModel, stage: Stage, *, constant: bool):

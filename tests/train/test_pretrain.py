@@ -10,6 +10,7 @@ import torch
 from entropy_mech.config import ModelConfig
 from entropy_mech.config.files import base_model_id, make_config
 from entropy_mech.problems.toy import ALPHABET, VALUES, ToyProblem, character_tokenizer
+from entropy_mech.train import pretrain
 from entropy_mech.train.pretrain import (
     IGNORED,
     _initial_model,
@@ -124,6 +125,35 @@ def test_a_base_model_is_the_same_to_the_last_bit_wherever_it_is_trained(tmp_pat
         folder.name,
         folder.name + ".lock",
     ]
+
+
+@pytest.mark.parametrize("stopped_at", [13, 20, 27])
+def test_stopped_and_gone_on_from_it_is_the_same_to_the_last_bit(tmp_path, monkeypatch, stopped_at):
+    """Stopped within a stage, at its end, and within the next."""
+    torch.set_num_threads(1)
+    monkeypatch.setattr(pretrain, "_SAVE_EVERY", 5)
+    config = tiny(base={"steps": 20, "noisy_steps": 10})
+    whole, _ = base_model(tmp_path / "whole", config)
+    asked = []
+
+    def stop(base, stage, step):
+        asked.append((stage.number, step))
+        if len(asked) == stopped_at:
+            raise KeyboardInterrupt
+        return demonstrations(base, stage, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain, "demonstrations", stop)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_base_model(tmp_path / "parts", config)
+        asked.clear()
+        stopped_at = 0
+        parts, _ = base_model(tmp_path / "parts", config)
+    assert 0 < len(asked) < 30
+    for (name, weight), again in zip(whole.named_parameters(), parts.parameters(), strict=True):
+        assert torch.equal(weight, again), name
+    kept = [prepare_base_model(tmp_path / which, config) for which in ("whole", "parts")]
+    assert len({(folder / "training.json").read_text() for folder in kept}) == 1
 
 
 def test_stages_are_clean_then_noisy_and_of_the_domains_asked_for():
