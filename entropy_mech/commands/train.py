@@ -73,7 +73,15 @@ def pretrain(
     config = find_config(name)
     if not config.toy:
         raise bad_value("name", name, "starts from a model that exists; name a toy run")
-    print(keep_base_model(name, config, default_store().root))
+    line = ProgressLine(sys.stderr)
+    print(
+        keep_base_model(
+            name,
+            config,
+            default_store().root,
+            lambda done, total: line.show(done / total, f"step {done}/{total}"),
+        )
+    )
     return 0
 
 

@@ -7,7 +7,7 @@ import io
 import itertools
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,11 @@ _WARMUP_STEPS = 100
 # The width whose learning rate the configuration gives; a wider model takes smaller steps.
 _WIDTH = 32
 Pair = tuple[str, str]
+Report = Callable[[int, int], None]  # told the steps done, and how many there are
+
+
+def _nobody(done: int, total: int) -> None:
+    pass
 
 
 def base_model(store: Path, config: TrainConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
@@ -107,7 +112,9 @@ def base_model(store: Path, config: TrainConfig) -> tuple[PreTrainedModel, PreTr
     return _loaded(prepare_base_model(store, config))
 
 
-def prepare_base_model(store: Path, config: TrainConfig, folder: Path | None = None) -> Path:
+def prepare_base_model(
+    store: Path, config: TrainConfig, folder: Path | None = None, report: Report = _nobody
+) -> Path:
     """Make what a run starts from unless it is there, and return its folder.
 
     That is a toy's base model, or an earlier run's policy that ``start`` changes. An instruct
@@ -121,18 +128,18 @@ def prepare_base_model(store: Path, config: TrainConfig, folder: Path | None = N
         with folder_lock(folder.with_suffix(".lock")):
             if not folder.exists():
                 torch.set_num_threads(config.threads)
-                _make(folder, config, store)
+                _make(folder, config, store, report)
     return folder
 
 
-def keep_base_model(name: str, config: TrainConfig, store: Path) -> Path:
+def keep_base_model(name: str, config: TrainConfig, store: Path, report: Report = _nobody) -> Path:
     """Train a base model unless the store has it, and put it into the tree with a manifest.
 
     The manifest has what it is, how it came about and what it can do. What lies there already
     under this name is replaced.
     """
     folder = Path(store) / "base_models" / base_model_id(config)
-    made = prepare_base_model(store, config, folder)
+    made = prepare_base_model(store, config, folder, report)
     model, tokenizer = _loaded(made)
     manifest = {
         "name": name,
@@ -224,7 +231,7 @@ def stages(base: BaseModelConfig) -> list[Stage]:
     ]
 
 
-def _make(folder: Path, config: TrainConfig, store: Path) -> None:
+def _make(folder: Path, config: TrainConfig, store: Path, report: Report) -> None:
     if config.start is not None:
         _save_model(folder, *changed_policy(config, store))
         return
@@ -243,7 +250,7 @@ def _make(folder: Path, config: TrainConfig, store: Path) -> None:
         plain = config.base.model_copy(update={"instruct": None})
         model, tokenizer = base_model(store, config.model_copy(update={"base": plain}))
     status, partial = folder.with_suffix(".status.json"), folder.with_suffix(".partial.pt")
-    losses = _supervise(model, tokenizer, config, partial, status)
+    losses = _supervise(model, tokenizer, config, partial, status, report)
     _save_model(folder, model, tokenizer, **{"training.json": losses, SOURCE: source})
     status.unlink(missing_ok=True)
     partial.unlink(missing_ok=True)
@@ -357,6 +364,7 @@ def _supervise(
     config: TrainConfig,
     partial: Path,
     status: Path,
+    report: Report,
 ) -> dict[str, Any]:
     """Minimise the cross-entropy of the demonstrations' answers, stage by stage.
 
@@ -385,6 +393,7 @@ def _supervise(
             if len(losses) % min(_STATUS_EVERY, max(total // 20, 1)) == 0:
                 progress = {"stage": "base model", "done": len(losses), "total": total}
                 write_json(status, progress)
+            report(len(losses), total)
             if (step + 1) % _SAVE_EVERY == 0:
                 state = {name: part.state_dict() for name, part in parts.items()}
                 _save(partial, state | {"stage": stage.number, "step": step + 1, "losses": losses})
