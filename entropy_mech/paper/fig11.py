@@ -74,12 +74,12 @@ def endings(frame: pd.DataFrame) -> pd.DataFrame:
     return means.fillna(last).rename(columns=OUTCOMES).reset_index()
 
 
-def against_grpo(frame: pd.DataFrame, size: str, method: str, column: str) -> pd.DataFrame:
+def _against_grpo(ends: pd.DataFrame, size: str, method: str, column: str) -> pd.DataFrame:
     """Return a method's endings beside GRPO's of the same size and seed: columns ours, grpo.
 
-    ``column`` is one of ``endings``'. Seeds without both runs are left out.
+    ``ends`` are ``endings``, ``column`` one of theirs. Seeds without both runs are left out.
     """
-    wide = endings(frame).pivot(index="seed", columns="run", values=column)
+    wide = ends.pivot(index="seed", columns="run", values=column)
     runs = {f"fig11_{size}_{method}": "ours", f"fig11_{size}_grpo": "grpo"}
     wide = wide.reindex(columns=list(runs)).rename(columns=runs)
     return wide.dropna()
@@ -108,59 +108,56 @@ def control_claims(frame: pd.DataFrame) -> list[Claim | Fact]:
     """Judge Fig. 11, size by size and seed by seed against GRPO; the paper's curves if empty."""
     if frame.empty:
         return published_facts()
-    covariance = ("clip_cov", "kl_cov", *TENFOLD)
-    claims = [
-        judge(frame, size, method)
+    ends, covariance = endings(frame), ("clip_cov", "kl_cov", *TENFOLD)
+    return [
+        judge(pair, size, method)
         for size in SIZES
-        for judge, methods in (
-            (_entropy_claim, (*covariance, "clip_higher")),
-            (_accuracy_claim, covariance),
-            (_length_claim, covariance),
+        for judge, column, methods in (
+            (_entropy_claim, "entropy_nats", (*covariance, "clip_higher")),
+            (_accuracy_claim, "accuracy", covariance),
+            (_length_claim, "length_tokens", covariance),
         )
         for method in methods
+        if len(pair := _against_grpo(ends, size, method, column))
     ]
-    return [claim for claim in claims if claim is not None]
 
 
-def _entropy_claim(frame: pd.DataFrame, size: str, method: str) -> Claim | None:
-    """Judge whether a method ends with at least twice GRPO's entropy; None without both runs."""
-    pair = against_grpo(frame, size, method, "entropy_nats")
-    return None if pair.empty else Claim(
+def _entropy_claim(pair: pd.DataFrame, size: str, method: str) -> Claim:
+    """Judge whether a method ends with at least twice GRPO's entropy."""
+    return Claim(
         f"{SIZES[size]}: {LABELS[method]} ends with at least 2 times GRPO's entropy (ratio)",
         f"{_papers_ratio(size, method, 'entropy'):.2f} (Fig. 11, digitised)",
         ratio_interval(pair["ours"] / pair["grpo"]),
         at_least(2.0, contradicted_below=1.0),
-    )  # fmt: skip
+    )
 
 
-def _length_claim(frame: pd.DataFrame, size: str, method: str) -> Claim | None:
-    """Judge whether a method's responses end longer than GRPO's; None without both runs."""
-    pair = against_grpo(frame, size, method, "length_tokens")
+def _length_claim(pair: pd.DataFrame, size: str, method: str) -> Claim:
+    """Judge whether a method's responses end longer than GRPO's."""
     papers = _papers_ratio(size, method, "response_length")
     judged_by = half_of_ratio(papers)
-    return None if pair.empty else Claim(
+    return Claim(
         f"{SIZES[size]}: {LABELS[method]} ends with responses at least {judged_by.least:.2f} times "
         "as long as GRPO's, half the paper's effect on a log scale (ratio)",
         f"{papers:.2f} (Fig. 11, digitised)",
         ratio_interval(pair["ours"] / pair["grpo"]),
         judged_by,
-    )  # fmt: skip
+    )
 
 
-def _accuracy_claim(frame: pd.DataFrame, size: str, method: str) -> Claim | None:
-    """Judge whether a method ends with a higher accuracy than GRPO; None without both runs."""
-    pair = against_grpo(frame, size, method, "accuracy")
+def _accuracy_claim(pair: pd.DataFrame, size: str, method: str) -> Claim:
+    """Judge whether a method ends with a higher accuracy than GRPO."""
     theirs, grpo = (published_ending(size, name, "test_acc_pct") for name in (method, "grpo"))
     papers = (theirs - grpo) / 100
     judged_by, room = half_of_difference(papers), 1 - pair["grpo"].mean()
     no_room = f"; here GRPO leaves room for {room:.3f}" if room < judged_by.least else ""
-    return None if pair.empty else Claim(
+    return Claim(
         f"{SIZES[size]}: {LABELS[method]} ends with an accuracy at least {judged_by.least:.3f} "
         "above GRPO's, half the paper's effect (difference, fraction)",
         f"{papers:+.3f} (Fig. 11, digitised{no_room})",
         mean_interval(pair["ours"] - pair["grpo"]),
         judged_by,
-    )  # fmt: skip
+    )
 
 
 def _papers_ratio(size: str, method: str, metric: str) -> float:

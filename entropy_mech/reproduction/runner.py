@@ -175,10 +175,10 @@ def keep_runs(request: Request, folder: Path, *, workers: int | None = None) -> 
         if group := target.benchmarks(profile):
             groups |= dict.fromkeys(ids, group)
         if group and target.name in {one.name for one in targets}:
-            shared = [(name, run.config) for name, run in runs if run.path.name in ids]
-            for name, config in shared:
-                found = evaluation_jobs([config], default_store(), group, names=[name])
-                jobs |= {job.name: job for job in found}
+            shared = [(run.config, name) for name, run in runs if run.path.name in ids]
+            configs, called = [config for config, _ in shared], [name for _, name in shared]
+            found = evaluation_jobs(configs, default_store(), group, names=called)
+            jobs |= {job.name: job for job in found}
     if jobs:
         run_jobs(list(jobs.values()), workers=workers or usable_cores())
     return keep(runs, folder, groups, tokens_of)

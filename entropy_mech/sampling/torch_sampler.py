@@ -74,12 +74,14 @@ class TorchSampler:
         # In training mode gradient checkpointing keeps no KV cache: Hugging Face drops it with a
         # warning, and each token would attend to itself alone.
         self.model.eval()
-        for own, places in places_by_temperature(requests, temperature).items():
-            at_once = len(places) if device.type == "cpu" else _ROWS_AT_ONCE
-            for start in range(0, len(places), at_once):
-                part = places[start : start + at_once]
-                self._fill(out, part, [requests[place] for place in part], own)
-        self.model.train(training)
+        try:
+            for own, places in places_by_temperature(requests, temperature).items():
+                at_once = len(places) if device.type == "cpu" else _ROWS_AT_ONCE
+                for start in range(0, len(places), at_once):
+                    part = places[start : start + at_once]
+                    self._fill(out, part, [requests[place] for place in part], own)
+        finally:
+            self.model.train(training)
         return out.completions(self.eos_token)
 
     def stream(

@@ -190,9 +190,10 @@ class FrozenPolicy:
                 name: tensor.to(self.device, non_blocking=True)
                 for name, tensor in self._tensors().items()
             }
-        logp, _ = measure(self, batch)
-        self._uploaded = {}
-        return logp
+        try:
+            return measure(self, batch)[0]
+        finally:
+            self._uploaded = {}
 
     def forward(self, batch: RolloutBatch) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropies of the response tokens, B x T each."""

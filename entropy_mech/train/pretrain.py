@@ -250,7 +250,13 @@ def _make(folder: Path, config: TrainConfig, store: Path, report: Report) -> Non
         plain = config.base.model_copy(update={"instruct": None})
         model, tokenizer = base_model(store, config.model_copy(update={"base": plain}))
     status, partial = folder.with_suffix(".status.json"), folder.with_suffix(".partial.pt")
-    losses = _supervise(model, tokenizer, config, partial, status, report)
+
+    def tell(done: int, total: int) -> None:
+        report(done, total)
+        if done % min(_STATUS_EVERY, max(total // 20, 1)) == 0:
+            write_json(status, {"stage": "base model", "done": done, "total": total})
+
+    losses = _supervise(model, tokenizer, config, partial, tell)
     _save_model(folder, model, tokenizer, **{"training.json": losses, SOURCE: source})
     status.unlink(missing_ok=True)
     partial.unlink(missing_ok=True)
@@ -363,7 +369,6 @@ def _supervise(
     tokenizer: PreTrainedTokenizerBase,
     config: TrainConfig,
     partial: Path,
-    status: Path,
     report: Report,
 ) -> dict[str, Any]:
     """Minimise the cross-entropy of the demonstrations' answers, stage by stage.
@@ -390,9 +395,6 @@ def _supervise(
             optimizer.zero_grad(set_to_none=True)
             schedule.step()
             losses.append(loss.item())
-            if len(losses) % min(_STATUS_EVERY, max(total // 20, 1)) == 0:
-                progress = {"stage": "base model", "done": len(losses), "total": total}
-                write_json(status, progress)
             report(len(losses), total)
             if (step + 1) % _SAVE_EVERY == 0:
                 state = {name: part.state_dict() for name, part in parts.items()}

@@ -171,8 +171,10 @@ class VLLMPolicySampler(SharedSampler):
         asked = self.ranks.gather(rows)
         policy = self.engine.policy
         before, policy.temperature = policy.temperature, 1.0
-        logp, _ = measure(self.engine, _as_batch(torch.cat(asked)))
-        policy.temperature = before
+        try:
+            logp, _ = measure(self.engine, _as_batch(torch.cat(asked)))
+        finally:
+            policy.temperature = before
         return logp.split([len(part) for part in asked])[self.ranks.rank]
 
     def rest(self) -> None:
