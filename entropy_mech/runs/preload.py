@@ -1,5 +1,6 @@
 """What the fork server imports, once, so that no job has to."""
 
+import atexit
 import contextlib
 import gc
 from importlib import import_module
@@ -23,3 +24,4 @@ with contextlib.suppress(Exception):
         getattr(import_module("transformers"), _name)
 gc.collect()
 gc.freeze()  # so that the forks' collectors do not touch, and copy, what they share
+atexit.register(gc.unfreeze)  # triton would report as leaked what its end cannot collect

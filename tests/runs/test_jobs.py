@@ -2,6 +2,7 @@
 
 import io
 import os
+import subprocess
 import sys
 import time
 
@@ -104,3 +105,25 @@ def test_a_childs_own_words_reach_the_user(tmp_path):
     ) as caught:
         ensure_runs([impossible], RunStore(tmp_path), workers=1)
     assert caught.value.exit_code == 2
+
+
+_ONE_WARM_JOB = """
+import sys
+from pathlib import Path
+from entropy_mech.runs.jobs import ForkedJob, Job
+
+if __name__ == "__main__":
+    command = [sys.executable, "-m", "platform"]
+    job = ForkedJob(Job("warm", command, log=Path("warm.log"), cost_s=0.1, warm=True))
+    sys.exit(job.wait())
+"""
+
+
+def test_the_fork_server_ends_without_a_word(tmp_path):
+    # Libraries that it preloads complain, as it ends, of what it froze: triton where there is one.
+    # Its end is waited for: it holds the other ends of these pipes.
+    ended = subprocess.run(
+        [sys.executable, "-c", _ONE_WARM_JOB], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    assert "Linux" in (tmp_path / "warm.log").read_text() or sys.platform != "linux"
