@@ -65,6 +65,8 @@ _ACCENTS = {
         "mathbb", "mathfrak", "mathscr",
     )},
 }  # fmt: skip
+_OF_ANGLE = r"(\\(?:sin|cos|tan|cot|sec|csc)(?:\^\d|\^\{\d+\})?)"
+_DEGREES = r"(\d+(?:\.\d+)?)\^\\circ(?![a-zA-Z])"
 _SPELLED = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -74,6 +76,10 @@ _SPELLED = tuple(
         (rf"(?<![\\a-zA-Z])({_FUNCTIONS})(?=[ (\\{{^_\d]|[a-z](?![a-z]))", r"\\\1 "),
         (r"\\sqrt ?\(([^()]*)\)", r"\\sqrt{\1}"),
         (r"\^\(([^()]*)\)", r"^{\1}"),
+        (r"\^-(\d+|[a-zA-Z])(?![a-zA-Z\d])", r"^{-\1}"),
+        (r"\\log_(\d)(?=\d+(?![\d ({\\a-zA-Z]))", r"\\log_{\1}"),  # as TeX reads it
+        (rf"{_OF_ANGLE} ?([({{]){_DEGREES}", r"\1\2\\frac{\3\\pi}{180}"),
+        (rf"{_OF_ANGLE} ?{_DEGREES}", r"\1(\\frac{\2\\pi}{180})"),
         (r"\\text\{ ?([A-Za-z]) ?\}", r"\1"),  # a letter is a letter, upright or not
         (r"\\lg(?![a-zA-Z])", r"\\log_{10}"),
         (r"\\(?:rightarrow|longrightarrow)(?![a-zA-Z])", r"\\to "),

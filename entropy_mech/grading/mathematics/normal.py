@@ -212,11 +212,26 @@ _WRAPPERS = re.compile(
     r"|mathord|mathbin|mathrel|fbox|framebox|emph|smash)\s*(?=\{)"
 )
 _STYLES = "textbf|textit|textnormal|textrm|textsf|texttt|textup|mbox|mathrm|operatorname\\*?|rm"
+
+
+def _grouped(match: re.Match) -> str:
+    r"""Digits with thin spaces: one number where they stand in threes, else numbers side by side.
+
+    >>> normal(r"10\,000"), normal(r"3.141\,59"), normal(r"3\,4")
+    ('10000', '3.14159', '3 4')
+    """
+    first, rest = match.groups()
+    groups = re.findall(r"\d+", rest)
+    whole = "." in first or all(len(group) == 3 for group in groups)
+    return ("" if whole else " ").join([first, *groups])
+
+
 _REPLACED = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (rf"\\(?:left|right|[bB]ig[lrm]?|[bB]igg[lrm]?){_END}\s*\.?", ""),
         (rf"\\[dtc]frac{_END}", r"\\frac"),
+        (r"(?<![\d.\\])(\d[\d.]*)((?:\\[,;:>] ?\d+)+)(?!\d)", _grouped),
         (r"(?<!\\)\\(?:!|,|;|:|>|/|@)\s*", ""),
         (rf"\\(?:quad|qquad|enspace|thinspace|hspace\*?\{{[^{{}}]*\}}|hskip){_END}", " "),
         (r"~|(?<!\\)\\ ", " "),
@@ -225,7 +240,7 @@ _REPLACED = tuple(
         (rf"\\lt{_END}", "<"),
         (rf"\\gt{_END}", ">"),
         (rf"\\neq{_END}| != ", r"\\ne "),
-        (rf"\^\s*\{{?\s*\\+circ\s*\}}?|\\degree{_END}", r"^\\circ "),
+        (rf"\^\s*(?:\{{\s*\\+circ\s*\}}|\\+circ{_END})|\\degree{_END}", r"^\\circ "),
         (rf"\\(?:pounds|textsterling){_END}", "£"),
         (rf"\\(?:euro|texteuro){_END}", "€"),
         (rf"\\(?:{_STYLES})\s*(?=\{{)", r"\\text"),
@@ -254,7 +269,7 @@ _SHORTENED = (
     (re.compile(r"\^(?:\{((?:\\prime ?|\*?')+)\}|(\\prime))"),
      lambda m: "'" * (m.group().count("prime") + m.group().count("'"))),
     (re.compile(r"\^\{\*\}|\^\*"), "^*"),
-    (re.compile(r"([_^])\{(\w)\}"), r"\1\2"),
+    (re.compile(r"([_^])\{(\w)\}(?!\d)"), r"\1\2"),  # 2^{3}4 is not 2^34
 )  # fmt: skip
 
 _BUILDER = re.compile(  # { x | x > 2 } is x > 2

@@ -65,6 +65,8 @@ _CURRENCY = re.compile(
     r"([-+]?)(?:\\text\{ ?)?(US\\\$|\\\$|[€£¥₹]|(?:USD|EUR|GBP|CNY|RMB|JPY|INR|Rs\.?)(?![a-zA-Z]))"
     r"(?: ?\})? ?(?=[-+.\d\\(])"
 )
+# A function of an angle, which the degrees belong to.
+_OF_ANGLE = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?:\^\d|\^\{\d+\})? ?[\d.]+$")
 _LETTER = re.compile(r"\\(?!pi|frac|sqrt|times|cdot|text)[a-zA-Z]+|(?<![a-zA-Z\\])[a-zA-Z]")
 
 
@@ -85,7 +87,7 @@ def split_unit(text: str, *, lone_letters: bool = True) -> tuple[str, str]:
         return text, ""
     quantity, spelled = text[: match.start()].strip(), match.group().strip()
     if spelled.startswith("^\\circ"):
-        return quantity, "degree"
+        return (text, "") if _OF_ANGLE.search(quantity) else (quantity, "degree")
     unit = re.sub(r"\\text\{ ?([^{}]*?) ?\}", r"\1", spelled).replace("{", "").replace("}", "")
     base, hat, power = unit.partition("^")
     base = base.strip().lower().rstrip(".")
