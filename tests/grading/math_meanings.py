@@ -6,7 +6,7 @@ SAME = {
         (r"\sqrt2-\sqrt2", "0"), (r"\sin\pi", "0"), (r"5+\ln2-\ln2", "5"), ("e^x-e^x+x", "x"), (r"\sqrt2-\frac{2}{\sqrt2}", "0"), (r"x\sin\pi", "0"),
     ],
     "congruences": [
-        (r"n\equiv1\pmod{4}", r"n \equiv 1 \pmod 4"), (r"n\equiv 1\mod 4", r"n\equiv1\pmod 4"), (r"n\equiv 1 (\bmod 4)", r"n\equiv1\pmod 4"), ("n≡1 (mod 4)", r"n\equiv1\pmod 4"), (r"n\equiv-1\pmod{4}", r"n\equiv3\pmod4"), (r"\frac{17\bmod5}{2}", "1"),
+        (r"n\equiv1\pmod{4}", r"n \equiv 1 \pmod 4"), (r"n\equiv 1\mod 4", r"n\equiv1\pmod 4"), (r"n\equiv 1 (\bmod 4)", r"n\equiv1\pmod 4"), ("n≡1 (mod 4)", r"n\equiv1\pmod 4"), (r"n\equiv-1\pmod{4}", r"n\equiv3\pmod4"), (r"\frac{17\bmod5}{2}", "1"), (r"p\equiv 1,3\pmod 8", r"p\equiv3\text{ or }1\pmod{8}"), (r"x\equiv1\pmod3,x\equiv2\pmod5", r"x\equiv2\pmod5,x\equiv1\pmod3"),
     ],
     "cases": [
         (r"\begin{cases} x & x>0\\ -x & x\le 0\end{cases}", r"\begin{cases} x & x > 0 \\ -x & x \leq 0\end{cases}"), (r"\begin{cases} x, & \text{if } x>0\\ -x, & \text{otherwise}\end{cases}", r"\begin{cases} x & x>0\\ -x & \text{otherwise}\end{cases}"),
@@ -29,7 +29,7 @@ DIFFERENT = {
         for reference in (r"\sqrt3", "x+1", "2", r"3\pi", "10^{-30}", "y=2x", r"\binom n2", "-1")
     ],
     "congruences": [
-        (r"n\equiv1\pmod{4}", r"n\equiv1\pmod5"), (r"n\equiv1\pmod{4}", r"n\equiv3\pmod4"), (r"n\equiv1\mod4", r"n\equiv1\mod5"), (r"n\equiv1\pmod{4}", "n=1"), ("n=1", r"n\equiv1\pmod4"), (r"m\equiv1\pmod{4}", r"n\equiv1\pmod4"), (r"2x\approx10", "10"),
+        (r"n\equiv1\pmod{4}", r"n\equiv1\pmod5"), (r"n\equiv1\pmod{4}", r"n\equiv3\pmod4"), (r"n\equiv1\mod4", r"n\equiv1\mod5"), (r"n\equiv1\pmod{4}", "n=1"), ("n=1", r"n\equiv1\pmod4"), (r"m\equiv1\pmod{4}", r"n\equiv1\pmod4"), (r"p\equiv 1,3\pmod 8", r"p\equiv1,5\pmod8"), (r"p\equiv 1,3\pmod 8", r"p\equiv1\pmod8"), (r"2x\approx10", "10"),
     ],
     "cases": [
         (r"\begin{cases}1&x=0\\0&x\ne0\end{cases}", r"\begin{cases}2&x=0\\0&x\ne0\end{cases}"), (r"\begin{cases}1&x=0\\0&x\ne0\end{cases}", r"\begin{cases}1&x=1\\0&x\ne1\end{cases}"), (r"\begin{cases} 1&x=0\\2&x=1\end{cases}", "1,2"), (r"\begin{cases}1&2\\3&4\end{cases}", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"),

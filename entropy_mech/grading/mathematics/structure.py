@@ -43,7 +43,7 @@ _IF = re.compile(r"^ ?(?:\\text\{ ?)?(?:if|for|when)(?![a-z]) ?(?:\} ?)?")
 _LESS = r"(<|>|\\leq|\\geq)"
 _TURNED = {"<": ">", ">": "<", "\\leq": "\\geq", "\\geq": "\\leq"}
 _COMMANDS = re.compile(r"\\[a-zA-Z]+")
-_CONGRUENCE = re.compile(r"([^,]+)\\equiv([^,]+)\\p?mod ?([^,]+)")
+_CONGRUENCE = re.compile(r"([^,]+)\\equiv((?:(?!\\equiv).)+)\\p?mod ?([^,]+)")
 _RATIO = re.compile(r"[\d.]+(?::[\d.]+)+")
 
 
@@ -84,10 +84,12 @@ def parts(text: str) -> tuple[str, str, list[str]]:
         return "matrix", shape, [cell for row in cells for cell in row]
     if _RATIO.fullmatch(text):
         return "ratio", "", text.split(":")
-    if match := _CONGRUENCE.fullmatch(text):
-        name, rest, modulus = match.groups()
-        return "tuple", "mod", [name, f"({rest})\\mod {modulus}", modulus]
     listed = _AND.sub(",", text)
+    if match := _CONGRUENCE.fullmatch(listed):
+        name, residues, modulus = match.groups()
+        if len(residues := split_top(residues, ",")) > 1:
+            return "list", "", [rf"{name}\equiv{r}\pmod {modulus}" for r in residues]
+        return "tuple", "mod", [name, rf"({residues[0]})\mod {modulus}", modulus]
     items = [item for piece in split_top(listed, ",") for item in split_top(piece, ";")]
     items = [item for item in map(normal, items) if item]
     if len(items) < 2 and text.startswith("\\{") and text.endswith("\\}"):
