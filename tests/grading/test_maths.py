@@ -9,7 +9,7 @@ import pytest
 
 from entropy_mech.grading import grade_math
 from entropy_mech.grading.mathematics.normal import boxed_answers, boxes
-from tests.grading import math_families, math_pairs, math_relatives
+from tests.grading import math_families, math_meanings, math_pairs, math_relatives
 from tests.grading.not_finite import NOT_FINITE
 from tests.grading.perturbations import KINDS, perturbations
 from tests.grading.real_rows import rows
@@ -20,7 +20,7 @@ SETS = ["math500", "aime24", "aime25", "amc", "olympiadbench", "omni_math", "min
 NOT_BOXABLE = {"omni-rule-183", "omni-rule-682", "omni-rule-710", "omni-rule-1469"}
 
 
-TABLES = (math_pairs, math_families, math_relatives)
+TABLES = (math_pairs, math_families, math_relatives, math_meanings)
 SAME = [pytest.param(pairs, id=kind) for table in TABLES for kind, pairs in table.SAME.items()]
 DIFFERENT = [
     pytest.param(pairs, id=kind) for table in TABLES for kind, pairs in table.DIFFERENT.items()

@@ -65,8 +65,10 @@ _ACCENTS = {
         "mathbb", "mathfrak", "mathscr",
     )},
 }  # fmt: skip
-_OF_ANGLE = r"(\\(?:sin|cos|tan|cot|sec|csc)(?:\^\d|\^\{\d+\})?)"
-_DEGREES = r"(\d+(?:\.\d+)?)\^\\circ(?![a-zA-Z])"
+_OF_ANGLE = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z]|\^\{-1\})")
+_DEGREES = re.compile(r"(\d+(?:\.\d+)?)\^\\circ(?![a-zA-Z])")
+_ONE = r"\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}"  # a group with groups inside
+_FRACTION = rf"\\frac{_ONE}{_ONE}"
 _SPELLED = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -76,10 +78,14 @@ _SPELLED = tuple(
         (rf"(?<![\\a-zA-Z])({_FUNCTIONS})(?=[ (\\{{^_\d]|[a-z](?![a-z]))", r"\\\1 "),
         (r"\\sqrt ?\(([^()]*)\)", r"\\sqrt{\1}"),
         (r"\^\(([^()]*)\)", r"^{\1}"),
+        (rf"\^({_FRACTION}|\\sqrt{_ONE})", r"^{\1}"),
+        (r"\\(max|min|gcd|lcm) ?\\\{([^{}]*)\\\}", r"\\\1(\2)"),
+        (r"(\d+|[a-zA-Z]|\([^()]*\))!(?=\^)", r"(\1!)"),
+        # brackets that hold nothing together are Gauss's, for the whole part
+        (rf"^\[([^\[\],]*)\]$|(?<!\\sqrt)\[({_FRACTION}|\\sqrt{_ONE})\](?!\^)",
+         r"\\lfloor \1\2\\rfloor "),
         (r"\^-(\d+|[a-zA-Z])(?![a-zA-Z\d])", r"^{-\1}"),
         (r"\\log_(\d)(?=\d+(?![\d ({\\a-zA-Z]))", r"\\log_{\1}"),  # as TeX reads it
-        (rf"{_OF_ANGLE} ?([({{]){_DEGREES}", r"\1\2\\frac{\3\\pi}{180}"),
-        (rf"{_OF_ANGLE} ?{_DEGREES}", r"\1(\\frac{\2\\pi}{180})"),
         (r"\\text\{ ?([A-Za-z]) ?\}", r"\1"),  # a letter is a letter, upright or not
         (r"\\lg(?![a-zA-Z])", r"\\log_{10}"),
         (r"\\(?:rightarrow|longrightarrow)(?![a-zA-Z])", r"\\to "),
@@ -87,11 +93,12 @@ _SPELLED = tuple(
         (r"\\(?:lvert|rvert|vert|mid)(?![a-zA-Z])", "|"),
         (r"\\(?:lbrace)(?![a-zA-Z])", r"\\{"),
         (r"\\(?:rbrace)(?![a-zA-Z])", r"\\}"),
-        (r"\\(arc(?:sin|cos|tan|cot))\\(frac\{(?:[^{}]|\{[^{}]*\})*\}\{(?:[^{}]|\{[^{}]*\})*\})",
-         r"\\\1(\\\2)"),
+        (rf"\\(arc(?:sin|cos|tan|cot))({_FRACTION})", r"\\\1(\2)"),
+        (r"(?<![\w_^.}])(\d+) ?(\\frac\{\d+\}\{\d+\})(?=[a-zA-Z(]|\\(?:pi|sqrt)(?![a-zA-Z]))",
+         r"(\1+\2)"),
         # numbers side by side are a product, where brackets keep them from being a mixed number
-        (r"(?<![\w_^.{])(\d+(?:\.\d+)?)\((?=[-+*/^\d.\\ ]+\))", r"\1\\cdot("),
-        (r"\) ?(?=\(|\d)", r")\\cdot "),
+        (r"(?<![\w_^.{])(\d+(?:\.\d+)?)\((?=[-+*/^\d.\\ ]+\)|\\frac)", r"\1\\cdot("),
+        (r"\) ?(?=\(|\d|\\frac)", r")\\cdot "),
         (r"(\d)(\\(?:lim|sum|prod|int)(?![a-zA-Z]))", r"\1\\cdot \2"),
     )
 )  # fmt: skip
@@ -100,7 +107,6 @@ _GREEK = (
     "omicron|rho|varrho|sigma|varsigma|tau|upsilon|phi|varphi|chi|psi|omega|Gamma|Delta|Theta|"
     "Lambda|Xi|Pi|Sigma|Upsilon|Phi|Psi|Omega|ell|hbar|mho|imath|jmath|Re|Im"
 )
-_ONE = r"\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}"  # a group with groups inside
 _SYMBOL = re.compile(
     rf"(?P<skip>\\(?:text|begin|end|variable)(?:{_ONE})?|\\(?:d?frac|sqrt|log|ln|lim|sum|prod|int)"
     rf"(?![a-zA-Z])|\\(?!(?:{_GREEK}|{'|'.join(_ACCENTS)})(?![a-zA-Z]))(?:[a-zA-Z]+|.))"
@@ -110,7 +116,9 @@ _SYMBOL = re.compile(
     r"(?P<call>\(-?\d+(?:\.\d+)?\)(?!\())?"  # f(0) is a value, not a product
 )
 _SETS = {rf"\mathbb{{{letter}}}" for letter in "RZNQC"}
-_NO_NUMBER = re.compile(r"(?<![_^\d])\d+ \d|!!|\d\.\d*\.\d")
+_NO_NUMBER = re.compile(
+    r"(?<![_^\d])\d+ \d|!!|\d\.\d*\.\d|\\approx|\\pmod|\\equiv.*\\mod", re.DOTALL
+)
 
 
 class _Parser(_Latex2Sympy):
@@ -119,12 +127,20 @@ class _Parser(_Latex2Sympy):
         value = Fraction(text.replace(",", ""))
         return sympy.Rational(value.numerator, value.denominator)
 
+    def handle_gcd_lcm(self, name: str, args):
+        """Of numbers; sympy would take letters for polynomials, and 1 for gcd(m, n)."""
+        if any(arg.free_symbols for arg in args):
+            return sympy.Function(name)(*sorted(args, key=str))
+        return super().handle_gcd_lcm(name, args)
+
 
 @functools.lru_cache(maxsize=4096)  # a reference meets many answers
 def read(text: str):
     """The object that a whole text denotes; None if some of it cannot be read."""
     for pattern, replacement in _SPELLED:
         text = pattern.sub(replacement, text)
+    if _OF_ANGLE.search(text):
+        text = _DEGREES.sub(r"(\\frac{\1\\pi}{180})", text)
     if _NO_NUMBER.search(text):  # what the parser would read as something else
         return None
     text = _SYMBOL.sub(_own_name, text)
@@ -136,8 +152,8 @@ def read(text: str):
         raise
     except Exception:  # the parser raises whatever its grammar and sympy do
         return None
-    if isinstance(found, list):
-        return None
+    if isinstance(found, list) or (isinstance(found, sympy.Expr) and "\\{" in text):
+        return None  # the latter: a fractional part
     return _understood(found)
 
 
@@ -150,6 +166,7 @@ def _own_name(match: re.Match) -> str:
     if letter and not primes and not index:
         known = letter[0] == "\\" and (match["call"] or match.string[match.end() :][:1] == "(")
         lost = match["call"] or letter in ("I", "E", r"\gamma", r"\Gamma", r"\beta")
+        lost = lost or (letter == "T" and "\\end{" not in match.string)  # no transposition
         if letter == "e" or known or not lost:  # known: a function that the parser may know
             return match.group()
     under = re.sub(r"[{}\s\\]", "", match["under"] or letter)
@@ -171,6 +188,8 @@ def _understood(found):
             named[call] = sympy.Symbol(f"{name}({', '.join(map(str, call.args))})")
     if named:
         found = found.xreplace(named)
+    if isinstance(found, sympy.Complement):
+        found = sympy.Complement(*found.args)  # the parser leaves it as it is
     unit = sympy.Symbol("i")
     if found.has(unit) and not any(unit in bound for bound in _bound(found)):
         found = found.xreplace({unit: sympy.I})

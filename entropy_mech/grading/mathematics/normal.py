@@ -226,11 +226,13 @@ def _grouped(match: re.Match) -> str:
     return ("" if whole else " ").join([first, *groups])
 
 
+_MODULUS = r"\s*(?:\{\s*(\w+)\s*\}|(\w+))\s*"
+_MOD = rf"\s*(?:\\b?mod{_END}|\\text\{{ ?mod ?\}}|(?<![a-zA-Z\\])mod{_END}){_MODULUS}"
 _REPLACED = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (rf"\\(?:left|right|[bB]ig[lrm]?|[bB]igg[lrm]?){_END}\s*\.?", ""),
-        (rf"\\[dtc]frac{_END}", r"\\frac"),
+        (rf"\\[dtc](frac|binom){_END}", r"\\\1"),
         (r"(?<![\d.\\])(\d[\d.]*)((?:\\[,;:>] ?\d+)+)(?!\d)", _grouped),
         (r"(?<!\\)\\(?:!|,|;|:|>|/|@)\s*", ""),
         (rf"\\(?:quad|qquad|enspace|thinspace|hspace\*?\{{[^{{}}]*\}}|hskip){_END}", " "),
@@ -240,6 +242,10 @@ _REPLACED = tuple(
         (rf"\\lt{_END}", "<"),
         (rf"\\gt{_END}", ">"),
         (rf"\\neq{_END}| != ", r"\\ne "),
+        (rf"^\s*\\approx{_END}", ""),
+        (r"\\backslash(?![a-zA-Z])|(?<=\\mathbb\{R\})\s*-\s*(?=\\\{)", r"\\setminus "),
+        (rf"\({_MOD}\)|\\pmod{_MODULUS}", r"\\pmod \1\2\3\4"),
+        (_MOD, r"\\mod \1\2"),
         (rf"\^\s*(?:\{{\s*\\+circ\s*\}}|\\+circ{_END})|\\degree{_END}", r"^\\circ "),
         (rf"\\(?:pounds|textsterling){_END}", "£"),
         (rf"\\(?:euro|texteuro){_END}", "€"),
@@ -253,6 +259,10 @@ _REPLACED = tuple(
         (rf"\\(?:rangle|rparen){_END}", ")"),
         (rf"\\varnothing{_END}|\\\{{ ?\\\}}", r"\\emptyset "),
         (r"\{,\}", ","),
+        (
+            r"(?<![\d.,(\[])[1-9]\d{0,2}(?:,\d{3})+(?= ?(?:[a-z(]|\\(?:pi|sqrt|times|cdot)))",
+            lambda m: m.group().replace(",", ""),
+        ),
         (r"\{\\+%\}|\\+%", "%"),
         (r"\\+\$", "\\\\$"),
     )
@@ -270,6 +280,7 @@ _SHORTENED = (
      lambda m: "'" * (m.group().count("prime") + m.group().count("'"))),
     (re.compile(r"\^\{\*\}|\^\*"), "^*"),
     (re.compile(r"([_^])\{(\w)\}(?!\d)"), r"\1\2"),  # 2^{3}4 is not 2^34
+    (re.compile(r"(\^(?:\w|\{[^{}]*\}))(_(?:\w|\{[^{}]*\}))"), r"\2\1"),
 )  # fmt: skip
 
 _BUILDER = re.compile(  # { x | x > 2 } is x > 2
@@ -325,6 +336,7 @@ _CHARACTERS = {
     **dict.fromkeys("\u2032\u2019\u2018", "'"), **dict.fromkeys("\u201c\u201d\u2033", '"'),
     **dict.fromkeys("\u3001\u060c", ","), "\u3002": ".", "\u3010": "[", "\u3011": "]",
     "\u2265": "\\geq ", "\u2264": "\\leq ", "\u2260": "\\ne ", "\u2248": "\\approx ",
+    "\u2261": "\\equiv ",
     "\u221e": "\\infty ", "\u00d7": "\\times ", "\u00f7": "\\div ", "\u00b1": "\\pm ",
     "\u2213": "\\mp ", "\u222a": "\\cup ", "\u2229": "\\cap ", "\u2208": "\\in ",
     "\u2205": "\\emptyset ", "\u2220": "\\angle ", "\u25b3": "\\triangle ", "\u00b0": "^\\circ ",

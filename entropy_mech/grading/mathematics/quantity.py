@@ -92,7 +92,8 @@ def split_unit(text: str, *, lone_letters: bool = True) -> tuple[str, str]:
     base, hat, power = unit.partition("^")
     base = base.strip().lower().rstrip(".")
     words = re.split(r"[ /-]", base)
-    if changes_a_number(words) and base not in _UNITS:
+    symbol = base in tuple("eixyz") or not re.search(r"[^\W\d_]|[%$€£¥₹¢]", base)
+    if symbol or (changes_a_number(words) and base not in _UNITS):
         return text, ""
     in_text = spelled.startswith("\\text")
     if (not in_text or len(base) == 1) and _LETTER.search(quantity):
@@ -253,6 +254,11 @@ def _in_words(text: str) -> Fraction | None:
 
 
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
+_SAME_WORDS = {
+    "dne": "does not exist", "no solutions": "no solution", "\\emptyset": "no solution",
+    "empty set": "no solution", "the empty set": "no solution", "\\mathbb{R}": "all real numbers",
+    "all reals": "all real numbers", "all real values": "all real numbers",
+}  # fmt: skip
 
 
 def as_words(text: str) -> str | None:
@@ -267,8 +273,9 @@ def as_words(text: str) -> str | None:
     if choice and (match or re.fullmatch(r"\([A-Z]\)|[A-Z]", inner)):
         return choice.group(1).lower()
     if match or re.fullmatch(r"[A-Za-z]{3,}|[A-Za-z]{2,}(?:[ '-][A-Za-z]+)+", inner):
-        return re.sub(r"\s+", " ", inner).lower().rstrip(".") or None
-    return None
+        words = re.sub(r"\s+", " ", inner).lower().rstrip(".")
+        return _SAME_WORDS.get(words, words) or None
+    return _SAME_WORDS.get(text)
 
 
 _CHOICE = re.compile(

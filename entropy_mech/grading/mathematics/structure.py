@@ -31,15 +31,19 @@ _AND = re.compile(
 _NAME = r"(?:[A-Za-z]|\\[a-z]+)'*(?:_\w|_\{[^{}]*\}|_\\[a-z]+)?'*"
 NAMED = re.compile(rf"({_NAME}(?:\([\w, ]{{1,12}}\))?|\({_NAME}(?:, ?{_NAME})+\))=(.+)", re.DOTALL)
 _MATRIX = re.compile(
-    r"\\begin\{([a-z]*(?:matrix|array))\}(?:\{[lcr|]*\})?((?:(?!\\end\{).)*)\\end\{\1\}", re.DOTALL
+    r"\\begin\{([a-z]*(?:matrix|array)|cases)\}(?:\{[lcr|]*\})?((?:(?!\\end\{).)*)\\end\{\1\}",
+    re.DOTALL,
 )
 _CASES = re.compile(
     r"(?:\\\{)?\\begin\{(cases|array|aligned|gathered|align\*?)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}",
     re.DOTALL,
 )
+_PIECES = re.compile(r"&(?!=|<|>|\\(?:le|ge))")  # a value, and where it is taken
+_IF = re.compile(r"^ ?(?:\\text\{ ?)?(?:if|for|when)(?![a-z]) ?(?:\} ?)?")
 _LESS = r"(<|>|\\leq|\\geq)"
 _TURNED = {"<": ">", ">": "<", "\\leq": "\\geq", "\\geq": "\\leq"}
 _COMMANDS = re.compile(r"\\[a-zA-Z]+")
+_CONGRUENCE = re.compile(r"([^,]+)\\equiv((?:(?!\\equiv).)+)\\p?mod ?([^,]+)")
 _RATIO = re.compile(r"[\d.]+(?::[\d.]+)+")
 
 
@@ -67,19 +71,25 @@ def parts(text: str) -> tuple[str, str, list[str]]:
     >>> parts("(0,1]"), parts(r"\{1,2\}")
     (('tuple', '(]', ['0', '1']), ('list', '', ['1', '2']))
     """
-    if (cases := _CASES.fullmatch(text)) and "=" in cases.group(2):
+    cases = _CASES.fullmatch(text)
+    if cases and "=" in cases.group(2) and not _PIECES.search(cases.group(2)):
         rows = [row.replace("&", "") for row in cases.group(2).split("\\\\") if row.strip()]
         text = ", ".join(map(normal, rows))
     bracketed = text[1:7] == "\\begin" and text[0] + text[-1] in ("[]", "()")
     if match := _MATRIX.fullmatch(text[1:-1] if bracketed else text):
         rows = [row for row in match.group(2).split("\\\\") if row.strip()]
-        cells = [[normal(cell) for cell in row.split("&")] for row in rows]
-        kind = "determinant" if match.group(1)[:1] in ("v", "V") else ""
+        cells = [[normal(_IF.sub("", cell)) for cell in row.split("&")] for row in rows]
+        kind = {"v": "determinant", "V": "determinant", "c": "cases"}.get(match.group(1)[:1], "")
         shape = f"{kind}{[len(row) for row in cells]}"
         return "matrix", shape, [cell for row in cells for cell in row]
     if _RATIO.fullmatch(text):
         return "ratio", "", text.split(":")
     listed = _AND.sub(",", text)
+    if match := _CONGRUENCE.fullmatch(listed):
+        name, residues, modulus = match.groups()
+        if len(residues := split_top(residues, ",")) > 1:
+            return "list", "", [rf"{name}\equiv{r}\pmod {modulus}" for r in residues]
+        return "tuple", "mod", [name, rf"({residues[0]})\mod {modulus}", modulus]
     items = [item for piece in split_top(listed, ",") for item in split_top(piece, ";")]
     items = [item for item in map(normal, items) if item]
     if len(items) < 2 and text.startswith("\\{") and text.endswith("\\}"):
@@ -146,16 +156,19 @@ def _named(items: list[str]) -> list[str]:
     return found
 
 
+_PLUS_MINUS = re.compile(r"\\pm(?![a-z]) ?")
+
+
 def plus_minus(text: str) -> list[str]:
     r"""The two values of an expression with \\pm (and \\mp, its opposite)."""
-    if "\\pm" not in text:
+    if not _PLUS_MINUS.search(text):
         return [text]
-    plus = re.sub(r"\\pm ?", "+", re.sub(r"\\mp ?", "-", text))
-    minus = re.sub(r"\\pm ?", "-", re.sub(r"\\mp ?", "+", text))
+    plus = _PLUS_MINUS.sub("+", re.sub(r"\\mp ?", "-", text))
+    minus = _PLUS_MINUS.sub("-", re.sub(r"\\mp ?", "+", text))
     return [re.sub(r"(^|[=(,])\+", r"\1", plus), minus]
 
 
-_MEMBER = re.compile(r"([A-Za-z](?:_\{?\w\}?)?)\\in ?(.+)", re.DOTALL)
+_MEMBER = re.compile(rf"([A-Za-z](?:_\{{?\w\}}?)?|\({_NAME}(?:, ?{_NAME})+\))\\in ?(.+)", re.DOTALL)
 _RELATION = re.compile(r"[<>]|\\(?:geq|leq|ne|equiv|in|to|mid|parallel|perp|sim|neg|lnot)(?![a-z])")
 _NO_SYMBOLS = re.compile(
     r"\\(?:text|begin|end)\{[^{}]*\}|\\(?:pi|infty|frac|binom|sqrt|cdot|times|div|sin|cos|tan|cot|sec"
@@ -270,7 +283,7 @@ def _renamed(mine: re.Match, theirs: re.Match, answer: str) -> str:
 
 def _several(match: re.Match) -> bool:
     value = match.group(match.lastindex)
-    return len(split_top(value, "=")) > 1 and not value.startswith(("\\sum", "\\prod"))
+    return len(split_top(value, "=")) > 1 and not value.startswith(("\\sum", "\\prod", "\\begin"))
 
 
 _BASE = re.compile(r"\(?([0-9A-Za-z]*\d[0-9A-Za-z]*)\)?_\{?(-?\d+)\}?")

@@ -38,13 +38,14 @@ class Evaluation:
 
     ``magnitude`` sums the sizes of all intermediate results, in digits: two values that come
     out of so few digits cannot be nearer to each other than about that many digits without
-    being equal. ``peak`` is the largest of them and ``lost`` the digits that went in subtractions.
+    being equal. ``peak`` is the largest of them and ``lost`` the digits that went in subtractions;
+    ``cancelled``: all of them went somewhere, which is zero only if more digits leave nothing too.
     """
 
     def __init__(self, point: dict, digits: int = DIGITS, *, among_complex: bool = False):
         self.point, self.digits, self.among_complex = point, digits, among_complex
         self.magnitude = self.peak = self.lost = 0.0
-        self.exact = True
+        self.exact, self.cancelled = True, False
 
     def value(self, expression):
         """A Fraction, or a number of mpmath; raises NoValueError where there is none."""
@@ -130,7 +131,7 @@ class Evaluation:
         return mpmath.power(inexact(base), inexact(exponent)) if root is None else root
 
     def _nothing_but_rounding(self):
-        self.lost, self.exact = self.digits, False
+        self.cancelled, self.exact = True, False
         return Fraction(0)
 
     def _function(self, name, args):
@@ -258,7 +259,7 @@ def _carried_out(node):
 def same_value(first, second, point: dict, *, among_complex: bool = False) -> bool:
     """Whether two expressions have the same value at a point; raises where one has none."""
     digits = DIGITS
-    for last in (False, True):
+    while True:
         runs = [Evaluation(point, digits, among_complex=among_complex) for _ in range(2)]
         a, b = (run.value(e) for run, e in zip(runs, (first, second), strict=True))
         if all(run.exact for run in runs):
@@ -267,11 +268,12 @@ def same_value(first, second, point: dict, *, among_complex: bool = False) -> bo
             gap = size_in_digits(inexact(a) - inexact(b))
         unsure = max(run.peak for run in runs) + max(run.lost for run in runs)
         same = gap < unsure + digits // 4 - digits
-        if last or not same:
+        needed = DIGITS + 4 * int(sum(run.magnitude for run in runs))
+        if digits >= needed or not (same or any(run.cancelled for run in runs)):
             return same
-        digits += 4 * int(sum(run.magnitude for run in runs))
-        if digits > MAX_DIGITS:
+        if needed > MAX_DIGITS:
             raise UndecidedError("equal to as many digits as were computed")
+        digits = needed
 
 
 def points(symbols, seed: int = 22617, *, more: int = 0) -> list[dict]:
