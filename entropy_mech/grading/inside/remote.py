@@ -297,7 +297,8 @@ class Peer:
 
     def construct(self, kind, args, kwargs):
         value = self.request("__call__", kind, *args, **kwargs)
-        if kind in self.classes - self.functions and issubclass(type(value), kind):
+        known = self.number(value) in self.codec.named  # as a singleton is: it came out before
+        if kind in self.classes - self.functions and issubclass(type(value), kind) and not known:
             self.made.add(self.number(value))
         return value
 
@@ -352,6 +353,7 @@ class Peer:
                 raise Gone("the program's process ended")
             with self.lock:
                 message = self.codec.unpack(message)
+                self.made -= self.codec.named  # they came out of the program, wherever they lie
         except (OSError, frames.FrameError) as error:
             raise Gone(str(error)) from None
         except Gone:
@@ -444,10 +446,8 @@ class Peer:
         value = message["values"][0]
         if message.get("error"):
             raise value if isinstance(value, BaseException) else RuntimeError(str(value))
-        if op in ("get", "__call__", "__getitem__", "__next__"):
-            self.made.discard(self.number(value))
-            if op == "get" and isinstance(args[0], proxies.RemoteClass):
-                self.reached(args[1], value)
+        if op == "get" and isinstance(args[0], proxies.RemoteClass):
+            self.reached(args[1], value)
         return value
 
     def serve_forever(self) -> None:
