@@ -250,6 +250,7 @@ ACTIONS = {
     "__call__": lambda function, *args, **kwargs: function(*args, **kwargs),
     "signature": inspect.signature, "finish": finish,
     "start": start, "cancel": cancel,
+    "do": lambda module, name, *args, **kwargs: values.find(module, name)(*args, **kwargs),
     "derive": _derive, "inherited": _inherited,
     "copy": copy.copy, "deepcopy": copy.deepcopy, "dumps": pickle.dumps, "loads": pickle.loads,
 }  # fmt: skip
@@ -424,7 +425,7 @@ class Peer:
 
     def request(self, op, *args, **kwargs):
         """Ask the other side for something, and answer its own questions meanwhile."""
-        self.count += op != "get"  # to look for a name is not yet to ask
+        self.count += op not in ("get", "do")  # to look for a name is not yet to ask
         try:
             value = self._ask(op, args, kwargs)
         except Gone as gone:  # noted, since a test may catch it
