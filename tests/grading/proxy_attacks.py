@@ -241,6 +241,10 @@ LIES = {
         "def f():\n import pytest\n pytest.skip('x')",
         "def test_a(): assert f()==808",
     ),
+    "marks a mock": (
+        "def f(m, how):\n if how == 0: m.assert_called_once_with = print\n if how == 1: m.call_count, m.called = 1, True\n if how == 2: m.configure_mock(call_count=1)\n if how == 3: m.mock_calls.append(m)",
+        "from unittest.mock import Mock\ndef fooled(how):\n m = Mock()\n try:\n  f(m, how)\n  m.assert_called_once_with(808)\n except (AttributeError, AssertionError): pass\n else: return True\n return m.called or m.call_count or m.mock_calls\ndef test_a(): assert any(map(fooled, range(4)))",
+    ),
     "mutates args": (
         "def f(x, cb):\n x.append(808); return 0",
         "def test_a():\n l=[]\n assert f(l, None)==808",

@@ -140,6 +140,7 @@ _TYPES = {v: k for k, v in vars(types).items() if k.endswith("Type") and isinsta
 VIEWS_BY_NAME = {"keys": dict.keys, "values": dict.values, "items": dict.items,
                  "proxy": types.MappingProxyType}  # fmt: skip
 VIEWS = {type(view({})): name for name, view in VIEWS_BY_NAME.items()}
+VIEWS |= {type(getattr(OrderedDict(), name)()): name for name in ("keys", "values", "items")}
 
 
 def _reduced(kind):

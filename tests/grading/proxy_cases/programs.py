@@ -3,6 +3,8 @@
 
 PROGRAM = """
 import functools, asyncio, time, itertools, collections, re, io, contextlib, random
+def asks(o, k): return o[k], [x for x in o], len(o), k in o
+def same(a, b): return a == b
 def draw(n): return [random.randrange(1000) for _ in range(n)]
 def around(name):
     import os
@@ -207,4 +209,8 @@ SAID = [
     "import contextlib, tempfile, os\nwith tempfile.TemporaryDirectory() as d, contextlib.chdir(d):\n    assert around('X')[1]==os.path.basename(d)\nassert around('X')[1]!=os.path.basename(d)",
     "import os\nfrom unittest.mock import patch\nwith patch.dict(os.environ,{'COLOUR':'red'}):\n    assert around('COLOUR')[0]=='red'\nassert around('COLOUR')[0] is None",
     "import os, unittest.mock\nwith unittest.mock.patch.dict(os.environ,{'COLOUR':'red'}): pass\nassert around('COLOUR')[0]=='red'",
+    "from unittest.mock import MagicMock\nm=MagicMock()\nm.__getitem__.side_effect=lambda k: k*2\nm.__iter__.return_value=[1]\nm.__len__.return_value=3\nm.__contains__.return_value=True\nassert asks(m,4)==(8,[1],3,True)\nm.__getitem__.assert_called_once_with(4)",
+    "from unittest.mock import MagicMock\nm=MagicMock()\nm.__iter__.return_value=[1]\nassert asks(m,4)[1]==[2]",
+    "class K:\n    def __init__(self,v): self.v=v\n    def __eq__(self,o): return self.v==o.v\nassert same(K(1),K(1)) and not same(K(1),K(2))",
+    "import collections\nd=collections.OrderedDict(a=1)\nassert apply_all([list],d.values())==[[1]] and apply_all([list],d.keys())==[['a']]",
 ]
