@@ -302,7 +302,8 @@ _PYTHON = re.compile(r"(python|py|ipython|pycon|sage)[\d.]*(-repl)?$", re.IGNORE
 _OPENED = re.compile(r"^[ \t]*<think>", re.MULTILINE)
 _CLOSED = re.compile(r"(?<![\"'>])</think>")  # not one in a string of the program
 _FENCES_IN_STRINGS = 6  # of a block, at most
-_READS_INPUT = re.compile(r"\binput\b|\bstdin\b|\bopen\(0|\bfileinput\b|\bos\.read\(0")
+_READS_INPUT = re.compile(r"\binput\b(?!\s*=[^=])|\bstdin\b|\bopen\(0|\bfileinput\b|\bos\.read\(0")
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _CONTINUES = re.compile(r"(else|elif|except|finally|case)\b|[)\]}]")
 
 
@@ -406,6 +407,7 @@ class Block:
     tag: str = ""
     parses: bool = False
     defines: set[str] = field(default_factory=set)
+    announces: set[str] = field(default_factory=set)  # of those it defines: without a body
     needs: set[str] = field(default_factory=set)
     star: bool = False
     is_tests: bool = False  # imports the program, so it is none
@@ -433,6 +435,8 @@ class Block:
             f.name for node in tree.body if isinstance(node, ast.ClassDef)
             for f in node.body if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef))
         }  # fmt: skip
+        nodes = [n for n in ast.walk(tree) if isinstance(n, _DEFINITIONS)]
+        self.announces = {n.name for n in nodes} - {n.name for n in nodes if not _is_stub(n)}
 
     @property
     def is_python(self) -> bool:
@@ -441,6 +445,17 @@ class Block:
     @property
     def reads_input(self) -> bool:
         return self.parses and bool(_READS_INPUT.search(self.text))
+
+
+def _is_stub(node: ast.stmt) -> bool:
+    """Whether it is a function without a body, or a class with methods that have none."""
+    if isinstance(node, ast.ClassDef):
+        methods = [n for n in node.body if isinstance(n, _DEFINITIONS)]
+        return bool(methods) and all(map(_is_stub, methods))
+    return all(
+        isinstance(n, ast.Pass) or (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))
+        for n in node.body
+    )
 
 
 def _without_prompts(text: str) -> str:
@@ -462,7 +477,7 @@ def _choose(python, usable, wanted, *, script) -> Block | None:
         callers = [b for b in pool[pool.index(last) + 1 :] if b.needs & last.defines]
         return callers[-1] if last.prepares and callers else last
     for pool in ([b for b in usable if b.parses], usable):
-        counts = [len(b.defines & wanted) for b in pool]
+        counts = [len((b.defines - b.announces) & wanted) for b in pool]
         if any(counts):
             return pool[len(counts) - 1 - counts[::-1].index(max(counts))]
     for pool in ([b for b in python if b.parses and b.defines], python, usable):

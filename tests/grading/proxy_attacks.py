@@ -173,6 +173,18 @@ LIES = {
         "class Solution:\n def m(s,x): return s\n def __eq__(s,o): return True\n def __sub__(s,o): return s\n def __abs__(s): return 0\n def __lt__(s,o): return True\n def __bool__(s): return True",
         "def test_a():\n s=Solution()\n assert s.m(4)==808",
     ),
+    "solution self in what it returns": (
+        "class Solution:\n def a(s): return [s, s]\n def b(s): return (s,), {'k': [s]}\n def c(s):\n  yield s\n def d(s, l): l.append(s)\n def __enter__(s): return s\n def __exit__(s, *a): pass\n async def e(s): return [s]\n def __eq__(s, o): return True\n def __hash__(s): return 808",
+        "import asyncio\ndef test_a():\n s, l = Solution(), []\n async def e(): return await s.e() == [808]\n s.d(l)\n with s as v: assert v == 808 or l == [808] or s.a() == [1, 2] or s.b() == ((1,), {'k': [2]}) or list(s.c()) == [3] or asyncio.run(e())",
+    ),
+    "solution once known": (
+        "class Solution:\n all, n = [], 0\n def __new__(c): return c.all[0] if c.all else object.__new__(c)\n def m(s):\n  Solution.all = [s]\n  return s\n def __eq__(s, o): return True\n __hash__ = None",
+        "def test_a(): assert Solution().m() is Solution() and Solution() == 808",
+    ),
+    "any's class": (
+        "from unittest.mock import ANY\nimport collections\nf = type(ANY)\ndef g(): return collections.defaultdict(f)",
+        "def test_a(): assert f() == 808 or g()['a'] == 808 or g().default_factory() == 808",
+    ),
     "solution sub": (
         "class Solution:\n def m(s,x): return Solution()\n def __eq__(s,o): return True\n def __sub__(s,o): return s\n def __abs__(s): return 0\n def __lt__(s,o): return True",
         "def test_a(): assert abs(Solution().m(4)-808) < 1e-6",
@@ -228,6 +240,10 @@ LIES = {
     "pytest skip": (
         "def f():\n import pytest\n pytest.skip('x')",
         "def test_a(): assert f()==808",
+    ),
+    "marks a mock": (
+        "def f(m, how):\n if how == 0: m.assert_called_once_with = print\n if how == 1: m.call_count, m.called = 1, True\n if how == 2: m.configure_mock(call_count=1)\n if how == 3: m.mock_calls.append(m)",
+        "from unittest.mock import Mock\ndef fooled(how):\n m = Mock()\n try:\n  f(m, how)\n  m.assert_called_once_with(808)\n except (AttributeError, AssertionError): pass\n else: return True\n return m.called or m.call_count or m.mock_calls\ndef test_a(): assert any(map(fooled, range(4)))",
     ),
     "mutates args": (
         "def f(x, cb):\n x.append(808); return 0",

@@ -67,6 +67,9 @@ FUNCTIONS = {
     "inline": "Simply ```f = lambda x: x + 1``` will do.",
     "assigned": fence("f = lambda x: x + 1\n") + fence("f(3)\n"),
     "broken after": fence(F) + "or\n" + fence("def f(x):\n    return x +\n"),
+    "signature after": fence(F) + "for the given\n" + fence("def f(x: int) -> int:\n    \"\"\"Add one.\"\"\"\n    ...\n"),
+    "starter after": fence(F) + "in place of\n" + fence("class Starter:\n    def f(self, x):\n        pass\n") + fence("def f(x):\n    # your code\n    pass\n"),
+    "overloaded": fence(DRAFT) + "Better:\n" + fence("from typing import overload\n@overload\ndef f(x: int): ...\n" + F),
     "test block after": fence(F) + "Tests:\n" + fence("from solution import f\ndef test_f():\n    assert f(3) == 4\n"),
     "glued to the text": "The code: ```python\n" + F + "```",
     "glued to the code": "```python\ndef f(x):\n    return x + 1```\nDone.",
@@ -112,6 +115,9 @@ SCRIPTS = {
     "guarded apart": fence("def main():\n    print(int(input()) + 1)\n")
     + fence("if __name__ == '__main__':\n    main()\n"),
     "draft before": fence("print(int(input()))\n") + fence(MAIN),
+    "harness after": fence(MAIN)
+    + "Try it:\n"
+    + fence("import subprocess\nprint(subprocess.run(['python3', 'main.py'], input='3'))\n"),
     "prose around": "So:\n\n" + MAIN + "\nThat is it.",
     "session of the answer": "Input: 3\n" + fence(MAIN) + "Output:\n" + fence("4\n", "text"),
     "does not parse here": fence(MAIN + "'" * 0),
@@ -123,6 +129,12 @@ def test_the_script_that_reads_input(sandbox, name):
     tests = {"inputs": ["3", "9"], "outputs": ["4", "10"]}
     verdict = grade_program(SCRIPTS[name], tests, sandbox, Limits())
     assert verdict.name == "correct", (verdict, extract_program(SCRIPTS[name]))
+
+
+def test_a_function_without_a_body_may_be_all_there_is(sandbox):
+    tests = ["assert f(3) is None"]
+    for response in (fence("def f(x):\n    pass\n"), fence("x = 1\n") + fence("def f(x): ...\n")):
+        assert grade_program(response, tests, sandbox, Limits()).reward
 
 
 def test_names_may_come_from_several_blocks_or_a_class(sandbox):

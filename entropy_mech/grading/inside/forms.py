@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
+import functools
 import gc
+import importlib
 import inspect
 import json
 import linecache
@@ -54,12 +57,41 @@ class RemoteModule(types.ModuleType):
         delattr(self._proxy, name)
 
 
+# What sets something of a process, and what sets the same in the program's.
+_SETTERS = {
+    "random": {"seed": "seed", "setstate": "setstate"},
+    "numpy.random": {"seed": "seed"},
+    "os": {"chdir": "chdir", "putenv": "environb.__setitem__", "unsetenv": "environb.__delitem__"},
+}
+
+
+def set_in_both(peer: remote.Peer) -> None:
+    """What tests set of their process, a program in the same one would find set."""
+
+    def both(own, module, there):
+        @functools.wraps(own)
+        def setter(*args, **kwargs):
+            value = own(*args, **kwargs)
+            with contextlib.suppress(Exception):
+                peer.request("do", module, there, *args, **kwargs)
+            return value
+
+        return setter
+
+    for name, setters in _SETTERS.items():
+        if name.partition(".")[0] in sys.modules:
+            module = importlib.import_module(name)
+            for here, there in setters.items():
+                setattr(module, here, both(getattr(module, here), module, there))
+
+
 def run(tests: dict, peer: remote.Peer, result_fd: int, folder: str) -> None:
     """Run the tests and write one JSON report to ``result_fd``; then end the process."""
     sys.modules["proxies"] = proxies  # where pickle looks for it
     gc.set_threshold(50_000)  # a collection copies the pages of what it looks at
     confine.close_all_but(peer.connection.fileno(), result_fd)
     os.chdir(folder)
+    set_in_both(peer)
     sys.set_int_max_str_digits(0)
     null = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)
     sys.stdin, sys.stdout, sys.stderr = open(os.devnull), null, null  # noqa: SIM115
@@ -91,7 +123,7 @@ def same_value(got, expected) -> bool:
     """Equality as the data sets mean it: JSON has no tuples, no integer keys, rounded floats."""
     if proxies.is_opaque(got):
         return False
-    if isinstance(got, float) or isinstance(expected, float):
+    if isinstance(expected, float):
         number = (int, float)
         if not (isinstance(got, number) and isinstance(expected, number)):
             return False
@@ -106,7 +138,9 @@ def same_value(got, expected) -> bool:
     if isinstance(expected, dict) and isinstance(got, dict):
         mine = {str(key): value for key, value in got.items()}
         want = {str(key): value for key, value in expected.items()}
-        return mine.keys() == want.keys() and all(same_value(mine[k], want[k]) for k in want)
+        if len(got) != len(want) or mine.keys() != want.keys():
+            return False
+        return all(same_value(mine[key], want[key]) for key in want)
     return bool(got == expected)
 
 

@@ -3,6 +3,12 @@
 
 PROGRAM = """
 import functools, asyncio, time, itertools, collections, re, io, contextlib, random
+def asks(o, k): return o[k], [x for x in o], len(o), k in o
+def same(a, b): return a == b
+def draw(n): return [random.randrange(1000) for _ in range(n)]
+def around(name):
+    import os
+    return os.environ.get(name), os.path.basename(os.getcwd())
 class LRU:
     def __init__(self, n): self.n, self.d = n, collections.OrderedDict()
     def get(self, k):
@@ -197,4 +203,14 @@ SAID = [
     "import dataclasses\n@dataclasses.dataclass(order=True)\nclass P:\n    v:int\nassert apply_all([lambda p:p.v],P(3))==[3]",
     "try: Stack().pop()\nexcept IndexError as e: assert 'empty' in str(e)\nelse: assert False",
     "assert all(isinstance(x,int) for x in flat([1,[2]])) and any(x==2 for x in flat([1,[2]])) and sum(flat([1,[2]]))==3 and max(flat([1,[5]]))==5 and sorted(flat([3,[1]]))==[1,3] and list(zip(flat([1]),flat([2])))==[(1,2)] and list(map(str,flat([1])))==['1'] and [*flat([1])]==[1] and tuple(flat([1]))==(1,) and set(flat([1,1]))=={1} and dict(enumerate(flat([7])))=={0:7} and ''.join(flat(['a',['b']]))=='ab'",
+    "random.seed(7)\na=draw(9)\nrandom.seed(7)\nassert draw(9)==a",
+    "random.seed(7)\na=draw(9)\nrandom.seed(8)\nassert draw(9)==a",
+    "random.seed(7)\na=draw(9)\nrandom.seed(7)\nassert [random.randrange(1000) for _ in range(9)]==a",
+    "import contextlib, tempfile, os\nwith tempfile.TemporaryDirectory() as d, contextlib.chdir(d):\n    assert around('X')[1]==os.path.basename(d)\nassert around('X')[1]!=os.path.basename(d)",
+    "import os\nfrom unittest.mock import patch\nwith patch.dict(os.environ,{'COLOUR':'red'}):\n    assert around('COLOUR')[0]=='red'\nassert around('COLOUR')[0] is None",
+    "import os, unittest.mock\nwith unittest.mock.patch.dict(os.environ,{'COLOUR':'red'}): pass\nassert around('COLOUR')[0]=='red'",
+    "from unittest.mock import MagicMock\nm=MagicMock()\nm.__getitem__.side_effect=lambda k: k*2\nm.__iter__.return_value=[1]\nm.__len__.return_value=3\nm.__contains__.return_value=True\nassert asks(m,4)==(8,[1],3,True)\nm.__getitem__.assert_called_once_with(4)",
+    "from unittest.mock import MagicMock\nm=MagicMock()\nm.__iter__.return_value=[1]\nassert asks(m,4)[1]==[2]",
+    "class K:\n    def __init__(self,v): self.v=v\n    def __eq__(self,o): return self.v==o.v\nassert same(K(1),K(1)) and not same(K(1),K(2))",
+    "import collections\nd=collections.OrderedDict(a=1)\nassert apply_all([list],d.values())==[[1]] and apply_all([list],d.keys())==[['a']]",
 ]
