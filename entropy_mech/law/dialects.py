@@ -47,6 +47,10 @@ _NO_OTHER = r"(?!.*(?:token|format))"  # accuracies of next tokens or of the ans
 _ACCURACY = r"\w*(?:accuracy|acc|correct|correctness)(?:_pct|_percent)?"
 _RATE = r"(?:pass(?:@|_at_|_)?1|(?:mean|avg)@\d+|(?:solve|success|pass|win)_rate|exact_match|em)"
 _MEAN = r"(?:/(?:mean|avg))?"
+_HELD_OUT = tuple(
+    rf"{_NO_OTHER}{_EVAL}/(?:.+/)?{name}{_MEAN}"
+    for name in (_ACCURACY, _RATE, f"{_ACCURACY}_reward")
+)
 
 DIALECTS = (
     Dialect("this package", ("step",), ("entropy_nats",),
@@ -56,7 +60,7 @@ DIALECTS = (
              r"test_score/.+"), ("critic/score/mean", "critic/rewards/mean")),
     Dialect("TRL", ("step", "global_step"), ("entropy", "policy/entropy_avg"),
             (r"eval_rewards/.*(?:acc|correct).*/mean|eval_rewards/.*(?:acc|correct)\w*",
-             "eval_accuracy", "accuracy", "eval_reward"),
+             *_HELD_OUT, "accuracy", "eval_reward"),
             (r"rewards/.*(?:acc|correct).*/mean", "reward", "objective/scores")),
     Dialect("ms-swift", ("global_step/max_steps",), ("entropy/mean",),
             (r"eval_rewards/.*acc.*/mean", "eval_reward"), (r"rewards/.*acc.*/mean", "reward")),
@@ -100,9 +104,7 @@ DIALECTS = (
             (r"(?:(?:train|training|actor|policy|rollout|loss(?:es)?)/)?"
              r"(?:policy/|token/|response/|mean/|avg/)*entropy(?:/(?:mean|avg|nats|bits))*",
              r"(?:\w+/)?(?:entropy|ent)_loss"),
-            (rf"{_NO_OTHER}{_EVAL}/(?:.+/)?{_ACCURACY}{_MEAN}",
-             rf"{_NO_OTHER}{_EVAL}/(?:.+/)?{_RATE}{_MEAN}",
-             rf"{_NO_OTHER}{_EVAL}/(?:.+/)?{_ACCURACY}_reward{_MEAN}",
+            (*_HELD_OUT,
              rf"{_EVAL}/(?:.+/)?(?:mean/|avg/)?(?:reward|score|return)s?(?:/(?:mean|avg|total))?",
              rf"accuracy|{_RATE}"),
             (rf"{_NO_OTHER}(?:train|training|rollout)/{_ACCURACY}{_MEAN}",
@@ -149,12 +151,22 @@ def matching(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
 
     >>> matching(["Step", "val-core_math_acc_mean@8", "x"], ["val-core/.+/acc/mean@8", "step"])
     ['val-core_math_acc_mean@8']
+    >>> matching(["acc", "Accuracy [%]"], ["accuracy"])  # a unit is no part of the name
+    ['Accuracy [%]']
     """
     names = list(names)
     for pattern in patterns:
-        if found := [name for name in names if _pattern(pattern).fullmatch(str(name))]:
+        if found := [name for name in names if _pattern(pattern).fullmatch(_bare(str(name)))]:
             return found
     return []
+
+
+@cache
+def _bare(name: str) -> str:
+    """Return a name without a unit in brackets at its end."""
+    return re.sub(
+        r"\s*[(\[](?:nats?|bits?|%|percent|fraction)(?![a-z])[^)\]]*[)\]]$", "", name, flags=re.I
+    )
 
 
 @cache

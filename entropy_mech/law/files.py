@@ -10,6 +10,7 @@ import ast
 import csv
 import json
 import re
+import warnings
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -78,6 +79,8 @@ class Table:
         """Return a column's numbers; refuse it if anything else is written there."""
         for row, text in self.texts(name).items():
             said = f"{text[:40]!r} is not a number: give a numeric column"
+            if re.fullmatch(r"-?\d[\d.,]*", text):
+                said = f"{text[:40]!r} is not a number: write it like 1234.5"
             if _NOT_FINITE.fullmatch(text):
                 fix = "remove that row, or leave the cell empty if nothing was measured"
                 said = f"{text}: {fix}"
@@ -98,6 +101,7 @@ _SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 _IN_A_FOLDER = (  # names of a run's log, in order of preference
     "metrics.jsonl", "trainer_state.json", "logging.jsonl", "experiment_log.jsonl",
 )  # fmt: skip
+_NOTHING = ("", "None", "null", "NULL", "NA", "N/A", "n/a")  # cells that say: not measured
 _RECORDS = "give a list of records, or TRL's trainer_state.json"
 
 
@@ -144,7 +148,7 @@ class _Cells:
         self._texts: dict[str, dict[str, str]] = defaultdict(dict)
 
     def of_frame(self, frame: pd.DataFrame) -> pd.DataFrame:
-        columns = {str(name): self._column(str(name), frame[name]) for name in frame}
+        columns = {n: self._column(n, frame[name]) for name in frame for n in [str(name).strip()]}
         return pd.DataFrame(columns, index=frame.index)
 
     def _column(self, name: str, values: pd.Series) -> pd.Series:
@@ -159,8 +163,11 @@ class _Cells:
 
     def _cell(self, name: str, value: Any) -> float | str:
         text = str(value).strip()
-        # The step may be written as 12/300.
-        digits = re.sub(r"^(\d+)/\d+$", r"\1", text) if "step" in name.lower() else text
+        if text in _NOTHING:
+            return np.nan
+        # The step may be written as 12/300 or as 1,200.
+        parts = r"^(\d+)/\d+$|(?<=\d),(?=\d{3}\b)"
+        digits = re.sub(parts, r"\1", text) if "step" in name.lower() else text
         try:
             number = float(digits.removesuffix("%"))
         except ValueError:
@@ -246,8 +253,10 @@ def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _open(path: Path) -> TextIO:
-    """Open text; line feeds alone end a line."""
-    return path.open(encoding="utf-8-sig", errors="replace", newline="\n")
+    """Open text, UTF-8 or, by its mark, UTF-16; line feeds alone end a line."""
+    with path.open("rb") as file:
+        wide = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
+    return path.open(encoding="utf-16" if wide else "utf-8-sig", errors="replace", newline="\n")
 
 
 # -- JSON ----------------------------------------------------------------------------------------
@@ -281,8 +290,10 @@ def _json(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
             yield from _json_lines(path, notes)
             return
     if isinstance(whole, dict):  # a list of records, with other things beside it
-        lists = [value for value in whole.values() if isinstance(value, list)]
-        whole = whole.get("log_history", lists[0] if len(lists) == 1 else None)
+        lists = {name: value for name, value in whole.items() if isinstance(value, list)}
+        if len(lists) > 1 and "log_history" not in lists:  # a list a metric
+            lists = {"all": pd.DataFrame(lists, dtype=object).to_dict("records")}
+        whole = lists.get("log_history", next(iter(lists.values()), None))
     if not isinstance(whole, list):
         raise bad_value("log", str(path), _RECORDS)
     for record in whole:
@@ -297,15 +308,26 @@ def _json(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def _csv(path: Path, notes: list[str]) -> pd.DataFrame:
-    with _open(path) as file:
-        header = file.readline()
-    separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=header.count)
-    names = next(csv.reader([header], delimiter=separator), [])
+    above, header = _header(path)
+    separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=header.count)
+    split = csv.reader([header.lstrip("# ")], delimiter=separator, skipinitialspace=True)
+    names = [name.strip() for name in next(split, [])]
     if twice := [name for name in names if name and names.count(name) > 1]:
         raise UserError(f"{path.name}: column {twice[0]!r} comes twice: are these two runs?")
-    # Only an empty cell is "not measured"; "nan" stays text and is refused where it matters.
-    with _open(path) as file:
-        table = pd.read_csv(file, sep=separator, keep_default_na=False, na_values=[""])
+    # "nan" stays text and is refused where it matters.
+    rules = {"skipinitialspace": True, "keep_default_na": False, "na_values": _NOTHING}
+    rules |= {"sep": separator, "skiprows": above, "low_memory": False, "index_col": False}
+    with _open(path) as file, warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            table = pd.read_csv(file, **rules)
+        except pd.errors.ParserWarning:
+            fix = "name every column, and write decimals with a point"
+            said = f"{path.name}: rows have more cells than the header has names: {fix}"
+            raise UserError(said) from None
+    table = table[table.iloc[:, -1] != table.columns[-1]]  # the header once more, after a resume
+    if header.startswith("#"):
+        table = table.rename(columns={table.columns[0]: names[0]})
     if _last_row_is_torn(path, separator, len(names)):
         table = table.iloc[:-1]
         notes.append(TORN)
@@ -313,6 +335,20 @@ def _csv(path: Path, notes: list[str]) -> pd.DataFrame:
     if {"wall time", "step", "value"} <= set(lower):
         return lower.drop(columns="value").assign(**_export_names(path, lower["value"]))
     return table
+
+
+def _header(path: Path) -> tuple[int, str]:
+    """Return how many lines stand above a table's header (comments, Excel's sep=;), and it."""
+    last = ""
+    with _open(path) as file:
+        for above, line in enumerate(file):
+            if line.strip() and not line.startswith(("#", "sep=")):
+                numpy = last.startswith("#") and re.match(
+                    r"[-+.\d]", line
+                )  # a comment is its header
+                return (above - 1, last) if numpy else (above, line)
+            last = line
+    return 0, last
 
 
 def _last_row_is_torn(path: Path, separator: str, fields: int) -> bool:
@@ -430,7 +466,8 @@ def _printed_dict(text: str) -> dict[str, Any] | None:
 
 _TAGS, _VALUES = (r"tag|metric(?:_name)?|key|variable",), ("value", "scalar")
 _ROW_TYPES = (
-    r"(?:row_|record_|event_|log_|metric_)?type|kind|split|mode|phase|stage|event|subset|source",
+    r"(?:row_|record_|event_|log_|metric_)?type|kind|split|mode|phase|stage|event|subset|source"
+    r"|run",
 )
 _SAYS_ROLE = re.compile(rf"(?:{'|'.join(ROLES.values())})[/_.]", re.IGNORECASE)
 

@@ -28,6 +28,7 @@ from entropy_mech.law.dialects import (
 from entropy_mech.law.files import Table, read_metrics
 
 _ANY = DIALECTS[-1]
+_BITS = r"(?<![a-zA-Z\d])(?<!\d[-_ ])(?i:bits?)(?![a-z])|[a-z]Bits?$|log_?2|base_?2"
 _LEAST = 3  # values that a validation column needs to be fitted
 
 
@@ -114,7 +115,7 @@ def run_of(
         percent=performance_name in table.percent,
         controlled=_settings(table.path) or control_in(table.frame),
         every_step=every_step,
-        warnings=_doubts(entropy_name, known, table.export),
+        warnings=_doubts(entropy_name, known, table.export) + _copied(points, performance_name),
         notes=table.notes,
         table=table,
     )
@@ -255,6 +256,14 @@ def _doubts(entropy: str, dialect: Dialect, export: str) -> list[str]:
         why = "is a mean over runs, and means of runs on one curve are not on it"
         doubts.append(f"{export!r} {why}")
     return doubts
+
+
+def _copied(points: pd.DataFrame, name: str) -> list[str]:
+    """Warn of a validation that is copied into the rows up to the next one."""
+    moves = np.nonzero(np.diff(points["performance"]))[0][:-1]  # the last may come off its beat
+    every = np.gcd.reduce(np.diff(moves)) if len(moves) > 5 else 1
+    fix = "if it was not measured between, leave those cells empty"
+    return [f"{name!r} changes only every {every} points: {fix}"] if every > 1 else []
 
 
 # -- The rows of one run -------------------------------------------------------------------------
@@ -416,7 +425,7 @@ def _joined(
     lengths = _clean(table, LENGTHS)
     frame["response_length_mean"] = by_step(table, steps, lengths[0]) if lengths else np.nan
     frame = frame.rename_axis("step").reset_index()
-    if re.search(r"(?:^|[/_.])bits?(?:$|[/_.])", entropy, re.IGNORECASE):
+    if re.search(_BITS, entropy):
         frame["entropy_nats"] *= np.log(2.0)
         table.notes.append(f"{entropy!r} is in bits: made into nats")
     at = frame["step"][frame["entropy_nats"].notna()].to_numpy()

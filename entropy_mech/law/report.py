@@ -112,6 +112,7 @@ def _collapses(performance: np.ndarray) -> bool:
 # -- Warnings ------------------------------------------------------------------------------------
 
 _FEW_POINTS = 12
+_VOCABULARY = 12.5  # nats: the logarithm of the largest, 262,144 words, is 12.48
 _NARROW = 0.05  # range of exp(H): on it a = 0.2 moves performance by one point
 _GAIN = 4.0  # AICc of another form, beyond which it is clearly the better
 
@@ -145,6 +146,8 @@ def law_warnings(
     if n < _FEW_POINTS:
         warnings.append(f"only {n} points: intervals and forecasts mean little below {_FEW_POINTS}")
     low, high = entropy.min(), entropy.max()
+    if high > _VOCABULARY:
+        warnings.append(f"{high:.3g} nats are more than any vocabulary has: a sum, or bits?")
     if np.ptp(growth) < _NARROW:
         moves = f"entropy moves only from {low:.3g} to {high:.3g} nats"
         warnings.append(f"{moves}: too narrow a range to tell a from b")
@@ -341,6 +344,10 @@ def analyse_run(
     best = {"fraction": 1.0, "percent": 100.0, "reward": np.inf}[unit]
     if course.is_law and intervals is not None and intervals.loc[2, "high"] > best:
         warnings.append(f"the interval of the ceiling reaches beyond {best:g}, which cannot be")
+    accuracy = _ACCURACY.search(performance_name) and not _REWARD.search(performance_name)
+    if unit == "reward" and accuracy:
+        spread = f"goes from {scores.min():.4g} to {scores.max():.4g}"
+        warnings.append(f"{performance_name!r} {spread}, as no accuracy does: read as a reward")
     fit = fit_law(entropy, scores)
     return LawReport(
         points=pd.DataFrame({"step": step, "entropy_nats": entropy, "performance": scores}),
@@ -396,13 +403,11 @@ def performance_unit(performance: np.ndarray, name: str = "") -> str:
     scores = np.asarray(performance, dtype=np.float64)
     if scores.min() < 0.0 or scores.max() > 100.0:
         return "reward"
-    if re.search(r"%|percent|(?:^|[/_.])pct", name, re.IGNORECASE):
-        return "percent"
+    percent = re.search(r"%|percent|(?:^|[/_.])pct", name, re.IGNORECASE)
     if scores.max() <= 1.0 + 1e-6:
-        return "fraction"
-    rewards = re.search(r"reward|return|(?:^|[/_.])(?:sum|total|points)(?:$|[/_.])", name, re.I)
-    accuracy = re.search(r"acc(?:uracy|[/_.]|$)|correct|pass[@_]|(?:mean|avg)@|_rate$", name, re.I)
-    if rewards or scores.max() <= (1.5 if accuracy else 20.0):
+        return "percent" if percent else "fraction"
+    known_reward = _REWARD.search(name) or scores.max() <= (1.5 if _ACCURACY.search(name) else 20.0)
+    if known_reward and not percent:
         return "reward"
     small = (scores > 0.0) & (scores <= 1.0)
     if small.any():
@@ -414,4 +419,9 @@ def performance_unit(performance: np.ndarray, name: str = "") -> str:
     return "percent"
 
 
+_REWARD = re.compile(
+    r"reward|return|(?:^|[/_.])(?:sum|total|points|count|(?:num|n)_correct)(?:$|[/_.])",
+    re.IGNORECASE,
+)
+_ACCURACY = re.compile(r"acc(?:uracy|[/_.]|$)|correct|pass[@_]|(?:mean|avg)@|_rate$", re.IGNORECASE)
 _UNITS = {"fraction": "fractions", "percent": "percent", "reward": "units of the reward"}

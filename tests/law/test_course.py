@@ -182,6 +182,7 @@ def test_an_entropy_below_zero_by_rounding_is_zero_and_any_other_is_refused():
         (80.0, "math500", "percent"),
         (80.0, "eval_reward", "reward"),
         (80.0, "episode_return", "reward"),
+        (80.0, "eval/num_correct", "reward"),
         (0.8, "acc_pct", "percent"),
         (120.0, "accuracy", "reward"),
         (1.0 + 1e-7, "accuracy", "fraction"),
@@ -219,12 +220,18 @@ def test_a_name_that_speaks_against_its_entropy_warns(tmp_path, name, said):
     assert analyse_log(tmp_path / "log.csv")[0].warnings == []
 
 
-def test_bits_are_made_into_nats(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "bits"),
+    [("entropy_bits", True), ("Entropy (bits)", True), ("entropy [Bits/token]", True),
+     ("entropyBits", True), ("entropy_log2", True), ("entropy (nats)", False),
+     ("4bit/entropy", False), ("4-bit entropy", False), ("orbit_entropy", False)],
+)  # fmt: skip
+def test_bits_are_made_into_nats(tmp_path, name, bits):
     entropy = 0.8 * np.exp(-4 * T) + 0.05
     frame = pd.DataFrame(
-        {"entropy_bits": entropy / np.log(2), "accuracy": 1 - 0.2 * np.exp(entropy)}
+        {name: entropy / np.log(2) if bits else entropy, "accuracy": 1 - 0.2 * np.exp(entropy)}
     )
     frame.to_csv(tmp_path / "log.csv", index=False)
-    report, _ = analyse_log(tmp_path / "log.csv")
+    report, _ = analyse_log(tmp_path / "log.csv", entropy=name)
     assert report.fit.a == pytest.approx(0.2)
-    assert "is in bits" in report.text()
+    assert ("is in bits" in report.text()) == bits

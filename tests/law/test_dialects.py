@@ -246,7 +246,7 @@ def test_rows_told_apart_by_a_type_and_several_updates_a_step(tmp_path):
     assert read_log(tmp_path, entropy="token_entropy").entropy_column == "train/token_entropy"
 
 
-@pytest.mark.parametrize("word", ["split", "mode", "phase", "kind"])
+@pytest.mark.parametrize("word", ["split", "mode", "phase", "kind", "run"])
 def test_other_words_for_the_type_of_a_row(tmp_path, word):
     rows = []
     for step, h in enumerate((0.9, 0.7, 0.5, 0.3), 1):

@@ -88,8 +88,9 @@ def test_a_cut_off_row_of_a_table_and_a_cut_off_step_of_a_console(tmp_path):
     [
         lambda text: b"\xef\xbb\xbf" + text.encode(),
         lambda text: text.replace("\n", "\r\n").encode(),
+        lambda text: text.encode("utf-16"),
     ],
-    ids=["bom", "crlf"],
+    ids=["bom", "crlf", "utf-16"],
 )
 def test_encodings_and_line_ends(tmp_path, encode):
     for name, text in (
@@ -108,20 +109,51 @@ def test_forms_of_json_and_of_tables(tmp_path):
         json.dumps(ROWS, indent=2),
         "\n".join(LINES),
         json.dumps({"config": {}, "history": ROWS}),
+        json.dumps({"config": {}, **frame.to_dict("list")}),
         " [ ] ".join(["", json.dumps(ROWS)[1:-1]]).replace(" [ ] ", "[") + "]",
     ):
         path.write_text(text)
         all_read(path)
-    frame.to_csv(tmp_path / "a.csv", index=False, sep=";")
-    all_read(tmp_path / "a.csv")
+    for step in (frame["step"], [f"{100 * i:,}" for i in frame["step"]]):
+        frame.assign(step=step).to_csv(tmp_path / "a.csv", index=False, sep=";")
+        all_read(tmp_path / "a.csv")
+    assert read_log(tmp_path / "a.csv").frame["step"].tolist() == list(range(100, 3001, 100))
     frame.assign(data=[{"note": 1.0}] * 30).to_parquet(tmp_path / "a.parquet")
     all_read(tmp_path / "a.parquet")
+
+
+TABLE = pd.DataFrame(ROWS).to_csv(index=False)
+HEADER, BODY = TABLE.split("\n", 1)
+NUMPY = "# a note\n# " + TABLE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TABLE.replace(",", ", "), TABLE.replace(",", " ,"), TABLE.replace(",", "|"),
+        HEADER + "\n" + BODY.replace("\n", ",\n"), HEADER + ",\n" + BODY.replace("\n", ",\n"),
+        "# seed 1\n\n# lr 1e-6\n" + TABLE, NUMPY, "#" + TABLE, "sep=,\n" + TABLE, "\n" + TABLE,
+        TABLE.replace("\n9,", f"\n{HEADER}\n9,"),  # a resume writes the header again
+        "".join(f"{line},{cell}\n" for line, cell in zip(TABLE.splitlines(), [
+            "test_acc", "None", "null", "NA", *[""] * 27], strict=True)),
+    ],
+)  # fmt: skip
+def test_tables_as_people_write_them(tmp_path, text):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    log = read_log(path, performance="accuracy")
+    assert log.frame["entropy_nats"].to_numpy() == pytest.approx(ENTROPY)
+    assert log.frame["step"].tolist() == list(range(1, 31))
+    assert log.step_column == "step"
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
         ("a.csv", "entropy,accuracy,entropy\n1,2,3\n", "column 'entropy' comes twice"),
+        ("a.csv", TABLE.replace("\n", ",7\n").replace(",7", "", 1), "more cells than the header"),
+        ("a.csv", "step,entropy,accuracy\n1,0,9,0,4\n2,0,8,0,5\n", "write decimals with a point"),
+        ("a.csv", "step;entropy;accuracy\n1;0,9;0,4\n", "'0,9' is not a number: write it like"),
         ("a.json", json.dumps(ROWS)[:-9], "cannot be read"),
         ("a.log", "nothing here\n", "console text with lines 'step:N - key:value"),
         ("a.jsonl", '{"entropy": true, "accuracy": 1}\n', "'True' is not a number"),

@@ -116,6 +116,7 @@ TWO_TASKS = "entropy,val-core/x/acc/mean@1,val-core/y/acc/mean@1\n1,0,0\n"
         ("entropy,accuracy\n.2,.5\n.2,.4\n.2,.3\n", {}, "entropy_nats = 0.2 everywhere"),
         ("entropy,accuracy\n0.3,0.5\n0.2,0.4\n", {}, "points = 2: give at least 3"),
         ("entropy,accuracy\n.4,.5\n.3,.5\n.2,.5\n", {}, "performance = 0.5 everywhere: give a"),
+        (GOOD.replace("0.3\n", "30%\n"), {}, "0.1 beside 30: percent mixed with fractions"),
         (GOOD.replace(",0.2\n", ",20\n"), {}, "0.1 beside 20: percent mixed with fractions"),
         ("entropy,accuracy\n", {}, "has no rows"),
         ("", {}, "cannot be read"),
@@ -163,6 +164,30 @@ def test_percent_that_passes_through_one_is_not_taken_for_a_mixture():
     assert analyse_run(entropy, entropy * -3.0).unit == "reward"
     with pytest.raises(UserError, match="percent mixed with fractions"):
         analyse_run(entropy, [0.10, 0.12, 0.15, 18.0, 21.0, 25.0, 27.0, 30.0])
+
+
+@pytest.mark.parametrize(
+    "name", ["val_acc", "test/accuracy", "eval_pass@1", "validation_success_rate"]
+)
+def test_a_held_out_accuracy_goes_before_one_that_does_not_say_so(tmp_path, name):
+    table = pd.DataFrame({"step": range(30), "entropy": ENTROPY, "accuracy": 0.9, name: SCORE})
+    table.to_csv(tmp_path / "run.csv", index=False)
+    assert read_log(tmp_path / "run.csv").performance_column == name
+
+
+def test_scores_that_are_no_measured_accuracy_are_named(tmp_path):
+    path, table = tmp_path / "run.csv", pd.DataFrame({"entropy": ENTROPY, "accuracy": SCORE})
+
+    def warned(**columns):
+        table.assign(**columns).to_csv(path, index=False)
+        return " ".join(analyse_log(path)[0].warnings)
+
+    assert warned() == ""
+    assert "changes only every 3 points" in warned(accuracy=SCORE[np.arange(30) // 3 * 3])
+    assert "as no accuracy does: read as a reward" in warned(accuracy=SCORE + 0.5)
+    assert "more than any vocabulary has" in warned(entropy=15 * ENTROPY)
+    plateau = np.round(SCORE, 2)  # equal neighbours, but at no beat
+    assert "changes only" not in warned(accuracy=plateau)
 
 
 def test_the_command_prints_the_law_and_draws_it(tmp_path, capsys, monkeypatch):
