@@ -189,11 +189,10 @@ def fit_sizes(parameters_billion: np.ndarray, values: np.ndarray) -> SizeFit:
     >>> round(fit.slope, 9), round(fit.intercept, 9)
     (0.2, 0.1)
     """
-    sizes = np.asarray(parameters_billion, dtype=np.float64)
-    values = np.asarray(values, dtype=np.float64)
-    if sizes.shape != values.shape or sizes.ndim != 1:
+    sizes, values = _column("parameters_billion", parameters_billion), _column("values", values)
+    if len(sizes) != len(values):
         raise UserError("parameters_billion, values: unequal lengths: give one value for each size")
-    if not (np.isfinite(sizes).all() and (sizes > 0).all()):
+    if not (sizes > 0).all():
         raise bad_value("parameters_billion", sizes.tolist(), "give numbers above 0")
     x = np.log(sizes)
     if len(x) < 2 or np.ptp(x) == 0.0:
@@ -222,6 +221,8 @@ def extrapolate_largest(frame: pd.DataFrame) -> pd.DataFrame:
         raise bad_value("sizes", len(frame), "give at least 3 to leave the largest out")
     frame = frame.assign(ceiling=frame["b"] - frame["a"]).sort_values("parameters_billion")
     sizes, rows = frame["parameters_billion"].to_numpy(), {}
+    if sizes[-2] == sizes[-1]:
+        raise bad_value("parameters_billion", sizes.tolist(), "give one row for the largest size")
     for quantity in QUANTITIES:
         values = frame[quantity].to_numpy()
         fit, observed = fit_sizes(sizes, values), float(values[-1])
@@ -442,7 +443,7 @@ def law_intervals(
     if len(entropy) < 5:
         raise bad_value("points", len(entropy), "give at least 5 for an interval")
     fit = fit_law(entropy, scores)
-    at = np.atleast_1d(np.asarray(at_entropy_nats, dtype=np.float64))
+    at = _column("at_entropy_nats", np.atleast_1d(at_entropy_nats))
     # Rows pick a, b and R(H) out of the coefficients of [1, exp(H)], which are (b, -a).
     picks = np.vstack([[0.0, -1.0], [1.0, 0.0], [1.0, 1.0], np.stack([at**0, np.exp(at)], axis=1)])
     frame = pd.DataFrame(

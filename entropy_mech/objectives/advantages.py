@@ -41,6 +41,8 @@ def group_advantages(rewards: Tensor, *, correction: int = 1) -> Tensor:
 
     """
     rewards = check_groups(rewards)
+    if correction not in (0, 1):
+        raise bad_value("algorithm.std_correction", correction, "give 1 (G - 1 below) or 0 (G)")
     centred = rewards - rewards.mean(dim=1, keepdim=True)
     std = rewards.std(dim=1, correction=correction, keepdim=True)
     mixed = mixed_outcome_groups(rewards).unsqueeze(1)
@@ -110,7 +112,7 @@ def reinforce_pp_advantages(
             [-0.8660,  0.0000]])
 
     """
-    rewards = check_groups(rewards, least=1)
+    rewards = check_groups(rewards, least=2 if baseline == "group_mean" else 1)
     if baseline == "group_mean":
         centred = rewards - rewards.mean(dim=1, keepdim=True)
         rewards = torch.where(mixed_outcome_groups(rewards).unsqueeze(1), centred, 0.0)
@@ -126,6 +128,7 @@ def reinforce_pp_advantages(
 
 def to_tokens(by_response: Tensor, response_mask: Tensor) -> Tensor:
     """Give every token (B x T) the value of its response (P x G); 0 outside the mask."""
+    check_shapes(response_mask)
     if by_response.numel() != len(response_mask):
         raise ValueError(
             f"{by_response.numel()} rewards, {len(response_mask)} rows of the mask: one a row"
@@ -142,7 +145,9 @@ def normalised(values: Tensor, keep: Tensor) -> Tensor:
 
 
 def check_groups(rewards: Tensor, *, least: int = 2) -> Tensor:
-    """Return P x G rewards in float32 or float64; refuse groups below ``least``."""
+    """Return P x G rewards in float32 or float64; refuse groups below ``least``, and NaN."""
+    if not isinstance(rewards, Tensor):
+        raise ValueError(f"rewards are of type {type(rewards).__name__}: give a tensor, P x G")
     if rewards.ndim != 2:
         raise ValueError(f"rewards have shape {tuple(rewards.shape)}, not prompts x responses")
     if rewards.shape[1] < least:
@@ -151,7 +156,9 @@ def check_groups(rewards: Tensor, *, least: int = 2) -> Tensor:
             rewards.shape[1],
             "a group of 1 has no spread and every advantage is 0; give 2 or more",
         )
-    return rewards if rewards.dtype == torch.float64 else rewards.float()
+    if not rewards.isfinite().all():
+        raise bad_value("rewards", "NaN or inf", "give finite rewards, or leave such prompts out")
+    return at_least_float32(rewards)
 
 
 # -- PRIME, and the dispatch --------------------------------------------------------------------
@@ -341,6 +348,8 @@ def implicit_prm_loss(
     """
     if outcomes.shape != response_mask.shape[:1]:
         raise ValueError(f"outcomes has shape {tuple(outcomes.shape)}, not one a sequence")
+    if not ((outcomes >= 0) & (outcomes <= 1)).all():
+        raise bad_value("outcomes", outcomes.tolist(), "give outcomes from 0 (wrong) to 1 (right)")
     score = beta * _log_ratio(logp_prm, logp_ref, response_mask, beta).sum(dim=1)
     outcomes = outcomes.to(score.dtype)
     count = len(outcomes) if sequence_count is None else sequence_count

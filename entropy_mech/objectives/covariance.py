@@ -20,15 +20,15 @@ from entropy_mech.random_streams import stream_key, uniforms
 
 
 def check_shapes(response_mask: Tensor, **tensors: Tensor) -> None:
-    """Raise ValueError unless all are B x T and the mask is boolean."""
-    if response_mask.dtype != torch.bool:
-        raise ValueError(f"response_mask is {response_mask.dtype}, not bool (True = keep)")
-    for name, tensor in tensors.items():
-        if tensor.shape != response_mask.shape:
-            raise ValueError(
-                f"{name} has shape {tuple(tensor.shape)}, "
-                f"response_mask {tuple(response_mask.shape)}; all are B x T"
-            )
+    """Raise ValueError unless all are tensors, B x T, and the masks boolean."""
+    for name, tensor in {"response_mask": response_mask, **tensors}.items():
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{name} is of type {type(tensor).__name__}: give a tensor, B x T")
+        if name.endswith("mask") and tensor.dtype != torch.bool:
+            raise ValueError(f"{name} is {tensor.dtype}, not bool (True = keep)")
+        if tensor.shape != response_mask.shape or tensor.ndim != 2:
+            of_mask = f", response_mask {tuple(response_mask.shape)}" * (name != "response_mask")
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}{of_mask}; all are B x T")
 
 
 def token_covariance(logp: Tensor, advantages: Tensor, response_mask: Tensor) -> Tensor:
@@ -83,10 +83,12 @@ def group_covariance(
 
     """
     check_shapes(response_mask, logp=logp, advantages=advantages)
+    if responses < 1 or len(logp) % responses:
+        raise ValueError(f"{len(logp)} rows are no multiple of responses = {responses}")
     length = response_mask.sum(dim=1).clamp(min=1)
 
     def by_response(values: Tensor) -> Tensor:
-        total = torch.where(response_mask, values.detach().float(), 0.0).sum(dim=1)
+        total = torch.where(response_mask, at_least_float32(values.detach()), 0.0).sum(dim=1)
         return (total / length).view(-1, responses)
 
     def centred(values: Tensor) -> Tensor:
@@ -177,7 +179,8 @@ def select_in_band(
         B x T, bool. Fewer than floor(r N) where the band holds fewer.
 
     """
-    if cov_low > cov_high:
+    check_shapes(response_mask, covariance=covariance)
+    if not cov_low <= cov_high:
         raise bad_value("loss.cov_low", cov_low, f"must not exceed cov_high = {cov_high:g}")
     band = response_mask & (covariance >= cov_low) & (covariance <= cov_high)
     if excluded is not None:
@@ -203,6 +206,7 @@ def select_largest(
 
     Of equal ones the first in row order is taken. ``minimum_tokens`` as in ``select_in_band``.
     """
+    check_shapes(response_mask, covariance=covariance)
     count = _count(penalty_fraction, response_mask, minimum_tokens, field="loss.penalty_fraction")
     values = torch.where(response_mask, covariance, -torch.inf).neg_().flatten()
     return _mask_of(_lowest(values, count), response_mask)

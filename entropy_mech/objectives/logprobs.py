@@ -379,15 +379,19 @@ def logprobs_and_entropy(
     for name, size in sizes.items():
         if size is not None and not size > 0:
             raise bad_value(name, size, "give a positive number")
+    if hidden.ndim != 2 or tokens.shape != hidden.shape[:1]:
+        shapes = f"{tuple(hidden.shape)} and {tuple(tokens.shape)}"
+        raise ValueError(f"hidden and tokens have shapes {shapes}; give N x D and N")
     words = len(head_weight)
     tiled = chunk_tokens is not None or block_words is not None
     # Tiles alone keep the logits of half precision in float32: no size decides the precision.
     plain = hidden.dtype not in HALF and not tiled and len(tokens) * words <= PLAIN_LOGITS
+    if len(tokens) and (tokens.is_cpu or not plain):  # a GPU need not be waited for: it checks
+        low, high = torch.stack(torch.aminmax(tokens)).tolist()  # together: one wait
+        if low < 0 or high >= words:
+            raise IndexError(f"tokens from {low} to {high}, but words from 0 to {words - 1}")
     if len(tokens) == 0 or plain:
         return _plain(hidden, head_weight, tokens, temperature, entropy_gradient)
-    low, high = torch.stack(torch.aminmax(tokens)).tolist()  # together: a GPU is waited for once
-    if low < 0 or high >= words:
-        raise IndexError(f"tokens from {low} to {high}, but words from 0 to {words - 1}")
     device = "cpu" if hidden.device.type == "cpu" else "cuda"
     chunk = min(chunk_tokens or CHUNK_TOKENS[device], len(tokens))
     tile = chunk, min(block_words or max(TILE_LOGITS[device] // chunk, 1), words)

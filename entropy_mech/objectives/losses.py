@@ -121,16 +121,16 @@ class Aggregation:
         """Refuse an unknown method, and a sum without its length."""
         if self.method not in AGGREGATIONS:
             raise unknown_name("loss.aggregation", self.method, AGGREGATIONS)
-        if self.method == "sequence_mean_token_sum" and self.normaliser_tokens is None:
+        if self.method == "sequence_mean_token_sum" and not (self.normaliser_tokens or 0) > 0:
             fix = "sequence_mean_token_sum divides by a fixed length; give it, in tokens"
-            raise bad_value("loss.normaliser_tokens", None, fix)
+            raise bad_value("loss.normaliser_tokens", self.normaliser_tokens, fix)
 
     def __call__(
         self, values: Tensor, response_mask: Tensor, dropped: Tensor | None = None
     ) -> Tensor:
         """Return the scalar. ``dropped`` tokens add 0 and still count in the denominators."""
         keep = response_mask if dropped is None else response_mask & ~dropped
-        kept = torch.where(keep, values, 0.0)
+        kept = torch.where(keep, at_least_float32(values), 0.0)
         if self.method == "token_mean":
             return kept.sum() / self.tokens(response_mask)
         lengths = torch.count_nonzero(response_mask, dim=1)
@@ -173,7 +173,8 @@ class PolicyLoss:
 class PolicyBatch:
     """The tensors of one call, with w = exp(logp_new - logp_old); B x T.
 
-    The log-ratio is 0 outside the mask, so that padding can hold anything finite. A ratio beyond
+    Log-ratio and advantage are 0 outside the mask, so that padding can hold anything, and half
+    precision is widened. A ratio beyond
     the largest number of its type is that number: where the advantage is 0 or the clip is active
     value and gradient are then those of Eq. 4, and not 0 times infinity. ``log_ratio_clamp`` cuts
     the log-ratio off at plus and minus itself, beyond which a token has no gradient.
@@ -189,8 +190,9 @@ class PolicyBatch:
     ):
         check_shapes(mask, logp_new=logp_new, logp_old=logp_old, advantages=advantages)
         self.response_mask = mask
-        self.minus_advantages = -advantages
-        self.log_ratio = torch.where(mask, clamped(logp_new - logp_old, log_ratio_clamp), 0.0)
+        self.minus_advantages = -torch.where(mask, at_least_float32(advantages), 0.0)
+        log_ratio = at_least_float32(logp_new) - at_least_float32(logp_old)
+        self.log_ratio = torch.where(mask, clamped(log_ratio, log_ratio_clamp), 0.0)
         self.ratio = saturating_exp(self.log_ratio)
 
     def surrogate(self) -> Tensor:
@@ -200,7 +202,7 @@ class PolicyBatch:
     def clipped_surrogate(self, clip_low: float, clip_high: float) -> tuple[Tensor, Tensor]:
         """Return PPO's negated surrogate and where its clip is active."""
         for name, value in (("clip_low", clip_low), ("clip_high", clip_high)):
-            if value < 0:
+            if not value >= 0:
                 raise bad_value(f"loss.{name}", value, "a clip range is at least 0")
         held = held_by_clip(self.ratio.detach(), -self.minus_advantages, clip_low, clip_high)
         bounded = self.ratio.clamp(1 - clip_low, 1 + clip_high) * self.minus_advantages
@@ -231,6 +233,7 @@ def policy_loss(
     Where ``dropped`` (B x T, bool) a token's loss is 0, in value and gradient.
     """
     mask, ratio = batch.response_mask, batch.ratio.detach()
+    check_shapes(mask, selected_mask=selected_mask)
     if token_weights is not None:
         check_shapes(mask, token_weights=token_weights)
         token_loss = token_loss * torch.where(mask, token_weights.detach(), 1.0)
@@ -245,7 +248,7 @@ def policy_loss(
     metrics = {
         "selected_fraction": share(selected_mask),
         "ratio_mean": saturated((ratio.sum() - padding) / tokens),
-        "ratio_max": torch.where(mask, ratio, 0.0).max(),
+        "ratio_max": torch.where(mask, ratio, 0.0).max() if mask.numel() else ratio.sum(),
         # k3: unbiased and never negative
         "kl_old_new_nats": saturated((ratio - batch.log_ratio.detach()).sub_(1).sum() / tokens),
     }
@@ -400,6 +403,8 @@ def kl_cov_loss(
     if kl_estimator not in KL_ESTIMATORS:
         fix = f"give one of {', '.join(KL_ESTIMATORS)}"
         raise bad_value("loss.kl_estimator", kl_estimator, fix)
+    if not penalty_coefficient >= 0:
+        raise bad_value("loss.penalty_coefficient", penalty_coefficient, "beta is at least 0")
     batch = PolicyBatch(logp_new, logp_old, advantages, response_mask, log_ratio_clamp)
     if selected_mask is None:
         selected_mask = select_largest(
@@ -408,6 +413,7 @@ def kl_cov_loss(
             penalty_fraction=penalty_fraction,
             minimum_tokens=minimum_tokens,
         )
+    check_shapes(response_mask, selected_mask=selected_mask)
     # A few tokens in a thousand: the penalty is computed for them alone.
     places = (selected_mask & response_mask).nonzero(as_tuple=True)
     log_ratio = batch.log_ratio[places]
@@ -421,7 +427,7 @@ def kl_cov_loss(
     absolute = kl_estimator == "abs_log_ratio"
     kl = log_ratio.abs() if absolute else saturating_expm1(log_ratio) - log_ratio
     token_loss = batch.surrogate()
-    token_loss.index_put_(places, penalty_coefficient * kl, accumulate=True)
+    token_loss.index_put_(places, (penalty_coefficient * kl).to(token_loss.dtype), accumulate=True)
     return policy_loss(batch, token_loss, selected_mask, aggregation, token_weights)
 
 
@@ -453,7 +459,7 @@ def with_entropy_bonus(
 
     """
     check_shapes(response_mask, entropy_nats=entropy_nats)
-    if coefficient < 0:
+    if not coefficient >= 0:
         raise bad_value("loss.entropy_bonus", coefficient, "alpha is at least 0")
     if out.loss.requires_grad and not entropy_nats.requires_grad:
         raise ValueError("entropy_nats has no gradient: make it outside of torch.no_grad")
@@ -488,7 +494,7 @@ def with_reference_kl(
         ``out`` with the term added and the metric ``reference_kl_nats``, before beta.
 
     """
-    if coefficient < 0:
+    if not coefficient >= 0:
         raise bad_value("loss.reference_kl", coefficient, "beta is at least 0")
     kl = reference_kl_per_token(
         logp_new, logp_ref, response_mask, estimator=estimator, log_ratio_clamp=log_ratio_clamp
@@ -523,7 +529,8 @@ def reference_kl_per_token(
 
     """
     check_shapes(response_mask, logp_new=logp_new, logp_ref=logp_ref)
-    difference = clamped(logp_new - logp_ref.detach(), log_ratio_clamp)
+    difference = at_least_float32(logp_new) - at_least_float32(logp_ref.detach())
+    difference = clamped(difference, log_ratio_clamp)
     d = torch.where(response_mask, difference, 0.0)
     match estimator:
         case "k1":
@@ -644,6 +651,8 @@ def steer(
             minimum,
             f"0 < minimum <= start = {start:g} <= maximum = {maximum:g} must hold",
         )
+    if not math.isfinite(entropy_nats):
+        raise bad_value("entropy_nats", entropy_nats, "give a finite entropy to steer by")
     error = math.log(settings.target_nats / max(entropy_nats, _SMALLEST_ENTROPY_NATS))
     error = min(max(error, -settings.error_limit), settings.error_limit)
     value, before = (start, error) if state is None else (state.value, state.error)

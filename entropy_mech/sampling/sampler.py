@@ -221,9 +221,12 @@ def pass_at(k: int, right: NDArray, samples: int) -> float:
     0.5
 
     """
-    if not 1 <= k <= samples:
+    right = np.asarray(right)
+    if not np.isin(right, np.arange(samples + 1)).all():
+        raise bad_value("right", right.tolist(), f"give counts from 0 to {samples}")
+    if k not in range(1, samples + 1):
         raise bad_value("k", k, f"pass@k of {samples} samples: give 1 to {samples}")
-    wrong, drawn = samples - np.asarray(right), np.arange(k)
+    wrong, drawn = samples - right, np.arange(k)
     # Once the wrong ones are used up a factor is 0; those after it would be negative.
     factors = np.maximum(wrong[:, None] - drawn, 0) / (samples - drawn)
     return float(1 - factors.prod(axis=1).mean())

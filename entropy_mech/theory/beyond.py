@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import sparse, stats
 
 from entropy_mech.errors import bad_value, count_list, real_number, unknown_name, whole_number
-from entropy_mech.theory.softmax import Policy, expectation, softmax_policy
+from entropy_mech.theory.softmax import Policy, as_rows, expectation, softmax_policy
 from entropy_mech.theory.step import (
     centred_step,
     entropy_change,
@@ -48,18 +48,25 @@ class Mdp:
 
     def __init__(self, transitions: np.ndarray, start: np.ndarray, horizon: int):
         whole_number("horizon", horizon, least=1)
-        states, actions = transitions.shape[:2]
-        if np.shape(start) != (states,) or not np.isclose(np.sum(start), 1.0):
+        transitions, start = as_rows("transitions", transitions), as_rows("start", start)
+        states, actions = (*transitions.shape, 0)[:2]
+        if transitions.shape not in ((states, actions), (states, actions, states)):
+            raise bad_value("transitions.shape", transitions.shape, "give (S, A, S) or (S, A)")
+        if start.shape != (states,) or not np.isclose(start.sum(), 1.0) or start.min() < 0.0:
             raise bad_value("start", "not a distribution", f"give {states} numbers that sum to 1")
         if transitions.ndim == 3:
+            if not transitions.min() >= 0.0:
+                raise bad_value("transitions", float(transitions.min()), "give probabilities")
             following = sparse.csr_array(transitions.reshape(-1, states))
+        elif not np.isin(transitions, np.arange(states)).all():
+            raise bad_value("transitions", "no states", f"give whole numbers, 0 to {states - 1}")
         else:
-            pairs = np.arange(states * actions), transitions.ravel()
+            pairs = np.arange(states * actions), transitions.astype(np.int64).ravel()
             following = sparse.csr_array((np.ones(states * actions), pairs))
         if not np.allclose(following.sum(axis=1), 1.0):
             raise bad_value("transitions", "rows do not sum to 1", "normalise over the next state")
         self.shape, self.horizon = (states, actions), horizon
-        self.start, self.following = np.asarray(start, dtype=np.float64), following
+        self.start, self.following = start, following
 
     def visits(self, probs: np.ndarray) -> np.ndarray:
         """Return Pr(s_t = s) under the policy ``probs`` ``(S, A)``, as ``(T, S)``.
@@ -148,6 +155,8 @@ def mdp_policy_gradient(mdp: Mdp, logits: np.ndarray, rewards: np.ndarray) -> np
     """
     policy = _policy(mdp, logits)
     rewards = finite_rows("rewards", rewards, policy)
+    if rewards.shape != mdp.shape:
+        raise bad_value("rewards.shape", rewards.shape, f"give (S, A) = {mdp.shape}")
     q = rewards + mdp.to_come(policy.probs, expectation(policy, rewards))
     advantages = q - np.einsum("sa,tsa->ts", policy.probs, q)[..., None]
     return policy.probs * np.einsum("ts,tsa->sa", mdp.visits(policy.probs), advantages)
@@ -161,8 +170,8 @@ def token_tree(vocabulary: int, length: int) -> Mdp:
     >>> token_tree(vocabulary=2, length=2).shape  # the leaves are not states
     (3, 2)
     """
-    if vocabulary < 2 or length < 1:
-        raise bad_value("vocabulary, length", (vocabulary, length), "give at least 2 and 1")
+    whole_number("vocabulary", vocabulary, least=2)
+    whole_number("length", length, least=1)
     states = sum(vocabulary**depth for depth in range(length))
     if states > 1_000_000:
         raise bad_value("vocabulary, length", (vocabulary, length), "give at most 10^6 prefixes")
@@ -252,7 +261,8 @@ def simulate_steps(
     """
     update = SampledUpdate(logits, rewards, eta, **settings)
     shape = whole_number("samples", samples, least=1), update.group_size
-    groups = np.random.default_rng(seed).choice(len(update.rewards), shape, p=update.policy.probs)
+    rng = np.random.default_rng(whole_number("seed", seed))
+    groups = rng.choice(len(update.rewards), shape, p=update.policy.probs)
     return update.moments(groups, np.full(samples, 1.0 / samples))
 
 
@@ -269,7 +279,7 @@ def group_scale(success_probability: float, group_size: int, *, std_ddof: int = 
     >>> round(group_scale(0.5, 100_000), 3)  # 1 / sqrt(p (1 - p)) = 2
     2.0
     """
-    p, size = float(success_probability), int(group_size)
+    p, size = real_number("success_probability", success_probability), group_size
     if not 0.0 < p < 1.0:
         raise bad_value("success_probability", p, "give a probability strictly between 0 and 1")
     _check_group("grpo", size, std_ddof)
@@ -298,6 +308,8 @@ class SampledUpdate:
     def __post_init__(self):
         self.policy = softmax_policy(self.logits)
         self.rewards = finite_rows("rewards", self.rewards, self.policy)
+        real_number("eta", self.eta)
+        real_number("baseline", self.baseline)
         if self.policy.probs.ndim != 1 or self.rewards.ndim != 1:
             raise bad_value("logits.shape", self.policy.probs.shape, "give one policy, (A,)")
         if self.estimator not in ESTIMATORS:
@@ -332,7 +344,7 @@ class SampledUpdate:
 
 def _check_group(estimator, group_size, std_ddof) -> None:
     least = 1 if estimator == "reinforce" else 2
-    if group_size < least:
+    if whole_number("group_size", group_size) < least:
         raise bad_value("group_size", group_size, f"give at least {least} for {estimator}")
     if std_ddof not in (0, 1):
         raise bad_value("std_ddof", std_ddof, "give 0 (population) or 1 (sample)")
@@ -404,6 +416,7 @@ def scale_by_success(
     >>> scale_by_success((2,), points=1).round(12).values.tolist()
     [[2.0, 0.5, 1.0]]
     """
+    group_sizes, points = count_list("group_sizes", group_sizes), whole_number("points", points)
     success = np.arange(1, points + 1) / (points + 1)
     rows = [(k, p, group_scale(p, k, std_ddof=std_ddof)) for k in group_sizes for p in success]
     return pd.DataFrame(rows, columns=["group_size", "success_probability", "scale"])
@@ -420,6 +433,9 @@ def sampled_against_expected(
     gained by the second order, mostly noise), no_signal_fraction.
     """
     eta, group_sizes = real_number("eta", eta), count_list("group_sizes", group_sizes)
+    if eta == 0.0:
+        raise bad_value("eta", eta, "give a step that moves the policy")
+    whole_number("actions", actions, least=2)
     logits = np.random.default_rng(whole_number("seed", seed)).standard_normal(actions)
     rewards = np.zeros(actions)
     rewards[np.argsort(logits)[1]] = 1.0

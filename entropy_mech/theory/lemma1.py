@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,6 +35,7 @@ LOGIT_DISTRIBUTIONS = {
 # flat policy of 1,000 actions (its steps are eta / 1,000) is about 1e-16 of the first-order term,
 # the rounding of the exact change; above about 0.3 the next power of eta is not small.
 DEFAULT_ETAS = tuple(np.logspace(-3.0, -1.0, 7).tolist())
+_TORN = (zipfile.BadZipFile, zlib.error)  # what NumPy raises for an .npz that is cut off
 _CHUNK_ELEMENTS = 1 << 17  # a megabyte an array: stays in the cache
 
 
@@ -69,6 +72,7 @@ def verify_lemma1(
     (21, True)
     """
     whole_number("seed", seed)
+    whole_number("threads", threads, least=1)
     etas = _check(policies, actions, etas, update, logit_scale, logit_distribution)
     if policies_file:
         logits, advantages = load_policies(policies_file)
@@ -122,7 +126,7 @@ def load_policies(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
                 fix = f"save {min(missing)}= in it too (.npz)"
                 raise bad_value("policies_file", str(path), fix)
             return arrays["logits"], arrays["advantages"]
-    except (OSError, ValueError, AttributeError, TypeError, EOFError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, EOFError, *_TORN) as error:
         fix = f"give an .npz with logits and advantages ({error})"
         raise bad_value("policies_file", str(path), fix) from None
 

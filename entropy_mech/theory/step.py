@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from entropy_mech.errors import bad_value, unknown_name
+from entropy_mech.errors import bad_value, unknown_name, whole_number
 from entropy_mech.theory.softmax import (
     Policy,
     as_rows,
@@ -198,13 +198,18 @@ def finite_rows(field: str, values: np.ndarray, policy: Policy) -> np.ndarray:
     rows, actions = as_rows(field, values), policy.probs.shape[-1]
     if rows.shape[-1] != actions:
         raise bad_value(f"{field}.shape", rows.shape, f"the policy has {actions} actions: match it")
+    try:
+        np.broadcast_shapes(rows.shape, policy.probs.shape)
+    except ValueError:
+        fix = f"match the shape of the logits, {policy.probs.shape}"
+        raise bad_value(f"{field}.shape", rows.shape, fix) from None
     if rows.size and not np.abs(rows).max() <= _LARGEST_INPUT:  # NaN fails the comparison too
         raise bad_value(field, "NaN, inf or above 1e150 in size", "give finite numbers")
     return rows
 
 
 def _eta(eta: float) -> np.ndarray:
-    value = np.asarray(eta, dtype=np.float64)
+    value = as_rows("eta", [eta])[0]
     if not np.isfinite(value).all():
         raise bad_value("eta", eta, "give a finite step size")
     return value
@@ -405,7 +410,9 @@ def sample_actions(
     >>> (frame.contribution * frame.centred_logp * frame.advantage <= 0).all().item(), len(frame)
     (True, 6)
     """
-    rng = np.random.default_rng(seed)
+    whole_number("policies", policies, least=1)
+    whole_number("actions", actions, least=1)
+    rng = np.random.default_rng(whole_number("seed", seed))
     logits = logit_scale * rng.standard_normal((policies, actions))
     advantages = rng.standard_normal((policies, actions))
     columns = {

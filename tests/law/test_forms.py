@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from entropy_mech.errors import UserError
@@ -93,6 +94,13 @@ def test_sizes_are_checked():
         extrapolate_largest(frame.head(2))
     with pytest.raises(UserError, match="missing column a"):
         extrapolate_largest(frame.drop(columns="a"))
+    with pytest.raises(UserError, match=r"values\[1\] = nan: drop"):
+        fit_sizes([1.0, 2.0], [0.1, np.nan])
+    with pytest.raises(UserError, match="values: not a column of numbers"):
+        fit_sizes([1.0, 2.0], ["a", 0.2])
+    twice = pd.DataFrame({"parameters_billion": [1.0, 7, 7], "a": [1.0, 2, 3], "b": [1.0, 2, 3]})
+    with pytest.raises(UserError, match="give one row for the largest size"):
+        extrapolate_largest(twice)
     with pytest.raises(UserError, match="give numbers above 0"):
         fit_sizes([0.0, 1.0], [1.0, 2.0])
     with pytest.raises(UserError, match="two different sizes"):

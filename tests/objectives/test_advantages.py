@@ -160,6 +160,24 @@ def test_one_door_to_all_algorithms():
         token_advantages(PRIME(), REWARDS, MASK)
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: group_advantages(REWARDS, correction=2), "std_correction = 2"),
+        (lambda: rloo_advantages(torch.tensor([[1.0, math.nan]])), "rewards = NaN or inf"),
+        (lambda: rloo_advantages([[1.0, 0.0]]), "rewards are of type list: give a tensor"),
+        (lambda: reinforce_pp_advantages(REWARDS, MASK.long()), "response_mask is torch.int64"),
+        (
+            lambda: reinforce_pp_advantages(torch.ones(4, 1), MASK, baseline="group_mean"),
+            "rollout.responses = 1",
+        ),
+    ],
+)
+def test_what_would_give_no_advantage_is_refused(call, message):
+    with pytest.raises((UserError, ValueError), match=message):
+        call()
+
+
 def test_unknown_settings_name_the_nearest():
     with pytest.raises(UserError, match=r"did you mean 'tokens'\?"):
         reinforce_pp_advantages(REWARDS, MASK, normalise_over="token")

@@ -118,3 +118,6 @@ def test_bounds_come_with_the_configuration():
         KLCov(penalty_coefficient=0, entropy_target={"target_nats": 0.2})
     with pytest.raises(UserError, match="0 < minimum <= start = 1"):
         steer(EntropyTargetConfig(target_nats=1), None, 0.5, start=1, minimum=2, maximum=3)
+    for entropy in (math.nan, math.inf):
+        with pytest.raises(UserError, match=f"entropy_nats = {entropy}: give a finite"):
+            steer(EntropyTargetConfig(target_nats=1), None, entropy, **BOUNDS)

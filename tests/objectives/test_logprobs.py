@@ -329,6 +329,10 @@ def test_a_token_that_is_no_word_is_refused(tokens):
     hidden, head, _ = problem(n=3)
     with pytest.raises(IndexError, match=r"words from 0 to 10"):
         logprobs_and_entropy(hidden, head, torch.tensor(tokens), chunk_tokens=2)
+    with pytest.raises(IndexError, match=r"words from 0 to 10"):
+        logprobs_and_entropy(hidden, head, torch.tensor(tokens))
+    with pytest.raises(ValueError, match=r"hidden and tokens have shapes \(3, \d+\) and \(2,\)"):
+        logprobs_and_entropy(hidden, head, torch.tensor([0, 1]))
 
 
 @pytest.mark.parametrize("name", ["temperature", *NAMES])

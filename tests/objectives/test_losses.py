@@ -199,3 +199,61 @@ def test_shapes_are_checked():
         ppo_clip_loss(LOGP_NEW, LOGP_OLD, ADVANTAGES[:, :2], MASK)
     with pytest.raises(ValueError, match="not bool"):
         ppo_clip_loss(LOGP_NEW, LOGP_OLD, ADVANTAGES, MASK.float())
+    with pytest.raises(ValueError, match="logp_new is of type list: give a tensor"):
+        ppo_clip_loss(LOGP_NEW.tolist(), LOGP_OLD, ADVANTAGES, MASK)
+    with pytest.raises(ValueError, match=r"response_mask has shape \(3,\); all"):
+        ppo_clip_loss(*(tensor[0] for tensor in ALL))
+    for loss in (clip_cov_loss, kl_cov_loss):
+        with pytest.raises(ValueError, match=r"selected_mask has shape \(1, 3\)"):
+            loss(*ALL, selected_mask=MASK[:1])
+        with pytest.raises(ValueError, match=r"selected_mask is torch.float32, not bool"):
+            loss(*ALL, selected_mask=MASK.float())
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ppo_clip_loss(*ALL, clip_low=math.nan), "clip_low = nan"),
+        (lambda: clip_cov_loss(*ALL, cov_low=math.nan), "cov_low = nan"),
+        (lambda: kl_cov_loss(*ALL, penalty_coefficient=-1.0), "penalty_coefficient = -1"),
+    ],
+)
+def test_settings_that_would_only_show_as_nan_are_refused(call, message):
+    with pytest.raises(UserError, match=f"loss.{message}"):
+        call()
+
+
+SHARES = {
+    clip_cov_loss: {"clip_fraction": 0.4, "cov_low": 0.0},
+    kl_cov_loss: {"penalty_fraction": 0.4},
+}
+
+
+@pytest.mark.parametrize("loss", [policy_gradient_loss, ppo_clip_loss, *SHARES])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_widened_before_anything_is_summed(loss, dtype):
+    narrow = [tensor.to(dtype) for tensor in ALL[:3]]
+    outs = []
+    for batch in (narrow, [tensor.float() for tensor in narrow]):
+        torch.manual_seed(1)
+        outs.append(loss(*batch, MASK, **SHARES.get(loss, {})))
+    assert outs[0].loss.dtype == torch.float32
+    assert outs[0].loss == outs[1].loss
+    assert outs[0].metrics == outs[1].metrics
+
+
+@pytest.mark.parametrize("loss", [policy_gradient_loss, ppo_clip_loss, *SHARES])
+@pytest.mark.parametrize("junk", [math.nan, math.inf, -math.inf])
+def test_padding_may_hold_anything_and_advantages_any_precision(loss, junk):
+    logp = LOGP_NEW.float().masked_fill(~MASK, junk).requires_grad_()
+    old, advantages = (tensor.masked_fill(~MASK, junk) for tensor in (LOGP_OLD, ADVANTAGES))
+    loss(logp, old.float(), advantages, MASK, **SHARES.get(loss, {})).loss.backward()
+    assert logp.grad.isfinite().all()
+    assert (logp.grad[~MASK] == 0).all()
+
+
+@pytest.mark.parametrize("loss", [policy_gradient_loss, ppo_clip_loss, *SHARES])
+def test_a_batch_of_no_rows_adds_nothing(loss):
+    out = loss(*(tensor[:0] for tensor in ALL))
+    assert out.loss == 0
+    assert all(value == 0 for value in out.metrics.values())

@@ -116,10 +116,16 @@ def test_pass_at_k_counts_all_ways_to_draw(samples):
             assert pass_at(k, np.array([c]), samples) == pytest.approx(np.mean(drawn), abs=1e-12)
 
 
-@pytest.mark.parametrize("k", [0, -1, 5])
+@pytest.mark.parametrize("k", [0, -1, 5, 1.5])
 def test_more_than_was_sampled_is_refused(k):
     with pytest.raises(UserError, match="pass@k of 4 samples: give 1 to 4"):
         pass_at(k, np.array([1]), 4)
+
+
+@pytest.mark.parametrize("right", [5, -1, 1.5])
+def test_counts_beyond_the_samples_are_refused(right):
+    with pytest.raises(UserError, match="give counts from 0 to 4"):
+        pass_at(1, np.array([0, right]), 4)
 
 
 def test_the_table_goes_up_to_the_samples():

@@ -124,6 +124,11 @@ def test_the_printed_formula_sharpens_a_policy_if_the_mean_advantage_is_positive
         (lambda: entropy_change([0.0, 1.0], [0.0, np.nan]), "delta_logits = NaN, inf or above"),
         (lambda: natural_gradient_step([0.0], [np.inf], 1.0), "advantages = NaN, inf or above"),
         (lambda: policy_gradient_step([0.0], [1.0], np.nan), "eta = nan: give a finite step size"),
+        (lambda: policy_gradient_step([0.0], [1.0], "big"), "eta: not an array of numbers"),
+        (
+            lambda: entropy_change(np.zeros((2, 3)), np.zeros((4, 3))),
+            "delta_logits.shape = (4, 3): match the shape of the logits, (2, 3)",
+        ),
     ],
 )
 def test_unusable_steps_are_refused_in_one_line(call, message):

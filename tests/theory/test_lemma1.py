@@ -88,10 +88,11 @@ def test_policies_of_a_file(tmp_path):
 
 
 def test_unusable_files_are_refused_in_one_line(tmp_path):
-    text, partial = tmp_path / "a.npz", tmp_path / "b.npz"
+    text, partial, cut_off = (tmp_path / f"{name}.npz" for name in "abc")
     text.write_text("logits")
     np.savez(partial, logits=np.zeros(3))
-    for path in (text, partial, tmp_path / "absent.npz", tmp_path):
+    cut_off.write_bytes(partial.read_bytes()[:100])
+    for path in (text, partial, cut_off, tmp_path / "absent.npz", tmp_path):
         with pytest.raises(UserError, match=r"policies_file = .*\.npz|policies_file = /") as caught:
             load_policies(path)
         assert "\n" not in str(caught.value)
@@ -102,6 +103,7 @@ def test_unusable_files_are_refused_in_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"threads": 0}, "threads = 0: give 1 or more"),
         ({"policies": 0}, "policies = 0: give at least 1"),
         ({"actions": (1, 5)}, r"actions = \(1, 5\): give \(least, most\)"),
         ({"actions": (9, 5)}, r"actions = \(9, 5\): give \(least, most\)"),

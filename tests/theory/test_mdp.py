@@ -129,6 +129,12 @@ def test_the_policy_gradient_is_the_derivative_of_the_expected_reward(seed):
     assert (gradient * direction).sum() == pytest.approx(slope, abs=1e-8)
 
 
+def test_lists_are_arrays():
+    same = [Mdp(kind([[1, 1], [0, 1]]), kind([0.5, 0.5]), 3) for kind in (list, np.array)]
+    policy = np.array([[0.0, 1.0], [2.0, 0.0]])
+    assert mdp_entropy(same[0], policy.tolist()) == mdp_entropy(same[1], policy)
+
+
 def test_at_horizon_one_the_policy_gradient_is_proposition_1():
     mdp, logits, rewards = random_mdp(7, horizon=1)
     rows = policy_gradient_step(logits, rewards, 1.0) * mdp.start[:, None]
@@ -138,11 +144,20 @@ def test_at_horizon_one_the_policy_gradient_is_proposition_1():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: token_tree(1, 3), r"vocabulary, length = \(1, 3\)"),
+        (lambda: token_tree(1, 3), "vocabulary = 1: give 2 or more"),
+        (lambda: token_tree(2, 2.5), "length = 2.5: give a whole number"),
         (lambda: token_tree(10, 9), "at most 10\\^6 prefixes"),
         (lambda: Mdp(np.ones((2, 2, 2)), np.array([1.0, 0.0]), 3), "transitions = rows do not sum"),
         (lambda: Mdp(np.zeros((2, 2), int), np.array([1.0, 1.0]), 3), "start = not a distribution"),
+        (lambda: Mdp(np.zeros((2, 2), int), [2.0, -1.0], 2), "start = not a distribution"),
+        (lambda: Mdp([[[2.0, -1.0]], [[0.0, 1.0]]], [1.0, 0.0], 2), "transitions = -1.0"),
+        (lambda: Mdp([[0, 2], [1, 0]], [1.0, 0.0], 2), "transitions = no states: .* 0 to 1"),
+        (lambda: Mdp([0, 1], [1.0, 0.0], 2), r"transitions.shape = \(2,\)"),
         (lambda: Mdp(np.zeros((2, 2), int), np.array([1.0, 0.0]), 0), "horizon = 0"),
+        (
+            lambda: mdp_policy_gradient(token_tree(2, 2), np.zeros((3, 2)), [1.0, 0.0]),
+            r"rewards.shape = \(2,\)",
+        ),
         (lambda: mdp_entropy(token_tree(2, 2), np.zeros((2, 2))), r"logits.shape = \(2, 2\)"),
     ],
 )

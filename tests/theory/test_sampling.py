@@ -112,6 +112,8 @@ def test_the_scale_tends_to_one_over_the_reward_s_standard_deviation():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"group_size": 2.7}, "group_size = 2.7: give a whole number"),
+        ({"baseline": "mean"}, "baseline = mean: give a number"),
         ({"group_size": 1}, "group_size = 1: give at least 2 for grpo"),
         ({"estimator": "gpro"}, "unknown estimator 'gpro': did you mean 'grpo'"),
         ({"group_size": 400}, "too many groups to enumerate: use simulate_steps"),
