@@ -4,7 +4,7 @@ PYTHON ?= python3
 # pip's own settings; for a CUDA or a CPU build, give that build's PyTorch index (see README.md).
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
-PROFILE ?= $(if $(FULL),toy,kept)
+PROFILE ?= $(if $(filter-out 0 no false,$(FULL)),toy,kept)
 # More for JupyterLab's command line: make lab LAB="--no-browser --port 9999"
 LAB ?=
 SEEDS ?= 0
@@ -54,8 +54,8 @@ $(STACK): $(READY) entropy_mech/stack.py
 	@if $(BIN)/python -m entropy_mech.stack; then touch $@; fi
 
 reproduce: $(READY)
-	@$(BIN)/entropy-mech reproduce --profile $(PROFILE) --seeds $(SEEDS) \
-	    $(if $(filter kept,$(PROFILE)),--check $(CHECK))
+	@$(BIN)/entropy-mech reproduce --profile $(PROFILE) --seeds $(or $(SEEDS),0) \
+	    $(if $(filter kept,$(PROFILE)),--check $(or $(CHECK),0))
 
 test: $(READY) $(STACK)
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -63,6 +64,7 @@ for _command, _line in _EXAMPLES.items():
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 unusable input."""
     words = list(_one_word_each(sys.argv[1:] if argv is None else argv))
+    _open_streams()
     shown = warnings.formatwarning
     try:
         warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
@@ -92,6 +94,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.formatwarning = shown
 
 
+def _open_streams() -> None:
+    """Let anything be printed: where a stream is closed, and where it has few characters."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (kept to the end)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
 def _said(error: TyperException) -> str:
     """Return one line about a wrong word of the command line, with the nearest right one."""
     path = error.ctx.command_path if getattr(error, "ctx", None) else "entropy-mech"
@@ -108,12 +119,14 @@ def _one_word_each(words: Sequence[str]) -> Iterator[str]:
 
     >>> list(_one_word_each(["--at", "0.5", "1", "--seed", "2", "-p", "steps", "24"]))
     ['--at', '0.5', '--at', '1', '--seed', '2', '-p', 'steps=24']
+    >>> list(_one_word_each(["-p", "steps=24", "fig01"])), list(_one_word_each(["-p", "x", "--y"]))
+    (['-p', 'steps=24', 'fig01'], ['-p', 'x', '--y'])
     """
     words = list(words)
     option = ""
     while words:
         word = words.pop(0)
-        if word == "-p" and len(words) > 1:
+        if word == "-p" and len(words) > 1 and not _is_pair_or_option(*words[:2]):
             yield from (word, f"{words.pop(0)}={words.pop(0)}")
             option = ""
         elif word.startswith("--"):
@@ -122,3 +135,8 @@ def _one_word_each(words: Sequence[str]) -> Iterator[str]:
             words = words[1:] if option else words
         else:
             yield from (option, word) if option else (word,)
+
+
+def _is_pair_or_option(name: str, value: str) -> bool:
+    """Whether a name is written with its value (NAME=VALUE), or what follows it is no value."""
+    return "=" in name or value.startswith("--")

@@ -85,6 +85,7 @@ def whole_number(field: str, value: object, *, least: int = 0) -> int:
     if is_whole and value >= least:
         return int(value)
     fix = f"give {least} or more" if is_whole and least else f"give a whole number from {least} on"
+    fix += ", without quotes" if isinstance(value, str) and value.isdecimal() else ""
     raise bad_value(field, value, fix)
 
 
@@ -171,10 +172,11 @@ known: log, step_column
 def folder_path(field: str, path: object, fix: str) -> Path:
     """Return a path where a folder is or can be made; refuse one where a file stands in its way."""
     if not isinstance(path, str | Path) or not str(path).strip():
-        raise bad_value(field, path, "give the path of a folder")
-    there = next((p for p in (Path(path), *Path(path).parents) if os.path.lexists(p)), None)
+        raise bad_value(field, path if path is None else str(path), "give the path of a folder")
+    place = Path(os.path.expanduser(path))  # ~ is the shell's, and unread in --out=~/x
+    there = next((p for p in (place, *place.parents) if os.path.lexists(p)), None)
     if there is None or there.is_dir():
-        return Path(path)
+        return place
     raise bad_value(field, str(path), f"{there} is no folder; {fix}")
 
 
@@ -203,6 +205,7 @@ def cannot_write(place: object, error: OSError) -> UserError | None:
         errno.EFBIG: f"allow larger files (ulimit -f), {again}",
         errno.EACCES: writable,
         errno.EPERM: writable,
+        errno.ENOENT: "it was removed, or cannot be made there: choose another folder",
         errno.EROFS: "choose a folder that can be written to",
         errno.ENOTDIR: in_its_place,
         errno.EEXIST: in_its_place,

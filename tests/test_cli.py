@@ -66,6 +66,11 @@ def _run(capsys, *words):
             ["train", "reproduce/runs/grpo.toml", "--set", "rollout.responses=1"],
             "rollout.responses = 1: a group of 1 has no spread",
         ),
+        (["train", "reproduce/runs/grpo.toml", "--set", "start.temperature=2"], "run is missing"),
+        (["train", "reproduce/runs/grpo.toml", "--set", "start.run=x.toml"], "x.toml: no such"),
+        (["reproduce", "fig01", "-p", "steps=x", "--dry-run"], "steps = x: give a whole number"),
+        (["reproduce", "fig01", "-p", "out_dir", "--dry-run"], "-p = out_dir: write it as NAME"),
+        (["import-run", "fig11_7b_kl_cov", "x", "--profile", "kept"], "runs of yours 'kept'"),
         (
             ["train", "reproduce/runs/grpo.toml", "--set", "problems.train_size=0"],
             "problems.train_size = 0: the training set is empty",
@@ -79,6 +84,13 @@ def test_wrong_input(capsys, monkeypatch, tmp_path, words, message):
     assert message in error
     assert error.count("\n") == 0
     assert not list(tmp_path.iterdir())
+
+
+def test_a_parameter_and_its_value_in_one_word_leave_the_target_alone(capsys):
+    words = ("reproduce", "-p", "out_dir=out/a=b", "lemma1", "--profile", "published", "--dry-run")
+    code, out, _ = _run(capsys, *words)
+    assert code == 0
+    assert out.strip().endswith("then the notebooks of Lemma 1")
 
 
 def test_dry_run_prints_the_resolved_configuration(capsys):

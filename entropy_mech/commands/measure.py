@@ -53,8 +53,7 @@ def evaluate(
     names = benchmarks or ["toy"]
     benchmark_names(names)
     check_kind(sampler)
-    if out:
-        folder_path("--out", out, "give another")
+    place = folder_path("--out", out, "give another") if out else None
     if data_dir and not Path(data_dir).is_dir():
         raise bad_value("--data-dir", data_dir, "no such folder")
     store = default_store()
@@ -67,7 +66,7 @@ def evaluate(
         with ranks.naming_peers():
             found = find_model(model, store, before_training=before_training, profile=profile)
             kind = chosen_kind(sampler, found)
-            folder = Path(out) if out else store.root / "evaluations" / found.identity
+            folder = place or store.root / "evaluations" / found.identity
             line = ProgressLine(sys.stdout if ranks.first else io.StringIO())
             line.note(f"loading {model}")  # minutes, for a large one
 
@@ -142,7 +141,9 @@ def _draw(report, path: Path) -> None:
     law_of_run(report, drawing.subplots())
     try:
         with atomic_write(path) as temporary:
-            drawing.savefig(temporary, dpi=150)
+            drawing.savefig(temporary, dpi=150, format=path.suffix[1:] or "png")
+    except FileNotFoundError:
+        raise bad_value("--figure", str(path), f"there is no folder {path.parent}") from None
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise bad_value("--figure", str(path), f"cannot be written ({reason})") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -64,9 +63,10 @@ def reproduce(
     )
     cluster = _pairs("--slurm-set", "KEY=VALUE, such as partition=gpu", slurm_set)
     options = {key: of_text(value) for key, value in cluster.items()}
-    for option, folder in (("--keep", keep), ("--write-verdicts", write_verdicts)):
-        if folder is not None:
-            folder_path(option, folder, "give another")
+    keep_in, write_in = (
+        folder if folder is None else folder_path(option, folder, "give another")
+        for option, folder in (("--keep", keep), ("--write-verdicts", write_verdicts))
+    )  # fmt: skip
     if dry_run:
         print("\n".join(runner.dry_run(request, gpu_memory_gib=gpu_memory_gib)))
         return 0
@@ -75,17 +75,17 @@ def reproduce(
         return 0
 
     def keep_them() -> None:
-        count = runner.keep_runs(request, Path(keep), workers=workers or None)
-        print(f"kept: {count} runs in {keep}")
+        count = runner.keep_runs(request, keep_in, workers=workers or None)
+        print(f"kept: {count} runs in {keep_in}")
 
-    if keep and profile in KEPT:  # first what was trained meanwhile
+    if keep_in and profile in KEPT:  # first what was trained meanwhile
         keep_them()
     gallery = runner.reproduce(request, workers=workers or None)
     print(f"gallery: {gallery}")
-    if keep and profile not in KEPT:
+    if keep_in and profile not in KEPT:
         keep_them()
-    if write_verdicts:
-        print(f"verdicts: {runner.verdicts(request, Path(write_verdicts))}")
+    if write_in:
+        print(f"verdicts: {runner.verdicts(request, write_in)}")
     return 0
 
 

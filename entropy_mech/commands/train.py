@@ -39,7 +39,10 @@ def train(
     chosen = load_config(existing_file(config), overrides or ())
     if dry_run:
         memory = check_memory(chosen, gpus=gpus, gpu_memory_gib=gpu_memory_gib)
-        unknown = "no check: the shape of {} is not known; give a local folder"
+        unknown = (
+            "no check: the shape of {} is not known; give a folder with the config.json of a "
+            "Qwen2, Llama or Mistral"
+        )
         lines = report(memory) if memory else [unknown.format(chosen.model.path)]
         print(chosen.model_dump_json(indent=2), flush=True)
         print("\n".join([f"run {run_id(chosen)}", *lines]), file=sys.stderr)
@@ -76,7 +79,7 @@ def pretrain(
     line = ProgressLine(sys.stderr)
     print(
         keep_base_model(
-            name,
+            Path(name).name.removesuffix(".toml"),
             config,
             default_store().root,
             lambda done, total: line.show(done / total, f"step {done}/{total}"),
@@ -136,10 +139,12 @@ def import_run(
         run_config,
     )
     from entropy_mech.runs.importing import import_run as import_into
+    from entropy_mech.runs.kept import KEPT
 
     check_profile(profile)
-    if profile == "published":
-        raise unknown_name("profile with runs", "published", set(PROFILES) - {"published"})
+    without = {"published", *KEPT}  # no runs, and runs that are evidence as they are
+    if profile in without:
+        raise unknown_name("profile with runs of yours", profile, set(PROFILES) - without)
     known = {run for target in load_targets().values() for run in target.run_names(profile)}
     if name not in known:
         raise unknown_name("run", name, known)

@@ -63,7 +63,7 @@ def make_config(table: Mapping[str, Any]) -> TrainConfig:
     """Build a configuration from nested tables; every fault is one UserError."""
     if not isinstance(table, Mapping) or any(not isinstance(key, str) for key in table):
         raise bad_value("config", table, "give tables, such as {'seed': 2, 'loss': {...}}")
-    return TrainConfig(**table)
+    return TrainConfig(**_with_start(table, Path(), ()))
 
 
 def run_id(config: TrainConfig) -> str:
@@ -120,15 +120,23 @@ def read_table(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise UserError(f"config = {path}: no such file; give the path of a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise bad_value("config", str(path), f"cannot be read as TOML ({error})") from None
-    start = table.get("start")
-    if isinstance(start, dict) and isinstance(start.get("run"), str):
-        start["run"] = read_table(path.parent / start["run"], seen)
+    table = _with_start(table, path.parent, seen)
     if "extends" not in table:
         return table
     parent = table.pop("extends")
     if not isinstance(parent, str) or not parent.endswith(".toml"):
         raise bad_value("extends", parent, f"give the path of one TOML file, in quotes ({path})")
     return _merged(read_table(path.parent / parent, seen), table)
+
+
+def _with_start(table: Mapping[str, Any], folder: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """Return a table with the settings of the run that it starts from, in place of its file."""
+    start = table.get("start")
+    if not isinstance(start, dict) or not isinstance(file := start.get("run"), str):
+        return dict(table)
+    if not file.endswith(".toml"):
+        raise bad_value("start.run", file, "give the path of one TOML file")
+    return {**table, "start": {**start, "run": read_table(folder / file, seen)}}
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -146,13 +154,13 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 def _apply(table: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
-    if not equals or not all(name.strip().split(".")):
+    *sections, key = (part.strip() for part in name.split("."))
+    if not equals or not all((*sections, key)):
         raise bad_value("--set", override, "write it as section.key=value")
     try:
         value = tomllib.loads(f"value = {text.strip()}")["value"] if "\n" not in text else text
     except (tomllib.TOMLDecodeError, RecursionError):
         value = text.strip()
-    *sections, key = name.strip().split(".")
     for section in sections:
         table = table.setdefault(section, {})
         if not isinstance(table, dict):

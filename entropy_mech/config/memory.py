@@ -253,7 +253,7 @@ def check_memory(
     """
     model = architecture_of(config)
     gpus = 1 if config.engine.kind == "torch" else gpus
-    return model and MemoryCheck(config, model, gpus, int(gpu_memory_gib * GIB))
+    return model and MemoryCheck(config, model, gpus, int(min(gpu_memory_gib, GIB) * GIB))
 
 
 def report(found: MemoryCheck) -> list[str]:

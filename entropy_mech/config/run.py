@@ -381,7 +381,12 @@ _ARMS: dict[str, list[str]] = {
         for name, tag in TAGS.items()
     },
 }
-_LIST_OR_NAME = ("str", "tuple[str, ...]")
+_LIST_OR_NAME = ("str", "tuple[str, ...]", "[key]")
+# In place of pydantic's words, which are Python's.
+_WORDS = {
+    "tuple_type": 'give a list, such as ["math500"]',
+    "dict_type": "give a table, such as {2 = 1}",
+}
 
 
 def user_error(error: ValidationError) -> UserError:
@@ -401,6 +406,10 @@ def user_error(error: ValidationError) -> UserError:
     if kind == "value_error":  # raised by our own validators, which name the field
         text = str(first["ctx"]["error"])
         return UserError(f"{field}.{text}" if path and not text.startswith("unknown") else text)
+    if kind == "missing":
+        return UserError(f"{field} is missing beside the others: give it, or none of them")
+    if kind in _WORDS:
+        return bad_value(field, value, _WORDS[kind])
     choices = re.findall("'([^']*)'", first.get("ctx", {}).get("expected", ""))
     if kind == "literal_error" and isinstance(value, str) and choices:
         return unknown_name(field, value, choices)

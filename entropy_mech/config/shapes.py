@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 # Kinds of model, as config.json names them, whose blocks have the shape of ``Architecture``.
 _KINDS = ("qwen2", "llama", "mistral")
@@ -133,18 +134,24 @@ MODELS = {
 def architecture_at(path: str) -> Architecture | None:
     """Return the shape of a model by its hub id or its folder.
 
-    None for a hub id that is not written down here, and for a folder of another kind of model.
+    None for a hub id that is not written down here, for a folder of another kind of model, and
+    for a ``config.json`` that cannot be read.
     """
     file = Path(path) / "config.json"
     if not file.is_file():
         return MODELS.get(path.rstrip("/"))
     try:
-        table = json.loads(file.read_text())
-    except (OSError, ValueError):
+        shape = _shape(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
         return None  # loading the model gives the error
-    biased = table.get("attention_bias") or table.get("mlp_bias")
-    if table.get("model_type") not in _KINDS or biased:
-        return None
+    sizes = [value for value in vars(shape).values() if not isinstance(value, bool)]
+    return shape if all(isinstance(size, int) and size > 0 for size in sizes) else None
+
+
+def _shape(table: dict[str, Any]) -> Architecture:
+    """Return the shape that a ``config.json`` describes; any error says that it describes none."""
+    if table["model_type"] not in _KINDS or table.get("attention_bias") or table.get("mlp_bias"):
+        raise ValueError("another kind of model")
     heads = table["num_attention_heads"]
     return Architecture(
         layers=table["num_hidden_layers"],
@@ -155,6 +162,6 @@ def architecture_at(path: str) -> Architecture | None:
         vocabulary=table["vocab_size"],
         positions=table["max_position_embeddings"],
         head_size=table.get("head_dim") or 0,
-        tied=table.get("tie_word_embeddings", False),
+        tied=bool(table.get("tie_word_embeddings")),
         qkv_bias=table["model_type"] == "qwen2",
     )

@@ -187,10 +187,10 @@ def keep_runs(request: Request, folder: Path, *, workers: int | None = None) -> 
 def dry_run(request: Request, *, gpu_memory_gib: float) -> list[str]:
     """Return what a request would train, as lines; nothing is started."""
     targets = targets_of(request)
+    left_out = [target.name for target in targets if not target.there_in(request.profile)]
     if request.profile in GPU_PROFILES:
-        left_out = [target.name for target in targets if not target.there_in(request.profile)]
         return _gpu_lines(_missing(request, targets, gpu_memory_gib), left_out)
-    return _cpu_lines(_plan(request, targets), usable_cores())
+    return [*_cpu_lines(_plan(request, targets), usable_cores()), *_left_out(left_out)]
 
 
 def submit(request: Request, options: Mapping[str, Any], gpu_memory_gib: float) -> list[str]:
@@ -444,6 +444,10 @@ def _cpu_lines(jobs: Sequence[Job], workers: int) -> list[str]:
     return [*lines, f"  then the notebooks of {', '.join(notebooks)}"] if notebooks else lines
 
 
+def _left_out(names: Sequence[str]) -> list[str]:
+    return [f"left out: {', '.join(names)}: not in this profile"] if names else []
+
+
 def _gpu_lines(missing: Sequence[GPURun], left_out: Sequence[str]) -> list[str]:
     """Return runs, models, data, GPUs, disk and commands.
 
@@ -452,7 +456,7 @@ def _gpu_lines(missing: Sequence[GPURun], left_out: Sequence[str]) -> list[str]:
         left_out: targets that have no runs in the profile.
 
     """
-    out = [f"left out: {', '.join(left_out)}: not in this profile"] if left_out else []
+    out = _left_out(left_out)
     if not missing:
         return ["nothing is missing: the runs are there", *out]
     width = max(len(one.name) for one in missing) + 2

@@ -166,9 +166,9 @@ def load_targets() -> dict[str, Target]:
 def find_target(name: str) -> Target:
     """Return one target; an unknown name is an error that says the nearest."""
     targets = load_targets()
-    if name not in targets:
+    if str(name) not in targets:
         raise unknown_name("target", name, targets)
-    return targets[name]
+    return targets[str(name)]
 
 
 def run_config(name: str, *, profile: str = "toy", seed: int, steps: int = 0) -> TrainConfig:

@@ -26,7 +26,7 @@ from entropy_mech.errors import UserError
 from entropy_mech.runs.jobs import ProgressLine, failure, start_fresh
 from entropy_mech.runs.launch import run_job
 from entropy_mech.runs.status import OPEN_VIEWS, RunStatus, find_config, find_run, pause, status_of
-from entropy_mech.runs.store import Run, RunStore, ask_to_stop, default_store, withdraw_stop
+from entropy_mech.runs.store import Run, RunStore, ask_to_stop, opened, withdraw_stop
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,9 +73,7 @@ def launch(
         UserError: a configuration that cannot be used, in one line with what would be right.
 
     """
-    if not isinstance(store, RunStore):
-        store = default_store() if store is None else RunStore(store)
-    store = RunStore(store.root.resolve())
+    store = RunStore(opened(store).root.resolve())
     run = store.run(find_config(config, profile=profile, seed=seed, steps=steps))
     handle = RunHandle(run, _name(config, run))
     if not (run.complete or handle.status.in_work):
@@ -190,7 +188,9 @@ class RunHandle:
             ask_to_stop(self.run.path)
 
 
-def handle_on(what: Any, *, store: RunStore | None = None, **options: Any) -> RunHandle:
+def handle_on(
+    what: Any, *, store: RunStore | str | Path | None = None, **options: Any
+) -> RunHandle:
     """Return a handle on a run, whether or not it has been started, here or elsewhere.
 
     Args:
@@ -294,7 +294,7 @@ _TASKS: set[asyncio.Task] = set()
 def follow(
     *runs: Any,
     block: bool | None = None,
-    store: RunStore | None = None,
+    store: RunStore | str | Path | None = None,
     profile: str = "toy",
     seed: int | None = None,
 ) -> None:

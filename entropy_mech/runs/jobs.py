@@ -293,12 +293,14 @@ class ProgressLine:
 
 
 def clock(seconds: float) -> str:
-    """Return a duration in minutes and seconds.
+    """Return a duration in hours and minutes, or in minutes and seconds.
 
-    >>> clock(59.6), clock(7.2)
-    ('1 min 00 s', '7 s')
+    >>> clock(59.6), clock(7.2), clock(60 * 60 * 124 + 600)
+    ('1 min 00 s', '7 s', '124 h 10 min')
     """
     minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 

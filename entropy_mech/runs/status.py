@@ -27,8 +27,8 @@ from entropy_mech.runs.store import (
     MetricsFile,
     Run,
     RunStore,
-    default_store,
     lock_is_held,
+    opened,
     project_root,
     read_json,
     run_path,
@@ -213,7 +213,10 @@ def _by_whole_files(path: Path) -> RunStatus:
 def _state(path: Path, status: dict[str, Any], done: int, total: int) -> str:
     if lock_is_held(path.with_suffix(".lock")):
         return "training" if done else "waiting"
-    if total and read_json(path / "manifest.json").get("steps", 0) >= total:
+    manifest = read_json(path / "manifest.json")
+    if total and manifest.get("steps", 0) >= total:
+        if done < total and manifest.get("imported", {}).get("kind") != "log":
+            raise UserError(f"metrics.jsonl: {done} of {total} lines; start the run again")
         return "complete"
     if status.get("stage") == "failed":
         return "failed"
@@ -299,9 +302,10 @@ def existing_file(path: str | Path) -> Path:
     if path.exists():
         return path
     runs = project_root() / "reproduce" / "runs"
-    # Of files of one name the nearest folder's is meant.
-    folders = (runs / "paper", runs / "toy", path.parent)
-    by_stem = {file.stem: os.path.relpath(file) for f in folders for file in f.glob("[!_]*.toml")}
+    # Of files of one name the nearest folder's is meant; the project's, if typed outside of it.
+    folders = (runs / "paper", runs / "toy", project_root() / path.parent, path.parent)
+    files = (file for folder in folders for file in folder.glob("[!_]*.toml"))
+    by_stem = {file.stem: os.path.relpath(file) for file in files if file.exists()}
     near = by_stem.get(nearest(path.stem, by_stem))
     fix = f"did you mean {near!r}?" if near else "give the path of a TOML file"
     raise bad_value("config", str(path), f"no such file; {fix}")
@@ -310,7 +314,7 @@ def existing_file(path: str | Path) -> Path:
 def find_run(
     what: str | Path | TrainConfig | Run,
     *,
-    store: RunStore | None = None,
+    store: RunStore | str | Path | None = None,
     profile: str = "toy",
     seed: int | None = None,
 ) -> Run:
@@ -329,7 +333,7 @@ def find_run(
     """
     if isinstance(what, Run):
         return what
-    store = store or default_store()
+    store = opened(store)
     if not isinstance(what, str | Path | TrainConfig):
         raise bad_value("run", what, "give its id, its folder, or the name of its file")
     if isinstance(what, str | Path):
@@ -413,8 +417,8 @@ def _is_run_folder(folder: Path) -> bool:
         return False
     try:
         return not {"architectures", "model_type"} & set(read_json(folder / "config.json"))
-    except DamagedFile:
-        return True  # whose error names it
+    except DamagedFile:  # whose error names it, unless it is a model's
+        return not any(folder.glob("*.safetensors")) and not any(folder.glob("tokenizer*"))
 
 
 def _run_in(folder: Path) -> Run:
@@ -427,5 +431,6 @@ def _run_in(folder: Path) -> Run:
 
 def _unknown(name: str, known: list[str], what: str) -> UserError:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else "`entropy-mech runs` lists those there are"
+    listed = "`entropy-mech runs` lists those there are" if "nor" in what else "see reproduce/runs/"
+    hint = f"did you mean {near[0]!r}?" if near else listed
     return bad_value("run", name, f"not {what}; {hint}")

@@ -18,6 +18,7 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -308,6 +309,13 @@ def default_store() -> RunStore:
     return RunStore(Path(named) if named else project_root() / "runs")
 
 
+def opened(store: RunStore | str | Path | None) -> RunStore:
+    """Return a store by itself or its folder; the default one if None."""
+    if store is None:
+        return default_store()
+    return store if isinstance(store, RunStore) else RunStore(store)
+
+
 class RunStore:
     """A folder of runs and of the base models that they share."""
 
@@ -350,14 +358,14 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        """Whether the manifest says that all configured steps are done.
+        """Whether the manifest says that all configured steps are done, and their metrics are here.
 
         An imported log is complete at any length: it cannot be continued.
         """
         manifest = self.manifest()
         if manifest.get("imported", {}).get("kind") == "log":
             return True
-        return manifest.get("steps", 0) >= self.config.steps
+        return min(manifest.get("steps", 0), self.steps_done) >= self.config.steps
 
     def metrics(self, *columns: str) -> pd.DataFrame:
         """Return the metrics up to the configuration's last step, all columns or those named.
@@ -432,8 +440,11 @@ class Run:
         path = self.path / folder / f"step_{step:06d}.npz"
         if not path.is_file():
             raise UserError(f"step = {step}: no {what}; there are {self._recorded_steps(folder)}")
-        with np.load(path) as record:
-            return dict(record)
+        try:
+            with np.load(path) as record:
+                return dict(record)
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
+            raise DamagedFile(f"{path}: cannot be read ({error}); {_REMOVE}") from None
 
     def model_path(self, done: int) -> Path:
         """Return where the policy after ``done`` steps is exported to, in Hugging Face format."""

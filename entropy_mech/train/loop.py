@@ -84,6 +84,8 @@ def train(
                 # Before anything is written: an impossible problem set is refused here.
                 tasks = ranks.on_first(lambda: load_tasks(config, say))
                 run.path.mkdir(parents=True, exist_ok=True)
+                if ranks.first:  # before what may fail, so that a run that fails can be told apart
+                    run.write("config.json", config.model_dump(mode="json"))
                 with ExitStack() as stack:
                     _Loop(run, ranks, tasks, stack, report, say, began).go()
     finally:
@@ -164,8 +166,6 @@ class _Loop:
 
     def go(self) -> None:
         first = self._resume()
-        if self.ranks.first:
-            self.run.write("config.json", self.config.model_dump(mode="json"))
         if first == self.config.steps:
             self._save(first)  # for the manifest, which does not say yet that all steps are done
         mirror = mirror_of(self.run, self.ranks, self.say)

@@ -105,3 +105,21 @@ def _saved_bytes(model: torch.nn.Module, input_ids: torch.Tensor) -> int:
         output = model(input_ids=input_ids, use_cache=False).last_hidden_state
     assert output.requires_grad
     return sum(storage.nbytes() for storage in storages.values())
+
+
+GOOD = {
+    "model_type": "qwen2", "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 128,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 100,
+    "max_position_embeddings": 256, "tie_word_embeddings": None, "head_dim": None,
+}  # fmt: skip
+DAMAGED = [
+    [], None, "x", {"model_type": "qwen2"}, {**GOOD, "num_attention_heads": 0},
+    {**GOOD, "hidden_size": "64"}, {**GOOD, "hidden_size": 64.5}, {**GOOD, "num_hidden_layers": -2},
+    {**GOOD, "max_position_embeddings": None}, {**GOOD, "head_dim": "x"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("table", [GOOD, *DAMAGED], ids=str)
+def test_a_damaged_model_folder_has_no_shape_and_no_traceback(tmp_path, table):
+    (tmp_path / "config.json").write_text(json.dumps(table))
+    assert (architecture_at(str(tmp_path)) is not None) == (table is GOOD)

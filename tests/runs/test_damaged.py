@@ -34,8 +34,9 @@ def write_run(store, config):
     run.write("config.json", config.model_dump(mode="json"))
     run.write("manifest.json", {"steps": config.steps})
     run.write("status.json", {"stage": "training", "done": 1, "total": 6, "updated": 1e9})
-    row = {"step": 0, "entropy_nats": 1.0, "validation_accuracy": 0.5}
-    run.metrics_file.append(row)
+    for step in range(config.steps):
+        row = {"step": step, "entropy_nats": 1.0, "validation_accuracy": 0.5}
+        run.metrics_file.append(row)
     run.timings_file.append({"step": 0, "sample_s": 1.0})
     return run
 
@@ -76,8 +77,8 @@ def test_a_damaged_line_of_metrics_is_named(two, line):
         file.write(line)
     rows = list_runs(store).set_index("id")
     assert rows.loc[good.path.name, "state"] == "complete"
-    assert rows.loc[bad.path.name, "error"].startswith("metrics.jsonl: line 2 is damaged")
-    with pytest.raises(UserError, match=r"metrics.jsonl: line 2 is damaged"):
+    assert rows.loc[bad.path.name, "error"].startswith("metrics.jsonl: line 7 is damaged")
+    with pytest.raises(UserError, match=r"metrics.jsonl: line 7 is damaged"):
         bad.metrics()
 
 
@@ -86,6 +87,21 @@ def test_a_damaged_configuration_of_the_run_that_is_meant_is_an_error(two):
     (bad.path / "config.json").write_bytes(b"")
     with pytest.raises(UserError, match=r"config.json: is empty; remove it"):
         find_run(bad.path.name, store=store)
+
+
+@pytest.mark.filterwarnings("ignore::entropy_mech.runs.store.DamagedFileWarning")
+@pytest.mark.parametrize("cut", [0, -30])
+def test_a_complete_run_whose_metrics_were_cut_off_is_damaged_and_made_whole(store, cut):
+    run = train(tiny(seed=32, steps=2), store, say=lambda text: None)
+    metrics = run.metrics_file.path.read_bytes()
+    run.metrics_file.path.write_bytes(metrics[:cut])
+    assert not run.complete
+    listed = list_runs(store, name=run.path.name).iloc[0]
+    assert listed["state"] == "damaged"
+    assert "lines; start the run again" in listed["error"]
+    train(run.config, store, say=lambda text: None)
+    assert run.complete
+    assert run.metrics_file.path.read_bytes() == metrics
 
 
 @pytest.mark.filterwarnings("ignore::entropy_mech.runs.store.DamagedFileWarning")
