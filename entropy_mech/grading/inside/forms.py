@@ -72,7 +72,7 @@ def set_in_both(peer: remote.Peer) -> None:
         @functools.wraps(own)
         def setter(*args, **kwargs):
             value = own(*args, **kwargs)
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # as where the program's side has no such folder
                 peer.request("do", module, there, *args, **kwargs)
             return value
 
