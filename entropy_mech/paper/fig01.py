@@ -197,8 +197,14 @@ def published_entropy_and_accuracy(ax: Axes) -> Axes:
 
 
 def law(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw performance against entropy with each seed's fit of R = -a exp(H) + b."""
-    seeds = frame.assign(group="seed " + frame["seed"].astype(str))
+    """Draw performance against entropy with each seed's fit of R = -a exp(H) + b.
+
+    Of more seeds than there are colours the mean curve and the band of all of them.
+    """
+    groups, count = "seed " + frame["seed"].astype(str), frame["seed"].nunique()
+    if count > len(style.ORDINAL_COLOURS):
+        groups = f"mean of {count} seeds"
+    seeds = frame.assign(group=groups)
     label = "{group}: a = {a:.2f}, b = {b:.2f}, ceiling {ceiling:.2f}, $R^2$ = {r2:.3f}"
     law_panel(seeds, ax, title=f"{style.ours(frame)}: $R = -a\\,e^{{H}} + b$", label=label)
     ax.legend(loc="lower right")
