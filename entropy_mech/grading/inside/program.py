@@ -12,7 +12,6 @@ import linecache
 import logging
 import os
 import sys
-import tempfile
 import threading
 import types
 import warnings
@@ -101,7 +100,7 @@ def _module(name: str, text: str) -> types.ModuleType:
 
 def run_as_main(text: str, stdin: str, ends: dict[str, int], folder: str) -> None:
     """Be ``python solution.py < stdin`` from here to the end of the process."""
-    with tempfile.TemporaryFile(dir=folder) as source:
+    with open(ends["stdin"], "wb") as source:
         source.write(stdin.encode(errors="replace"))
         source.seek(0)
         for fd, new in ((source.fileno(), 0), (ends["stdout"], 1), (ends["stderr"], 2)):

@@ -218,7 +218,7 @@ class Server:
             confine.set_limits(limits, already)
             program.run_as_main(job["program"], text, ends, self.folder)
 
-        with contextlib.closing(fork(run, "stdout", "stderr")) as child:
+        with contextlib.closing(fork(run, "stdin", "stdout", "stderr")) as child:
             ended = child.wait(self.deadline_s)
             self.finish(child)
             if child.said is not None and (first or ended != "timeout"):
