@@ -13,6 +13,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -55,13 +56,15 @@ def fresh_interpreter_passes(program: str, tests: str, cpu_s: int) -> bool | Non
     that waits without computing is given twenty times as long.
     """
     try:
-        run = subprocess.run(
-            [sys.executable, "-c", _JUDGE],
-            input=json.dumps({"program": program, "tests": tests, "cpu_s": cpu_s}),
-            capture_output=True,
-            text=True,
-            timeout=20 * cpu_s,
-        )
+        with tempfile.TemporaryDirectory() as folder:  # some programs write files where they are
+            run = subprocess.run(
+                [sys.executable, "-c", _JUDGE],
+                input=json.dumps({"program": program, "tests": tests, "cpu_s": cpu_s}),
+                capture_output=True,
+                text=True,
+                timeout=20 * cpu_s,
+                cwd=folder,
+            )
     except subprocess.TimeoutExpired:
         return None
     at_the_limit = run.returncode in (-signal.SIGXCPU, -signal.SIGKILL)

@@ -142,11 +142,10 @@ def _draw(report, path: Path) -> None:
     try:
         with atomic_write(path) as temporary:
             drawing.savefig(temporary, dpi=150, format=path.suffix[1:] or "png")
-    except FileNotFoundError:
-        fix = f"cannot be written (there is no folder {path.parent})"
-        raise bad_value("--figure", str(path), fix) from None
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
+        if isinstance(error, FileNotFoundError):  # whose words name our temporary file
+            reason = f"there is no folder {path.parent}"
         raise bad_value("--figure", str(path), f"cannot be written ({reason})") from None
 
 

@@ -253,6 +253,7 @@ def check_memory(
     """
     model = architecture_of(config)
     gpus = 1 if config.engine.kind == "torch" else gpus
+    # Capped beyond all GPUs: infinitely many bytes are no whole number.
     return model and MemoryCheck(config, model, gpus, int(min(gpu_memory_gib, GIB) * GIB))
 
 

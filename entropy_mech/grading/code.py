@@ -303,7 +303,6 @@ _OPENED = re.compile(r"^[ \t]*<think>", re.MULTILINE)
 _CLOSED = re.compile(r"(?<![\"'>])</think>")  # not one in a string of the program
 _FENCES_IN_STRINGS = 6  # of a block, at most
 _READS_INPUT = re.compile(r"\binput\b(?!\s*=[^=])|\bstdin\b|\bopen\(0|\bfileinput\b|\bos\.read\(0")
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _CONTINUES = re.compile(r"(else|elif|except|finally|case)\b|[)\]}]")
 
 
@@ -435,7 +434,7 @@ class Block:
             f.name for node in tree.body if isinstance(node, ast.ClassDef)
             for f in node.body if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef))
         }  # fmt: skip
-        nodes = [n for n in ast.walk(tree) if isinstance(n, _DEFINITIONS)]
+        nodes = [n for n in ast.walk(tree) if isinstance(n, tests_names.DEFINITIONS)]
         self.announces = {n.name for n in nodes} - {n.name for n in nodes if not _is_stub(n)}
 
     @property
@@ -450,7 +449,7 @@ class Block:
 def _is_stub(node: ast.stmt) -> bool:
     """Whether it is a function without a body, or a class with methods that have none."""
     if isinstance(node, ast.ClassDef):
-        methods = [n for n in node.body if isinstance(n, _DEFINITIONS)]
+        methods = [n for n in node.body if isinstance(n, tests_names.DEFINITIONS)]
         return bool(methods) and all(map(_is_stub, methods))
     return all(
         isinstance(n, ast.Pass) or (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))

@@ -343,9 +343,8 @@ def _header(path: Path) -> tuple[int, str]:
     with _open(path) as file:
         for above, line in enumerate(file):
             if line.strip() and not line.startswith(("#", "sep=")):
-                numpy = last.startswith("#") and re.match(
-                    r"[-+.\d]", line
-                )  # a comment is its header
+                # NumPy writes the header as a comment.
+                numpy = last.startswith("#") and re.match(r"[-+.\d]", line)
                 return (above - 1, last) if numpy else (above, line)
             last = line
     return 0, last
@@ -466,8 +465,7 @@ def _printed_dict(text: str) -> dict[str, Any] | None:
 
 _TAGS, _VALUES = (r"tag|metric(?:_name)?|key|variable",), ("value", "scalar")
 _ROW_TYPES = (
-    r"(?:row_|record_|event_|log_|metric_)?type|kind|split|mode|phase|stage|event|subset|source"
-    r"|run",
+    r"(?:row_|record_|event_|log_|metric_)?type|kind|split|mode|phase|stage|event|subset|source|run",
 )
 _SAYS_ROLE = re.compile(rf"(?:{'|'.join(ROLES.values())})[/_.]", re.IGNORECASE)
 

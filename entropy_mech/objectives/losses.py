@@ -174,10 +174,10 @@ class PolicyBatch:
     """The tensors of one call, with w = exp(logp_new - logp_old); B x T.
 
     Log-ratio and advantage are 0 outside the mask, so that padding can hold anything, and half
-    precision is widened. A ratio beyond
-    the largest number of its type is that number: where the advantage is 0 or the clip is active
-    value and gradient are then those of Eq. 4, and not 0 times infinity. ``log_ratio_clamp`` cuts
-    the log-ratio off at plus and minus itself, beyond which a token has no gradient.
+    precision is widened. A ratio beyond the largest number of its type is that number: where the
+    advantage is 0 or the clip is active value and gradient are then those of Eq. 4, and not 0 times
+    infinity. ``log_ratio_clamp`` cuts the log-ratio off at plus and minus itself, beyond which a
+    token has no gradient.
     """
 
     def __init__(

@@ -165,10 +165,10 @@ def load_targets() -> dict[str, Target]:
 
 def find_target(name: str) -> Target:
     """Return one target; an unknown name is an error that says the nearest."""
-    targets = load_targets()
-    if str(name) not in targets:
+    targets, wanted = load_targets(), str(name)  # a list has no hash
+    if wanted not in targets:
         raise unknown_name("target", name, targets)
-    return targets[str(name)]
+    return targets[wanted]
 
 
 def run_config(name: str, *, profile: str = "toy", seed: int, steps: int = 0) -> TrainConfig:

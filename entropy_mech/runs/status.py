@@ -292,7 +292,7 @@ def find_config(
     elif str(what) in run_names(profile):
         path = run_path(str(what), profile)
     else:
-        raise _unknown(str(what), run_names(profile), "a run's file")
+        raise _unknown(str(what), run_names(profile), "a run's file", "see reproduce/runs/")
     return load_config(path, [f"{name}={value}" for name, value in changes.items()])
 
 
@@ -349,9 +349,9 @@ def find_run(
         if not str(what).endswith(".toml") and str(what) not in run_names(profile):
             # People type the start of an id: compare starts.
             starts = [name[: len(str(what))] for name in ids]
-            raise _unknown(
-                str(what), starts or run_names(profile), f"a run of {store.root}, nor a run's file"
-            )
+            place = f"a run of {store.root}, nor a run's file"
+            listed = "`entropy-mech runs` lists those there are"
+            raise _unknown(str(what), starts or run_names(profile), place, listed)
     return store.run(find_config(what, profile=profile, seed=seed))
 
 
@@ -429,8 +429,7 @@ def _run_in(folder: Path) -> Run:
     return Run(folder, make_config(config))
 
 
-def _unknown(name: str, known: list[str], what: str) -> UserError:
+def _unknown(name: str, known: list[str], what: str, listed: str) -> UserError:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    listed = "`entropy-mech runs` lists those there are" if "nor" in what else "see reproduce/runs/"
     hint = f"did you mean {near[0]!r}?" if near else listed
     return bad_value("run", name, f"not {what}; {hint}")

@@ -362,10 +362,10 @@ class Run:
 
         An imported log is complete at any length: it cannot be continued.
         """
-        manifest = self.manifest()
+        manifest, steps = self.manifest(), self.config.steps
         if manifest.get("imported", {}).get("kind") == "log":
             return True
-        return min(manifest.get("steps", 0), self.steps_done) >= self.config.steps
+        return manifest.get("steps", 0) >= steps and self.steps_done >= steps
 
     def metrics(self, *columns: str) -> pd.DataFrame:
         """Return the metrics up to the configuration's last step, all columns or those named.

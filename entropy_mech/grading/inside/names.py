@@ -16,8 +16,8 @@ LIBRARY = {
     "namedtuple": "collections", "Decimal": "decimal", "Fraction": "fractions",
 }  # fmt: skip
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_SETUP = (*_DEFINITIONS, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.AugAssign)
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_SETUP = (*DEFINITIONS, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.AugAssign)
 
 
 def parsed(program: str) -> ast.Module | None:
@@ -33,7 +33,7 @@ def entry_point(tree: ast.Module | None) -> str | None:
 
     Helpers come before what they help or are called by it; a ``main`` is no entry.
     """
-    functions = [n for n in tree.body if isinstance(n, _DEFINITIONS[:2])] if tree else []
+    functions = [n for n in tree.body if isinstance(n, DEFINITIONS[:2])] if tree else []
     called = {name for node in functions for name in _loaded(node) - {node.name}}
     names = [n.name for n in functions if n.name != "main"]
     free = [name for name in names if name not in called]
@@ -53,7 +53,7 @@ def bound_by(node: ast.AST) -> set[str]:
         return {a.asname or a.name.partition(".")[0] for a in node.names if a.name != "*"}
     if isinstance(node, ast.arg):
         return {node.arg}
-    named = (*_DEFINITIONS, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
+    named = (*DEFINITIONS, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
     return {node.name} if isinstance(node, named) and node.name else set()
 
 
@@ -241,7 +241,7 @@ def _test_name(name) -> bool:
 def _is_test(node) -> bool:
     if isinstance(node, ast.ClassDef):
         return any(_is_test(inner) for inner in node.body)
-    return isinstance(node, _DEFINITIONS) and node.name.startswith("test")
+    return isinstance(node, DEFINITIONS) and node.name.startswith("test")
 
 
 def _module_for(name) -> str | None:

@@ -34,7 +34,7 @@ from sympy.core.function import AppliedUndef
 
 from entropy_mech.grading.inside import confine, frames
 from entropy_mech.grading.mathematics.normal import normal
-from entropy_mech.grading.mathematics.quantity import number
+from entropy_mech.grading.mathematics.quantity import OF_ANGLE, number
 from entropy_mech.grading.mathematics.structure import Closeness, Comparison, rounds_to
 from entropy_mech.grading.mathematics.values import (
     DIGITS,
@@ -65,7 +65,7 @@ _ACCENTS = {
         "mathbb", "mathfrak", "mathscr",
     )},
 }  # fmt: skip
-_OF_ANGLE = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z]|\^\{-1\})")
+_OF_ANGLE = re.compile(rf"{OF_ANGLE}(?![a-z]|\^\{{-1\}})")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\^\\circ(?![a-zA-Z])")
 _ONE = r"\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}"  # a group with groups inside
 _FRACTION = rf"\\frac{_ONE}{_ONE}"

@@ -65,8 +65,9 @@ _CURRENCY = re.compile(
     r"([-+]?)(?:\\text\{ ?)?(US\\\$|\\\$|[€£¥₹]|(?:USD|EUR|GBP|CNY|RMB|JPY|INR|Rs\.?)(?![a-zA-Z]))"
     r"(?: ?\})? ?(?=[-+.\d\\(])"
 )
-# A function of an angle, which the degrees belong to.
-_OF_ANGLE = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?:\^\d|\^\{\d+\})? ?[\d.]+$")
+# A function of an angle, and one of a number, which the degrees behind it belong to.
+OF_ANGLE = r"\\(?:sin|cos|tan|cot|sec|csc)"
+_OF_NUMBER = re.compile(rf"{OF_ANGLE}(?:\^\d|\^\{{\d+\}})? ?[\d.]+$")
 _LETTER = re.compile(r"\\(?!pi|frac|sqrt|times|cdot|text)[a-zA-Z]+|(?<![a-zA-Z\\])[a-zA-Z]")
 
 
@@ -87,7 +88,7 @@ def split_unit(text: str, *, lone_letters: bool = True) -> tuple[str, str]:
         return text, ""
     quantity, spelled = text[: match.start()].strip(), match.group().strip()
     if spelled.startswith("^\\circ"):
-        return (text, "") if _OF_ANGLE.search(quantity) else (quantity, "degree")
+        return (text, "") if _OF_NUMBER.search(quantity) else (quantity, "degree")
     unit = re.sub(r"\\text\{ ?([^{}]*?) ?\}", r"\1", spelled).replace("{", "").replace("}", "")
     base, hat, power = unit.partition("^")
     base = base.strip().lower().rstrip(".")
